@@ -1,0 +1,89 @@
+"""Engine: starts and stops units on machines, keeps their logs and usage.
+
+Promises, the same for every technology (tests/adapters/test_engine.py runs one body over all of them):
+`snapshot` is the complete truth and the only thing decisions may rest on; `watch` is a hint that may come late, twice
+or never. Nothing is restarted here: that belongs to the reconcile loop (the gateway may `wake` a unit that was asked
+for and is gone). All methods may be called from any thread and may block for as long as an HTTP call would; they
+raise `Unavailable` when the engine does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import msgspec
+
+from bough.runtime.spec import Exited, UnitSpec, Usage
+
+STARTING, RUNNING, READY, STOPPING, EXITED = "starting", "running", "ready", "stopping", "exited"
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt at running a unit, as the engine sees it now."""
+
+    unit: str
+    attempt: int
+    state: str  # starting, running, ready, stopping, exited
+    kind: str
+    labels: dict[str, str] = {}
+    node: str = ""
+    address: str = ""  # unix:/path or 127.0.0.1:PORT, once known
+    pid: int = 0
+    started_at: float = 0.0
+    ready_at: float = 0.0
+    signature: dict[str, Any] = {}  # of a model replica: frames.Signature as plain data
+    exit: Exited | None = None
+
+
+class Hint(msgspec.Struct, frozen=True, kw_only=True):
+    """`unit` may have changed. `cursor` goes back into `watch` to continue."""
+
+    cursor: int
+    unit: str
+
+
+class LogChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """`data` starts at `offset` of the attempt's whole output. `offset` is larger than asked for only when rotation
+    has dropped what came before."""
+
+    offset: int
+    data: bytes
+
+
+class Engine(Protocol):
+    def apply(self, spec: UnitSpec) -> Attempt:
+        """Makes sure that this attempt runs, and renews its lease. Idempotent on (unit, attempt), whatever state the
+        attempt is in: an attempt that has exited stays so. Refuses (`Conflict`, code ATTEMPT_SUPERSEDED) an attempt
+        lower than one it knows; a higher one first stops the lower. Returns at once, usually in state starting."""
+
+    def stop(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
+        """SIGTERM, then SIGKILL to everything of the unit after `grace_s` (the spec's own when None). Returns at
+        once. Unknown, superseded or exited: does nothing."""
+
+    def forget(self, unit: str) -> None:
+        """Drops the records and logs of a unit whose every attempt has exited; does nothing otherwise."""
+
+    def snapshot(self) -> list[Attempt]:
+        """The latest attempt of every unit that it knows, exited ones (until forgotten) included."""
+
+    def watch(self, cursor: int, timeout_s: float) -> list[Hint]:
+        """Hints after `cursor`, waiting up to `timeout_s` for the first; empty when nothing came. A cursor from
+        before the engine restarted gives a hint for every unit."""
+
+    def logs(self, unit: str, attempt: int, offset: int, *, follow: bool) -> Iterator[LogChunk]:
+        """Output from `offset` on, bytes exactly as written. Ends at the present end, or with `follow` when the
+        attempt has exited and all is read. Raises `NotFound` for an attempt it does not know."""
+
+    def usage(self) -> dict[str, Usage]:
+        """Per `unit/attempt`, cumulative, also of exited attempts until forgotten."""
+
+    def wake(self, unit: str) -> Attempt:
+        """Starts attempt n+1 of a unit whose attempt n has exited though it was never asked to stop; otherwise
+        returns the present attempt. Bounded: a unit that keeps failing is woken at growing intervals (`Busy`)."""
+
+    def drain(self, node: str, deadline_s: float, reason: str) -> None:
+        """Stops taking new units on `node` and stops those there within `deadline_s`."""
+
+    def stage(self, digests: list[str]) -> None:
+        """Fetches blobs ahead of use. A hint: may do nothing."""

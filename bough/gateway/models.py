@@ -1,0 +1,77 @@
+"""The routing table: written by the server, read by the gateway, a file (`run/routes.json`) between them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bough.runtime.frames import Signature
+
+MODEL, WEB, MOCK = "model", "web", "mock"
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One replica. Its address stays the same over attempts for models (`unix:PATH`); for web services it is
+    `127.0.0.1:PORT` of the present attempt. The gateway reconnects by itself and asks the node to `wake` the unit."""
+
+    unit: str
+    address: str
+    attempt: int = 0
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    project: str
+    environment: str
+    service: str  # public name: the last part of the path
+    deployment: str  # id; metrics and drain state are kept by it
+    release: int
+    kind: str  # model, web, mock
+    api: str = "v1"  # /<api>/<service>/predict
+    targets: list[Target] = []
+    access: str = "public"  # public, key
+    timeout_s: float = 30.0
+    queue_size: int = 1024  # waiting requests beyond those in flight; more: 429
+    max_body_bytes: int = 16 << 20
+    max_batch: int = 0  # 0: what the replica's hello says
+    max_wait_ms: float = 0.0  # hold a batch open this long for more; 0: greedy
+    idempotent: bool = True  # may be retried once on another replica when the first died before any byte
+    port: int = 0  # also listen here for this service alone
+    signature: Signature | None = None
+    deprecated: bool = False
+    mock_latency_ms: float = 0.0
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An API key, by the SHA-256 (hex) of its whole text. Empty `services` means all of the project."""
+
+    id: str
+    hash: str
+    project: str
+    services: list[str] = []
+    expires_at: float = 0.0
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`generation` grows with every change; the gateway reports the one it has applied."""
+
+    generation: int
+    routes: list[Route] = []
+    keys: list[Key] = []
+
+
+class LaneState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Of one deployment, also of one that has left the table and still has requests in flight."""
+
+    deployment: str
+    queued: int
+    in_flight: int
+    links: int
+
+
+class GatewayState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer of `GET /state` on the gateway's control socket (`run/gateway.sock`). `POST /reload` rereads the table
+    and answers the same."""
+
+    generation: int
+    pid: int
+    started_at: float
+    lanes: list[LaneState] = []

@@ -1,0 +1,250 @@
+"""The project file, `bough.toml`: what a person writes, and what Bough makes of it.
+
+    name = "shop"
+
+    [services.churn]
+    model = "service:Churn"
+
+is a whole project. Everything else has a default that depends on the kind of workload; `resolve` lays environment
+settings over the file over those defaults and keeps, for every value, where it came from (`bough explain`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from bough.kernel.errors import Problem
+from bough.kernel.names import check_name
+from bough.kernel.settings import Document, KeyPath
+
+FILE_NAME = "bough.toml"
+PRODUCTION = "main"
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Batch(_Table):
+    """How requests are put together for one call. 0 takes what the model's class says."""
+
+    max_size: NotNegative = 0
+    max_wait_ms: Annotated[float, msgspec.Meta(ge=0, le=10_000)] = 0.0
+
+
+class Resources(_Table):
+    """Limits of one replica or job; 0 sets none."""
+
+    cpus: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    memory_mb: NotNegative = 0
+    gpus: NotNegative = 0
+
+
+class Workload(_Table):
+    """What services and jobs have in common."""
+
+    command: str = ""  # run by /bin/sh in the bundle's folder
+    dockerfile: str = ""  # read and run without Docker; see `docker`
+    docker: str = "never"  # never, auto (where a Docker or Podman engine answers), always
+    path: str = "."  # folder, relative to bough.toml, that becomes the bundle
+    requirements: str = ""  # requirements.txt, pyproject.toml or pylock.toml; empty: found by name
+    python: str = ""  # version, such as 3.11; empty: the one that runs Bough
+    env: dict[str, str] = {}
+    resources: Resources = Resources()
+    cost_center: str = ""
+    tags: dict[str, str] = {}
+    grace_s: Seconds = 10.0  # between SIGTERM and SIGKILL
+
+
+class Service(Workload):
+    """Answers requests. Exactly one of model, file, command, dockerfile says how."""
+
+    model: str = ""  # module:Class
+    file: str = ""  # a model file of a known kind
+    loader: str = "auto"  # for `file`: auto, sklearn, onnx, torchscript, safetensors, mlflow
+    trust: bool = False  # allow formats that run code when read (joblib, pickle)
+    preload: str = "auto"  # how far the zygote goes before it forks: auto, model, imports, none
+    replicas: NotNegative = 1
+    batch: Batch = Batch()
+    concurrency: NotNegative = 0  # requests at once in one async or streaming replica; 0: 64
+    timeout_s: Seconds = 30.0
+    queue_size: Positive = 1024
+    max_body_mb: Annotated[float, msgspec.Meta(gt=0, le=4096)] = 16.0
+    idempotent: bool = True
+    access: str = "auto"  # public, key; auto: public while the gateway listens on loopback only
+    route: str = ""  # public name; empty: the service's own
+    api: str = "v1"
+    deprecated: bool = False
+    port: NotNegative = 0  # an own port for this service beside the gateway's
+    health: str = "/"  # web services: ready once this path answers below 500
+    health_timeout_s: Seconds = 60.0
+    openai: str = ""  # chat, embeddings
+    mock: bool = False  # answer from the types, without the model
+    mock_latency_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+    @property
+    def is_web(self) -> bool:
+        return bool(self.command or self.dockerfile)
+
+
+class Job(Workload):
+    """Runs to its end."""
+
+    kind: str = "job"  # job, train, etl
+    timeout_s: Seconds = 3600.0
+    retries: NotNegative = 0
+    capacity: str = "on-demand"  # on-demand, spot, auto
+    schedule: str = ""
+
+
+class Settings(_Table):
+    """Overrides for one environment: `[environments.NAME.services.SERVICE]`."""
+
+    services: dict[str, dict[str, Any]] = {}
+    jobs: dict[str, dict[str, Any]] = {}
+
+
+class File(_Table):
+    """bough.toml as written; services and jobs stay raw until `resolve`."""
+
+    name: str
+    python: str = ""
+    tags: dict[str, str] = {}
+    services: dict[str, dict[str, Any]] = {}
+    jobs: dict[str, dict[str, Any]] = {}
+    environments: dict[str, dict[str, Any]] = {}
+
+
+# Why these: a service must come back at once and never run twice; a job is retried by a person; training loses most
+# when it is interrupted and gains most from cheap capacity; ETL is safe to run again and must not hold up the next slot.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "service": {"cost_center": "inference"},
+    "job": {"cost_center": "jobs", "timeout_s": 3600.0, "retries": 0, "capacity": "on-demand"},
+    "train": {"cost_center": "training", "timeout_s": 86_400.0, "retries": 3, "capacity": "auto"},
+    "etl": {"cost_center": "data", "timeout_s": 7200.0, "retries": 2, "capacity": "on-demand"},
+}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "loader": ("auto", "sklearn", "onnx", "torchscript", "safetensors", "mlflow"),
+    "preload": ("auto", "model", "imports", "none"),
+    "access": ("auto", "public", "key"),
+    "openai": ("", "chat", "embeddings"),
+    "docker": ("never", "auto", "always"),
+    "kind": ("job", "train", "etl"),
+    "capacity": ("on-demand", "spot", "auto"),
+}
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """A project as one environment sees it. `origins` maps `services.churn.replicas` to where the value came from."""
+
+    name: str
+    environment: str
+    services: dict[str, Service]
+    jobs: dict[str, Job]
+    origins: dict[str, str]
+
+
+def resolve(document: Document, environment: str = PRODUCTION) -> Project:
+    """The project in `environment`; raises `ProjectFileInvalid` naming file, line and key."""
+    if "name" not in document.data:
+        raise document.error(("name",), "missing: every project has a name", hint=f'add name = "my-project" to {document.name}')
+    file = document.decode((), document.data, File)
+    _check(document, ("name",), file.name, "project")
+    settings = document.decode(("environments", environment), document.table(("environments", environment)), Settings)
+    for section in ("services", "jobs"):
+        for name in getattr(settings, section):
+            if name not in getattr(file, section):
+                raise document.error(("environments", environment, section, name), f"there is no [{section}.{name}] to override")
+    origins: dict[str, str] = {"name": document.origin(("name",))}
+    services = {
+        name: _workload(document, file, settings, environment, ("services", name), "service", Service, origins)
+        for name in file.services
+    }
+    jobs = {
+        name: _workload(document, file, settings, environment, ("jobs", name), str(raw.get("kind", "job")), Job, origins)
+        for name, raw in file.jobs.items()
+    }
+    _check_routes(document, services)
+    return Project(name=file.name, environment=environment, services=services, jobs=jobs, origins=origins)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of bough.toml, published as docs/bough.schema.json."""
+
+    class ProjectFile(_Table):
+        """A Bough project."""
+
+        name: str
+        python: str = ""
+        tags: dict[str, str] = {}
+        services: dict[str, Service] = {}
+        jobs: dict[str, Job] = {}
+        environments: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(ProjectFile)}
+
+
+def _workload(  # noqa: PLR0913 - the layers of one value, in order
+    document: Document, file: File, settings: Settings, environment: str, path: KeyPath, kind: str, into: Any,
+    origins: dict[str, str],
+) -> Any:  # fmt: skip
+    section, name = path
+    _check(document, path, name, "service" if section == "services" else "job")
+    if kind not in DEFAULTS:
+        raise document.error((*path, "kind"), f"unknown kind {kind!r}: use one of {', '.join(_CHOICES['kind'])}")
+    layers: list[tuple[Mapping[str, Any], KeyPath | str]] = [
+        (DEFAULTS[kind] | ({"python": file.python} if file.python else {}), f"default of a {kind}"),
+        (document.table(path), path),
+        (getattr(settings, section).get(name, {}), ("environments", environment, *path)),
+    ]
+    merged: dict[str, Any] = {}
+    for field in msgspec.structs.fields(into):
+        origins[".".join((*path, field.name))] = f"default of a {kind}"
+    for values, origin in layers:
+        for key, value in values.items():
+            both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+            merged[key] = {**merged[key], **value} if both_tables else value
+            origins[".".join((*path, key))] = origin if isinstance(origin, str) else document.origin((*origin, key))
+    overridden = getattr(settings, section).get(name, {})
+    workload = document.decode(("environments", environment, *path) if overridden else path, merged, into)
+    for key, choices in _CHOICES.items():
+        if hasattr(workload, key) and getattr(workload, key) not in choices:
+            raise document.error((*path, key), f"{getattr(workload, key)!r} is not one of {', '.join(filter(None, choices))}")
+    _check_what_runs(document, path, workload)
+    return workload
+
+
+def _check_what_runs(document: Document, path: KeyPath, workload: Workload) -> None:
+    ways = [key for key in ("model", "file", "command", "dockerfile") if getattr(workload, key, "")]
+    if ways == ["command", "dockerfile"]:  # the command replaces the Dockerfile's CMD
+        return
+    if len(ways) != 1:
+        said = f"it has {' and '.join(ways)}" if ways else "it has none"
+        allowed = "model, file, command, dockerfile" if isinstance(workload, Service) else "command, dockerfile"
+        raise document.error((*path, *ways[1:2]), f"needs exactly one of {allowed}; {said}")
+    if isinstance(workload, Service) and workload.model and ":" not in workload.model:
+        raise document.error((*path, "model"), f"{workload.model!r} must be written module:Class", hint='for example model = "service:Churn"')
+
+
+def _check_routes(document: Document, services: Mapping[str, Service]) -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for name, service in services.items():
+        key = (service.api, service.route or name)
+        if other := seen.get(key):
+            raise document.error(("services", name), f"has the same api and route as services.{other}", hint='give one of them api = "v2"')
+        seen[key] = name
+
+
+def _check(document: Document, path: KeyPath, name: str, what: str) -> None:
+    try:
+        check_name(name, what)
+    except Problem as error:
+        raise document.error(path, error.message, error.hint) from error
