@@ -101,9 +101,20 @@ class WorkloadFailed(Problem):
 
 _BY_STATUS: dict[int, type[Problem]] = {
     kind.http_status: kind
-    for kind in (Problem, Invalid, Unauthenticated, Forbidden, NotFound, Conflict, TooLarge, Busy, Unavailable,
-                 Exhausted, WorkloadFailed)
-}  # fmt: skip
+    for kind in (
+        Problem,
+        Invalid,
+        Unauthenticated,
+        Forbidden,
+        NotFound,
+        Conflict,
+        TooLarge,
+        Busy,
+        Unavailable,
+        Exhausted,
+        WorkloadFailed,
+    )
+}
 
 
 def from_detail(status: int, detail: Detail) -> Problem:

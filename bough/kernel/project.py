@@ -33,14 +33,14 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pass
 
 
-class Batch(_Table):
+class Batch(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How requests are put together for one call. 0 takes what the model's class says."""
 
     max_size: NotNegative = 0
     max_wait_ms: Annotated[float, msgspec.Meta(ge=0, le=10_000)] = 0.0
 
 
-class Resources(_Table):
+class Resources(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of one replica or job; 0 sets none."""
 
     cpus: Annotated[float, msgspec.Meta(ge=0)] = 0.0
@@ -48,7 +48,7 @@ class Resources(_Table):
     gpus: NotNegative = 0
 
 
-class Workload(_Table):
+class Workload(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What services and jobs have in common."""
 
     command: str = ""  # run by /bin/sh in the bundle's folder
@@ -64,7 +64,7 @@ class Workload(_Table):
     grace_s: Seconds = 10.0  # between SIGTERM and SIGKILL
 
 
-class Service(Workload):
+class Service(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Answers requests. Exactly one of model, file, command, dockerfile says how."""
 
     model: str = ""  # module:Class
@@ -95,7 +95,7 @@ class Service(Workload):
         return bool(self.command or self.dockerfile)
 
 
-class Job(Workload):
+class Job(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Runs to its end."""
 
     kind: str = "job"  # job, train, etl
@@ -105,14 +105,14 @@ class Job(Workload):
     schedule: str = ""
 
 
-class Settings(_Table):
+class Settings(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Overrides for one environment: `[environments.NAME.services.SERVICE]`."""
 
     services: dict[str, dict[str, Any]] = {}
     jobs: dict[str, dict[str, Any]] = {}
 
 
-class File(_Table):
+class File(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """bough.toml as written; services and jobs stay raw until `resolve`."""
 
     name: str
@@ -155,21 +155,27 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 def resolve(document: Document, environment: str = PRODUCTION) -> Project:
     """The project in `environment`; raises `ProjectFileInvalid` naming file, line and key."""
     if "name" not in document.data:
-        raise document.error(("name",), "missing: every project has a name", hint=f'add name = "my-project" to {document.name}')
+        raise document.error(
+            ("name",), "missing: every project has a name", hint=f'add name = "my-project" to {document.name}'
+        )
     file = document.decode((), document.data, File)
     _check(document, ("name",), file.name, "project")
     settings = document.decode(("environments", environment), document.table(("environments", environment)), Settings)
     for section in ("services", "jobs"):
         for name in getattr(settings, section):
             if name not in getattr(file, section):
-                raise document.error(("environments", environment, section, name), f"there is no [{section}.{name}] to override")
+                raise document.error(
+                    ("environments", environment, section, name), f"there is no [{section}.{name}] to override"
+                )
     origins: dict[str, str] = {"name": document.origin(("name",))}
     services = {
         name: _workload(document, file, settings, environment, ("services", name), "service", Service, origins)
         for name in file.services
     }
     jobs = {
-        name: _workload(document, file, settings, environment, ("jobs", name), str(raw.get("kind", "job")), Job, origins)
+        name: _workload(
+            document, file, settings, environment, ("jobs", name), str(raw.get("kind", "job")), Job, origins
+        )
         for name, raw in file.jobs.items()
     }
     _check_routes(document, services)
@@ -179,7 +185,7 @@ def resolve(document: Document, environment: str = PRODUCTION) -> Project:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of bough.toml, published as docs/bough.schema.json."""
 
-    class ProjectFile(_Table):
+    class ProjectFile(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """A Bough project."""
 
         name: str
@@ -192,10 +198,16 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(ProjectFile)}
 
 
-def _workload(  # noqa: PLR0913 - the layers of one value, in order
-    document: Document, file: File, settings: Settings, environment: str, path: KeyPath, kind: str, into: Any,
+def _workload(
+    document: Document,
+    file: File,
+    settings: Settings,
+    environment: str,
+    path: KeyPath,
+    kind: str,
+    into: Any,
     origins: dict[str, str],
-) -> Any:  # fmt: skip
+) -> Any:
     section, name = path
     _check(document, path, name, "service" if section == "services" else "job")
     if kind not in DEFAULTS:
@@ -217,7 +229,9 @@ def _workload(  # noqa: PLR0913 - the layers of one value, in order
     workload = document.decode(("environments", environment, *path) if overridden else path, merged, into)
     for key, choices in _CHOICES.items():
         if hasattr(workload, key) and getattr(workload, key) not in choices:
-            raise document.error((*path, key), f"{getattr(workload, key)!r} is not one of {', '.join(filter(None, choices))}")
+            raise document.error(
+                (*path, key), f"{getattr(workload, key)!r} is not one of {', '.join(filter(None, choices))}"
+            )
     _check_what_runs(document, path, workload)
     return workload
 
@@ -231,7 +245,11 @@ def _check_what_runs(document: Document, path: KeyPath, workload: Workload) -> N
         allowed = "model, file, command, dockerfile" if isinstance(workload, Service) else "command, dockerfile"
         raise document.error((*path, *ways[1:2]), f"needs exactly one of {allowed}; {said}")
     if isinstance(workload, Service) and workload.model and ":" not in workload.model:
-        raise document.error((*path, "model"), f"{workload.model!r} must be written module:Class", hint='for example model = "service:Churn"')
+        raise document.error(
+            (*path, "model"),
+            f"{workload.model!r} must be written module:Class",
+            hint='for example model = "service:Churn"',
+        )
 
 
 def _check_routes(document: Document, services: Mapping[str, Service]) -> None:
@@ -239,7 +257,11 @@ def _check_routes(document: Document, services: Mapping[str, Service]) -> None:
     for name, service in services.items():
         key = (service.api, service.route or name)
         if other := seen.get(key):
-            raise document.error(("services", name), f"has the same api and route as services.{other}", hint='give one of them api = "v2"')
+            raise document.error(
+                ("services", name),
+                f"has the same api and route as services.{other}",
+                hint='give one of them api = "v2"',
+            )
         seen[key] = name
 
 

@@ -19,7 +19,9 @@ from bough.kernel.errors import ProjectFileInvalid
 T = TypeVar("T", bound=msgspec.Struct)
 
 _HEADER = re.compile(r"^\s*\[\[?\s*(?P<path>[^\[\]]+?)\s*\]\]?\s*(#.*)?$")
-_KEY = re.compile(r"""^\s*(?P<path>(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_KEY = re.compile(
+    r"""^\s*(?P<path>(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
+)
 _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
 _UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]+)`")
 _AT = re.compile(r" - at `(?P<path>[^`]+)`")
@@ -72,17 +74,25 @@ class Document:
             return cls(path.read_text("utf-8"), path.name)
         except FileNotFoundError as error:
             raise ProjectFileInvalid(
-                f"there is no {path.name} in {path.parent}", code="PROJECT_FILE_MISSING", hint="bough init", file=path.name
+                f"there is no {path.name} in {path.parent}",
+                code="PROJECT_FILE_MISSING",
+                hint="bough init",
+                file=path.name,
             ) from error
         except UnicodeDecodeError as error:
-            raise ProjectFileInvalid(f"{path.name} is not UTF-8 text", hint=f"edit {path.name}", file=path.name) from error
+            raise ProjectFileInvalid(
+                f"{path.name} is not UTF-8 text", hint=f"edit {path.name}", file=path.name
+            ) from error
 
     def error(self, path: KeyPath, message: str, hint: str = "") -> ProjectFileInvalid:
         line, key = self.lines.of(path), ".".join(path)
         return ProjectFileInvalid(
-            f"{self.name}:{line}: {key}: {message}", hint=hint or f"edit {self.name}, line {line}",
-            file=self.name, line=line, key=key,
-        )  # fmt: skip
+            f"{self.name}:{line}: {key}: {message}",
+            hint=hint or f"edit {self.name}, line {line}",
+            file=self.name,
+            line=line,
+            key=key,
+        )
 
     def origin(self, path: KeyPath) -> str:
         return f"{self.name}:{self.lines.of(path)}"

@@ -1,1 +1,25 @@
-"""."""
+"""Database: where the control plane keeps everything.
+
+`write` is one transaction, serialisable, committed durably when the block ends and rolled back when it raises; it may
+wait for another writer. `read` sees one consistent state and never waits for writers. Connections must not leave
+their block. A full disk or a read-only directory raises `Exhausted` and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import sqlalchemy as sa
+
+
+class Database(Protocol):
+    def write(self) -> AbstractContextManager[sa.Connection]: ...
+
+    def read(self) -> AbstractContextManager[sa.Connection]: ...
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        """`listener` is called after every commit of this process, outside any transaction; it must be quick."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,101 @@
+"""SQLite in WAL mode. One writer at a time: `BEGIN IMMEDIATE`, because a deferred transaction that turns into a write
+meets SQLITE_BUSY, which no timeout cures; and a lock in this process, which wakes sooner than SQLite's polling."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from bough.kernel.errors import Exhausted, Problem, Unavailable
+
+BUSY_TIMEOUT_S = 10.0
+
+
+class SqliteDatabase:
+    """`durable`: fsync at every commit (control and audit); otherwise at checkpoints only (telemetry)."""
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        self.path = path
+        self._writing = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+        self._engine = sa.create_engine(
+            f"sqlite:///{path}",
+            connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+            pool_size=8,
+            max_overflow=32,
+        )
+        synchronous = "FULL" if durable else "NORMAL"
+
+        @sa.event.listens_for(self._engine, "connect")
+        def configure(connection: sqlite3.Connection, _: Any) -> None:
+            connection.isolation_level = None  # SQLAlchemy's events below begin transactions, not the driver
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute("PRAGMA foreign_keys = ON")
+
+        @sa.event.listens_for(self._engine, "begin")
+        def begin(connection: sa.Connection) -> None:
+            connection.exec_driver_sql(
+                "BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN"
+            )
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        with self._writing, self._translated(), self._engine.connect() as raw:
+            connection = raw.execution_options(write=True)
+            with connection.begin():
+                yield connection
+        for listener in self._listeners:
+            listener()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        with self._translated(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.OperationalError as error:
+            raise self._problem(error) from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+                raise self._exhausted(str(error)) from error
+            raise
+
+    def _problem(self, error: sa.exc.OperationalError) -> Problem:
+        text = str(error.orig)
+        if (
+            "full" in text
+            or "readonly" in text
+            or "read-only" in text
+            or "disk I/O" in text
+            or "unable to open" in text
+        ):
+            return self._exhausted(text)
+        if "locked" in text or "busy" in text:
+            return Unavailable(
+                "the database is busy with another writer", code="DATABASE_BUSY", hint="try again in a moment"
+            )
+        return Problem(f"the database failed: {text}", code="DATABASE_FAILED", hint="bough doctor")
+
+    def _exhausted(self, text: str) -> Exhausted:
+        return Exhausted(
+            f"cannot write to {self.path}: {text}; nothing was changed",
+            code="DISK_EXHAUSTED",
+            hint=f"free space or make the directory writable, then try again (df -h {self.path.parent})",
+        )

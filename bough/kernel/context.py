@@ -1,0 +1,77 @@
+"""Who calls, and with what in hand."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.kernel.clock import Clock
+from bough.kernel.events import Events
+
+T = TypeVar("T")
+
+
+class Role(enum.IntEnum):
+    """Each role may do all that the ones before it may."""
+
+    VIEWER = 1
+    DEVELOPER = 2
+    APPROVER = 3
+    ADMIN = 4
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """A person or a service account that has shown who it is."""
+
+    id: str
+    name: str
+    role: Role
+
+
+SYSTEM = Principal(id="system", name="system", role=Role.ADMIN)
+
+
+class Parts:
+    """What `app.py` has put together, found by interface: `parts.get(Engine)`."""
+
+    def __init__(self, parts: Mapping[type[Any], Any]) -> None:
+        self._parts = dict(parts)
+
+    def get(self, interface: type[T]) -> T:
+        part: T = self._parts[interface]
+        return part
+
+
+class _Store(Protocol):
+    def read(self) -> AbstractContextManager[sa.Connection]: ...
+
+
+class Context:
+    """Handed to every operation. `tx` is its transaction: readable, and writable where the operation says so."""
+
+    def __init__(
+        self, principal: Principal, tx: sa.Connection | None, clock: Clock, events: Events, parts: Parts, store: _Store
+    ) -> None:
+        self.principal, self.clock, self.events = principal, clock, events
+        self._tx, self._parts, self._store = tx, parts, store
+
+    @property
+    def tx(self) -> sa.Connection:
+        if self._tx is None:
+            raise RuntimeError("a streaming operation has no open transaction: use context.read()")
+        return self._tx
+
+    def read(self) -> AbstractContextManager[sa.Connection]:
+        """A short read of its own, for streams."""
+        return self._store.read()
+
+    def part(self, interface: type[T]) -> T:
+        return self._parts.get(interface)
+
+    def emit(self, name: str, subject: str, **data: Any) -> None:
+        self.events.emit(self.tx, name, subject, **data)

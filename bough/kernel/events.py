@@ -1,0 +1,66 @@
+"""Events: what happened, as rows, and how capabilities hear of each other without knowing each other.
+
+An event is written in the transaction that made it true, and its listeners run in that same transaction: either all of
+it happened or none of it. A listener therefore only writes rows and wakes objects; anything slow belongs to a loop.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.kernel.clock import Clock
+from bough.kernel.tables import event as event_table
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    seq: int
+    at: float
+    name: str
+    subject: str
+    data: dict[str, Any]
+
+
+Listener = Callable[[sa.Connection, Event], None]
+
+
+class Events:
+    """Who listens to what; filled once, in `app.py`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._listeners: dict[str, list[Listener]] = defaultdict(list)
+
+    def on(self, name: str, listener: Listener) -> None:
+        self._listeners[name].append(listener)
+
+    def emit(self, tx: sa.Connection, name: str, subject: str, **data: Any) -> Event:
+        at = self._clock.now()
+        row = tx.execute(
+            event_table.insert().values(at=at, name=name, subject=subject, data=msgspec.json.encode(data).decode())
+        )
+        happened = Event(seq=_new_key(row), at=at, name=name, subject=subject, data=data)
+        for listener in self._listeners[name]:
+            listener(tx, happened)
+        return happened
+
+
+def read(tx: sa.Connection, *, after: int = 0, subject: str | None = None, limit: int = 200) -> list[Event]:
+    """Events with `seq` above `after`, oldest first."""
+    query = event_table.select().where(event_table.c.seq > after).order_by(event_table.c.seq).limit(limit)
+    if subject is not None:
+        query = query.where(event_table.c.subject == subject)
+    return [
+        Event(seq=row.seq, at=row.at, name=row.name, subject=row.subject, data=msgspec.json.decode(row.data))
+        for row in tx.execute(query)
+    ]
+
+
+def _new_key(result: sa.CursorResult[Any]) -> int:
+    key = result.inserted_primary_key
+    assert key is not None  # noqa: S101 - an insert into a table with a key always has one
+    return int(key[0])

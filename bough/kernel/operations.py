@@ -1,0 +1,206 @@
+"""Operations: every public verb, written once.
+
+An operation is a function `(context, request) -> response` with a frozen request, a role and a docstring, registered
+under a name such as `releases.list`. The HTTP route, the SDK method, the command, its help and the OpenAPI document
+are derived from that declaration; the role check, the transaction, idempotency, the audit row and the timing happen in
+`Operations.call` and nowhere else.
+
+    GET  /api/v1/<noun>/<verb>?field=…     operations that only read and whose request is scalars
+    POST /api/v1/<noun>/<verb>  {json}     all others
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import time
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from types import ModuleType
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.kernel.clock import Clock
+from bough.kernel.context import Context, Parts, Principal, Role
+from bough.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Problem
+from bough.kernel.events import Events
+from bough.kernel.names import new_id
+from bough.kernel.tables import audit, idempotency
+
+Request = TypeVar("Request", bound=msgspec.Struct)
+Response = TypeVar("Response")
+
+
+class Operation(Generic[Request, Response]):
+    def __init__(
+        self, function: Callable[[Context, Request], Response], name: str, role: Role, *, writes: bool, command: str
+    ) -> None:
+        hints = typing.get_type_hints(function)
+        self.function, self.name, self.role, self.writes = function, name, role, writes
+        self.command = command or name.replace(".", " ")
+        self.request: type[Request] = hints[list(inspect.signature(function).parameters)[1]]
+        self.response: Any = hints["return"]
+        self.help = inspect.getdoc(function) or ""
+        self.streams = inspect.isgeneratorfunction(function)
+
+    @property
+    def method(self) -> str:
+        simple = all(_is_scalar(field.type) for field in msgspec.structs.fields(self.request))
+        return "GET" if simple and not self.writes else "POST"
+
+    @property
+    def path(self) -> str:
+        return "/api/v1/" + self.name.replace(".", "/")
+
+
+def operation(
+    name: str, *, role: Role, writes: bool = False, command: str = ""
+) -> Callable[[Callable[[Context, Request], Response]], Operation[Request, Response]]:
+    """Declares a verb. `writes` opens a write transaction, audits the call and makes it a POST; a function that yields
+    is a stream: it gets no open transaction and uses `context.read()` itself. `command` names the command when it is
+    not the operation's own name ("releases list")."""
+
+    def declare(function: Callable[[Context, Request], Response]) -> Operation[Request, Response]:
+        return Operation(function, name, role, writes=writes, command=command)
+
+    return declare
+
+
+class Store(Protocol):
+    def write(self) -> AbstractContextManager[sa.Connection]: ...
+
+    def read(self) -> AbstractContextManager[sa.Connection]: ...
+
+
+class Operations:
+    """All operations of one running Bough."""
+
+    def __init__(self, modules: Sequence[ModuleType], store: Store, events: Events, clock: Clock, parts: Parts) -> None:
+        self._store, self._events, self._clock, self._parts = store, events, clock, parts
+        self.all = collect(modules)
+
+    def call(self, name: str, request: Any, principal: Principal, *, key: str = "") -> Any:
+        """Runs one operation. `request` is the operation's struct or plain data; `key` makes a write happen once: the
+        same key and request get the first answer again, another request is refused (code KEY_REUSED)."""
+        found = self.all.get(name)
+        if found is None:
+            raise NotFound(f"there is no operation {name!r}", code="OPERATION_NOT_FOUND", hint="bough --help")
+        began = time.perf_counter()
+        request = _typed(found, request)
+        if not found.writes:
+            self._check_role(found, principal)
+            if found.streams:
+                return self._stream(found, request, principal)
+            with self._store.read() as tx:
+                return found.function(self._context(principal, tx), request)
+        digest = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+        try:
+            self._check_role(found, principal)
+            with self._store.write() as tx:
+                if key and (again := self._remembered(tx, found, principal, key, digest)) is not None:
+                    return again
+                response = found.function(self._context(principal, tx), request)
+                if key:
+                    self._remember(tx, found, principal, key, digest, response)
+                self._audit(tx, found, principal, request, digest, "ok", began)
+            return response
+        except Problem as problem:
+            with self._store.write() as tx:  # the refusal is part of the record, though its effects were rolled back
+                self._audit(tx, found, principal, request, digest, problem.own_code, began)
+            raise
+
+    def _context(self, principal: Principal, tx: sa.Connection) -> Context:
+        return Context(principal, tx, self._clock, self._events, self._parts, self._store)
+
+    def _stream(self, found: Operation[Any, Any], request: Any, principal: Principal) -> Iterator[Any]:
+        return iter(
+            found.function(Context(principal, None, self._clock, self._events, self._parts, self._store), request)
+        )
+
+    def _check_role(self, found: Operation[Any, Any], principal: Principal) -> None:
+        if principal.role < found.role:
+            raise Forbidden(
+                f"{found.name} needs the role {found.role.name.lower()}; {principal.name} is a {principal.role.name.lower()}",
+                code="ROLE_MISSING",
+                hint=f"ask an admin: bough principals set-role {principal.name} {found.role.name.lower()}",
+            )
+
+    def _remembered(self, tx: sa.Connection, found: Operation[Any, Any], who: Principal, key: str, digest: str) -> Any:
+        row = tx.execute(
+            idempotency.select().where(idempotency.c.principal == who.id, idempotency.c.key == key)
+        ).first()
+        if row is None:
+            return None
+        if (row.operation, row.request_digest) != (found.name, digest):
+            raise Conflict(
+                f"idempotency key {key!r} was used for another request", code="KEY_REUSED", hint="use a new key"
+            )
+        return msgspec.json.decode(row.response, type=found.response)
+
+    def _remember(
+        self, tx: sa.Connection, found: Operation[Any, Any], who: Principal, key: str, digest: str, response: Any
+    ) -> None:
+        tx.execute(
+            idempotency.insert().values(
+                principal=who.id,
+                key=key,
+                operation=found.name,
+                request_digest=digest,
+                response=msgspec.json.encode(response),
+                at=self._clock.now(),
+            )
+        )
+
+    def _audit(
+        self,
+        tx: sa.Connection,
+        found: Operation[Any, Any],
+        who: Principal,
+        request: Any,
+        digest: str,
+        outcome: str,
+        began: float,
+    ) -> None:
+        subject = "/".join(
+            str(value) for field in ("project", "environment", "name", "id") if (value := getattr(request, field, ""))
+        )
+        tx.execute(
+            audit.insert().values(
+                at=self._clock.now(),
+                principal=who.name,
+                operation=found.name,
+                subject=subject,
+                outcome=outcome,
+                milliseconds=round((time.perf_counter() - began) * 1000, 2),
+                request_digest=digest,
+            )
+        )
+
+
+def collect(modules: Sequence[ModuleType]) -> dict[str, Operation[Any, Any]]:
+    """Every operation declared in `modules`, by name."""
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Operation)]
+    return {each.name: each for each in sorted(found, key=lambda each: each.name)}
+
+
+def fresh_key() -> str:
+    """An idempotency key for a caller that has none."""
+    return new_id("key")
+
+
+def _is_scalar(kind: Any) -> bool:
+    return (
+        kind in (str, int, float, bool) or typing.get_origin(kind) is typing.Annotated and _is_scalar(kind.__origin__)
+    )
+
+
+def _typed(found: Operation[Any, Any], request: Any) -> Any:
+    if isinstance(request, found.request):
+        return request
+    try:
+        return msgspec.convert(request, found.request, strict=False)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"{found.name}: {error}", code="REQUEST_INVALID", hint=f"bough {found.command} --help") from error

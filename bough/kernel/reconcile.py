@@ -1,0 +1,242 @@
+"""The one loop that makes desired state true.
+
+An object of some kind becomes due when somebody wakes it or its time has come. The loop claims it with a lease token,
+calls the kind's handler, and applies what the handler decides only while the token still matches. A handler always
+runs from the top and must be idempotent: it looks at what is, compares it with what should be, does a little, and asks
+to be called again. Nothing else is remembered between calls, so a change of code can never strand an object.
+
+For the few effects that must not happen twice there are *steps*: `turn.step(name, effect)` runs the effect once per
+generation of the object and returns the recorded result ever after. An effect that dies between happening and being
+recorded runs again: at least once is the honest promise, so effects should be idempotent where they can.
+
+Long work never runs inside a handler; the handler makes sure that a unit exists and asks to be called again.
+
+What was rejected: a workflow engine (replays tie running work to the code that started it) and queues of tasks (a task
+says what to do, not what should be true, so a lost or doubled one is a fault; here both are harmless).
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.kernel.clock import Clock
+from bough.kernel.tables import step as step_table
+from bough.kernel.tables import work
+
+LEASE_S = 30.0  # far longer than any handler should run, short enough that a takeover is not felt as an outage
+RETRY_S = (0.2, 60.0)  # first and longest pause after a failing handler; doubles in between
+IDLE_S = 0.5  # how often the table is read for wakes of other processes; wakes of this one arrive at once
+
+T = TypeVar("T")
+log = logging.getLogger("bough.reconcile")
+
+
+class Store(Protocol):
+    """What the loop needs of the database."""
+
+    def write(self) -> AbstractContextManager[sa.Connection]: ...
+
+    def read(self) -> AbstractContextManager[sa.Connection]: ...
+
+
+class LeaseLost(Exception):
+    """Another worker has taken the object over: whatever was decided here no longer counts."""
+
+
+class Turn:
+    """One call of a handler for one object."""
+
+    def __init__(self, store: Store, clock: Clock, kind: str, id: str, token: str, generation: int) -> None:
+        self.kind, self.id, self.generation = kind, id, generation
+        self.clock = clock
+        self._store, self._token = store, token
+
+    @contextmanager
+    def apply(self) -> Iterator[sa.Connection]:
+        """A transaction in which the lease is still ours; raises `LeaseLost` otherwise."""
+        with self._store.write() as tx:
+            mine = sa.select(work.c.token).where(work.c.kind == self.kind, work.c.id == self.id)
+            if tx.execute(mine).scalar() != self._token:
+                raise LeaseLost(f"{self.kind} {self.id}")
+            yield tx
+
+    def read(self) -> AbstractContextManager[sa.Connection]:
+        return self._store.read()
+
+    def step(self, name: str, effect: Callable[[], T]) -> T:
+        """The result of `effect`, which runs at most once per generation unless it dies unrecorded. The result must
+        survive JSON."""
+        key = (
+            step_table.c.kind == self.kind,
+            step_table.c.id == self.id,
+            step_table.c.generation == self.generation,
+            step_table.c.name == name,
+        )
+        with self._store.read() as tx:
+            recorded = tx.execute(sa.select(step_table.c.result).where(*key)).scalar()
+        if recorded is not None:
+            result: T = msgspec.json.decode(recorded)
+            return result
+        result = effect()
+        with self.apply() as tx:
+            tx.execute(
+                step_table.insert().values(
+                    kind=self.kind,
+                    id=self.id,
+                    generation=self.generation,
+                    name=name,
+                    result=msgspec.json.encode(result).decode(),
+                    at=self.clock.now(),
+                )
+            )
+        return result
+
+
+Handler = Callable[[Turn], float | None]
+"""Makes one object a little truer. Returns seconds until it wants to be called again, or None to sleep until woken."""
+
+
+def wake(tx: sa.Connection, kind: str, id: str, *, at: float = 0.0) -> None:
+    """Makes an object due at `at` (0: now), or sooner if it already was. A wake that lands while a handler runs is kept:
+    the object becomes due again when the handler is done."""
+    changed = tx.execute(
+        work.update()
+        .where(work.c.kind == kind, work.c.id == id)
+        .values(wakes=work.c.wakes + 1, due_at=sa.case((work.c.due_at < at, work.c.due_at), else_=at))
+    )
+    if changed.rowcount == 0:
+        tx.execute(work.insert().values(kind=kind, id=id, wakes=1, due_at=at, generation=1, failures=0))
+
+
+def renew(tx: sa.Connection, kind: str, id: str) -> None:
+    """Starts a new generation: recorded steps of the old one no longer count."""
+    tx.execute(work.update().where(work.c.kind == kind, work.c.id == id).values(generation=work.c.generation + 1))
+
+
+def drop(tx: sa.Connection, kind: str, id: str) -> None:
+    """Forgets an object; a handler that is running for it loses its lease."""
+    for table in (work, step_table):
+        tx.execute(table.delete().where(table.c.kind == kind, table.c.id == id))
+
+
+class Loop:
+    """Runs handlers in `workers` threads. Several processes may run a loop on one database."""
+
+    def __init__(
+        self, store: Store, clock: Clock, handlers: Mapping[str, Handler], *, lease_s: float = LEASE_S
+    ) -> None:
+        self._store, self._clock, self._handlers, self._lease_s = store, clock, dict(handlers), lease_s
+        self._poked = threading.Event()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, workers: int = 4) -> None:
+        for number in range(workers):
+            thread = threading.Thread(target=self._run, name=f"reconcile-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        self._stopping.set()
+        self._poked.set()
+        for thread in self._threads:
+            thread.join(timeout_s)
+
+    def poke(self) -> None:
+        """Something may be due now."""
+        self._poked.set()
+
+    def run_once(self) -> bool:
+        """Handles one due object; False when none was due."""
+        claimed = self._claim()
+        if claimed is None:
+            return False
+        turn, wakes, failures = claimed
+        try:
+            after = self._handlers[turn.kind](turn)
+        except LeaseLost:
+            log.warning("lease lost", extra={"kind": turn.kind, "id": turn.id})
+            return True
+        except (
+            Exception
+        ) as error:  # whatever a handler raises must not end the loop: it is kept, shown, and tried again
+            pause = min(RETRY_S[0] * 2**failures, RETRY_S[1])
+            log.exception("%s %s failed, again in %.1f s", turn.kind, turn.id, pause)
+            self._release(turn, wakes, pause, error=f"{type(error).__name__}: {error}")
+            return True
+        self._release(turn, wakes, after)
+        return True
+
+    def run_until_idle(self, limit: int = 10_000) -> int:
+        """Handles everything that is due now; says how many turns that took."""
+        return next(turns for turns in range(limit + 1) if turns == limit or not self.run_once())
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._poked.clear()
+            try:
+                busy = self.run_once()
+            except Exception:  # the database may be full or locked for a while; the loop outlives it
+                log.exception("reconcile loop")
+                busy = False
+            if not busy:
+                self._clock.wait(self._poked, self._pause())
+
+    def _pause(self) -> float:
+        """Until the next object is due, at most IDLE_S."""
+        try:
+            with self._store.read() as tx:
+                due = tx.execute(sa.select(sa.func.min(work.c.due_at)).where(work.c.kind.in_(self._handlers))).scalar()
+        except Exception:  # as above: an unreadable database is retried, not fatal
+            return IDLE_S
+        return IDLE_S if due is None else min(max(due - self._clock.now(), 0.01), IDLE_S)
+
+    def _claim(self) -> tuple[Turn, int, int] | None:
+        now = self._clock.now()
+        due = sa.and_(
+            work.c.due_at <= now,
+            sa.or_(work.c.token.is_(None), work.c.leased_until < now),
+            work.c.kind.in_(self._handlers),
+        )
+        with self._store.read() as tx:  # cheap look first: an idle loop takes no write lock
+            if tx.execute(sa.select(work.c.id).where(due).limit(1)).first() is None:
+                return None
+        token = secrets.token_hex(8)
+        with self._store.write() as tx:
+            row = tx.execute(work.select().where(due).order_by(work.c.due_at).limit(1)).first()
+            if row is None:
+                return None
+            tx.execute(
+                work.update()
+                .where(work.c.kind == row.kind, work.c.id == row.id)
+                # due again when the lease ends, should this process die; a wake meanwhile makes it due sooner
+                .values(token=token, leased_until=now + self._lease_s, due_at=now + self._lease_s)
+            )
+        return Turn(self._store, self._clock, row.kind, row.id, token, row.generation), row.wakes, row.failures
+
+    def _release(self, turn: Turn, wakes: int, after_s: float | None, *, error: str | None = None) -> None:
+        now = self._clock.now()
+        planned = None if after_s is None else now + after_s
+        try:
+            with turn.apply() as tx:
+                at = work.c.kind == turn.kind, work.c.id == turn.id
+                row = tx.execute(work.select().where(*at)).one()
+                due = planned
+                if row.wakes != wakes:  # somebody called while the handler ran: what it saw may be stale
+                    due = row.due_at if planned is None else min(row.due_at, planned)
+                failures = row.failures + 1 if error else 0
+                tx.execute(
+                    work.update()
+                    .where(*at)
+                    .values(token=None, leased_until=None, due_at=due, failures=failures, error=error)
+                )
+        except LeaseLost:
+            log.warning("lease lost", extra={"kind": turn.kind, "id": turn.id})
