@@ -1,0 +1,71 @@
+"""What every technology of `Blobs` does the same way: digests as text, and reading that checks."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Callable
+from typing import BinaryIO
+
+from bough.kernel.errors import Invalid, Problem
+
+CHUNK_BYTES = 1 << 20  # hashing and copying reach full speed from about 256 KiB on
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def check_digest(digest: str) -> str:
+    """`digest` if it is one: it becomes part of a path. Raises `Invalid` (code DIGEST_INVALID) otherwise."""
+    if _DIGEST.fullmatch(digest):
+        return digest
+    what = f"{digest!r} is not a SHA-256 in 64 lower-case hexadecimal digits"
+    raise Invalid(what, code="DIGEST_INVALID", digest=digest)
+
+
+def mismatch(expected: str, actual: str) -> Invalid:
+    return Invalid(
+        f"the content has digest {actual}, not {expected} as announced; nothing was kept",
+        code="DIGEST_MISMATCH",
+        hint="send it again: it changed while it was read, or was damaged on the way",
+        expected=expected,
+        actual=actual,
+    )
+
+
+def damaged(digest: str, where: str) -> Problem:
+    return Problem(
+        f"blob {digest} at {where} no longer holds what was stored: the disk or another program changed it",
+        code="BLOB_DAMAGED",
+        hint="it was set aside; `bough deploy` sends the file again",
+        digest=digest,
+        path=where,
+    )
+
+
+class CheckedReader(io.RawIOBase):
+    """Reads `stream`, and refuses to report the end unless all bytes together had the digest."""
+
+    def __init__(self, stream: BinaryIO, digest: str, on_damage: Callable[[], Problem]) -> None:
+        super().__init__()
+        self._stream = stream
+        self._digest = digest
+        self._on_damage = on_damage
+        self._hash = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # typeshed names a wider buffer type
+        data = self._stream.read(len(buffer))
+        if not data and len(buffer):
+            if self._hash.hexdigest() != self._digest:
+                raise self._on_damage()
+            return 0
+        self._hash.update(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()

@@ -1,0 +1,53 @@
+"""Files that are whole or absent, and the disk's refusals as errors that a person can act on."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from bough.kernel.errors import Exhausted
+
+# The modification time of every file that Bough lays out for programs: 2020-01-01 UTC. Any constant keeps cached
+# bytecode valid; a date after 1980 also suits zip files made from such a folder.
+MTIME_S = 1_577_836_800
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextlib.contextmanager
+def as_exhausted(place: Path) -> Iterator[None]:
+    """Turns a full or unwritable disk under `place` into `Exhausted` (code DISK_FULL or NOT_WRITABLE)."""
+    try:
+        yield
+    except OSError as error:
+        path = str(error.filename or place)
+        if error.errno in _FULL:
+            raise Exhausted(
+                f"no space left to write {path} ({error.strerror}); nothing was half-written",
+                code="DISK_FULL", hint=f"free some space (df -h {place}), then run the same command again", path=path,
+            ) from error  # fmt: skip
+        if error.errno in _READ_ONLY:
+            raise Exhausted(
+                f"{path} cannot be written ({error.strerror}); nothing was changed",
+                code="NOT_WRITABLE", hint=f"ls -ld {place}; make it writable for the user that runs Bough", path=path,
+            ) from error  # fmt: skip
+        raise
+
+
+def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Writes `path` so that a reader, or a crash at any moment, finds the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,242 @@
+"""One body over all technologies of `Blobs`; below it, what only a directory can suffer."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bough.adapters.blobs import Blobs
+from bough.adapters.blobs.directory import DirectoryBlobs
+from bough.adapters.blobs.memory import MemoryBlobs
+from bough.kernel.errors import Exhausted, Invalid, NotFound, Problem
+
+ABSENT = "0" * 64
+Make = Callable[[Path], DirectoryBlobs | MemoryBlobs]
+
+
+@pytest.fixture(params=[DirectoryBlobs, lambda root: MemoryBlobs()], ids=["directory", "memory"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> DirectoryBlobs | MemoryBlobs:
+    make: Make = request.param
+    return make(tmp_path / "blobs")
+
+
+def damage(blobs: Blobs, digest: str) -> None:
+    if isinstance(blobs, MemoryBlobs):
+        blobs.damage(digest)
+    else:
+        path = blobs.local_path(digest)
+        assert path
+        path.chmod(0o644)
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"line\n" * 1_000_000], ids=["empty", "one", "5MB"])
+def test_what_goes_in_comes_out_under_its_sha256(blobs: Blobs, content: bytes) -> None:
+    digest = blobs.put(io.BytesIO(content))
+    assert digest == hashlib.sha256(content).hexdigest()
+    assert (blobs.has(digest), blobs.size(digest), blobs.read(digest)) == (True, len(content), content)
+    with blobs.open(digest) as stream:
+        assert stream.read(1) + stream.read() == content
+
+
+def test_the_same_bytes_twice_are_one_blob(blobs: Blobs) -> None:
+    assert blobs.put(b"same") == blobs.put(io.BytesIO(b"same"))
+
+
+def test_only_what_the_stream_still_has_is_stored(blobs: Blobs) -> None:
+    stream = io.BytesIO(b"head body")
+    stream.seek(5)
+    assert blobs.read(blobs.put(stream)) == b"body"
+
+
+def test_content_other_than_announced_is_refused_and_not_kept(blobs: Blobs) -> None:
+    with pytest.raises(Invalid) as caught:
+        blobs.put(b"something", expect=ABSENT)
+    assert caught.value.own_code == "DIGEST_MISMATCH"
+    assert not blobs.has(ABSENT) and not blobs.has(hashlib.sha256(b"something").hexdigest())
+    assert blobs.put(b"something", expect=hashlib.sha256(b"something").hexdigest())
+
+
+def test_missing_lists_each_absent_digest_once_in_order(blobs: Blobs) -> None:
+    here = blobs.put(b"here")
+    assert blobs.missing(["f" * 64, here, ABSENT, "f" * 64]) == ["f" * 64, ABSENT]
+
+
+def test_an_absent_blob_is_not_found(blobs: Blobs) -> None:
+    for ask in (blobs.open, blobs.read, blobs.size, blobs.local_path):
+        with pytest.raises(NotFound):
+            ask(ABSENT)
+
+
+def test_delete_is_final_and_may_be_repeated(blobs: Blobs) -> None:
+    digest = blobs.put(b"gone soon")
+    blobs.delete(digest)
+    blobs.delete(digest)
+    assert not blobs.has(digest)
+
+
+@pytest.mark.parametrize("bad", ["", "../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "\n", "a" * 62 + "/."])
+def test_what_is_no_digest_is_refused_everywhere(blobs: Blobs, bad: str) -> None:
+    for ask in (blobs.open, blobs.read, blobs.has, blobs.size, blobs.delete, blobs.local_path):
+        with pytest.raises(Invalid):
+            ask(bad)
+    with pytest.raises(Invalid):
+        blobs.missing([bad])
+
+
+def test_a_damaged_blob_is_named_and_can_be_sent_again(blobs: Blobs) -> None:
+    digest = blobs.put(b"a" * 3_000_000)
+    damage(blobs, digest)
+    with pytest.raises(Problem) as caught:
+        blobs.read(digest)
+    assert caught.value.own_code == "BLOB_DAMAGED" and digest in caught.value.message
+    assert blobs.missing([digest]) == [digest]
+    assert blobs.put(b"a" * 3_000_000) == digest
+    assert blobs.read(digest) == b"a" * 3_000_000
+
+
+def test_many_writers_of_one_blob_agree(blobs: Blobs) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        digests = set(pool.map(lambda _: blobs.put(b"shared" * 50_000), range(32)))
+    assert len(digests) == 1 and blobs.read(digests.pop()) == b"shared" * 50_000
+
+
+@settings(max_examples=40, deadline=None)
+@given(content=st.binary(max_size=5000), sizes=st.lists(st.integers(1, 700), min_size=1, max_size=8))
+def test_any_way_of_reading_gives_the_same_bytes(content: bytes, sizes: list[int]) -> None:
+    blobs = MemoryBlobs()
+    got = b""
+    with blobs.open(blobs.put(content)) as stream:
+        for size in sizes:
+            got += stream.read(size)
+        got += stream.read()
+    assert got == content
+
+
+def test_a_half_written_file_never_counts(tmp_path: Path) -> None:
+    """A crash of the machine can cut off a file that was renamed: another size is replaced."""
+    blobs = DirectoryBlobs(tmp_path)
+    digest = blobs.put(b"complete")
+    path = blobs.local_path(digest)
+    assert path
+    path.chmod(0o644)
+    path.write_bytes(b"comp")
+    blobs.put(b"complete")
+    assert blobs.read(digest) == b"complete"
+
+
+def test_blobs_are_read_only_and_share_one_time(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    paths = [blobs.local_path(blobs.put(content)) for content in (b"1", b"2")]
+    assert [p.stat().st_mode & 0o777 for p in paths if p] == [0o444, 0o444]
+    assert len({p.stat().st_mtime_ns for p in paths if p}) == 1
+
+
+def test_a_full_disk_is_exhausted_and_leaves_nothing(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE stands for the full disk: the write fails part of the way, as it would there."""
+    blobs = DirectoryBlobs(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(Exhausted) as caught:
+            blobs.put(io.BytesIO(os.urandom(3 << 20)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert str(tmp_path) in caught.value.message and caught.value.own_code == "DISK_FULL"
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
+def test_a_full_file_system_is_exhausted_and_heals_when_space_returns(tmp_path: Path) -> None:
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(tmp_path)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("mount is not allowed here")
+    try:
+        blobs = DirectoryBlobs(tmp_path)
+        first = blobs.put(os.urandom(1 << 20))
+        big = os.urandom(3 << 19)
+        with pytest.raises(Exhausted):
+            blobs.put(big)
+        assert blobs.size(first) == 1 << 20 and not list((tmp_path / "incoming").iterdir())
+        blobs.delete(first)
+        assert blobs.read(blobs.put(big)) == big
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a read-only mount needs root; permission bits do not stop root")
+def test_a_read_only_directory_is_exhausted_and_still_readable(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    digest = blobs.put(b"before")
+    if subprocess.run(["mount", "--bind", "-o", "ro", tmp_path, tmp_path], check=False, capture_output=True).returncode:
+        pytest.skip("mount is not allowed here")
+    try:
+        with pytest.raises(Exhausted) as caught:
+            blobs.put(b"after")
+        assert caught.value.own_code == "NOT_WRITABLE" and "ls -ld" in caught.value.hint
+        assert blobs.read(digest) == b"before"
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+WRITER = """
+import os, sys
+from pathlib import Path
+from bough.adapters.blobs.directory import DirectoryBlobs
+blobs = DirectoryBlobs(Path(sys.argv[1]))
+print("go", flush=True)
+while True:
+    for seed in range(50):
+        blobs.put(bytes([seed]) * 200_000)
+        blobs.delete(__import__("hashlib").sha256(bytes([seed]) * 200_000).hexdigest()) if seed % 2 else None
+"""
+
+
+def test_killed_writers_leave_only_whole_blobs(tmp_path: Path) -> None:
+    """kill -9 at 15 seeded moments; whatever is there afterwards reads correctly, and the rest is swept."""
+    rng = random.Random(7)
+    blobs = DirectoryBlobs(tmp_path)
+    for _ in range(15):
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
+        assert process.stdout and process.stdout.readline() == b"go\n"
+        time.sleep(rng.random() * 0.05)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        for path in (tmp_path / "sha256").rglob("*"):
+            if path.is_file():
+                blobs.read(path.parent.name + path.name)
+    for path in (tmp_path / "incoming").iterdir():
+        os.utime(path, (0, 0))
+    left = len(list((tmp_path / "incoming").iterdir()))
+    assert blobs.sweep() == left and not list((tmp_path / "incoming").iterdir())
+
+
+def test_sweeping_spares_a_writer_at_work(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            for path in (tmp_path / "incoming").iterdir():
+                os.utime(path, (0, 0))
+            assert blobs.sweep() == 0
+            return super().read(size)
+
+    assert blobs.read(blobs.put(Slow(b"slow"))) == b"slow"
