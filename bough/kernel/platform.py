@@ -1,0 +1,54 @@
+"""Settings of one Bough on one machine: `settings.toml` in its home, written by `bough up`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from bough.kernel.settings import Document
+
+FILE_NAME = "settings.toml"
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = 7400
+    api_host: str = "127.0.0.1"
+    api_port: int = 7401
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://{_reachable(self.gateway_host)}:{self.gateway_port}"
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{_reachable(self.api_host)}:{self.api_port}"
+
+    @property
+    def gateway_is_local(self) -> bool:
+        return self.gateway_host in ("127.0.0.1", "::1", "localhost")
+
+
+def default_home() -> Path:
+    return Path(os.environ.get("BOUGH_HOME") or Path.home() / ".bough")
+
+
+def load(home: Path) -> Platform:
+    path = home / FILE_NAME
+    if not path.exists():
+        return Platform()
+    document = Document.read(path)
+    return document.decode((), document.data, Platform)
+
+
+def save(home: Path, platform: Platform) -> None:
+    lines = [f"{key} = {msgspec.json.encode(value).decode()}\n" for key, value in msgspec.to_builtins(platform).items()]
+    temporary = home / f".{FILE_NAME}.{os.getpid()}"
+    temporary.write_text("".join(lines), "utf-8")
+    temporary.replace(home / FILE_NAME)
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
