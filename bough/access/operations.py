@@ -81,7 +81,7 @@ def remove_principal(context: Context, request: NamedPrincipal) -> PrincipalView
     return store.remove_principal(context.tx, request.name)
 
 
-@operation("tokens.create", role=Role.VIEWER, writes=True)
+@operation("tokens.create", role=Role.VIEWER, writes=True, secret=True)
 def create_token(context: Context, request: CreateToken) -> NewToken:
     """Makes a token for the API; its text is shown once. Only admins make tokens for others."""
     name = request.principal or context.principal.name
@@ -111,7 +111,7 @@ def revoke_token(context: Context, request: Identified) -> list[TokenView]:
     return list_tokens.function(context, Nothing())
 
 
-@operation("keys.create", role=Role.DEVELOPER, writes=True)
+@operation("keys.create", role=Role.DEVELOPER, writes=True, secret=True)
 def create_key(context: Context, request: CreateKey) -> NewKey:
     """Makes a key with which a caller gets through the gateway to services with access = "key"."""
     now = context.clock.now()

@@ -36,10 +36,18 @@ Response = TypeVar("Response")
 
 class Operation(Generic[Request, Response]):
     def __init__(
-        self, function: Callable[[Context, Request], Response], name: str, role: Role, *, writes: bool, command: str
+        self,
+        function: Callable[[Context, Request], Response],
+        name: str,
+        role: Role,
+        *,
+        writes: bool,
+        command: str,
+        secret: bool,
     ) -> None:
         hints = typing.get_type_hints(function)
         self.function, self.name, self.role, self.writes = function, name, role, writes
+        self.secret = secret
         self.command = command or name.replace(".", " ")
         self.request: type[Request] = hints[list(inspect.signature(function).parameters)[1]]
         self.response: Any = hints["return"]
@@ -57,14 +65,15 @@ class Operation(Generic[Request, Response]):
 
 
 def operation(
-    name: str, *, role: Role, writes: bool = False, command: str = ""
+    name: str, *, role: Role, writes: bool = False, command: str = "", secret: bool = False
 ) -> Callable[[Callable[[Context, Request], Response]], Operation[Request, Response]]:
     """Declares a verb. `writes` opens a write transaction, audits the call and makes it a POST; a function that yields
     is a stream: it gets no open transaction and uses `context.read()` itself. `command` names the command when it is
-    not the operation's own name ("releases list")."""
+    not the operation's own name ("releases list"). `secret`: the response holds one and is kept nowhere, so a repeated
+    key is answered with a conflict."""
 
     def declare(function: Callable[[Context, Request], Response]) -> Operation[Request, Response]:
-        return Operation(function, name, role, writes=writes, command=command)
+        return Operation(function, name, role, writes=writes, command=command, secret=secret)
 
     return declare
 
@@ -138,6 +147,8 @@ class Operations:
             raise Conflict(
                 f"idempotency key {key!r} was used for another request", code="KEY_REUSED", hint="use a new key"
             )
+        if found.secret:
+            raise Conflict("done already; its answer held a secret, which is shown once", code="SECRET_SHOWN")
         return msgspec.json.decode(row.response, type=found.response)
 
     def _remember(
@@ -149,7 +160,7 @@ class Operations:
                 key=key,
                 operation=found.name,
                 request_digest=digest,
-                response=msgspec.json.encode(response),
+                response=b"" if found.secret else msgspec.json.encode(response),
                 at=self._clock.now(),
             )
         )
