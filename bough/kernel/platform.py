@@ -31,6 +31,22 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.gateway_host in ("127.0.0.1", "::1", "localhost")
 
 
+class Home:
+    """Where one Bough keeps everything; each place is written here and nowhere else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run = path / "run"  # sockets, pids, the routing table
+        self.logs = path / "logs"
+        self.blobs = path / "blobs"
+        self.builds = path / "builds"
+        self.database = path / "bough.db"
+        self.token = path / "token"
+        self.table = self.run / "routes.json"
+        self.node_socket = self.run / "node.sock"
+        self.gateway_socket = self.run / "gateway.sock"
+
+
 def default_home() -> Path:
     return Path(os.environ.get("BOUGH_HOME") or Path.home() / ".bough")
 

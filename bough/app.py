@@ -1,0 +1,112 @@
+"""Composition: settings become a running Bough. The only file that names particular technologies."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import ModuleType
+
+import sqlalchemy as sa
+
+from bough.access import operations as access
+from bough.adapters.blobs import Blobs
+from bough.adapters.blobs.directory import DirectoryBlobs
+from bough.adapters.database.migrate import upgrade
+from bough.adapters.database.sqlite import SqliteDatabase
+from bough.adapters.engine import Engine
+from bough.adapters.engine.remote import RemoteEngine
+from bough.environments import operations as environments
+from bough.gateway import loop as gateway
+from bough.kernel.clock import Clock, SystemClock
+from bough.kernel.context import Parts, Principal
+from bough.kernel.errors import Problem
+from bough.kernel.events import Events
+from bough.kernel.operations import Operations
+from bough.kernel.platform import Home, Platform
+from bough.kernel.reconcile import Loop, wake
+from bough.platform import operations as platform_operations
+from bough.serving import operations as serving
+from bough.serving import replicas, rollout
+from bough.serving import store as deployments
+
+OPERATION_MODULES: list[ModuleType] = [access, environments, serving, platform_operations]
+
+WATCH_S = 20.0  # how long one call to the engine waits for hints
+RETRY_S = 0.5  # before asking an engine again that did not answer
+
+
+class Bough:
+    """The control plane of one home. `engine` and `clock` are replaced in tests, by the fakes that ship."""
+
+    def __init__(
+        self, home: Path, platform: Platform, *, engine: Engine | None = None, clock: Clock | None = None
+    ) -> None:
+        self.home, self.platform, self.clock = Home(home), platform, clock or SystemClock()
+        upgrade(self.home.database)
+        self.database = SqliteDatabase(self.home.database)
+        self.blobs: Blobs = DirectoryBlobs(self.home.blobs)
+        self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
+        self.events = Events(self.clock)
+        for name in (access.KEYS_CHANGED, "release.live", replicas.CHANGED):
+            self.events.on(name, gateway.changed)
+        parts = Parts({Engine: self.engine, Blobs: self.blobs, Platform: platform, Home: self.home})
+        self.operations = Operations(OPERATION_MODULES, self.database, self.events, self.clock, parts)
+        self.loop = Loop(
+            self.database,
+            self.clock,
+            {
+                environments.RELEASE: rollout.handler(self.events),
+                deployments.KIND: replicas.handler(self.home, self.engine, self.events),
+                gateway.KIND: gateway.handler(self.home, platform, self.engine),
+            },
+        )
+        self.database.on_commit(self.loop.poke)
+        self._stopping = threading.Event()
+
+    def authenticate(self, token: str) -> Principal:
+        with self.database.read() as tx:
+            return access.authenticate(tx, token, self.clock.now())
+
+    def start(self) -> None:
+        """Makes sure that there is an admin, looks at everything once, and starts the loops."""
+        with self.database.write() as tx:
+            access.bootstrap(tx, self.home.token, self.clock.now())
+            for deployment in deployments.in_state(tx, "building", "starting", "ready", "failed", "draining"):
+                wake(tx, deployments.KIND, deployment.id)
+            gateway.changed(tx)
+        self.loop.start()
+        threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.loop.stop()
+        self.database.close()
+
+    def _watch(self) -> None:
+        """Turns the engine's hints into wakes. A hint that is missed costs seconds, never truth: every object that is
+        unfinished also asks to be called again."""
+        cursor = 0
+        while not self._stopping.is_set():
+            try:
+                hints = self.engine.watch(cursor, WATCH_S)
+                cursor = max([cursor, *(hint.cursor for hint in hints)])
+                if hints:
+                    self._wake({hint.unit for hint in hints})
+            except Problem:
+                self._stopping.wait(RETRY_S)
+                cursor = 0
+
+    def _wake(self, units: set[str]) -> None:
+        with self.database.write() as tx:
+            for unit in units:
+                owner = unit.rsplit("-", 1)[0]
+                if owner == "build":
+                    for deployment in deployments.in_state(tx, "building"):
+                        wake(tx, deployments.KIND, deployment.id)
+                elif _exists(tx, owner):
+                    wake(tx, deployments.KIND, owner)
+                    gateway.changed(tx)
+
+
+def _exists(tx: sa.Connection, deployment: str) -> bool:
+    return deployments.get(tx, deployment) is not None

@@ -1,0 +1,83 @@
+"""Releases as data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bough.kernel.project import Job, Service
+
+# Superseded: it was live. Overtaken: a newer release came before it could be.
+PENDING, STARTING, LIVE, FAILED, SUPERSEDED, OVERTAKEN = (
+    "pending",
+    "starting",
+    "live",
+    "failed",
+    "superseded",
+    "overtaken",
+)
+ENDED = (LIVE, FAILED, SUPERSEDED, OVERTAKEN)
+
+
+class ServiceManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """One service in a release. `bundle` is the digest of its folder; `digest` covers everything that its processes
+    depend on, so two releases with equal digests share running replicas."""
+
+    settings: Service
+    bundle: str
+    digest: str
+
+
+class JobManifest(msgspec.Struct, frozen=True, kw_only=True):
+    settings: Job
+    bundle: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    project: str
+    services: dict[str, ServiceManifest]
+    jobs: dict[str, JobManifest] = {}
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: str
+    project: str
+    environment: str
+    number: int
+    digest: str
+    state: str
+    created_at: float
+    created_by: str
+    message: str = ""
+    commit: str = ""
+    finished_at: float = 0.0
+    rolled_back_to: int = 0
+    failure: dict[str, Any] = {}
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of a plan. `action` is add, remove, change, or same; `keys` are the settings that differ."""
+
+    what: str
+    name: str
+    action: str
+    restarts: bool = False
+    files: bool = False
+    keys: dict[str, list[Any]] = {}
+    policy: dict[str, Any] = {}
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    project: str
+    environment: str
+    digest: str
+    same: bool
+    changes: list[Change]
+
+
+class EnvironmentView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    project: str
+    name: str
+    created_at: float
+    release: int = 0

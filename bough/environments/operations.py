@@ -1,0 +1,192 @@
+"""Verbs of projects, environments and releases."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from bough.adapters.blobs import Blobs
+from bough.builds.rules import parse_bundle
+from bough.environments import rules, store
+from bough.environments.models import LIVE, SUPERSEDED, EnvironmentView, Manifest, Plan, Release
+from bough.kernel.context import Context, Role
+from bough.kernel.errors import Conflict, Invalid
+from bough.kernel.names import check_name
+from bough.kernel.operations import operation
+from bough.kernel.project import FILE_NAME, PRODUCTION, resolve
+from bough.kernel.reconcile import wake
+from bough.kernel.settings import Document
+
+RELEASE = "release"  # the kind of object that `serving` brings to life
+
+Environment = Annotated[str, msgspec.Meta(description="environment; main is production")]
+
+
+class ProposeRelease(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`bundles` maps each service's folder (its `path`) to the digest of its bundle, whose files have been uploaded."""
+
+    file: Annotated[str, msgspec.Meta(description="the text of bough.toml")]
+    bundles: dict[str, str]
+    environment: Environment = PRODUCTION
+    message: str = ""
+    commit: str = ""
+
+
+class OfEnvironment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    environment: Environment = PRODUCTION
+
+
+class ListReleases(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    environment: Environment = PRODUCTION
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
+
+
+class OneRelease(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    number: Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+    environment: Environment = PRODUCTION
+
+
+class RollBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    environment: Environment = PRODUCTION
+    to: Annotated[int, msgspec.Meta(ge=0, le=2**31, description="release to return to; 0: the one before")] = 0
+
+
+class OfProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str = ""
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    digests: list[str]
+
+
+class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class ReleaseDetail(msgspec.Struct, frozen=True, kw_only=True):
+    release: Release
+    manifest: Manifest
+
+
+@operation("projects.list", role=Role.VIEWER)
+def list_projects(context: Context, request: Nothing) -> list[EnvironmentView]:
+    """Lists projects with their production environment."""
+    return [each for each in store.environments(context.tx) if each.name == PRODUCTION]
+
+
+@operation("environments.list", role=Role.VIEWER)
+def list_environments(context: Context, request: OfProject) -> list[EnvironmentView]:
+    """Lists environments and the release that serves in each."""
+    return store.environments(context.tx, request.project)
+
+
+@operation("blobs.missing", role=Role.DEVELOPER)
+def missing_blobs(context: Context, request: Missing) -> list[str]:
+    """Of these digests, the ones to upload before a release can be created."""
+    return sorted(context.part(Blobs).missing(request.digests))
+
+
+@operation("releases.plan", role=Role.VIEWER)
+def plan(context: Context, request: ProposeRelease) -> Plan:
+    """Says what a deploy would change, without changing it."""
+    name, new = _propose(context, request, check_bundles=False)
+    current = store.live(context.tx, (name, request.environment))
+    return rules.plan(name, request.environment, current[1] if current else None, new)
+
+
+@operation("releases.create", role=Role.DEVELOPER, writes=True)
+def create(context: Context, request: ProposeRelease) -> Release:
+    """Deploys: makes a release and sets it off. Files and settings that are live already give the live release."""
+    name, manifest = _propose(context, request, check_bundles=True)
+    place, digest = (name, check_name(request.environment, "environment")), rules.digest(manifest)
+    now = context.clock.now()
+    store.ensure_environment(context.tx, *place, now)
+    newest = store.newest(context.tx, place)
+    if newest and newest[0].digest == digest and newest[0].state == LIVE:
+        return newest[0]
+    return _release(context, place, manifest, request.message, request.commit)
+
+
+@operation("releases.list", role=Role.VIEWER, command="releases")
+def list_releases(context: Context, request: ListReleases) -> list[Release]:
+    """Lists releases, newest first."""
+    return store.releases(context.tx, (request.project, request.environment), request.limit)
+
+
+@operation("releases.show", role=Role.VIEWER)
+def show(context: Context, request: OneRelease) -> ReleaseDetail:
+    """Shows one release and everything it consists of."""
+    release, manifest = store.find_number(context.tx, (request.project, request.environment), request.number)
+    return ReleaseDetail(release=release, manifest=manifest)
+
+
+@operation("releases.rollback", role=Role.DEVELOPER, writes=True, command="rollback")
+def roll_back(context: Context, request: RollBack) -> Release:
+    """Returns to an earlier release: the same files, environments and settings, as a new release; nothing is built."""
+    place = request.project, request.environment
+    current = store.live(context.tx, place)
+    if current is None:
+        raise Conflict(f"{'/'.join(place)} has nothing live to roll back", code="NOTHING_LIVE", hint="bough deploy")
+    if request.to:
+        target, manifest = store.find_number(context.tx, place, request.to)
+    else:
+        target, manifest = _before(context, place, current[0])
+    return _release(context, place, manifest, f"rolled back to release {target.number}", target.commit, target.number)
+
+
+def _propose(context: Context, request: ProposeRelease, *, check_bundles: bool) -> tuple[str, Manifest]:
+    project = resolve(Document(request.file, FILE_NAME), request.environment)
+    workloads = list(project.services.values()) + list(project.jobs.values())
+    if missing := sorted({each.path for each in workloads} - request.bundles.keys()):
+        raise Invalid(f"there is no bundle for {', '.join(missing)}", code="BUNDLE_MISSING", hint="bough deploy")
+    if check_bundles:
+        _check_complete(context.part(Blobs), set(request.bundles.values()))
+    return project.name, rules.manifest(project, request.bundles)
+
+
+def _check_complete(blobs: Blobs, bundles: set[str]) -> None:
+    lacking = list(blobs.missing(sorted(bundles)))
+    for digest in bundles - set(lacking):
+        bundle = parse_bundle(blobs.read(digest))
+        lacking += blobs.missing(entry.digest for entry in bundle.entries)
+    if lacking:
+        raise Invalid(
+            f"{len(lacking)} files of the bundles have not been uploaded",
+            code="BLOBS_MISSING",
+            hint="bough deploy uploads them",
+            digests=lacking[:100],
+        )
+
+
+def _release(
+    context: Context, place: tuple[str, str], manifest: Manifest, message: str, commit: str, to: int = 0
+) -> Release:
+    now, by = context.clock.now(), context.principal.name
+    made = store.add_release(
+        context.tx,
+        place,
+        manifest,
+        rules.digest(manifest),
+        by=by,
+        now=now,
+        message=message,
+        commit=commit,
+        rolled_back_to=to,
+    )
+    context.emit("release.created", made.id, number=made.number, project=place[0], environment=place[1])
+    wake(context.tx, RELEASE, made.id)
+    return made
+
+
+def _before(context: Context, place: tuple[str, str], current: Release) -> tuple[Release, Manifest]:
+    for each in store.releases(context.tx, place, 1000):
+        if each.state == SUPERSEDED and each.number < current.number and each.digest != current.digest:
+            return store.find(context.tx, each.id)
+    raise Conflict(
+        f"{'/'.join(place)} has no earlier release to return to", code="NOTHING_BEFORE", hint="bough releases"
+    )

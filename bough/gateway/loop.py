@@ -1,0 +1,166 @@
+"""The control plane's side of the gateway: writes the routing table and tells when a deployment has drained.
+
+The table is a file, replaced whole. The gateway reads it when poked over its control socket and also by itself, so a
+poke that is lost costs half a second and a server that is dead costs nothing.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.access import store as access
+from bough.adapters.engine import EXITED, Attempt, Engine
+from bough.adapters.engine import READY as UNIT_READY
+from bough.environments import store as environments
+from bough.environments.models import Manifest, Release
+from bough.gateway.models import MOCK, MODEL, WEB, GatewayState, Key, Route, Table, Target
+from bough.kernel.files import write_whole
+from bough.kernel.platform import Home, Platform
+from bough.kernel.reconcile import Handler, Turn, wake
+from bough.serving import models as deployments
+from bough.serving import store as serving
+from bough.serving.models import Deployment
+
+KIND, ID = "routes", "all"
+DRAIN_CHECK_S = 0.05
+REPLY_S = 5.0
+GIVE_UP_S = 60.0  # added to a service's own timeout: longer than any request can still be under way
+
+
+def changed(tx: sa.Connection, _event: object = None) -> None:
+    """The table may have to be written anew."""
+    wake(tx, KIND, ID)
+
+
+def handler(home: Home, platform: Platform, engine: Engine) -> Handler:
+    def turn(turn: Turn) -> float | None:
+        attempts = engine.snapshot()
+        with turn.read() as tx:
+            routes = [route for live in environments.all_live(tx) for route in _routes(tx, platform, attempts, *live)]
+            keys = _keys(tx)
+            draining = serving.in_state(tx, deployments.DRAINING)
+        generation = publish(home.table, routes, keys)
+        leaving = [each for each in draining if not each.drained]
+        if not leaving:
+            _poke(home.gateway_socket)
+            return None
+        state = _poke(home.gateway_socket)
+        now = turn.clock.now()
+        for deployment in leaving:
+            if _has_drained(deployment, state, generation, now):
+                with turn.apply() as tx:
+                    serving.drained(tx, deployment.id, now)
+        return DRAIN_CHECK_S
+
+    return turn
+
+
+def publish(path: Path, routes: list[Route], keys: list[Key]) -> int:
+    """Writes the table if it differs from what the file holds; returns the generation in force."""
+    try:
+        old = msgspec.json.decode(path.read_bytes(), type=Table)
+    except (FileNotFoundError, msgspec.DecodeError):
+        old = Table(generation=0)
+    if (old.routes, old.keys) == (routes, keys) and old.generation:
+        return old.generation
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, msgspec.json.encode(Table(generation=old.generation + 1, routes=routes, keys=keys)), mode=0o600)
+    return old.generation + 1
+
+
+def state_of(control: Path) -> GatewayState | None:
+    """What the gateway says of itself; None when it does not answer."""
+    return _ask(control, "GET", "/state")
+
+
+def _routes(
+    tx: sa.Connection, platform: Platform, attempts: list[Attempt], release: Release, manifest: Manifest
+) -> list[Route]:
+    place, found = (release.project, release.environment), []
+    for name, service in sorted(manifest.services.items()):
+        deployment = serving.of_service(tx, place, name, service.digest)
+        if deployment is not None and deployment.state in (deployments.READY, deployments.STARTING):
+            found.append(_route(platform, attempts, release, deployment))
+    return found
+
+
+def _route(platform: Platform, attempts: list[Attempt], release: Release, deployment: Deployment) -> Route:
+    settings = deployment.settings
+    kind = MOCK if settings.mock else WEB if settings.is_web else MODEL
+    access_rule = settings.access
+    if access_rule == "auto":
+        access_rule = "public" if platform.gateway_is_local else "key"
+    return Route(
+        project=deployment.project,
+        environment=deployment.environment,
+        service=settings.route or deployment.service,
+        deployment=deployment.id,
+        release=release.number,
+        kind=kind,
+        api=settings.api,
+        targets=_targets(kind, attempts, deployment),
+        access=access_rule,
+        timeout_s=settings.timeout_s,
+        queue_size=settings.queue_size,
+        max_body_bytes=int(settings.max_body_mb * (1 << 20)),
+        max_batch=settings.batch.max_size,
+        max_wait_ms=settings.batch.max_wait_ms,
+        idempotent=settings.idempotent,
+        port=settings.port if deployment.environment == "main" else 0,
+        signature=deployment.signature,
+        deprecated=settings.deprecated,
+        mock_latency_ms=settings.mock_latency_ms,
+    )
+
+
+def _targets(kind: str, attempts: list[Attempt], deployment: Deployment) -> list[Target]:
+    """A model's replica keeps its socket's path over attempts, so it stays listed while it restarts and its requests
+    wait for it. A web service is listed while its present port answers."""
+    wanted = {deployment.unit(number) for number in range(deployment.wanted)}
+    return [
+        Target(unit=each.unit, address=each.address, attempt=each.attempt if kind == WEB else 0)
+        for each in sorted(attempts, key=lambda each: each.unit)
+        if each.unit in wanted and each.address and (each.state == UNIT_READY or (kind == MODEL and each.state != ""))
+        and not (kind == WEB and each.state == EXITED)
+    ]  # fmt: skip
+
+
+def _keys(tx: sa.Connection) -> list[Key]:
+    hashes = access.key_hashes(tx)
+    return [
+        Key(id=each.id, hash=hashes[each.id], project=each.project, services=each.services, expires_at=each.expires_at)
+        for each in access.keys(tx)
+        if each.id in hashes
+    ]
+
+
+def _has_drained(deployment: Deployment, state: GatewayState | None, generation: int, now: float) -> bool:
+    if state is None:  # no gateway, so nothing is under way through it
+        return True
+    if now - deployment.changed_at > deployment.settings.timeout_s + GIVE_UP_S:
+        return True
+    lane = next((each for each in state.lanes if each.deployment == deployment.id), None)
+    return state.generation >= generation and (lane is None or lane.queued + lane.in_flight == 0)
+
+
+def _poke(control: Path) -> GatewayState | None:
+    return _ask(control, "POST", "/reload")
+
+
+def _ask(control: Path, method: str, path: str) -> GatewayState | None:
+    connection = http.client.HTTPConnection("gateway", timeout=REPLY_S)
+    try:
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.settimeout(REPLY_S)
+        connection.sock.connect(str(control))
+        connection.request(method, path)
+        return msgspec.json.decode(connection.getresponse().read(), type=GatewayState)
+    except (OSError, http.client.HTTPException, msgspec.DecodeError):
+        return None
+    finally:
+        connection.close()

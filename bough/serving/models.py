@@ -1,0 +1,89 @@
+"""Deployments as data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bough.builds.models import BuildResult
+from bough.kernel.project import Service
+from bough.runtime.frames import Signature
+
+BUILDING, STARTING, READY, FAILED, DRAINING, STOPPED = "building", "starting", "ready", "failed", "draining", "stopped"
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """`crashes` counts exits since every replica was last ready for a while; it spaces restarts."""
+
+    id: str
+    project: str
+    environment: str
+    service: str
+    digest: str
+    bundle: str
+    settings: Service
+    release: int
+    state: str
+    created_at: float
+    changed_at: float
+    build: BuildResult | None = None
+    signature: Signature | None = None
+    failure: dict[str, Any] = {}
+    crashes: int = 0
+    drained: bool = False
+
+    @property
+    def wanted(self) -> int:
+        if self.settings.mock or self.state in (FAILED, DRAINING, STOPPED):
+            return 0
+        return self.settings.replicas
+
+    def unit(self, number: int) -> str:
+        return f"{self.id}-{number}"
+
+
+class ReplicaView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    unit: str
+    attempt: int
+    state: str
+    started_at: float = 0.0
+    seconds_to_ready: float = 0.0
+    cpu_s: float = 0.0
+    memory_bytes: int = 0
+    exit: dict[str, Any] = {}
+
+
+class ServiceView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    project: str
+    environment: str
+    service: str
+    kind: str  # model, web, mock
+    release: int
+    deployment: str
+    state: str
+    ready: int
+    wanted: int
+    url: str
+    address: str = ""  # the same service by path, for clients that cannot resolve *.localhost
+    failure: dict[str, Any] = {}
+    replicas: list[ReplicaView] = []
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    project: str
+    environment: str
+    release: int
+    rollout: dict[str, Any]
+    services: list[ServiceView]
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of `releases follow`. `kind` is log, service, release or done."""
+
+    kind: str
+    at: float
+    service: str = ""
+    state: str = ""
+    text: str = ""
+    data: dict[str, Any] = {}

@@ -1,0 +1,297 @@
+"""Verbs of services: status, logs, and following a rollout."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.adapters.engine import READY as UNIT_READY
+from bough.adapters.engine import Attempt, Engine
+from bough.builds.loop import unit_of
+from bough.environments import store as environments
+from bough.environments.models import ENDED, LIVE, Release
+from bough.environments.operations import Environment, OfEnvironment
+from bough.kernel import events
+from bough.kernel.context import Context, Role
+from bough.kernel.errors import NotFound
+from bough.kernel.operations import operation
+from bough.kernel.platform import Platform
+from bough.kernel.project import PRODUCTION
+from bough.runtime.spec import Usage
+from bough.serving import store
+from bough.serving.models import Deployment, Progress, ReplicaView, ServiceView, Status
+from bough.serving.replicas import build_request
+
+FOLLOW_S = 0.05  # between looks at what is new; a person cannot tell it from at once
+TAIL_BYTES = 64 << 10
+
+
+class OneService(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    service: str
+    environment: Environment = PRODUCTION
+
+
+class FollowRelease(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: Annotated[str, msgspec.Meta(description="the release's id")]
+
+
+class ReadLogs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    service: Annotated[str, msgspec.Meta(description="one service; empty: all")] = ""
+    environment: Environment = PRODUCTION
+    lines: Annotated[int, msgspec.Meta(ge=0, le=1_000_000, description="how many of the last lines")] = 100
+    follow: bool = False
+    build: Annotated[bool, msgspec.Meta(description="the build's log instead of the replicas'")] = False
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """`offset` is where the line begins in its attempt's output."""
+
+    service: str
+    unit: str
+    attempt: int
+    offset: int
+    text: str
+
+
+@operation("environments.status", role=Role.VIEWER, command="status")
+def status(context: Context, request: OfEnvironment) -> Status:
+    """Shows what serves in an environment, and what is on its way."""
+    place = request.project, request.environment
+    newest = environments.newest(context.tx, place)
+    if newest is None:
+        raise NotFound(
+            f"there is no {request.project}/{request.environment} yet",
+            code="ENVIRONMENT_NOT_FOUND",
+            hint="bough deploy",
+        )
+    live = environments.live(context.tx, place)
+    rollout: dict[str, Any] = {} if live and newest[0].id == live[0].id else msgspec.to_builtins(newest[0])
+    services = services_in(context, place)
+    return Status(
+        project=place[0],
+        environment=place[1],
+        release=live[0].number if live else 0,
+        rollout=rollout,
+        services=services,
+    )
+
+
+@operation("services.list", role=Role.VIEWER)
+def list_services(context: Context, request: OfEnvironment) -> list[ServiceView]:
+    """Lists the services that serve in an environment."""
+    return services_in(context, (request.project, request.environment))
+
+
+@operation("services.show", role=Role.VIEWER)
+def show(context: Context, request: OneService) -> ServiceView:
+    """Shows one service with its replicas, their memory and CPU."""
+    place = request.project, request.environment
+    found = [each for each in services_in(context, place) if each.service == request.service]
+    if not found:
+        raise NotFound(
+            f"{'/'.join(place)} has no service {request.service!r}", code="SERVICE_NOT_FOUND", hint="bough status"
+        )
+    return found[0]
+
+
+@operation("releases.follow", role=Role.VIEWER)
+def follow_release(context: Context, request: FollowRelease) -> Iterator[Progress]:
+    """Streams what happens to a release until it is live or has failed: build output, services, the end."""
+    engine, seen, offsets = context.part(Engine), 0, dict[str, int]()
+    with context.read() as tx:
+        release, manifest = environments.find(tx, request.id)
+        place = release.project, release.environment
+    while True:
+        with context.read() as tx:
+            release, _ = environments.find(tx, request.id)
+            found = {name: store.of_service(tx, place, name, each.digest) for name, each in manifest.services.items()}
+            mine = {each.id: name for name, each in found.items() if each is not None}
+            happened = [
+                each for each in events.read(tx, after=seen) if each.subject in mine and each.at >= release.created_at
+            ]
+            seen = max([seen, *(each.seq for each in events.read(tx, after=seen))])
+        for name, deployment in found.items():
+            if deployment is not None:
+                yield from _build_output(engine, deployment, name, offsets)
+        for each in happened:
+            yield Progress(
+                kind="service",
+                at=each.at,
+                service=mine[each.subject],
+                state=each.data.get("state", each.name),
+                data=each.data,
+            )
+        if release.state in ENDED and not happened:
+            if release.state != LIVE:
+                yield from _last_words(engine, release, found)
+            yield _done(context, release, place)
+            return
+        time.sleep(FOLLOW_S)
+
+
+@operation("services.logs", role=Role.VIEWER, command="services logs")
+def logs(context: Context, request: ReadLogs) -> Iterator[LogLine]:
+    """Streams the output of services, oldest line first; with follow, as it comes."""
+    engine, offsets, first = context.part(Engine), dict[tuple[str, int], int](), True
+    while True:
+        attempts = _attempts_to_read(context, engine, request)
+        for attempt, service in attempts:
+            key = attempt.unit, attempt.attempt
+            data, start = _read(engine, attempt, offsets.get(key, 0))
+            if not request.follow or first:
+                rest = data
+            else:
+                rest = data[: data.rfind(b"\n") + 1]  # half a line waits for its end
+            lines = _lines(rest, start)
+            offsets[key] = start + len(rest)
+            for offset, text in lines[-request.lines or len(lines) :] if first else lines:
+                yield LogLine(service=service, unit=attempt.unit, attempt=attempt.attempt, offset=offset, text=text)
+        if not request.follow:
+            return
+        first = False
+        time.sleep(FOLLOW_S)
+
+
+def services_in(context: Context, place: tuple[str, str]) -> list[ServiceView]:
+    live = environments.live(context.tx, place)
+    if live is None:
+        return []
+    engine, platform = context.part(Engine), context.part(Platform)
+    attempts, usage = engine.snapshot(), engine.usage()
+    found = []
+    for name, service in live[1].services.items():
+        deployment = store.of_service(context.tx, place, name, service.digest)
+        if deployment is not None:
+            found.append(_view(platform, deployment, live[0], attempts, usage))
+    return found
+
+
+def _view(
+    platform: Platform, deployment: Deployment, release: Release, attempts: list[Attempt], usage: dict[str, Usage]
+) -> ServiceView:
+    mine = [each for each in attempts if each.unit.rsplit("-", 1)[0] == deployment.id]
+    url, address = urls(platform, deployment)
+    settings = deployment.settings
+    return ServiceView(
+        project=deployment.project,
+        environment=deployment.environment,
+        service=deployment.service,
+        kind="mock" if settings.mock else "web" if settings.is_web else "model",
+        release=release.number,
+        deployment=deployment.id,
+        state=deployment.state,
+        ready=sum(each.state == UNIT_READY for each in mine),
+        wanted=deployment.wanted,
+        url=url,
+        address=address,
+        failure=deployment.failure,
+        replicas=[_replica(each, usage.get(f"{each.unit}/{each.attempt}", Usage())) for each in mine],
+    )
+
+
+def urls(platform: Platform, deployment: Deployment) -> tuple[str, str]:
+    """Where a service answers: what to open, and the same by path on the gateway."""
+    settings, gateway = deployment.settings, platform.gateway_url
+    name = settings.route or deployment.service
+    host = name if deployment.environment == PRODUCTION else f"{name}--{deployment.environment}"
+    by_host = f"http://{host}.{deployment.project}.localhost:{platform.gateway_port}"
+    if settings.is_web:
+        return by_host + "/", f"{gateway}/web/{name}/"
+    if deployment.environment != PRODUCTION:
+        return f"{by_host}/{settings.api}/{name}/predict", ""
+    return f"{gateway}/{settings.api}/{name}/predict", ""
+
+
+def _replica(attempt: Attempt, usage: Usage) -> ReplicaView:
+    return ReplicaView(
+        unit=attempt.unit,
+        attempt=attempt.attempt,
+        state=attempt.state,
+        started_at=attempt.started_at,
+        seconds_to_ready=round(max(attempt.ready_at - attempt.started_at, 0.0), 4) if attempt.ready_at else 0.0,
+        cpu_s=usage.cpu_s,
+        memory_bytes=usage.memory_bytes,
+        exit=msgspec.to_builtins(attempt.exit) if attempt.exit else {},
+    )
+
+
+def _build_output(engine: Engine, deployment: Deployment, service: str, offsets: dict[str, int]) -> Iterator[Progress]:
+    unit = unit_of(build_request(deployment))
+    attempt = next((each for each in engine.snapshot() if each.unit == unit), None)
+    if attempt is None:
+        return
+    data, start = _read(engine, attempt, offsets.get(unit, 0))
+    whole = data if attempt.exit else data[: data.rfind(b"\n") + 1]
+    offsets[unit] = start + len(whole)
+    for _, text in _lines(whole, start):
+        yield Progress(kind="log", at=time.time(), service=service, text=text)
+
+
+def _last_words(engine: Engine, release: Release, found: dict[str, Deployment | None]) -> Iterator[Progress]:
+    """The end of what the failed service printed."""
+    name = str(release.failure.get("service", ""))
+    deployment = found.get(name)
+    for attempt in engine.snapshot() if deployment else []:
+        if deployment and attempt.unit.rsplit("-", 1)[0] == deployment.id:
+            data, start = _read(engine, attempt, 0)
+            for _, text in _lines(data, start)[-20:]:
+                yield Progress(kind="log", at=time.time(), service=name, text=text)
+
+
+def _done(context: Context, release: Release, place: tuple[str, str]) -> Progress:
+    data: dict[str, Any] = {"release": msgspec.to_builtins(release), "services": []}
+    with context.read() as tx:
+        if release.state == LIVE:
+            data["services"] = _addresses(tx, context.part(Platform), place)
+        live = environments.live(tx, place)
+        data["live"] = live[0].number if live else 0
+    return Progress(kind="done", at=release.finished_at, state=release.state, data=data)
+
+
+def _addresses(tx: sa.Connection, platform: Platform, place: tuple[str, str]) -> list[dict[str, str]]:
+    live = environments.live(tx, place)
+    found = []
+    for name, service in live[1].services.items() if live else ():
+        url, address = urls(platform, store.serving(tx, place, name, service))
+        found.append({"service": name, "url": url, "address": address})
+    return found
+
+
+def _attempts_to_read(context: Context, engine: Engine, request: ReadLogs) -> list[tuple[Attempt, str]]:
+    place = request.project, request.environment
+    with context.read() as tx:
+        mine = [each for each in store.in_environment(tx, place) if request.service in ("", each.service)]
+        mine += [each for each in store.in_state(tx, "stopped") if each.failure and request.service in ("", each.service)
+                 and (each.project, each.environment) == place]  # fmt: skip
+    if not mine:
+        raise NotFound(
+            f"{'/'.join(place)} has no service {request.service!r}", code="SERVICE_NOT_FOUND", hint="bough status"
+        )
+    units = {unit_of(build_request(each)): each.service for each in mine} if request.build else {}
+    owners = {each.id: each.service for each in mine}
+    found = []
+    for attempt in sorted(engine.snapshot(), key=lambda each: each.started_at):
+        owner = units.get(attempt.unit) if request.build else owners.get(attempt.unit.rsplit("-", 1)[0])
+        if owner:
+            found.append((attempt, owner))
+    return found
+
+
+def _read(engine: Engine, attempt: Attempt, offset: int) -> tuple[bytes, int]:
+    """All output from `offset` on, and where it begins."""
+    chunks = list(engine.logs(attempt.unit, attempt.attempt, offset, follow=False))
+    return b"".join(chunk.data for chunk in chunks), chunks[0].offset if chunks else offset
+
+
+def _lines(data: bytes, start: int) -> list[tuple[int, str]]:
+    found = []
+    for line in data.splitlines(keepends=True):
+        found.append((start, line.decode(errors="replace").rstrip("\r\n")))
+        start += len(line)
+    return found

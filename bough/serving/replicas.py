@@ -1,0 +1,225 @@
+"""Keeps a deployment's replicas as wanted: builds once, starts, restarts what crashed with growing pauses, stops."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from bough.adapters.engine import EXITED, Attempt, Engine
+from bough.adapters.engine import READY as UNIT_READY
+from bough.builds import loop as builds
+from bough.builds.models import BuildRequest, BuildResult
+from bough.kernel.events import Events
+from bough.kernel.platform import Home
+from bough.kernel.reconcile import Handler, Turn
+from bough.runtime.frames import Signature
+from bough.runtime.spec import Failure, Limits, ModelSpec, UnitSpec
+from bough.serving import rules, store
+from bough.serving.models import BUILDING, DRAINING, FAILED, READY, STARTING, STOPPED, Deployment
+from bough.serving.rollout import on_deployment_changed
+
+CHANGED = "deployment.changed"
+BUILD_CHECK_S = 0.25  # the engine's hints wake the deployment sooner; this bounds a lost hint
+START_CHECK_S = 0.5
+WATCH_S = 5.0  # a ready deployment is looked at so often without a hint
+
+
+class Replicas:
+    """The handler for deployments."""
+
+    def __init__(self, home: Home, engine: Engine, events: Events) -> None:
+        self._home, self._engine, self._events = home, engine, events
+
+    def handle(self, turn: Turn) -> float | None:
+        with turn.read() as tx:
+            deployment = store.get(tx, turn.id)
+        if deployment is None or (deployment.state == DRAINING and not deployment.drained):
+            return None
+        if deployment.state == BUILDING:
+            return self._build(turn, deployment)
+        return self._run(turn, deployment)
+
+    def _build(self, turn: Turn, deployment: Deployment) -> float | None:
+        request = build_request(deployment)
+        # A rollout that begins again after a failed build tries the build again, once.
+        started = turn.step("build started", lambda: self._start_build(request))
+        outcome = builds.ensure(self._home, self._engine, request) if started else None
+        if outcome is None:
+            return BUILD_CHECK_S
+        if isinstance(outcome, Failure):
+            return self._change(turn, deployment, state=FAILED, failure=msgspec.to_builtins(outcome))
+        if deployment.settings.mock:
+            return self._inspect(turn, deployment, outcome)
+        return self._change(turn, deployment, state=STARTING, build=outcome, then=0.0)
+
+    def _start_build(self, request: BuildRequest) -> bool:
+        builds.ensure(self._home, self._engine, request, again=True)
+        return True
+
+    def _inspect(self, turn: Turn, deployment: Deployment, build: BuildResult) -> float | None:
+        """A mock needs the types of the model and never the model: a short unit reads them from the code."""
+        unit = f"{deployment.id}-inspect"
+        command = [build.python, "-m", "bough.runtime.inspect", build.workdir, deployment.settings.model]
+        attempt = self._engine.apply(
+            UnitSpec(unit=unit, attempt=1, kind="job", argv=command, python=build.python, labels=_labels(deployment))
+        )
+        if attempt.state != EXITED:
+            return BUILD_CHECK_S
+        output = b"".join(chunk.data for chunk in self._engine.logs(unit, 1, 0, follow=False))
+        self._engine.forget(unit)
+        try:
+            signature = msgspec.json.decode(output.strip().rpartition(b"\n")[2], type=Signature)
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            failure = {"code": "INSPECT_FAILED", "message": output.decode(errors="replace")[-2000:]}
+            return self._change(turn, deployment, state=FAILED, failure=failure)
+        return self._change(turn, deployment, state=READY, build=build, signature=signature)
+
+    def _run(self, turn: Turn, deployment: Deployment) -> float | None:
+        now, attempts = turn.clock.now(), self._engine.snapshot()
+        look = rules.look(deployment, attempts)
+        for unit, attempt in look.stop:
+            self._engine.stop(unit, attempt, deployment.settings.grace_s)
+        for unit in look.forget:
+            self._engine.forget(unit)
+        if deployment.wanted == 0:
+            return self._wind_down(turn, deployment, look)
+        if (
+            look.failure
+            and deployment.state == STARTING
+            and (look.explained or deployment.crashes + 1 >= rules.START_TRIES)
+        ):
+            return self._change(turn, deployment, state=FAILED, failure=look.failure, then=0.0)
+        if deployment.state == STARTING and now - deployment.changed_at > deployment.settings.health_timeout_s + 5.0:
+            return self._change(turn, deployment, state=FAILED, failure=self._not_ready(deployment), then=0.0)
+        if look.start:
+            return self._start(turn, deployment, look)
+        if look.ready >= deployment.wanted:
+            return self._ready(turn, deployment, attempts)
+        return START_CHECK_S
+
+    def _start(self, turn: Turn, deployment: Deployment, look: rules.Look) -> float:
+        again = any(attempt > 1 for _, attempt in look.start)
+        if again:
+            pause = rules.pause_s(deployment.crashes)
+            if (left := deployment.changed_at + pause - turn.clock.now()) > 0:
+                return left
+            with turn.apply() as tx:
+                crashes = deployment.crashes + 1
+                store.change(tx, deployment.id, turn.clock.now(), crashes=crashes)
+                text = look.failure.get("message", "")
+                self._events.emit(tx, "replica.restarted", deployment.id, service=deployment.service, why=text)
+        for unit, attempt in look.start:
+            self._engine.apply(unit_spec(deployment, unit, attempt))
+        return START_CHECK_S
+
+    def _ready(self, turn: Turn, deployment: Deployment, attempts: list[Attempt]) -> float:
+        mine = [each for each in attempts if each.unit.rsplit("-", 1)[0] == deployment.id and each.state == UNIT_READY]
+        raw = next((each.signature for each in mine if each.signature), None)
+        signature = msgspec.convert(raw, Signature) if raw else deployment.signature
+        if deployment.state != READY or signature != deployment.signature:
+            self._change(turn, deployment, state=READY, signature=signature, failure={})
+        elif deployment.crashes and turn.clock.now() - deployment.changed_at > rules.STABLE_S:
+            self._change(turn, deployment, crashes=0)
+        return WATCH_S
+
+    def _wind_down(self, turn: Turn, deployment: Deployment, look: rules.Look) -> float | None:
+        if look.stop:
+            return START_CHECK_S
+        if deployment.state == DRAINING:
+            return self._change(turn, deployment, state=STOPPED)
+        return None
+
+    def _change(
+        self, turn: Turn, deployment: Deployment, *, then: float | None = None, **values: object
+    ) -> float | None:
+        with turn.apply() as tx:
+            store.change(tx, deployment.id, turn.clock.now(), **values)
+            changed = store.get(tx, deployment.id)
+            if changed is not None:
+                data = {"service": changed.service, "state": changed.state, "failure": changed.failure}
+                self._events.emit(tx, CHANGED, changed.id, **data)
+                on_deployment_changed(tx, changed)
+        return then
+
+    def _not_ready(self, deployment: Deployment) -> dict[str, str]:
+        settings = deployment.settings
+        asked = f"GET {settings.health} did not answer below 500" if settings.is_web else "load did not finish"
+        return {
+            "code": "NOT_READY_IN_TIME",
+            "message": f"{deployment.service} was not ready within {settings.health_timeout_s:.0f} s: {asked}",
+            "hint": f"bough logs {deployment.service}, or raise health_timeout_s",
+        }
+
+
+def handler(home: Home, engine: Engine, events: Events) -> Handler:
+    return Replicas(home, engine, events).handle
+
+
+def build_request(deployment: Deployment) -> BuildRequest:
+    settings = deployment.settings
+    return BuildRequest(
+        service=deployment.service,
+        bundle=deployment.bundle,
+        model=settings.model,
+        file=settings.file,
+        command=settings.command,
+        dockerfile=settings.dockerfile,
+        docker=settings.docker,
+        requirements=settings.requirements,
+        python=settings.python,
+        environment=settings.env,
+    )
+
+
+def unit_spec(deployment: Deployment, unit: str, attempt: int) -> UnitSpec:
+    """How one replica runs."""
+    settings, build = deployment.settings, deployment.build
+    assert build is not None  # noqa: S101 - nothing starts before it is built
+    environment = (
+        build.environment | settings.env | {f"BOUGH_{key.upper()}": value for key, value in _labels(deployment).items()}
+    )
+    limits = Limits(memory_mb=settings.resources.memory_mb, cpus=settings.resources.cpus)
+    if settings.is_web:
+        kind, model, health = "web", None, build.health_path or settings.health
+        argv = build.argv or ["/bin/sh", "-c", build.shell or settings.command]
+    else:
+        kind, argv, health = "replica", [], ""
+        model = ModelSpec(
+            reference=settings.model or f"file:{settings.file}",
+            folder=build.workdir,
+            loader=settings.loader,
+            preload=settings.preload,
+            openai=settings.openai or None,
+            max_batch=settings.batch.max_size,
+            concurrency=settings.concurrency,
+            trust=settings.trust,
+        )
+    bin_folder = str(Path(build.python or sys.executable).parent)
+    environment.setdefault("PATH", f"{bin_folder}:/usr/local/bin:/usr/bin:/bin")
+    return UnitSpec(
+        unit=unit,
+        attempt=attempt,
+        kind=kind,
+        argv=argv,
+        model=model,
+        python=build.python,
+        cwd=build.workdir,
+        environment=environment,
+        labels=_labels(deployment),
+        wants_port=settings.is_web,
+        health_path=health,
+        health_timeout_s=settings.health_timeout_s,
+        grace_s=settings.grace_s,
+        limits=limits,
+    )
+
+
+def _labels(deployment: Deployment) -> dict[str, str]:
+    return {
+        "project": deployment.project,
+        "environment": deployment.environment,
+        "service": deployment.service,
+        "deployment": deployment.id,
+    }

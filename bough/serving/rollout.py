@@ -1,0 +1,102 @@
+"""Brings a release to life: all of its services, or none.
+
+pending ── deployments exist ──> starting ── every one ready ──> live
+   │                                │
+   └── a newer release ──> overtaken└── one fails ──> failed (what served before still serves)
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from bough.environments import store as environments
+from bough.environments.models import ENDED, FAILED, OVERTAKEN, PENDING, STARTING, Manifest, Release
+from bough.environments.operations import RELEASE
+from bough.kernel.events import Events
+from bough.kernel.reconcile import Handler, Turn, wake
+from bough.serving import models as deployments
+from bough.serving import store
+from bough.serving.models import Deployment
+
+CHECK_S = 1.0  # deployments wake their release; this only guards against a wake that was lost to a crash
+
+
+def handler(events: Events) -> Handler:
+    """The handler for releases."""
+
+    def turn(turn: Turn) -> float | None:
+        with turn.apply() as tx:
+            release, manifest = environments.find(tx, turn.id)
+            if release.state in ENDED:
+                return None
+            place, now = (release.project, release.environment), turn.clock.now()
+            newest = environments.newest(tx, place)
+            if newest and newest[0].number > release.number:
+                _end(tx, events, release, OVERTAKEN, now)
+                _release_unused(tx, place, now)
+                return None
+            if release.state == PENDING:
+                for name, service in manifest.services.items():
+                    store.ensure(tx, release, name, service, now)
+                environments.set_state(tx, release.id, STARTING, now)
+                events.emit(tx, "release.starting", release.id, number=release.number)
+            return _advance(tx, events, release, manifest, now)
+
+    return turn
+
+
+def on_deployment_changed(tx: sa.Connection, deployment: Deployment) -> None:
+    """Wakes the releases that wait for this deployment."""
+    place = deployment.project, deployment.environment
+    newest = environments.newest(tx, place)
+    if newest and newest[0].state not in ENDED:
+        wake(tx, RELEASE, newest[0].id)
+
+
+def _advance(tx: sa.Connection, events: Events, release: Release, manifest: Manifest, now: float) -> float | None:
+    place = release.project, release.environment
+    found = {name: store.of_service(tx, place, name, each.digest) for name, each in manifest.services.items()}
+    for name, each in found.items():
+        if each is not None and each.state == deployments.FAILED:
+            _end(tx, events, release, FAILED, now, {"service": name, **each.failure})
+            _release_unused(tx, place, now)
+            return None
+    if not all(each is not None and each.state == deployments.READY for each in found.values()):
+        return CHECK_S
+    environments.set_live(tx, release, now)
+    _release_unused(tx, place, now)
+    events.emit(tx, "release.live", release.id, number=release.number, seconds=round(now - release.created_at, 3))
+    return None
+
+
+def _end(
+    tx: sa.Connection,
+    events: Events,
+    release: Release,
+    state: str,
+    now: float,
+    failure: dict[str, object] | None = None,
+) -> None:
+    environments.set_state(tx, release.id, state, now, failure)
+    events.emit(tx, f"release.{state}", release.id, number=release.number, failure=failure or {})
+
+
+def _release_unused(tx: sa.Connection, place: tuple[str, str], now: float) -> None:
+    """Drains every deployment that neither the live release nor the one under way uses; settings of the live release
+    count again where a failed one had laid its own over them."""
+    kept: set[str] = set()
+    live = environments.live(tx, place)
+    newest = environments.newest(tx, place)
+    for found in (newest, live):
+        if found is None or (found is newest and found[0].state in ENDED and found != live):
+            continue
+        release, manifest = found
+        for name, service in manifest.services.items():
+            if deployment := store.of_service(tx, place, name, service.digest):
+                kept.add(deployment.id)
+                if live is not None and release.id == live[0].id and deployment.settings != service.settings:
+                    store.change(tx, deployment.id, now, settings=service.settings, release=release.number)
+                    wake(tx, store.KIND, deployment.id)
+    for deployment in store.in_environment(tx, place):
+        if deployment.id not in kept and deployment.state not in (deployments.DRAINING, deployments.STOPPED):
+            store.drain(tx, deployment.id, now)

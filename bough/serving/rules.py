@@ -1,0 +1,70 @@
+"""Pure decisions about replicas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bough.adapters.engine import EXITED, READY, Attempt
+from bough.serving.models import Deployment
+
+STABLE_S = 10.0  # a replica that lived this long did not crash because of how it was started
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
+START_TRIES = 3  # exits of a new deployment's replicas before the rollout is given up
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deployment's units amount to."""
+
+    ready: int
+    start: list[tuple[str, int]]  # unit and attempt to apply
+    stop: list[tuple[str, int]]
+    forget: list[str]
+    failure: dict[str, Any]  # why a replica went, if one did
+    explained: bool  # the failure explains itself: trying again would give the same
+
+
+def look(deployment: Deployment, attempts: list[Attempt]) -> Look:
+    """Compares the wanted replicas with what runs."""
+    wanted = {deployment.unit(number) for number in range(deployment.wanted)}
+    mine = {each.unit: each for each in attempts if each.unit.rsplit("-", 1)[0] == deployment.id}
+    start: list[tuple[str, int]] = []
+    stop: list[tuple[str, int]] = []
+    forget: list[str] = []
+    ready, explained = 0, False
+    failure: dict[str, Any] = {}
+    for unit in sorted(wanted):
+        attempt = mine.get(unit)
+        if attempt is None:
+            start.append((unit, 1))
+        elif attempt.state == EXITED:
+            start.append((unit, attempt.attempt + 1))
+            failure, explained = why(attempt)
+        elif attempt.state == READY:
+            ready += 1
+    for unit, attempt in mine.items():
+        if unit not in wanted:
+            if attempt.state != EXITED:
+                stop.append((unit, attempt.attempt))
+            elif not deployment.failure:  # the logs of a failed one are what its author reads next
+                forget.append(unit)
+    return Look(ready=ready, start=start, stop=stop, forget=forget, failure=failure, explained=explained)
+
+
+def why(attempt: Attempt) -> tuple[dict[str, Any], bool]:
+    """Why an attempt ended, in words, and whether the unit could say so itself."""
+    gone = attempt.exit
+    if gone is None:
+        return {}, False
+    if gone.failure is not None:
+        return msgspec.to_builtins(gone.failure), True
+    how = f"was killed by signal {-gone.code}" if gone.code < 0 else f"exited with status {gone.code}"
+    service = attempt.labels.get("service", "")
+    found = {"code": "REPLICA_EXITED", "message": f"a replica of {service} {how} ({gone.reason})"}
+    return found | {"hint": f"bough logs {service}"}, False
+
+
+def pause_s(crashes: int) -> float:
+    """Before the next restart after so many crashes."""
+    return 0.0 if crashes == 0 else min(FIRST_PAUSE_S * 2 ** (crashes - 1), LONGEST_PAUSE_S)

@@ -1,0 +1,138 @@
+"""The table of deployments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.environments.models import Release, ServiceManifest
+from bough.kernel.errors import NotFound
+from bough.kernel.names import new_id
+from bough.kernel.reconcile import drop, renew, wake
+from bough.kernel.tables import metadata
+from bough.serving.models import BUILDING, DRAINING, FAILED, STOPPED, Deployment
+
+KIND = "deployment"
+
+deployment = sa.Table(
+    "deployment",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("environment", sa.Text, nullable=False),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("bundle", sa.Text, nullable=False),
+    sa.Column("settings", sa.Text, nullable=False),
+    sa.Column("release", sa.Integer, nullable=False),  # the latest release that uses it
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("changed_at", sa.Float, nullable=False),
+    sa.Column("build", sa.Text, nullable=False),
+    sa.Column("signature", sa.Text, nullable=False),
+    sa.Column("failure", sa.Text, nullable=False),
+    sa.Column("crashes", sa.Integer, nullable=False),
+    sa.Column("drained", sa.Boolean, nullable=False),
+    sa.UniqueConstraint("project", "environment", "service", "digest"),
+)
+_JSON = ("settings", "build", "signature", "failure")
+
+
+def get(tx: sa.Connection, id: str) -> Deployment | None:
+    row = tx.execute(deployment.select().where(deployment.c.id == id)).first()
+    return _deployment(row) if row else None
+
+
+def of_service(tx: sa.Connection, place: tuple[str, str], service: str, digest: str) -> Deployment | None:
+    same = (
+        deployment.c.project == place[0],
+        deployment.c.environment == place[1],
+        deployment.c.service == service,
+        deployment.c.digest == digest,
+    )
+    row = tx.execute(deployment.select().where(*same)).first()
+    return _deployment(row) if row else None
+
+
+def in_environment(tx: sa.Connection, place: tuple[str, str]) -> list[Deployment]:
+    same = deployment.c.project == place[0], deployment.c.environment == place[1], deployment.c.state != STOPPED
+    return [_deployment(row) for row in tx.execute(deployment.select().where(*same).order_by(deployment.c.created_at))]
+
+
+def in_state(tx: sa.Connection, *states: str) -> list[Deployment]:
+    return [_deployment(row) for row in tx.execute(deployment.select().where(deployment.c.state.in_(states)))]
+
+
+def ensure(tx: sa.Connection, made: Release, service: str, manifest: ServiceManifest, now: float) -> Deployment:
+    """The deployment for a service of a release: the one that is there, with the release's settings, or a new one.
+    One that had failed, drained or stopped begins again."""
+    found = of_service(tx, (made.project, made.environment), service, manifest.digest)
+    if found is None:
+        id = new_id("dep")
+        values = {
+            "id": id,
+            "project": made.project,
+            "environment": made.environment,
+            "service": service,
+            "digest": manifest.digest,
+            "bundle": manifest.bundle,
+            "created_at": now,
+            "build": "null",
+            "signature": "null",
+            "crashes": 0,
+        }
+        fresh = _columns(settings=manifest.settings, state=BUILDING, failure={}, drained=False)
+        tx.execute(deployment.insert().values(**values, **fresh, release=made.number, changed_at=now))
+    else:
+        id = found.id
+        changes: dict[str, Any] = {"settings": manifest.settings, "release": made.number}
+        if found.state in (FAILED, DRAINING, STOPPED):
+            changes |= {"state": BUILDING, "failure": {}, "drained": False, "crashes": 0}
+            renew(tx, KIND, id)
+        change(tx, id, now, **changes)
+    wake(tx, KIND, id)
+    result = get(tx, id)
+    assert result is not None  # noqa: S101 - written above in this transaction
+    return result
+
+
+def change(tx: sa.Connection, id: str, now: float, **values: Any) -> None:
+    """`values` are fields of Deployment."""
+    tx.execute(deployment.update().where(deployment.c.id == id).values(**_columns(**values), changed_at=now))
+
+
+def drain(tx: sa.Connection, id: str, now: float) -> None:
+    """Takes a deployment out of service; its replicas stop once the gateway has nothing with them any more."""
+    change(tx, id, now, state=DRAINING, drained=False)
+    wake(tx, KIND, id)
+
+
+def drained(tx: sa.Connection, id: str, now: float) -> None:
+    change(tx, id, now, drained=True)
+    wake(tx, KIND, id)
+
+
+def remove(tx: sa.Connection, id: str) -> None:
+    tx.execute(deployment.delete().where(deployment.c.id == id))
+    drop(tx, KIND, id)
+
+
+def serving(tx: sa.Connection, place: tuple[str, str], service: str, manifest: ServiceManifest) -> Deployment:
+    """The deployment behind a service of the live release."""
+    found = of_service(tx, place, service, manifest.digest)
+    if found is None:
+        raise NotFound(
+            f"{place[0]}/{place[1]} has no service {service!r}", code="SERVICE_NOT_FOUND", hint="bough status"
+        )
+    return found
+
+
+def _columns(**values: Any) -> dict[str, Any]:
+    return {key: msgspec.json.encode(value).decode() if key in _JSON else value for key, value in values.items()}
+
+
+def _deployment(row: Any) -> Deployment:
+    fields = {field: getattr(row, field) for field in Deployment.__struct_fields__}
+    return msgspec.convert(fields | {key: msgspec.json.decode(fields[key]) for key in _JSON}, Deployment)
