@@ -1,0 +1,68 @@
+"""Manifests, digests and plans."""
+
+from __future__ import annotations
+
+import pytest
+
+from bough.environments import rules
+from bough.environments.models import Manifest
+from bough.kernel.project import DEFAULTS, resolve
+from bough.kernel.settings import Document
+
+FILE = """
+name = "shop"
+[services.churn]
+model = "service:Churn"
+[services.api]
+command = "python app.py"
+path = "api"
+[jobs.nightly]
+command = "python job.py"
+[jobs.fit]
+kind = "train"
+command = "python fit.py"
+[jobs.load]
+kind = "etl"
+command = "python load.py"
+"""
+BUNDLES = {".": "a" * 64, "api": "b" * 64}
+
+
+def manifest(file: str = FILE, **bundles: str) -> Manifest:
+    return rules.manifest(resolve(Document(file)), BUNDLES | bundles)
+
+
+def test_equal_files_and_settings_have_equal_digests() -> None:
+    assert rules.digest(manifest()) == rules.digest(manifest(FILE + "\n# a comment\n"))
+
+
+def test_a_change_in_one_folder_touches_only_the_services_of_that_folder() -> None:
+    old, new = manifest(), manifest(**{"api": "c" * 64})
+    assert old.services["churn"].digest == new.services["churn"].digest
+    assert old.services["api"].digest != new.services["api"].digest
+    plan = rules.plan("shop", "main", old, new)
+    assert {change.name: change.action for change in plan.changes if change.what == "service"} == {"churn": "same", "api": "change"}
+
+
+@pytest.mark.parametrize(("setting", "restarts"), [("replicas = 3", False), ("timeout_s = 5", False), ('env = {A = "1"}', True)])
+def test_only_what_a_process_depends_on_restarts_it(setting: str, restarts: bool) -> None:
+    new = manifest(FILE.replace('model = "service:Churn"', f'model = "service:Churn"\n{setting}'))
+    change = next(each for each in rules.plan("shop", "main", manifest(), new).changes if each.name == "churn")
+    assert (change.action, change.restarts) == ("change", restarts)
+    assert list(change.keys) == [setting.split(" =")[0]]
+
+
+def test_a_plan_names_what_comes_and_goes() -> None:
+    smaller = manifest(FILE.replace('[services.api]\ncommand = "python app.py"\npath = "api"\n', ""))
+    actions = {each.name: each.action for each in rules.plan("shop", "main", manifest(), smaller).changes}
+    assert actions["api"] == "remove"
+    assert rules.plan("shop", "main", manifest(), manifest()).same
+    assert all(each.action == "add" for each in rules.plan("shop", "main", None, manifest()).changes)
+
+
+def test_the_four_kinds_of_workload_have_policies_of_their_own() -> None:
+    plan = rules.plan("shop", "main", None, manifest())
+    shown = {each.name: each.policy for each in plan.changes}
+    assert len({str(sorted(shown[name].items())) for name in ("churn", "nightly", "fit", "load")}) == len(DEFAULTS)
+    assert shown["fit"]["capacity"] == "auto"
+    assert shown["load"]["retries"] == 2
