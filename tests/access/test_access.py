@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,8 @@ class Bench:
         self.token_file = folder / "token"
         self.operations = Operations([access], self.database, Events(self.clock), self.clock, Parts({}))
 
-    def call(self, name: str, who: Principal = ADMIN, **fields: object) -> object:
-        return self.operations.call(name, fields, who)
+    def call(self, operation: str, who: Principal = ADMIN, /, **fields: object) -> Any:
+        return self.operations.call(operation, fields, who)
 
     def authenticate(self, secret: str) -> Principal:
         with self.database.read() as tx:
