@@ -1,0 +1,42 @@
+"""The documentation names everything there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bough.environments.rules import WITHOUT_RESTART
+from bough.kernel.project import DEFAULTS, File, Job, Resources, Service, Workload
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = (ROOT / "docs/settings.md").read_text()
+
+
+@pytest.mark.parametrize("kind", [File, Workload, Service, Job])
+def test_every_setting_is_in_the_settings_page(kind: type[msgspec.Struct]) -> None:
+    named = set(re.findall(r"^\| `([a-z_]+)", SETTINGS, re.M)) | {"services", "jobs", "environments"}
+    assert {field.encode_name for field in msgspec.structs.fields(kind)} <= named
+
+
+def test_resources_and_what_restarts_nothing_are_spelled_out() -> None:
+    assert all(f"{field.name}" in SETTINGS for field in msgspec.structs.fields(Resources))
+    line = next(line for line in SETTINGS.splitlines() if line.startswith("Changing `replicas`"))
+    assert set(re.findall(r"`([a-z_]+)`", line)) == WITHOUT_RESTART
+
+
+def test_job_defaults_are_the_ones_in_the_page() -> None:
+    for key in ("timeout_s", "retries", "capacity"):
+        row = next(line for line in SETTINGS.splitlines() if line.startswith(f"| `{key}` |") and line.count("|") == 6)
+        shown = [cell.strip(" `") for cell in row.split("|")[2:5]]
+        kept = [DEFAULTS[kind][key] for kind in ("job", "train", "etl")]
+        assert shown == [f"{value:g}" if isinstance(value, float) else str(value) for value in kept]
+
+
+def test_the_architecture_page_is_short_and_names_every_folder() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    assert len(page.splitlines()) <= 120
+    folders = [path.name for path in (ROOT / "bough").iterdir() if path.is_dir() and not path.name.startswith("_")]
+    assert [name for name in folders if f"`{name}/`" not in page] == []
