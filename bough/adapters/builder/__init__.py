@@ -1,1 +1,67 @@
-"""."""
+"""Builder: makes the Python environment that a program asks for.
+
+Promises: what a digest names is complete or absent, also after kill -9 at any moment; the same locked requirements,
+Python and machine give the same digest, and nothing is made twice, also when many ask at once; requirements are locked
+with hashes before anything is installed; no index address or password is printed or kept; no interpreter is downloaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+Log = Callable[[str], None]
+
+
+class EnvironmentRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to install. Everything empty asks for a Python with nothing but what a replica itself needs."""
+
+    folder: str  # the unpacked bundle; never written to
+    requirements: tuple[str, ...] = ()  # paths in `folder`: requirements files, or one pyproject.toml or pylock.toml
+    packages: tuple[str, ...] = ()  # requirements written inline
+    python: str = ""  # 3, 3.12 or 3.12.4; empty: the one that runs Bough
+    refresh: bool = False  # resolve again although a lock is there
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One part of a build. `cached`: it was there already."""
+
+    name: str
+    seconds: float
+    cached: bool = False
+    note: str = ""
+
+
+class BuiltEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    digest: str
+    folder: str
+    python: str  # interpreter inside `folder`
+    version: str  # such as 3.11.7
+    packages: int
+    size: int  # bytes; files shared with other environments count in each
+    steps: tuple[Step, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Interpreter(msgspec.Struct, frozen=True, kw_only=True):
+    """A Python on this machine. `path` is the real executable, not one inside a virtual environment."""
+
+    path: str
+    version: str
+    implementation: str = "cpython"
+
+
+class Builder(Protocol):
+    def build(self, request: EnvironmentRequest, log: Log) -> BuiltEnvironment:
+        """The environment for `request`, made now or earlier. Blocks, for minutes if packages must be fetched; `log`
+        gets lines as they come. Idempotent. Raises `Invalid` for requirements that cannot be read, `WorkloadFailed`
+        (PACKAGE_NOT_FOUND, RESOLUTION_FAILED, PYTHON_NOT_FOUND, NETWORK_UNREACHABLE, …), `Exhausted`."""
+
+    def compile(self, environment: BuiltEnvironment, log: Log) -> None:
+        """Compiles all bytecode of an environment, so that no start has to. Optional, idempotent, and safe to kill or
+        to run beside programs that use the environment."""
+
+    def interpreters(self) -> list[Interpreter]:
+        """Every Python that `python` may ask for, newest first."""
