@@ -42,6 +42,7 @@ class Bough:
         self, home: Path, platform: Platform, *, engine: Engine | None = None, clock: Clock | None = None
     ) -> None:
         self.home, self.platform, self.clock = Home(home), platform, clock or SystemClock()
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
         upgrade(self.home.database)
         self.database = SqliteDatabase(self.home.database)
         self.blobs: Blobs = DirectoryBlobs(self.home.blobs)
