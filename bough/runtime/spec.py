@@ -63,6 +63,7 @@ class UnitSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     grace_s: float = 10.0
     lease_s: float = 0.0  # 0: none. Otherwise the unit stops when `apply` has not renewed it for so long
     limits: Limits = Limits()
+    confine: bool = False  # may change files only below its own folder, `cwd` and the temporary folder (Landlock)
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +92,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory_bytes: int = 0
     read_bytes: int = 0
     written_bytes: int = 0
+    dropped_log_bytes: int = 0  # output that a full disk did not take
 
 
 class Exited(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,0 +1,74 @@
+"""How an attempt's process comes to be: a shim executed for a command, or forked by the model's zygote."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from bough.adapters.engine.local_records import Record, point_link
+from bough.adapters.engine.local_runtime import base_environment, unit_environment
+from bough.adapters.engine.local_zygotes import Zygotes, key_of
+from bough.kernel.errors import Exhausted
+
+# The shim without its packages' `__init__`, which may import what an isolated interpreter does not find.
+_BOOT = """import sys
+root = sys.argv.pop(1)
+for name in ("bough", "bough.runtime"):
+    package = sys.modules[name] = type(sys)(name)
+    package.__path__ = [root + "/" + name.replace(".", "/")]
+from bough.runtime.shim import main
+main(sys.argv[1:])"""
+
+
+class Launcher:
+    def __init__(self, runtime: Path, zygotes: Zygotes, inherited: Mapping[str, str]) -> None:
+        self._runtime = runtime
+        self._zygotes = zygotes
+        self._inherited = dict(inherited)
+
+    def launch(self, record: Record) -> int:
+        """The pid of the attempt's shim; 0 while its zygote (then `record.waits_for`) is not ready."""
+        return self._fork_replica(record) if record.spec.model else self._spawn(record)
+
+    def zygote_key(self, record: Record) -> str:
+        return key_of(record.spec, self._base(record)) if record.spec.model else ""
+
+    def _spawn(self, record: Record) -> int:
+        spec, limits = record.spec, record.spec.limits
+        environment = unit_environment(spec, self._base(record), record.folder, record.port)
+        python: str = getattr(sys, "_base_executable", sys.executable)  # not the venv's link: saves a search
+        plan = (
+            record.folder, spec.cwd, spec.grace_s, spec.lease_s, limits.log_mb << 20, limits.memory_mb << 20,
+            limits.files, limits.processes, int(spec.confine),
+        )  # fmt: skip
+        argv = [python, "-I", "-S", "-c", _BOOT, str(self._runtime), *map(str, plan), *spec.argv]
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, str(record.folder / "shim.err"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+        ]
+        try:
+            # SIGTERM stays pending until the shim listens, so that an early stop is not its end.
+            return os.posix_spawn(python, argv, environment, file_actions=actions, setsigmask=[signal.SIGTERM])
+        except OSError as error:
+            raise Exhausted(
+                f"cannot start a process: {error.strerror}", code="SPAWN_FAILED", hint="ulimit -u; df -h"
+            ) from error
+
+    def _fork_replica(self, record: Record) -> int:
+        base = self._base(record)
+        record.zygote_tries += 1
+        zygote = self._zygotes.ensure(record.spec, base)
+        record.waits_for = zygote.key
+        if not zygote.is_ready():
+            return 0
+        point_link(record)
+        return self._zygotes.fork(
+            zygote, record.folder, unit_environment(record.spec, base, record.folder, record.port)
+        )
+
+    def _base(self, record: Record) -> dict[str, str]:
+        return base_environment(record.spec, self._runtime, self._inherited)

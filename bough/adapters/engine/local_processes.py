@@ -1,0 +1,111 @@
+"""Processes by pid and start time, so that a number that has become somebody else's is never signalled."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from pathlib import Path
+
+_STATE, _SESSION, _STARTTIME = 0, 3, 19  # positions in /proc/PID/stat after the command's closing parenthesis
+_BOOT_SLACK_S = 60.0  # a wall clock that was corrected since may move the time of boot by less than this
+_LEFTOVERS_S = 2.0  # killed processes are gone within this, or are stuck in the kernel
+
+
+class Handle:
+    """A process that can be signalled and waited for without a race; `alive` is False once it has ended."""
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+
+    def alive(self) -> bool:
+        if self.pidfd < 0:
+            return False
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return not poller.poll(0)
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
+    def close(self) -> None:
+        """Also takes the exit status from the kernel when the process is our own child."""
+        if self.pidfd < 0:
+            return
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+        os.close(self.pidfd)
+        self.pidfd = -1
+
+
+def hold(pid: int, begun: int = 0, at: float = 0.0) -> Handle | None:
+    """The process `pid` that began at tick `begun` (0: whoever has that number now) of the boot in which the wall
+    clock read `at`; None when it has ended."""
+    if at and at < _boot_time() - _BOOT_SLACK_S:
+        return None
+    try:
+        handle = Handle(pid, os.pidfd_open(pid))
+    except OSError:
+        return None
+    if begun and starttime(pid) != begun:
+        handle.close()
+        return None
+    return handle
+
+
+def starttime(pid: int) -> int:
+    """0 when there is no such process, or only its zombie."""
+    fields = _stat(pid)
+    return int(fields[_STARTTIME]) if fields and fields[_STATE] not in (b"Z", b"X") else 0
+
+
+def kill_leftovers(folder: Path, session: int) -> int:
+    """Kills what is left of a unit whose shim vanished: its own session, and whoever inherited its environment.
+    Returns how many there were."""
+    mark = b"BOUGH_FOLDER=" + os.fsencode(folder)
+    killed: set[int] = set()
+    deadline = time.monotonic() + _LEFTOVERS_S
+    while time.monotonic() < deadline:
+        found = [pid for pid in _pids() if _belongs(pid, mark, session)]
+        if not found:
+            break
+        for pid in found:
+            killed.add(pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+    return len(killed)
+
+
+def _belongs(pid: int, mark: bytes, session: int) -> bool:
+    fields = _stat(pid)
+    if not fields or fields[_STATE] in (b"Z", b"X"):
+        return False
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False  # gone, or another user's
+    if mark in environment:
+        return True
+    # A forked replica shows its zygote's environment; the session's number alone could have been given out again.
+    return session > 0 and int(fields[_SESSION]) == session and b"BOUGH_ZYGOTE=1" in environment
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names only, much faster
+
+
+def _stat(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def _boot_time() -> float:
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,230 @@
+"""A process that has imported a model's libraries and, where that is safe, loaded the model, and then forks replicas.
+
+    python -c "from bough.runtime.zygote import main; main()" FOLDER [LOADER]
+
+FOLDER holds `model.json` (`ModelSpec`). LOADER is a module with `prepare(ModelSpec) -> prepared` and
+`run(prepared, UnitSpec, folder) -> exit code`; by default Bough's own. Orders arrive on `control.sock`, one JSON object
+per connection: `{"folder": F, "environment": {...}}`, answered by `{"pid": P}` or `{"error": "..."}`.
+
+An order forks a shim, which forks the replica: every replica has the same guardian as any other unit and survives us.
+A process with threads cannot be forked safely (a lock held by a thread that does not exist in the child is held for
+ever), so we stay single-threaded: native pools are told to use one thread, and when loading a model starts threads
+all the same, `preload = "auto"` starts over, going one step less far: model, then imports, then none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bough.runtime import shim
+from bough.runtime.spec import CONTROL_NAME, SOCKET_NAME, ModelSpec, UnitSpec
+
+DEFAULT_LOADER = "bough.runtime.models"  # `prepare`; its `run` is bough.runtime.replica's
+_DEFAULT_RUNNER = "bough.runtime.replica"
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_LESS = {"model": "imports", "imports": "none"}
+_PRELOAD_VARIABLE = "BOUGH_ZYGOTE_PRELOAD"  # how far to go; set when starting over
+_LONELY_S = 30.0  # how often we look whether our folder still exists
+_ORDER_TIMEOUT_S = 5.0
+_SUN_PATH_BYTES = 107  # the longest path that a Unix socket can be bound to
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """ready.json of a zygote."""
+
+    pid: int
+    preload: str
+    threads: int
+    seconds: float
+
+
+Prepare = Callable[[ModelSpec], Any]
+Run = Callable[[Any, UnitSpec, str], int]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Loads and serves until SIGTERM, or until the folder is gone."""
+    folder, *rest = sys.argv[1:] if arguments is None else arguments
+    for name in ONE_THREAD:
+        os.environ.setdefault(name, "1")
+    again = _PRELOAD_VARIABLE in os.environ  # this process has claimed the folder before it started over
+    if not again and not shim.claim(folder, os.getpid()):
+        return
+    started_at = time.monotonic()
+    spec = _reduced(msgspec.json.decode(Path(folder, "model.json").read_bytes(), type=ModelSpec))
+    try:
+        os.chdir(spec.folder)
+        prepared = importlib.import_module(rest[0] if rest else DEFAULT_LOADER).prepare(spec)
+        run = importlib.import_module(rest[0] if rest else _DEFAULT_RUNNER).run
+    except (Exception, SystemExit) as error:  # user code may raise anything; all of it becomes error.json
+        _explain(folder, spec, error)
+        sys.exit(1)
+    if _threads() > 1 and spec.preload in _LESS and not _asked_for(folder, spec.preload):
+        _start_over(folder, rest, _LESS[spec.preload])
+    ready = Ready(
+        pid=os.getpid(), preload=spec.preload, threads=_threads(), seconds=round(time.monotonic() - started_at, 3)
+    )
+    serve(folder, prepared, run, ready)
+
+
+def serve(folder: str, prepared: Any, run: Run, ready: Ready) -> None:
+    gc.collect()
+    gc.freeze()  # a later collection in a replica then writes to none of these pages
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # shims are nobody's to wait for
+    listener = socket.socket(socket.AF_UNIX)
+    with _ReachableFolder(folder, CONTROL_NAME) as reachable:
+        listener.bind(str(Path(reachable.name, CONTROL_NAME)))
+    listener.listen(128)
+    temporary = Path(folder, f".ready.{os.getpid()}")
+    temporary.write_bytes(msgspec.json.encode(ready))
+    temporary.rename(Path(folder, "ready.json"))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    poller = select.poll()
+    poller.register(listener, select.POLLIN)
+    while Path(folder, "ready.json").exists():
+        if not poller.poll(_LONELY_S * 1000):
+            continue
+        connection = listener.accept()[0]
+        connection.settimeout(_ORDER_TIMEOUT_S)
+        with connection:
+            try:
+                _obey(connection, listener, prepared, run)
+            except (OSError, msgspec.MsgspecError) as error:  # one bad order or vanished client harms no other
+                print(f"bough: an order failed: {error}", file=sys.stderr)
+
+
+class _ReachableFolder:
+    """A folder under a name short enough for a Unix socket: its own, or one through an open file descriptor."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.name = folder
+        self._fd = -1
+        if len(os.fsencode(str(Path(folder, name)))) > _SUN_PATH_BYTES:
+            self._fd = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+            self.name = f"/proc/self/fd/{self._fd}"
+
+    def __enter__(self) -> _ReachableFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    folder: str
+    environment: dict[str, str]
+
+
+def _obey(connection: socket.socket, listener: socket.socket, prepared: Any, run: Run) -> None:
+    order = msgspec.json.decode(_read_all(connection), type=Order)
+    # Blocked over the fork: a stop that comes before the shim listens stays pending instead of killing it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        pid = os.fork()
+        if pid == 0:
+            listener.close()
+            connection.close()
+            _become_shim(order, prepared, run)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    connection.sendall(msgspec.json.encode({"pid": pid}))
+
+
+def _become_shim(order: Order, prepared: Any, run: Run) -> None:
+    try:
+        gc.disable()
+        spec = msgspec.json.decode(Path(order.folder, "spec.json").read_bytes(), type=UnitSpec)
+        limits = spec.limits
+        plan = shim.Plan(
+            order.folder, cwd=spec.cwd, grace_s=spec.grace_s, lease_s=spec.lease_s, log_bytes=limits.log_mb << 20,
+            memory_bytes=limits.memory_mb << 20, files=limits.files, processes=limits.processes, confine=spec.confine,
+        )  # fmt: skip
+        shim.guard(plan, lambda: _replicate(order, spec, prepared, run))
+    finally:
+        os._exit(1)
+
+
+def _replicate(order: Order, spec: UnitSpec, prepared: Any, run: Run) -> int:
+    gc.enable()
+    os.environ.clear()
+    os.environ.update(order.environment)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()  # else every replica draws the same numbers
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = 1
+    try:
+        # Not closed before the end: the replica's socket is reached through it when the path is long.
+        with _ReachableFolder(order.folder, SOCKET_NAME) as reachable:
+            code = run(prepared, spec, reachable.name)
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException as error:  # user code may raise anything; the process ends here either way
+        _explain(order.folder, spec.model, error)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+    return code
+
+
+def _read_all(connection: socket.socket) -> bytes:
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _reduced(spec: ModelSpec) -> ModelSpec:
+    level = os.environ.get(_PRELOAD_VARIABLE) or ("model" if spec.preload == "auto" else spec.preload)
+    return msgspec.structs.replace(spec, preload=level)
+
+
+def _asked_for(folder: str, level: str) -> bool:
+    """Whether the user, and not we, chose this level: then it stays."""
+    return msgspec.json.decode(Path(folder, "model.json").read_bytes(), type=ModelSpec).preload == level
+
+
+def _start_over(folder: str, rest: list[str], level: str) -> None:
+    print(f"bough: loading started {_threads() - 1} threads; replicas load after the fork (preload = {level})")
+    sys.stdout.flush()
+    boot = "import sys; sys.path[:1] = []; from bough.runtime.zygote import main; main()"
+    environment = {**os.environ, _PRELOAD_VARIABLE: level}
+    os.execve(sys.executable, [sys.executable, "-c", boot, folder, *rest], environment)  # noqa: S606 - ourselves
+
+
+def _threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def _explain(folder: str, spec: ModelSpec | None, error: BaseException) -> None:
+    """error.json. An error that carries `code` and `hint` speaks for itself."""
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    print(text, file=sys.stderr)
+    name = spec.reference if spec else "the model"
+    message = f"loading {name} failed: {type(error).__name__}: {error}"
+    code, hint = "LOAD_FAILED", "correct what the traceback shows, then deploy again"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        code = "MODULE_MISSING"
+        message = f"loading {name} failed: there is no module {error.name!r} in its environment"
+        hint = f"add the package that provides {error.name!r} to the project's requirements, then deploy again"
+    elif isinstance(error, MemoryError):
+        code, hint = "LOAD_OUT_OF_MEMORY", "use a smaller model, or a machine with more memory"
+    own_code, own_hint = getattr(error, "code", None), getattr(error, "hint", None)
+    if isinstance(own_code, str) and own_code:
+        code, message = own_code, str(error)
+    shim.write_error(folder, code, message, own_hint if isinstance(own_hint, str) and own_hint else hint, text)
