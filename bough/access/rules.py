@@ -1,4 +1,4 @@
-"""Tokens: how they look and how they are kept. 256 random bits need no slow hash: they cannot be guessed, only stolen."""
+"""Tokens: how they look and how they are kept. 256 random bits need no slow hash: they cannot be guessed."""
 
 from __future__ import annotations
 

@@ -12,7 +12,21 @@ from bough.kernel.project import Project, Workload
 
 # Settings that only the gateway or the number of replicas depends on: changing them restarts nothing.
 WITHOUT_RESTART = frozenset(
-    ["replicas", "timeout_s", "queue_size", "max_body_mb", "idempotent", "access", "route", "api", "deprecated", "port", "cost_center", "tags", "mock_latency_ms", "grace_s", "health_timeout_s"]
+    (
+        *(
+            "replicas",
+            "timeout_s",
+            "queue_size",
+            "max_body_mb",
+            "idempotent",
+            "access",
+            "route",
+            "api",
+            "deprecated",
+            "port",
+        ),
+        *("cost_center", "tags", "mock_latency_ms", "grace_s", "health_timeout_s"),
+    )
 )
 _encode = msgspec.json.Encoder(order="deterministic").encode
 

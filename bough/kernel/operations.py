@@ -132,7 +132,8 @@ class Operations:
     def _check_role(self, found: Operation[Any, Any], principal: Principal) -> None:
         if principal.role < found.role:
             raise Forbidden(
-                f"{found.name} needs the role {found.role.name.lower()}; {principal.name} is a {principal.role.name.lower()}",
+                f"{found.name} needs the role {found.role.name.lower()}, and {principal.name}"
+                f" is a {principal.role.name.lower()}",
                 code="ROLE_MISSING",
                 hint=f"ask an admin: bough principals set-role {principal.name} {found.role.name.lower()}",
             )
@@ -203,8 +204,8 @@ def fresh_key() -> str:
 
 
 def _is_scalar(kind: Any) -> bool:
-    return (
-        kind in (str, int, float, bool) or typing.get_origin(kind) is typing.Annotated and _is_scalar(kind.__origin__)
+    return kind in (str, int, float, bool) or (
+        typing.get_origin(kind) is typing.Annotated and _is_scalar(kind.__origin__)
     )
 
 

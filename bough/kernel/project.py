@@ -124,7 +124,7 @@ class File(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 # Why these: a service must come back at once and never run twice; a job is retried by a person; training loses most
-# when it is interrupted and gains most from cheap capacity; ETL is safe to run again and must not hold up the next slot.
+# when it is interrupted and gains most from cheap capacity; ETL may run again and must not hold up the next slot.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "service": {"cost_center": "inference"},
     "job": {"cost_center": "jobs", "timeout_s": 3600.0, "retries": 0, "capacity": "on-demand"},

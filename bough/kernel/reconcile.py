@@ -105,8 +105,8 @@ Handler = Callable[[Turn], float | None]
 
 
 def wake(tx: sa.Connection, kind: str, id: str, *, at: float = 0.0) -> None:
-    """Makes an object due at `at` (0: now), or sooner if it already was. A wake that lands while a handler runs is kept:
-    the object becomes due again when the handler is done."""
+    """Makes an object due at `at` (0: now), or sooner if it already was. A wake that lands while a handler runs is
+    kept: the object becomes due again when the handler is done."""
     changed = tx.execute(
         work.update()
         .where(work.c.kind == kind, work.c.id == id)

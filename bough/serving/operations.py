@@ -144,10 +144,8 @@ def logs(context: Context, request: ReadLogs) -> Iterator[LogLine]:
         for attempt, service in attempts:
             key = attempt.unit, attempt.attempt
             data, start = _read(engine, attempt, offsets.get(key, 0))
-            if not request.follow or first:
-                rest = data
-            else:
-                rest = data[: data.rfind(b"\n") + 1]  # half a line waits for its end
+            # Following, half a line waits for its end.
+            rest = data if first or not request.follow else data[: data.rfind(b"\n") + 1]
             lines = _lines(rest, start)
             offsets[key] = start + len(rest)
             for offset, text in lines[-request.lines or len(lines) :] if first else lines:
@@ -266,9 +264,8 @@ def _addresses(tx: sa.Connection, platform: Platform, place: tuple[str, str]) ->
 def _attempts_to_read(context: Context, engine: Engine, request: ReadLogs) -> list[tuple[Attempt, str]]:
     place = request.project, request.environment
     with context.read() as tx:
-        mine = [each for each in store.in_environment(tx, place) if request.service in ("", each.service)]
-        mine += [each for each in store.in_state(tx, "stopped") if each.failure and request.service in ("", each.service)
-                 and (each.project, each.environment) == place]  # fmt: skip
+        every = store.in_environment(tx, place, ended=True)
+    mine = [each for each in every if request.service in ("", each.service)]
     if not mine:
         raise NotFound(
             f"{'/'.join(place)} has no service {request.service!r}", code="SERVICE_NOT_FOUND", hint="bough status"

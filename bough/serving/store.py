@@ -56,9 +56,12 @@ def of_service(tx: sa.Connection, place: tuple[str, str], service: str, digest: 
     return _deployment(row) if row else None
 
 
-def in_environment(tx: sa.Connection, place: tuple[str, str]) -> list[Deployment]:
-    same = deployment.c.project == place[0], deployment.c.environment == place[1], deployment.c.state != STOPPED
-    return [_deployment(row) for row in tx.execute(deployment.select().where(*same).order_by(deployment.c.created_at))]
+def in_environment(tx: sa.Connection, place: tuple[str, str], *, ended: bool = False) -> list[Deployment]:
+    """Oldest first; with `ended` also those that have stopped, whose logs may still be there."""
+    query = deployment.select().where(deployment.c.project == place[0], deployment.c.environment == place[1])
+    if not ended:
+        query = query.where(deployment.c.state != STOPPED)
+    return [_deployment(row) for row in tx.execute(query.order_by(deployment.c.created_at))]
 
 
 def in_state(tx: sa.Connection, *states: str) -> list[Deployment]:
