@@ -35,6 +35,11 @@ class Application:
     job: Literal["none or casual", "unskilled", "skilled", "management"]
     telephone: Literal["no", "yes"]
 
+    def __post_init__(self) -> None:
+        for field in ("duration_months", "amount"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be at least 1")
+
 
 _HINTS: dict[str, Any] = get_type_hints(Application)
 COLUMNS: list[tuple[str, str]] = [  # field and choice; "" for a number
@@ -55,7 +60,7 @@ def encode(applications: Sequence[Application]) -> np.ndarray:
         for field in FIELDS:
             value = getattr(application, field)
             if field == "amount":
-                row[_COLUMN[field, ""]] = math.log(max(value, 1))
+                row[_COLUMN[field, ""]] = math.log(value)
             elif field in NUMBERS:
                 row[_COLUMN[field, ""]] = value
             else:

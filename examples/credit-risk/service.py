@@ -36,18 +36,12 @@ class CreditRisk:
         rows = encode(applications)
         risks = self.model.predict_proba(rows)[:, 1]
         raised = ((rows - self.centre) * self.weight) @ self.by_field
-        strongest = np.argsort(-raised, axis=1)[:, :REASONS]
-        return [
-            Decision(
-                risk=round(risk, 4),
-                approved=risk < HIGHEST_RISK,
-                reasons=[
-                    f"{FIELDS[index]}: {getattr(application, FIELDS[index])}"
-                    for index in indexes
-                    if values[index] > 0
-                ],
-            )
-            for application, risk, values, indexes in zip(
-                applications, risks.tolist(), raised, strongest, strict=True
-            )
-        ]
+        return [self._decide(*each) for each in zip(applications, risks.tolist(), raised, strict=True)]
+
+    def _decide(self, application: Application, risk: float, raised: np.ndarray) -> Decision:
+        strongest = [FIELDS[index] for index in np.argsort(-raised)[:REASONS] if raised[index] > 0]
+        return Decision(
+            risk=round(risk, 4),
+            approved=risk < HIGHEST_RISK,
+            reasons=[f"{field}: {getattr(application, field)}" for field in strongest],
+        )

@@ -1,4 +1,4 @@
-"""Trains the credit model on german_credit.csv and writes model.skops: `python train.py`, the same figures each time."""
+"""Trains the credit model on german_credit.csv and writes model.skops, with the same figures each time."""
 
 import csv
 from pathlib import Path
