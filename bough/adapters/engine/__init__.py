@@ -73,7 +73,8 @@ class Engine(Protocol):
 
     def logs(self, unit: str, attempt: int, offset: int, *, follow: bool) -> Iterator[LogChunk]:
         """Output from `offset` on, bytes exactly as written. Ends at the present end, or with `follow` when the
-        attempt has exited and all is read. Raises `NotFound` for an attempt it does not know."""
+        attempt has exited and all is read; while following, an empty chunk may come now and then, so that a caller
+        whose own reader has gone can notice. Raises `NotFound` at once for an attempt it does not know."""
 
     def usage(self) -> dict[str, Usage]:
         """Per `unit/attempt`, cumulative, also of exited attempts until forgotten."""

@@ -44,7 +44,8 @@ _FIRST_WAKE_PAUSE_S, _LONGEST_WAKE_PAUSE_S = 0.1, 60.0
 _LIVED_LONG_S = 10.0  # an attempt that was ready and lived for so long has not failed at once
 _ZYGOTE_TRIES = 3
 _SWEEP_S = 15.0
-_FOLLOW_S = 0.05
+_FOLLOW_S = 0.05  # how often a follower looks for output; an exit is told at once
+_HEARTBEAT_S = 5.0
 
 
 class LocalEngine:
@@ -370,11 +371,16 @@ class LocalEngine:
         self._changed.notify_all()
 
     def _read_logs(self, record: Record, offset: int, follow: bool) -> Iterator[LogChunk]:
+        heard = time.monotonic()
         while True:
             ended = record.exit is not None  # before reading: what is read after the end is all there is
             while chunk := files.read_log(record.folder, offset):
                 yield chunk
                 offset = chunk.offset + len(chunk.data)
+                heard = time.monotonic()
+            if follow and time.monotonic() - heard >= _HEARTBEAT_S:
+                yield LogChunk(offset=offset, data=b"")
+                heard = time.monotonic()
             if not follow or ended or self._closed:
                 return
             with self._changed:
