@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from bough.adapters.builder import Step
+
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One file of a bundle. `path` is relative, with `/`."""
@@ -67,15 +69,6 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     environment: dict[str, str] = {}  # laid over the Dockerfile's ENV
     port: int = 0  # fixed port that the command binds; empty: what EXPOSE says
     refresh: bool = False  # resolve again although a lock is there
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One part of a build. `cached`: it was there already."""
-
-    name: str  # unpack, dockerfile, lock, environment, check, bytecode
-    seconds: float
-    cached: bool = False
-    note: str = ""
 
 
 class BuildResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,14 +9,19 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from bough.builds.ignore import NEVER
-from bough.builds.models import BuildRequest, Bundle
+from bough.builds.models import BuildRequest, BuildResult, Bundle
 from bough.kernel.errors import Invalid
+from bough.runtime.spec import Failure
 
 MAX_PART_BYTES = 255  # of every file system in use
 MAX_PATH_BYTES = 1024  # leaves room for the folder that it is unpacked into
 
 # Raise it when the same request must give another result than before: old results are then not taken again.
 BUILD_FORMAT = 1
+
+
+class _Failed(msgspec.Struct, frozen=True):
+    failure: Failure | None = None
 
 
 def digest_of(content: bytes) -> str:
@@ -66,6 +71,12 @@ def request_digest(request: BuildRequest, *, platform: str) -> str:
     same = msgspec.structs.replace(request, service="", refresh=False)
     whole = {"format": BUILD_FORMAT, "platform": platform, "request": same}
     return digest_of(msgspec.json.encode(whole, order="sorted"))
+
+
+def parse_result(content: bytes) -> BuildResult | Failure:
+    """What a build has written into its result file."""
+    failed = msgspec.json.decode(content, type=_Failed).failure
+    return msgspec.json.decode(content, type=BuildResult) if failed is None else failed
 
 
 def relocate(text: str, places: Mapping[str, str]) -> str:

@@ -21,6 +21,7 @@ class EnvironmentRequest(msgspec.Struct, frozen=True, kw_only=True):
     folder: str  # the unpacked bundle; never written to
     requirements: tuple[str, ...] = ()  # paths in `folder`: requirements files, or one pyproject.toml or pylock.toml
     packages: tuple[str, ...] = ()  # requirements written inline
+    options: tuple[str, ...] = ()  # lines of a requirements file about where packages come from; kept nowhere
     python: str = ""  # 3, 3.12 or 3.12.4; empty: the one that runs Bough
     refresh: bool = False  # resolve again although a lock is there
 
@@ -65,3 +66,18 @@ class Builder(Protocol):
 
     def interpreters(self) -> list[Interpreter]:
         """Every Python that `python` may ask for, newest first."""
+
+
+class Containers(Protocol):
+    """Docker or Podman, where one answers. Programs run through it as ordinary commands."""
+
+    def engine(self) -> str:
+        """Its program, such as /usr/bin/docker; empty when none is installed or none answers."""
+
+    def build(self, folder: str, dockerfile: str, digest: str, log: Log) -> str:
+        """The image of `dockerfile` (a path in `folder`), built now or earlier; `digest` stands for all that goes into
+        it. Blocks. Raises `WorkloadFailed` (IMAGE_BUILD_FAILED) or `Unavailable` (NO_CONTAINER_ENGINE)."""
+
+    def command(self, image: str, port: int, environment: dict[str, str]) -> str:
+        """A shell command that runs `image` in the foreground and gives its `port` (0: the one in PORT) out on
+        127.0.0.1:$PORT. Pure. Ends with the container, and the container with it."""

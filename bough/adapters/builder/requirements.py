@@ -48,20 +48,22 @@ def find_requirements(folder: Path) -> tuple[str, ...]:
     return ()
 
 
-def read_inputs(folder: Path, requirements: tuple[str, ...], packages: tuple[str, ...]) -> Inputs:
+def read_inputs(
+    folder: Path, requirements: tuple[str, ...], packages: tuple[str, ...], options: tuple[str, ...] = ()
+) -> Inputs:
     """Raises `Invalid`: REQUIREMENTS_MISSING, REQUIREMENTS_INVALID, REQUIREMENTS_UNSUPPORTED, PATH_UNSAFE."""
     for package in packages:
         _check_line("the Dockerfile", 0, package)
     if not requirements:
-        return Inputs(kind=RESOLVE if packages else NOTHING, packages=packages)
+        return Inputs(kind=RESOLVE if packages else NOTHING, packages=packages, options=options)
     special = [path for path in requirements if path.endswith(".toml")]
     if not special:
-        return _requirements_files(folder, requirements, packages)
+        return _requirements_files(folder, requirements, packages, options)
     path = special[0]
     if len(requirements) > 1:
         raise _unsupported(f"{path} cannot be combined with {', '.join(p for p in requirements if p != path)}")
     if path.rpartition("/")[2] == PYPROJECT:
-        return _project(folder, path, packages)
+        return msgspec.structs.replace(_project(folder, path, packages), options=options)
     if not _PYLOCK_NAME.fullmatch(path.rpartition("/")[2]):
         raise _unsupported(f"{path} is neither pyproject.toml nor pylock.toml")
     if packages:
@@ -88,9 +90,11 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
         yield start, whole.strip()
 
 
-def _requirements_files(folder: Path, requirements: tuple[str, ...], packages: tuple[str, ...]) -> Inputs:
+def _requirements_files(
+    folder: Path, requirements: tuple[str, ...], packages: tuple[str, ...], given: tuple[str, ...]
+) -> Inputs:
     files: dict[str, str] = {}
-    options: list[str] = []
+    options = list(given)
     waiting = list(requirements)
     hashed = bool(len(requirements) == 1 and not packages)
     while waiting:

@@ -90,7 +90,7 @@ class UvBuilder:
         folder = Path(request.folder)
         python = pythons.find(request.python, self._uv, self._locks)
         names = request.requirements or (() if request.packages else find_requirements(folder))
-        inputs = read_inputs(folder, names, request.packages)
+        inputs = read_inputs(folder, names, request.packages, request.options)
         with as_exhausted(self._home):
             lock, cached = self._lock(inputs, folder, python, request.refresh, log)
             runtime = None if lock.has_runtime else self._runtime_lock(folder, python, log)
@@ -109,7 +109,7 @@ class UvBuilder:
         started = time.perf_counter()
         # Exit status 1 only says that some file is no valid Python, as many packages ship for their own tests.
         command = [environment.python, "-m", "compileall", "-q", "-q", "-j", "0", str(folder / "lib")]
-        subprocess.run(command, check=False, env=self._environment, stdin=subprocess.DEVNULL)  # noqa: S603 - own environment
+        subprocess.run(command, check=False, env=self._environment)  # noqa: S603 - the environment's own Python
         (folder / COMPILED).touch()
         log(f"bytecode: {time.perf_counter() - started:.2f} s")
 
@@ -148,16 +148,16 @@ class UvBuilder:
 
     def _resolve(self, inputs: Inputs, folder: Path, python: Interpreter, held: int, log: Log) -> bytes:
         """The text of a lock. uv runs in the bundle's folder: settings for uv that the project has count."""
+        typed = "\n".join((*inputs.options, *inputs.packages))
         if inputs.kind == UV_LOCK:
             where = (folder / inputs.main[0]).parent
             command = ["export", "--frozen", "--no-dev", "--no-emit-project", "--format", "requirements-txt"]
         else:
             where = folder
             command = ["pip", "compile", "--generate-hashes", "--no-strip-extras", *inputs.main]
-            if inputs.packages:
+            if typed:
                 command.append("-")
         command += ["--quiet", "--no-annotate", "--no-header", "--python", python.path]
-        typed = "\n".join(inputs.packages)
         return self._run(command, where, held, log, typed=typed)
 
     def _key(self, inputs: Inputs, python: Interpreter) -> str:
@@ -165,10 +165,8 @@ class UvBuilder:
             name: value for name, value in self._environment.items()
             if name.startswith("UV_") and not _NOT_IN_KEY.fullmatch(name)
         }  # fmt: skip
-        return _digest(
-            str(FORMAT), inputs.kind, msgspec.json.encode([inputs.files, inputs.packages]).decode(), python.version,
-            python.implementation, _machine(), msgspec.json.encode(settings, order="sorted").decode(),
-        )  # fmt: skip
+        asked = msgspec.json.encode([inputs.files, inputs.packages, inputs.options, settings], order="sorted").decode()
+        return _digest(str(FORMAT), inputs.kind, asked, python.version, python.implementation, _machine())
 
     # -- environments
 
