@@ -83,21 +83,8 @@ class Bough:
         self.loop.stop()
         self.database.close()
 
-    def _watch(self) -> None:
-        """Turns the engine's hints into wakes. A hint that is missed costs seconds, never truth: every object that is
-        unfinished also asks to be called again."""
-        cursor = 0
-        while not self._stopping.is_set():
-            try:
-                hints = self.engine.watch(cursor, WATCH_S)
-                cursor = max([cursor, *(hint.cursor for hint in hints)])
-                if hints:
-                    self._wake({hint.unit for hint in hints})
-            except Problem:
-                self._stopping.wait(RETRY_S)
-                cursor = 0
-
-    def _wake(self, units: set[str]) -> None:
+    def wake_units(self, units: set[str]) -> None:
+        """Something happened to these units: whoever owns them looks again."""
         with self.database.write() as tx:
             for unit in units:
                 owner = unit.rsplit("-", 1)[0]
@@ -107,6 +94,20 @@ class Bough:
                 elif _exists(tx, owner):
                     wake(tx, deployments.KIND, owner)
                     gateway.changed(tx)
+
+    def _watch(self) -> None:
+        """Turns the engine's hints into wakes. A hint that is missed costs seconds, never truth: every object that is
+        unfinished also asks to be called again."""
+        cursor = 0
+        while not self._stopping.is_set():
+            try:
+                hints = self.engine.watch(cursor, WATCH_S)
+                cursor = max([cursor, *(hint.cursor for hint in hints)])
+                if hints:
+                    self.wake_units({hint.unit for hint in hints})
+            except Problem:
+                self._stopping.wait(RETRY_S)
+                cursor = 0
 
 
 def _exists(tx: sa.Connection, deployment: str) -> bool:

@@ -1,53 +1,103 @@
-"""A control plane in one process, for tests: real SQLite, the fakes that ship for everything outside."""
+"""A control plane in one process, for tests: real SQLite, and the fakes that ship for everything outside."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bough.adapters.blobs import Blobs
+from bough.adapters.engine import EXITED, Attempt
+from bough.adapters.engine.fake import Behaviour, FakeEngine
 from bough.app import Bough
 from bough.builds.models import BuildResult, Bundle, Entry
+from bough.gateway.models import Route, Table
+from bough.kernel.clock import VirtualClock
 from bough.kernel.context import Principal, Role
 from bough.kernel.platform import Platform
+from bough.runtime.spec import Failure
+from bough.serving import store as deployments
 
 ADMIN = Principal(id="pri_admin", name="admin", role=Role.ADMIN)
-DEVELOPER = Principal(id="pri_dev", name="dev", role=Role.DEVELOPER)
-VIEWER = Principal(id="pri_view", name="view", role=Role.VIEWER)
 
 
-def bundle(blobs: Blobs, **files: str) -> str:
+class Plane:
+    """`builds_fail` and `behaviour` say what builds and replicas that begin from now on will do."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = VirtualClock()
+        self.engine = FakeEngine(self.clock)
+        self.bough = Bough(folder / "home", Platform(), engine=self.engine, clock=self.clock)
+        self.builds_fail: Failure | None = None
+        self.behaviour: dict[str, Behaviour] = {}
+        self.built: list[str] = []
+
+    def call(self, operation: str, /, **fields: Any) -> Any:
+        return self.bough.operations.call(operation, fields, ADMIN)
+
+    def deploy(self, file: str, *, content: str = "one", environment: str = "main", seconds: float = 3.0) -> Any:
+        """Creates a release and lets `seconds` pass; the release as it is then."""
+        made = self.create(file, content=content, environment=environment)
+        self.let_pass(seconds)
+        return self.release(made)
+
+    def create(self, file: str, *, content: str = "one", environment: str = "main") -> Any:
+        digest = bundle(self.bough.blobs, {"service.py": content})
+        return self.call("releases.create", file=file, bundles={".": digest}, environment=environment)
+
+    def release(self, made: Any) -> Any:
+        number = {"project": made.project, "environment": made.environment, "number": made.number}
+        return self.call("releases.show", **number).release
+
+    def let_pass(self, seconds: float) -> None:
+        """Runs the loop and the world around it, a tenth of a second at a time."""
+        for _ in range(max(round(seconds * 10), 1)):
+            self.bough.loop.run_until_idle()
+            self._work_at_builds()
+            self._script_replicas()
+            self.clock.advance(0.1)
+            self._pass_hints_on()
+        self.bough.loop.run_until_idle()
+
+    def units(self) -> list[Attempt]:
+        return [each for each in self.engine.snapshot() if each.kind in ("replica", "web")]
+
+    def running(self) -> list[str]:
+        return [each.unit for each in self.units() if each.state != EXITED]
+
+    def routes(self) -> list[Route]:
+        path = self.bough.home.table
+        return msgspec.json.decode(path.read_bytes(), type=Table).routes if path.exists() else []
+
+    def _work_at_builds(self) -> None:
+        for each in self.engine.snapshot():
+            if each.kind == "build" and each.state != EXITED:
+                folder = self.bough.home.builds / each.unit
+                made = BuildResult(
+                    request=each.unit, folder=str(folder), workdir=str(folder), python="/usr/bin/python3"
+                )
+                outcome: Any = {"failure": self.builds_fail} if self.builds_fail else made
+                (folder / "result.json").write_bytes(msgspec.json.encode(outcome))
+                self.engine.crash(each.unit, code=1 if self.builds_fail else 0)
+                self.built.append(each.unit)
+
+    def _script_replicas(self) -> None:
+        with self.bough.database.read() as tx:
+            starting = deployments.in_state(tx, "building", "starting")
+        for each in starting:
+            if found := self.behaviour.get(each.service):
+                for number in range(10):
+                    self.engine.script(each.unit(number), found)
+
+    def _pass_hints_on(self) -> None:
+        self.bough.wake_units({each.unit for each in self.engine.snapshot()})
+
+
+def bundle(blobs: Blobs, files: dict[str, str]) -> str:
     """The digest of a bundle with these files, uploaded."""
     entries = tuple(
-        Entry(path=name.replace("__", "."), digest=blobs.put(text.encode()), size=len(text.encode()))
+        Entry(path=name, digest=blobs.put(text.encode()), size=len(text.encode()))
         for name, text in sorted(files.items())
     )
     return blobs.put(Bundle(entries=entries).manifest)
-
-
-def propose(bough: Bough, file: str, *, environment: str = "main", **files: str) -> dict[str, Any]:
-    """A request for releases.create."""
-    return {"file": file, "bundles": {".": bundle(bough.blobs, **files)}, "environment": environment}
-
-
-def finish_build(bough: Bough, unit: str, **changes: Any) -> None:
-    """Leaves what a build worker leaves."""
-    folder = bough.home.builds / unit
-    made = {
-        "request": hashlib.sha256(unit.encode()).hexdigest(),
-        "folder": str(folder),
-        "workdir": str(folder),
-        "python": "/usr/bin/python3",
-    }
-    (folder / "result.json").write_bytes(msgspec.json.encode(BuildResult(**(made | changes))))
-
-
-def platform() -> Platform:
-    return Platform()
-
-
-def home_of(tmp_path: Path) -> Path:
-    return tmp_path / "home"

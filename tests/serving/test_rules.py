@@ -58,7 +58,10 @@ def test_units_of_others_are_left_alone() -> None:
 
 @given(
     st.integers(0, 5),
-    st.lists(st.tuples(st.integers(0, 7), st.sampled_from([STARTING, RUNNING, READY, STOPPING, EXITED])), unique_by=lambda each: each[0]),
+    st.lists(
+        st.tuples(st.integers(0, 7), st.sampled_from([STARTING, RUNNING, READY, STOPPING, EXITED])),
+        unique_by=lambda each: each[0],
+    ),
 )
 def test_doing_what_the_look_says_gives_a_look_with_nothing_to_do(replicas: int, units: list[tuple[int, str]]) -> None:
     attempts = [attempt(f"dep_1-{number}", state) for number, state in units]
