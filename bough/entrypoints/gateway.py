@@ -1,0 +1,68 @@
+"""The gateway's process: `run` returns after SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from bough.gateway.server import Gateway, Options
+
+
+class Presence(msgspec.Struct, frozen=True, kw_only=True):
+    """`run/gateway.json`: which process serves, and where."""
+
+    pid: int
+    starttime: int
+    started_at: float
+    host: str
+    port: int
+
+
+def run(home: Path, host: str, port: int, options: Options | None = None) -> None:
+    """Serves until told to stop. Raises `Unavailable` when it cannot listen."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    _allow_many_connections()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(home, host, port, options))
+
+
+async def _serve(home: Path, host: str, port: int, options: Options | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    gateway = Gateway(home, options)
+    await gateway.start(host, port)
+    path = home / "run" / "gateway.json"
+    at = gateway.addresses[0]
+    presence = Presence(
+        pid=os.getpid(), starttime=_starttime(), started_at=gateway.started_at, host=host, port=at[1]
+    )
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(presence))
+    temporary.replace(path)
+    await stop.wait()
+    await gateway.stop()
+    path.unlink(missing_ok=True)
+
+
+def _allow_many_connections() -> None:
+    with contextlib.suppress(ValueError, OSError):
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _starttime() -> int:
+    """Field 22 of /proc/self/stat; 0 where there is no /proc."""
+    try:
+        return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return 0

@@ -1,0 +1,65 @@
+"""The control socket, `run/gateway.sock`: `GET /state`, `POST /reload`. A few requests a minute, for the server and
+the command line; the file mode (0600) is the access check."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from bough.gateway.answers import BOUGH, error_body
+from bough.gateway.models import GatewayState
+from bough.kernel.errors import NotFound, Problem
+
+_READ_TIMEOUT_S = 5.0
+
+
+class Controlled(Protocol):
+    async def reload(self) -> None: ...
+
+    def state(self) -> GatewayState: ...
+
+
+class Control:
+    def __init__(self, gateway: Controlled) -> None:
+        self._gateway = gateway
+        self._server: asyncio.AbstractServer | None = None
+        self._path: Path | None = None
+
+    async def start(self, path: Path) -> None:
+        """Takes over a socket file that a killed gateway left behind."""
+        path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, str(path))
+        path.chmod(0o600)
+        self._path = path
+
+    def stop(self) -> None:
+        if self._server is not None and self._path is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+            async with asyncio.timeout(_READ_TIMEOUT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+            method, path, _ = head.split(b"\r\n", 1)[0].split(b" ", 2)
+            status, body = await self._answer(method, path)
+            writer.write(
+                b"HTTP/1.1 %d Control\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
+                % (status, len(body), body)
+            )
+            await writer.drain()
+        writer.close()
+
+    async def _answer(self, method: bytes, path: bytes) -> tuple[int, bytes]:
+        try:
+            if (method, path) == (b"POST", b"/reload"):
+                await self._gateway.reload()
+            elif (method, path) != (b"GET", b"/state"):
+                raise NotFound("the control socket answers GET /state and POST /reload")
+            return 200, msgspec.json.encode(self._gateway.state())
+        except Problem as problem:
+            return problem.http_status, error_body(problem, BOUGH)

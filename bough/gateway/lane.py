@@ -1,0 +1,357 @@
+"""One deployment's queue and the links that pull from it.
+
+Calls wait in one queue; a link takes the next batch the moment it has nothing (or, for light models, little) to do.
+Dealing out happens once per iteration of the event loop, after every request that came in with it has been queued: so
+frames fill by themselves and nothing ever waits for a timer unless the route asks for `max_wait_ms`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol
+
+from bough.gateway import rules
+from bough.gateway.call import Call
+from bough.gateway.link import Frame, Link, Wire
+from bough.gateway.metrics import LaneStats
+from bough.gateway.models import LaneState, Route, Target
+from bough.kernel.errors import Busy, Problem, Unavailable
+from bough.runtime.frames import Request
+
+FRAME_BYTES = 64 << 20  # no frame is filled beyond this
+
+
+class Node(Protocol):
+    """How a lane asks for a replica that is gone."""
+
+    def wake(self, unit: str) -> None:
+        """Asks the node to start the unit again. Returns at once; repeated calls are spaced out."""
+
+
+class TimedOut(Problem):
+    """The deadline passed before an answer came."""
+
+    code, http_status, exit_code = "TIMEOUT", 504, 6
+
+
+class ReplicaLost(Problem):
+    """The replica died with the request, which may not be sent again."""
+
+    code, http_status, exit_code = "REPLICA_LOST", 502, 6
+
+
+class Lane:
+    """Implements `link.Owner`."""
+
+    __slots__ = (
+        "_depth", "_frame_s", "_hold_timer", "_item_s", "_leaving", "_links", "_loop", "_node", "_on_ready", "_queue", "_scheduled",
+        "_timer", "_wires", "closed", "draining", "route", "stats",
+    )  # fmt: skip
+
+    def __init__(self, route: Route, node: Node, on_ready: Callable[[Lane], None]) -> None:
+        self.route = route
+        self.stats = LaneStats(route)
+        self.draining = False
+        self.closed = False
+        self._node = node
+        self._on_ready = on_ready
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Call] = deque()
+        self._links: dict[str, Link] = {}  # by unit and address
+        self._wires: list[Wire] = []  # that said hello
+        self._leaving: list[Wire] = []  # get no new work and owe answers
+        self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._hold_timer: asyncio.TimerHandle | None = None
+        self._frame_s = self._item_s = 0.0
+        self._depth = 1
+        self.update(route)
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._wires)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(len(wire.inflight) for wire in [*self._wires, *self._leaving])
+
+    def state(self) -> LaneState:
+        return LaneState(
+            deployment=self.route.deployment, queued=len(self._queue), in_flight=self.in_flight, links=len(self._wires)
+        )
+
+    def update(self, route: Route) -> None:
+        """Takes the route's new limits and targets; links that stay are not touched."""
+        self.route = route
+        wanted = {f"{target.unit} {target.address}": target for target in route.targets}
+        for key in [key for key in self._links if key not in wanted]:
+            link = self._links.pop(key)
+            if link.wire is not None and link.wire in self._wires:
+                self._wires.remove(link.wire)
+                if link.wire.inflight:
+                    self._leaving.append(link.wire)
+            link.close()
+        for key, target in wanted.items():
+            if key in self._links:
+                self._links[key].target = target
+            else:
+                self._links[key] = Link(self, target)
+
+    def submit(self, call: Call, verb: int, body: bytes, meta: str, now: float) -> None:
+        """Queues a call; raises `Busy` when the queue is full."""
+        route = self.route
+        if len(self._queue) >= route.queue_size:
+            self._deal()  # this iteration's arrivals may be about to leave
+            if len(self._queue) >= route.queue_size:
+                raise self._busy()
+        call.request = Request(call.id, verb, body, meta)
+        call.deadline = now + route.timeout_s
+        self._queue.append(call)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._deal)
+        if self._timer is None:
+            self._timer = self._loop.call_later(route.timeout_s, self._expire)
+        if not self._wires and len(self._queue) == 1:
+            self._rouse()
+
+    def cancel(self, call: Call) -> None:
+        """Nobody waits for this call any more."""
+        call.dropped = True
+        if call.wire is not None:
+            call.wire.cancel(call)
+        elif call in self._queue:
+            self._queue.remove(call)
+
+    def drain(self) -> None:
+        """No more submissions come; closes when everything is answered."""
+        self.draining = True
+        self._close_if_empty()
+
+    def surrender(self) -> list[Call]:
+        """Gives up the calls that have not been sent."""
+        calls = list(self._queue)
+        self._queue.clear()
+        return calls
+
+    def adopt(self, calls: list[Call]) -> None:
+        """Takes over calls from the lane that this one replaces, ahead of its own."""
+        self._queue.extendleft(reversed(calls))
+        if calls:
+            self._schedule()
+            if self._timer is None:
+                self._arm()
+
+    def close(self) -> None:
+        """At once, whatever is under way."""
+        self.closed = True
+        for timer in (self._timer, self._hold_timer):
+            if timer is not None:
+                timer.cancel()
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+
+    def progress(self, call: Call, now: float) -> None:
+        """A part of a streamed answer came: the deadline is for the next one."""
+        call.deadline = now + self.route.timeout_s
+
+    # --- link.Owner
+
+    def joined(self, wire: Wire) -> None:
+        self._wires.append(wire)
+        self._on_ready(self)
+        self._schedule()
+
+    def left(self, wire: Wire, calls: list[Call]) -> None:
+        if wire in self._wires:
+            self._wires.remove(wire)
+        elif wire in self._leaving:
+            self._leaving.remove(wire)
+        retry: list[Call] = []
+        for call in calls:
+            call.wire = None
+            if call.dropped:
+                continue
+            if call.started:
+                call.client.abort(call)
+            elif rules.may_retry(call.attempts, self.route.idempotent, call.started):
+                retry.append(call)
+            else:
+                call.client.refuse(call, _lost(call.attempts, self.route), monotonic())
+        self.stats.retried += len(retry)
+        self._queue.extendleft(reversed(retry))
+        if retry:
+            self._schedule()
+            if not self._wires:
+                self._rouse()
+        self._close_if_empty()
+
+    def freed(self, wire: Wire, frame: Frame, now: float) -> None:
+        spent = now - (frame.sent_at if frame.sent_at > wire.last_reply else wire.last_reply)
+        self._frame_s += 0.2 * (spent - self._frame_s) if self._frame_s else spent
+        item = spent / frame.size
+        self._item_s += 0.2 * (item - self._item_s) if self._item_s else item
+        if self._queue and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._deal)
+        elif self.draining:
+            self._loop.call_soon(self._close_if_empty)
+
+    def roomy(self, wire: Wire) -> None:
+        self._schedule()
+
+    def absent(self, target: Target) -> None:
+        if not self.draining:
+            self._node.wake(target.unit)
+
+    def wanted(self) -> bool:
+        return bool(self._queue)
+
+    # --- private: dealing out
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._deal)
+
+    def _deal(self) -> None:
+        self._scheduled = False
+        if not self._queue or not self._wires:
+            return
+        now = monotonic()
+        hello = self._wires[0].hello
+        if hello is not None and hello.mode == "concurrent":
+            self._spread(now)
+        else:
+            self._batch(now)
+
+    def _spread(self, now: float) -> None:
+        """Mode `concurrent`: every call goes at once to the least loaded link with room, one frame per link."""
+        queue = self._queue
+        free = [wire for wire in self._wires if not wire.blocked]
+        while queue and free:
+            best = min(free, key=_load)
+            hello = best.hello
+            if hello is None or _load(best) >= max(1, hello.concurrency):
+                break
+            best.batch.append(queue.popleft())
+        for wire in free:
+            if wire.batch:
+                batch, wire.batch = wire.batch, []
+                self._send(wire, batch, rules.IDLE, now)
+
+    def _batch(self, now: float) -> None:
+        """Modes `item` and `batch`: the emptiest link that may have another frame takes its share of the queue."""
+        queue, wires, route = self._queue, self._wires, self.route
+        self._depth = depth = rules.depth(self._frame_s, self._depth)
+        while queue:
+            best: Wire | None = None
+            least = depth
+            for wire in wires:
+                if wire.frames < least and not wire.blocked:
+                    best, least = wire, wire.frames
+            if best is None or best.hello is None:
+                return
+            largest = rules.cap(route.max_batch, best.hello.max_batch)
+            if best.hello.mode == "item":
+                largest = min(largest, rules.item_frame(self._item_s)) if best.hello.max_batch else rules.item_frame(self._item_s)
+            if route.max_wait_ms:
+                waited, hold = now - queue[0].arrived, route.max_wait_ms / 1000.0
+                if not rules.may_release(len(queue), largest, waited, hold):
+                    self._hold(hold - waited)
+                    return
+            count = rules.take(len(queue), len(wires), largest)
+            batch = self._pop(count)
+            self._send(best, batch, rules.reason(len(batch), largest, route.max_wait_ms), now)
+
+    def _pop(self, count: int) -> list[Call]:
+        queue = self._queue
+        first = queue.popleft()
+        batch, size = [first], len(first.request.body)
+        while len(batch) < count and size < FRAME_BYTES:
+            call = queue.popleft()
+            size += len(call.request.body)
+            batch.append(call)
+        return batch
+
+    def _send(self, wire: Wire, batch: list[Call], reason: str, now: float) -> None:
+        wire.send(batch, now)
+        self.stats.released(reason, batch, now)
+
+    def _hold(self, seconds: float) -> None:
+        if self._hold_timer is None:
+            self._hold_timer = self._loop.call_later(max(0.0, seconds), self._held)
+
+    def _held(self) -> None:
+        self._hold_timer = None
+        self._deal()
+
+    # --- private: deadlines, absence, the end
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = monotonic() + 0.001  # the loop's clock ticks in milliseconds
+        for call in [call for call in self._queue if call.deadline <= now]:
+            self._queue.remove(call)
+            call.dropped = True
+            call.client.refuse(call, self._timed_out(call), now)
+        for wire in [*self._wires, *self._leaving]:
+            for call in [call for call in wire.inflight.values() if call.deadline <= now and not call.dropped]:
+                wire.cancel(call)
+                if call.started:
+                    call.client.abort(call)
+                else:
+                    call.client.refuse(call, self._timed_out(call), now)
+        self._arm()
+        self._close_if_empty()
+
+    def _arm(self) -> None:
+        deadlines = [call.deadline for call in self._queue]
+        for wire in [*self._wires, *self._leaving]:
+            deadlines += [call.deadline for call in wire.inflight.values() if not call.dropped]
+        if deadlines:
+            self._timer = self._loop.call_later(max(0.0, min(deadlines) - monotonic()), self._expire)
+
+    def _timed_out(self, call: Call) -> Problem:
+        route = self.route
+        if call.wire is None and not self._wires:
+            return Unavailable(
+                f"no replica of {route.service} came up within {route.timeout_s:g} s", code="NO_REPLICA",
+                hint=f"bough logs {route.service}",
+            )  # fmt: skip
+        where = "waiting in the queue" if call.wire is None else "at the replica"
+        return TimedOut(
+            f"{route.service} did not answer within {route.timeout_s:g} s (the request was {where})",
+            hint=f"raise timeout_s of services.{route.service} in bough.toml, or add replicas",
+        )
+
+    def _busy(self) -> Busy:
+        return Busy(
+            f"{self.route.service} has {len(self._queue)} requests waiting and takes no more",
+            code="QUEUE_FULL", hint="come back after Retry-After seconds; or raise replicas or queue_size",
+            retry_after_s=float(rules.retry_after_s(len(self._queue), self.stats.per_second)),
+        )  # fmt: skip
+
+    def _rouse(self) -> None:
+        for link in self._links.values():
+            link.kick()
+
+    def _close_if_empty(self) -> None:
+        if self.draining and not self.closed and not self._queue and not self.in_flight and not self._leaving:
+            self.close()
+
+
+def _load(wire: Wire) -> int:
+    return len(wire.inflight) + len(wire.batch)
+
+
+def _lost(attempts: int, route: Route) -> Problem:
+    again = "was sent to two replicas and both died" if attempts > 1 else "may not be sent again (idempotent = false)"
+    return ReplicaLost(
+        f"the replica of {route.service} died while it had the request, and the request {again}",
+        hint=f"bough logs {route.service}",
+    )

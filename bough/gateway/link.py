@@ -1,0 +1,301 @@
+"""The connection to one replica. A `Link` lives as long as the table lists its target and reconnects by itself; a
+`Wire` is one connection, with the calls that it owes answers to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from time import monotonic
+from typing import Protocol, cast
+
+import msgspec
+
+from bough.gateway import rules
+from bough.gateway.call import Call
+from bough.gateway.models import Target
+from bough.runtime.frames import (
+    CANCEL,
+
+    END,
+    LENGTH,
+    MAX_FRAME_BYTES,
+    PROTOCOL,
+    WHOLE,
+    Hello,
+    Reply,
+    Request,
+    decode_hello,
+    decode_replies,
+    pack,
+)
+
+CANCEL_GRACE_S = 1.0  # a replica may skip what was cancelled; after this long its frame no longer counts as under way
+HELLO_TIMEOUT_S = 10.0
+WRITE_BUFFER_BYTES = 1 << 20
+
+
+class Frame:
+    """Requests that were sent together."""
+
+    __slots__ = ("left", "sent_at", "size")
+
+    def __init__(self, size: int, sent_at: float) -> None:
+        self.size = size
+        self.left = size
+        self.sent_at = sent_at
+
+
+class Owner(Protocol):
+    """What a link needs of its lane."""
+
+    def joined(self, wire: Wire) -> None:
+        """The replica said hello: it may get work."""
+
+    def left(self, wire: Wire, calls: list[Call]) -> None:
+        """The connection is gone and owes `calls`."""
+
+    def freed(self, wire: Wire, frame: Frame, now: float) -> None:
+        """A frame has been answered whole."""
+
+    def roomy(self, wire: Wire) -> None:
+        """The socket takes bytes again."""
+
+    def absent(self, target: Target) -> None:
+        """Nobody listens at the target's address."""
+
+    def wanted(self) -> bool:
+        """Requests wait for a link."""
+
+
+class Link:
+    """Keeps one connection to `target` until closed."""
+
+    def __init__(self, owner: Owner, target: Target) -> None:
+        self.target = target
+        self.wire: Wire | None = None
+        self.closing = False
+        self._owner = owner
+        self._kick = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+
+    def kick(self) -> None:
+        """Tries to connect now instead of after the pause."""
+        self._kick.set()
+
+    def close(self) -> None:
+        """No new work; the connection ends when it owes nothing more."""
+        self.closing = True
+        self._kick.set()
+        if self.wire is not None:
+            self.wire.retire()
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while not self.closing:
+            wire = Wire(self._owner, self.target)
+            try:
+                await loop.create_unix_connection(lambda wire=wire: wire, self.target.address.removeprefix("unix:"))  # type: ignore[misc]
+            except OSError:
+                failures += 1
+                self._owner.absent(self.target)
+            else:
+                self.wire = wire
+                if self.closing:
+                    wire.retire()
+                await wire.gone.wait()
+                self.wire = None
+                failures = 0 if wire.hello is not None else failures + 1
+                if not self.closing and wire.hello is not None:
+                    self._owner.absent(self.target)  # it died: the node should know before the next connect fails
+                    continue
+            self._kick.clear()
+            if not self.closing:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._kick.wait(), rules.reconnect_after_s(failures, self._owner.wanted()))
+
+
+class Wire(asyncio.Protocol):
+    __slots__ = (
+        "_owner", "_partial", "_partial_bytes", "_timer", "batch", "blocked", "frames", "gone", "hello", "inflight",
+        "last_reply", "paused_by", "retired", "target", "transport",
+    )  # fmt: skip
+
+    def __init__(self, owner: Owner, target: Target) -> None:
+        self.target = target
+        self.hello: Hello | None = None
+        self.inflight: dict[int, Call] = {}
+        self.frames = 0  # under way
+        self.batch: list[Call] = []  # used by the lane while it deals out
+        self.blocked = False  # the socket's buffer is full
+        self.retired = False
+        self.gone = asyncio.Event()
+        self.last_reply = 0.0
+        self.paused_by = 0  # slow readers of streams that hold this wire
+        self.transport: asyncio.Transport
+        self._owner = owner
+        self._partial: list[bytes] = []
+        self._partial_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def send(self, calls: list[Call], now: float) -> None:
+        """One frame for all of them."""
+        frame = Frame(len(calls), now)
+        inflight = self.inflight
+        for call in calls:
+            call.wire = self
+            call.frame = frame
+            call.attempts += 1
+            inflight[call.id] = call
+        self.frames += 1
+        self.transport.write(pack([call.request for call in calls]))
+
+    def cancel(self, call: Call) -> None:
+        """The answer is no longer wanted. A replica that takes requests at once is free of it now; one that works in
+        order is probably busy with it, and stays so until it answers or the grace is over."""
+        call.dropped = True
+        if call.id not in self.inflight:
+            return
+        if not self.transport.is_closing():
+            self.transport.write(pack([Request(call.id, CANCEL, b"")]))
+        if self.hello is not None and self.hello.mode == "concurrent":
+            self._give_up(call)
+        else:
+            asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._give_up, call)
+
+    def retire(self) -> None:
+        """Closes once nothing is owed."""
+        self.retired = True
+        if not self.inflight and not self.gone.is_set():
+            self.transport.close()
+
+    def hold(self) -> None:
+        """A reader of a stream does not keep up: the replica must wait."""
+        self.paused_by += 1
+        if self.paused_by == 1 and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def release(self) -> None:
+        self.paused_by -= 1
+        if self.paused_by == 0 and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
+        self._timer = asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self.transport.abort)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self.gone.set()
+        owed = list(self.inflight.values())
+        self.inflight.clear()
+        self._owner.left(self, owed)
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        self._owner.roomy(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._partial:
+            self._partial.append(data)
+            self._partial_bytes += len(data)
+            first = self._partial[0]
+            if len(first) >= 4 and LENGTH.unpack_from(first)[0] + 4 > self._partial_bytes:
+                return
+            data = b"".join(self._partial)
+            self._partial = []
+        now = monotonic()
+        position, end = 0, len(data)
+        view = memoryview(data)
+        while end - position >= 4:
+            start = position + 4
+            stop = start + LENGTH.unpack_from(data, position)[0]
+            if stop - start > MAX_FRAME_BYTES:
+                self.transport.abort()
+                return
+            if stop > end:
+                break
+            try:
+                if self.hello is not None:
+                    self._replies(decode_replies(view[start:stop]), now)
+                elif not self._greet(decode_hello(view[start:stop])):
+                    return
+            except msgspec.DecodeError:
+                self.transport.abort()  # not our replica, or a broken one: its calls are retried elsewhere
+                return
+            position = stop
+        if position < end:
+            self._partial = [data[position:] if position else data]
+            self._partial_bytes = end - position
+
+    # --- private
+
+    def _greet(self, hello: Hello) -> bool:
+        """Takes the replica into service unless it is somebody else: an older attempt, another unit or protocol."""
+        if hello.protocol != PROTOCOL or hello.unit != self.target.unit or hello.attempt < self.target.attempt:
+            self.transport.abort()
+            return False
+        if self._timer is not None:
+            self._timer.cancel()
+        self.hello = hello
+        if not self.retired:
+            self._owner.joined(self)
+        return True
+
+    def _replies(self, replies: Iterable[Reply], now: float) -> None:
+        inflight = self.inflight
+        streams: dict[Call, list[Reply]] | None = None
+        for reply in replies:
+            if reply.flag == WHOLE:
+                call = inflight.pop(reply.id, None)
+                if call is None:
+                    continue
+                frame = call.frame
+                frame.left -= 1
+                if frame.left == 0:
+                    self.frames -= 1
+                    self._owner.freed(self, frame, now)
+                if not call.dropped:
+                    call.client.answer(call, reply, now)
+            elif (call := inflight.get(reply.id)) is not None:
+                if streams is None:
+                    streams = {}
+                if call.dropped:
+                    pass
+                elif call in streams:
+                    streams[call].append(reply)
+                else:
+                    streams[call] = [reply]
+                if reply.flag == END:
+                    self._settle(call, now)
+        if streams is not None:
+            for call, parts in streams.items():
+                call.client.stream(call, parts, now)
+        self.last_reply = now
+        if self.retired and not inflight:
+            self.transport.close()
+
+    def _settle(self, call: Call, now: float) -> None:
+        del self.inflight[call.id]
+        frame = call.frame
+        frame.left -= 1
+        if frame.left == 0:
+            self.frames -= 1
+            self._owner.freed(self, frame, now)
+
+    def _give_up(self, call: Call) -> None:
+        if self.inflight.get(call.id) is call:
+            self._settle(call, monotonic())
+            if self.retired and not self.inflight and not self.transport.is_closing():
+                self.transport.close()
+
+
+__all__ = ["Frame", "Link", "Owner", "Wire"]

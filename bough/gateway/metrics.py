@@ -1,0 +1,151 @@
+"""Counters of the data plane. Hot code touches plain attributes; the Prometheus text is made at scrape."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any
+
+from bough.gateway import rules
+from bough.gateway.call import Call
+from bough.gateway.models import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from prometheus_client.core import Metric
+
+# Seconds, upper bounds: from a no-op (0.1 ms) to a slow generation.
+LATENCY_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class RouteStats:
+    """Of one service in one environment, over all its deployments."""
+
+    __slots__ = ("buckets", "bytes_in", "bytes_out", "labels", "last", "seconds", "statuses")
+
+    def __init__(self, *labels: str) -> None:
+        self.labels = labels
+        self.statuses: dict[int, int] = {}
+        self.buckets = [0] * (len(LATENCY_S) + 1)
+        self.seconds = 0.0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.last = 0.0  # when the last answer was given, epoch seconds
+
+    @property
+    def succeeded(self) -> int:
+        return sum(count for status, count in self.statuses.items() if status < 400)
+
+    @property
+    def failed(self) -> int:
+        return sum(count for status, count in self.statuses.items() if status >= 400)
+
+
+class LaneStats:
+    """Of one deployment."""
+
+    __slots__ = ("_sent_before", "batches", "labels", "per_second", "queue_s", "reasons", "retried", "sent", "sizes")
+
+    def __init__(self, route: Route) -> None:
+        self.labels = (route.project, route.environment, route.service, route.deployment)
+        self.reasons = {rules.FULL: 0, rules.DEADLINE: 0, rules.IDLE: 0}
+        self.sizes = [0] * (len(BATCH) + 1)
+        self.batches = 0
+        self.sent = 0  # calls, retries included
+        self.queue_s = 0.0  # summed over calls
+        self.retried = 0
+        self.per_second = 0.0  # calls that leave the queue, running mean
+        self._sent_before = 0
+
+    def released(self, reason: str, batch: list[Call], now: float) -> None:
+        size = len(batch)
+        self.reasons[reason] += 1
+        self.batches += 1
+        self.sizes[bisect_left(BATCH, size)] += 1
+        self.sent += size
+        waited = now * size
+        for call in batch:
+            waited -= call.arrived
+        self.queue_s += waited
+
+    def tick(self) -> None:
+        """Once a second."""
+        self.per_second = rules.smooth(self.per_second, float(self.sent - self._sent_before))
+        self._sent_before = self.sent
+
+
+class Snapshot:
+    """What one scrape shows; collected in the event loop, rendered wherever."""
+
+    def __init__(self) -> None:
+        self.routes: list[RouteStats] = []
+        self.lanes: list[tuple[LaneStats, int, int, int]] = []  # stats, queued, in flight, links
+        self.connections = 0
+        self.generation = 0
+        self.log_dropped = 0
+        self.started_at = 0.0
+
+
+def render(snapshot: Snapshot) -> bytes:
+    """The exposition format. Imports prometheus_client on the first scrape: call it off the event loop."""
+    from prometheus_client import CollectorRegistry, generate_latest, process_collector
+
+    class Once:
+        def collect(self) -> Iterable[Metric]:
+            return _families(snapshot)
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Once())  # type: ignore[arg-type]  # a collector is anything with collect()
+    process_collector.ProcessCollector(registry=registry)
+    return generate_latest(registry)
+
+
+def _families(snapshot: Snapshot) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+    route, lane = ["project", "environment", "service"], ["project", "environment", "service", "deployment"]
+    requests = CounterMetricFamily("bough_requests", "Requests answered", labels=[*route, "status"])
+    latency = HistogramMetricFamily("bough_request_seconds", "From the whole request to the whole answer", labels=route)
+    bytes_in = CounterMetricFamily("bough_request_bytes", "Bytes of request bodies", labels=route)
+    bytes_out = CounterMetricFamily("bough_response_bytes", "Bytes of answers' bodies", labels=route)
+    for stats in snapshot.routes:
+        for status, count in sorted(stats.statuses.items()):
+            requests.add_metric([*stats.labels, str(status)], count)
+        latency.add_metric(stats.labels, _cumulative(LATENCY_S, stats.buckets), stats.seconds)
+        bytes_in.add_metric(stats.labels, stats.bytes_in)
+        bytes_out.add_metric(stats.labels, stats.bytes_out)
+    yield from (requests, latency, bytes_in, bytes_out)
+
+    batches = CounterMetricFamily("bough_batches", "Batches sent, by why they were released", labels=[*lane, "reason"])
+    sizes = HistogramMetricFamily("bough_batch_size", "Requests per batch", labels=lane)
+    waited = CounterMetricFamily("bough_queue_seconds", "Time that requests waited in the queue", labels=lane)
+    retried = CounterMetricFamily("bough_retries", "Requests sent again after a replica died", labels=lane)
+    gauges: dict[str, Any] = {
+        name: GaugeMetricFamily(f"bough_{name}", text, labels=lane)
+        for name, text in (
+            ("queued", "Requests that wait for a replica"),
+            ("in_flight", "Requests at a replica"),
+            ("links", "Replicas that are connected"),
+        )
+    }
+    for of, *values in snapshot.lanes:
+        for reason, count in of.reasons.items():
+            batches.add_metric([*of.labels, reason], count)
+        sizes.add_metric(of.labels, _cumulative(BATCH, of.sizes), float(of.sent))
+        waited.add_metric(of.labels, of.queue_s)
+        retried.add_metric(of.labels, of.retried)
+        for gauge, value in zip(gauges.values(), values, strict=True):
+            gauge.add_metric(of.labels, value)
+    yield from (batches, sizes, waited, retried, *gauges.values())
+    yield GaugeMetricFamily("bough_connections", "Client connections that are open", value=snapshot.connections)
+    yield GaugeMetricFamily("bough_table_generation", "Generation of the routing table in use", value=snapshot.generation)
+    yield CounterMetricFamily("bough_access_log_dropped", "Log lines that could not be written", value=snapshot.log_dropped)
+
+
+def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
+    total, buckets = 0, []
+    for bound, count in zip([*map(str, bounds), "+Inf"], counts, strict=True):
+        total += count
+        buckets.append((bound, float(total)))
+    return buckets

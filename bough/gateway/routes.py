@@ -1,0 +1,206 @@
+"""The routing table in use: which entry a service name means, and which lane an entry sends to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from bough.gateway.call import Call
+from bough.gateway.keys import Keyring
+from bough.gateway.metrics import LaneStats, RouteStats
+from bough.gateway.models import LaneState, Route, Table
+from bough.kernel.errors import Conflict, Invalid, NotFound
+from bough.kernel.project import PRODUCTION
+
+Name = tuple[str, str, str, str]  # project, environment, service, api
+_decode = msgspec.json.Decoder(Table).decode
+
+
+class AnyLane(Protocol):
+    """What the table needs of a lane, whatever it leads to."""
+
+    route: Route
+    closed: bool
+    stats: LaneStats
+
+    @property
+    def ready(self) -> bool:
+        """Somebody is there to answer."""
+
+    def state(self) -> LaneState: ...
+
+    def update(self, route: Route) -> None: ...
+
+    def drain(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def submit(self, call: Call, verb: int, body: bytes, meta: str, now: float) -> None:
+        """Takes a call to answer; raises a `Problem` when it cannot."""
+
+    def cancel(self, call: Call) -> None:
+        """Nobody waits for it any more."""
+
+    def progress(self, call: Call, now: float) -> None:
+        """A part of its streamed answer has gone out."""
+
+
+class Entry:
+    """A public name. `lane` is where requests go now; `coming` is the next deployment, until it is ready."""
+
+    __slots__ = ("coming", "lane", "route", "stats")
+
+    def __init__(self, route: Route, lane: AnyLane) -> None:
+        self.route = route
+        self.lane = lane
+        self.coming: AnyLane | None = None
+        self.stats = RouteStats(route.project, route.environment, route.service)
+
+
+class Scope:
+    """What a request said about whom it means. Empty: nothing."""
+
+    __slots__ = ("environment", "project", "service")
+
+    def __init__(self, project: str = "", environment: str = "", service: str = "") -> None:
+        self.project = project
+        self.environment = environment
+        self.service = service
+
+
+class Routes:
+    """Entries, kept over reloads so that what is under way is not disturbed."""
+
+    def __init__(self, make: Callable[[Route], AnyLane], hand_over: Callable[[AnyLane, AnyLane], None]) -> None:
+        self.generation = 0
+        self.keys = Keyring(Table(generation=0))
+        self.entries: dict[Name, Entry] = {}
+        self.leaving: list[AnyLane] = []
+        self.switched: Callable[[], None] = lambda: None  # an entry has got another lane
+        self._by_service: dict[str, list[Entry]] = {}
+        self._make = make
+        self._hand_over = hand_over
+
+    def apply(self, table: Table) -> None:
+        """Makes `table` the one in use. Entries that stay keep their lanes; a new deployment takes over when it is
+        ready; what is gone drains."""
+        wanted = {(route.project, route.environment, route.service, route.api): route for route in table.routes}
+        for name in [name for name in self.entries if name not in wanted]:
+            entry = self.entries.pop(name)
+            self._retire(entry.lane)
+            if entry.coming is not None:
+                self._retire(entry.coming)
+        for name, route in wanted.items():
+            entry = self.entries.get(name)  # type: ignore[assignment]
+            if entry is None:
+                self.entries[name] = Entry(route, self._make(route))
+            else:
+                self._replace(entry, route)
+        self._by_service = {}
+        for (_, _, service, _), entry in self.entries.items():
+            self._by_service.setdefault(service, []).append(entry)
+        self.keys = Keyring(table)
+        self.generation = table.generation
+
+    def find(self, scope: Scope, service: str, api: str | None = None) -> Entry:
+        """The entry that `service` means. Without `api` the newest that is not deprecated. Raises `NotFound` (code
+        ROUTE_NOT_FOUND) or `Conflict` (code ROUTE_AMBIGUOUS)."""
+        environment = scope.environment or PRODUCTION
+        named = self._by_service.get(service, ())
+        found = [
+            entry for entry in named
+            if entry.route.environment == environment
+            and (not scope.project or entry.route.project == scope.project)
+            and (not scope.service or scope.service == service)
+            and (api is None or entry.route.api == api)
+        ]  # fmt: skip
+        if not found:
+            raise _not_found(service, api, environment, named)
+        projects = sorted({entry.route.project for entry in found})
+        if len(projects) > 1:
+            raise Conflict(
+                f"{service} exists in the projects {', '.join(projects)}", code="ROUTE_AMBIGUOUS",
+                hint=f"send the header 'X-Bough-Project: {projects[0]}', or use the host {service}.{projects[0]}.localhost",
+                projects=projects, header="X-Bough-Project",
+            )  # fmt: skip
+        return max(found, key=_preference)
+
+    def lanes(self) -> Iterator[AnyLane]:
+        """Every lane that still exists."""
+        for entry in self.entries.values():
+            yield entry.lane
+            if entry.coming is not None:
+                yield entry.coming
+        self.leaving = [lane for lane in self.leaving if not lane.closed]
+        yield from self.leaving
+
+    def became_ready(self, lane: AnyLane) -> None:
+        """Switches the entry for which this lane was coming."""
+        for entry in self.entries.values():
+            if entry.coming is lane:
+                entry.coming = None
+                entry.lane, before = lane, entry.lane
+                self._hand_over(before, lane)
+                self._retire(before)
+                self.switched()
+
+    def _replace(self, entry: Entry, route: Route) -> None:
+        entry.route = route
+        if entry.coming is not None and entry.coming.route.deployment != route.deployment:
+            if entry.lane.route.deployment == route.deployment or entry.lane.ready:
+                self._retire(entry.coming)
+                entry.coming = None
+            else:  # neither is up: only the newest matters
+                self._hand_over(entry.lane, entry.coming)
+                self._retire(entry.lane)
+                entry.lane, entry.coming = entry.coming, None
+        for lane in (entry.lane, entry.coming):
+            if lane is not None and lane.route.deployment == route.deployment and lane.route.kind == route.kind:
+                lane.update(route)
+                return
+        fresh = self._make(route)
+        if entry.lane.ready and not fresh.ready:
+            entry.coming = fresh
+        else:
+            before, entry.lane = entry.lane, fresh
+            self._hand_over(before, fresh)
+            self._retire(before)
+
+    def _retire(self, lane: AnyLane) -> None:
+        lane.drain()
+        if not lane.closed:
+            self.leaving.append(lane)
+
+
+def read_table(path: Path) -> Table:
+    """The table in `path`; raises `Invalid` when it is missing, torn, or says the impossible."""
+    try:
+        table = _decode(path.read_bytes())
+    except FileNotFoundError:
+        raise Invalid(f"there is no routing table at {path}", code="TABLE_MISSING", hint="bough up") from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise Invalid(f"the routing table {path} cannot be read: {error}", code="TABLE_INVALID", hint="bough up") from error
+    for route in table.routes:
+        if route.kind not in ("model", "web", "mock"):
+            raise Invalid(f"route {route.service} is of unknown kind {route.kind!r}", code="TABLE_INVALID")
+        for target in route.targets:
+            if route.kind == "model" and not target.address.startswith("unix:"):
+                raise Invalid(f"target {target.unit} of {route.service} is no Unix socket", code="TABLE_INVALID")
+    return table
+
+
+def _preference(entry: Entry) -> tuple[bool, int, str]:
+    digits = entry.route.api.lstrip("v")
+    return not entry.route.deprecated, int(digits) if digits.isdigit() else 0, entry.route.api
+
+
+def _not_found(service: str, api: str | None, environment: str, named: Iterable[Entry]) -> NotFound:
+    elsewhere = sorted({f"{entry.route.project}/{entry.route.environment}/{entry.route.api}" for entry in named})
+    at = f" (api {api})" if api else ""
+    return NotFound(
+        f"there is no service {service}{at} in environment {environment}", code="ROUTE_NOT_FOUND",
+        hint=f"it exists as {', '.join(elsewhere)} (project/environment/api)" if elsewhere else "bough status",
+    )  # fmt: skip

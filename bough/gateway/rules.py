@@ -1,0 +1,80 @@
+"""Decisions of the data plane, pure: how much work a replica gets at once, and when something is tried again.
+
+Why depth 2 for light models: while the gateway turns one frame of answers into HTTP, the replica should already have
+the next frame in its socket buffer. For heavy models the gap is nothing beside the work, and a second frame would only
+take requests away from a bigger or better placed batch: depth 1. Light frames grow with the load by themselves (what
+arrived while the replica was busy), so no timer is needed to form batches.
+"""
+
+from __future__ import annotations
+
+FULL, DEADLINE, IDLE = "full", "deadline", "idle"  # why a batch was released
+
+HEAVY_S = 0.003  # a frame longer than this makes a model heavy …
+LIGHT_S = 0.0015  # … and only one shorter than this makes it light again: no flapping in between
+ITEM_FRAME_S = 0.002  # target length of a frame in mode `item`: a crash or a cancel costs no more than this
+MAX_ITEM_FRAME = 256
+NO_CAP = 1024  # requests per frame when neither route nor replica sets a limit
+_WEIGHT = 0.2  # of the newest measurement in a running mean
+
+
+def smooth(mean: float, value: float) -> float:
+    """A running mean; the first measurement counts whole."""
+    return value if mean <= 0.0 else mean + _WEIGHT * (value - mean)
+
+
+def depth(frame_s: float, current: int) -> int:
+    """Frames that a link may have under way, from the measured service time of one frame (0: not measured yet)."""
+    if frame_s <= 0.0 or frame_s >= HEAVY_S:
+        return 1
+    return 2 if frame_s <= LIGHT_S else current
+
+
+def cap(route_max: int, hello_max: int) -> int:
+    """Largest batch: the smaller of what the route and the replica allow; 0 means no opinion."""
+    return min(route_max or NO_CAP, hello_max or NO_CAP)
+
+
+def take(queued: int, links: int, largest: int) -> int:
+    """Requests that an idle link takes now: an even share of the queue, never more than `largest`."""
+    return min(largest, queued, -(-queued // max(1, links)))
+
+
+def item_frame(item_s: float) -> int:
+    """Requests per frame in mode `item`, so that one frame is about ITEM_FRAME_S of work (one until measured)."""
+    if item_s <= 0.0:
+        return 1
+    return max(1, min(MAX_ITEM_FRAME, int(ITEM_FRAME_S / item_s)))
+
+
+def may_release(queued: int, largest: int, oldest_wait_s: float, max_wait_s: float) -> bool:
+    """Whether a batch goes out now or is held open for more."""
+    return queued >= largest or oldest_wait_s >= max_wait_s
+
+
+def reason(taken: int, largest: int, max_wait_s: float) -> str:
+    if taken >= largest > 1:
+        return FULL
+    return DEADLINE if max_wait_s > 0.0 else IDLE
+
+
+def retry_after_s(queued: int, answered_per_s: float) -> int:
+    """Whole seconds until a queue of this length has drained at the present rate, 1 to 60."""
+    if answered_per_s <= 0.0:
+        return 1
+    return max(1, min(60, round(queued / answered_per_s)))
+
+
+def reconnect_after_s(failures: int, wanted: bool) -> float:
+    """Pause before the next attempt at connecting: 5 ms doubling to 200 ms, or to 20 ms while requests wait."""
+    return min(0.02 if wanted else 0.2, 0.005 * 2.0 ** min(failures, 10))
+
+
+def wake_after_s(asked: int) -> float:
+    """Pause between two requests to the node for the same unit: it answers the same until the unit's state changes."""
+    return min(5.0, 0.1 * 2.0 ** min(asked, 10))
+
+
+def may_retry(attempts: int, idempotent: bool, started: bool) -> bool:
+    """Whether a request whose replica died goes to another one. Once only: a request may be what killed it."""
+    return idempotent and not started and attempts < 2

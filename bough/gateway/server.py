@@ -1,0 +1,223 @@
+"""The gateway process: listeners, the table and its file, the control socket, the second-by-second chores."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any, cast
+
+import msgspec
+
+from bough.gateway import portholder
+from bough.gateway.access_log import Ledger, LogFile
+from bough.gateway.answers import Heads
+from bough.gateway.call import Call
+from bough.gateway.control import Control
+from bough.gateway.endpoints import Endpoints
+from bough.gateway.http import Connection, Front
+from bough.gateway.lane import Lane
+from bough.gateway.mock import MockLane
+from bough.gateway.models import MOCK, WEB, GatewayState, Route
+from bough.gateway.node import NodeSocket
+from bough.gateway.openai import OpenAI
+from bough.gateway.plan import Planner
+from bough.gateway.proxy import start as start_proxy
+from bough.gateway.routes import AnyLane, Routes, read_table
+from bough.gateway.upstream import WebLane
+from bough.kernel.errors import Problem
+
+WATCH_S = 0.5  # between two looks at the table's file
+FLUSH_S = 0.25  # between two writes of the access log
+BACKLOG = 4096
+GRACE_S = 15.0  # for requests under way when asked to stop
+
+log = logging.getLogger("bough.gateway")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """Times and sizes that tests and operators may change."""
+
+    access_log: bool = True
+    grace_s: float = GRACE_S
+    watch_s: float = WATCH_S
+
+
+class Gateway:
+    """One per process. `start`, then `wait`, then `stop`; all in the event loop."""
+
+    def __init__(self, home: Path, options: Options | None = None) -> None:
+        self.home = home
+        self.options = options or Options()
+        self.started_at = time.time()
+        self.addresses: list[tuple[str, int]] = []
+        self.routes = Routes(self._make_lane, _hand_over)
+        self.routes.switched = self._switched
+        self._run = home / "run"
+        self._log = LogFile(home / "logs" / "access.log") if self.options.access_log else None
+        self.ledger = Ledger(self._log)
+        planner = Planner(self.routes)
+        self.front = Front(Heads(secrets.token_hex(4).encode() + b"-"), self.ledger, planner)
+        self.front.local = Endpoints(self).serve
+        self.front.named = OpenAI(self.routes, planner).serve
+        self.front.proxy = start_proxy
+        self._node = NodeSocket(self._run / "node.sock")
+        self._node.woken = self._woken
+        self._control = Control(self)
+        self._table_seen: tuple[int, int, int] = (0, 0, 0)
+        self._servers: list[asyncio.Server] = []
+        self._ports: dict[int, asyncio.Server] = {}  # routes' own
+        self._chores: list[asyncio.Task[None]] = []
+
+    async def start(self, host: str, port: int) -> None:
+        """Listens and serves. Raises `Unavailable` (code PORT_IN_USE) naming who holds the port."""
+        self._run.mkdir(parents=True, exist_ok=True)
+        self._host = host
+        server = await self._listen(host, port, None, "gateway.port, or --port")
+        self._servers.append(server)
+        self.addresses = [sock.getsockname()[:2] for sock in server.sockets]
+        await self.reload(quiet=True)
+        await self._control.start(self._run / "gateway.sock")
+        self._chores = [asyncio.create_task(chore) for chore in (self._watch(), self._tick(), self._flush())]
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
+
+    async def stop(self) -> None:
+        """Stops accepting, lets what is under way end within the grace, and leaves nothing behind."""
+        self.front.stopping = True
+        for server in [*self._servers, *self._ports.values()]:
+            server.close()
+        for connection in list(self.front.connections):
+            connection.stop()
+        deadline = monotonic() + self.options.grace_s
+        while any(connection.busy for connection in self.front.connections) and monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # answers just written leave with this iteration
+        for chore in self._chores:
+            chore.cancel()
+        for lane in self.routes.lanes():
+            lane.close()
+        for connection in list(self.front.connections):
+            connection.transport.close()
+        self._control.stop()
+        self.ledger.close()
+
+    async def reload(self, *, quiet: bool = False) -> None:
+        """Rereads the table. A file that is missing or torn changes nothing; raises `Invalid` unless `quiet`."""
+        path = self._run / "routes.json"
+        self._table_seen = _identity(path)
+        try:
+            table = read_table(path)
+        except Problem as problem:
+            if not quiet:
+                raise
+            if problem.own_code != "TABLE_MISSING":
+                log.error("%s; the table of generation %d stays in use", problem.message, self.routes.generation)
+            return
+        self.routes.apply(table)
+        self.front.forget()
+        await self._listen_on_own_ports()
+
+    def state(self) -> GatewayState:
+        return GatewayState(
+            generation=self.routes.generation, pid=os.getpid(), started_at=self.started_at,
+            lanes=[lane.state() for lane in self.routes.lanes()],
+        )  # fmt: skip
+
+    @property
+    def log_dropped(self) -> int:
+        return self._log.dropped if self._log is not None else 0
+
+    # --- private: lanes
+
+    def _make_lane(self, route: Route) -> AnyLane:
+        if route.kind == WEB:
+            return WebLane(route, self._node, self._ready)
+        if route.kind == MOCK:
+            return MockLane(route)
+        return Lane(route, self._node, self._ready)
+
+    def _ready(self, lane: AnyLane) -> None:
+        for target in lane.route.targets:
+            self._node.known_up(target.unit)
+        self.routes.became_ready(lane)
+
+    def _switched(self) -> None:
+        self.front.forget()
+
+    def _woken(self, unit: str, attempt: dict[str, Any]) -> None:
+        for lane in self.routes.lanes():
+            if isinstance(lane, WebLane):
+                lane.moved(unit, str(attempt.get("address", "")), int(attempt.get("attempt", 0)))
+
+    # --- private: listening
+
+    async def _listen(self, host: str, port: int, route: Route | None, setting: str) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        make: Callable[[], Connection] = functools.partial(Connection, self.front, route)
+        try:
+            return await loop.create_server(make, host, port, backlog=BACKLOG, reuse_address=True)
+        except OSError as error:
+            raise portholder.problem(host, port, error, setting) from error
+
+    async def _listen_on_own_ports(self) -> None:
+        wanted = {entry.route.port: entry.route for entry in self.routes.entries.values() if entry.route.port}
+        for port in [port for port in self._ports if port not in wanted]:
+            self._ports.pop(port).close()
+        for port, route in wanted.items():
+            if port in self._ports:
+                continue
+            try:
+                self._ports[port] = await self._listen(self._host, port, route, f"port of services.{route.service}")
+            except Problem as problem:  # the other services must go on; the next reload tries again
+                log.error("%s", problem.message)
+
+    # --- private: chores
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self.options.watch_s)
+            if _identity(self._run / "routes.json") != self._table_seen:
+                await self.reload(quiet=True)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            now = monotonic()
+            self.front.heads.refresh()
+            for connection in list(self.front.connections):
+                connection.sweep(now)
+            for lane in self.routes.lanes():
+                if isinstance(lane, Lane):
+                    lane.stats.tick()
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            self.ledger.flush()
+
+
+def _hand_over(before: AnyLane, after: AnyLane) -> None:
+    """What waits in the old lane's queue has not been sent to anybody: the new lane answers it."""
+    if isinstance(before, Lane) and isinstance(after, Lane):
+        after.adopt(before.surrender())
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    with contextlib.suppress(OSError):
+        stat = path.stat()
+        return stat.st_mtime_ns, stat.st_ino, stat.st_size
+    return 0, 0, 0
+
+
+__all__ = ["Call", "Gateway", "Options", "cast", "socket"]
