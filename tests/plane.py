@@ -32,6 +32,7 @@ class Plane:
         self.builds_fail: Failure | None = None
         self.behaviour: dict[str, Behaviour] = {}
         self.built: list[str] = []
+        self._cursor = 0
 
     def call(self, operation: str, /, **fields: Any) -> Any:
         return self.bough.operations.call(operation, fields, ADMIN)
@@ -91,7 +92,10 @@ class Plane:
                     self.engine.script(each.unit(number), found)
 
     def _pass_hints_on(self) -> None:
-        self.bough.wake_units({each.unit for each in self.engine.snapshot()})
+        hints = self.engine.watch(self._cursor, 0.0)
+        self._cursor = max([self._cursor, *(hint.cursor for hint in hints)])
+        if hints:
+            self.bough.wake_units({hint.unit for hint in hints})
 
 
 def bundle(blobs: Blobs, files: dict[str, str]) -> str:
