@@ -1,3 +1,9 @@
-"""Bough: an AI-native developer platform that a team runs itself."""
+"""Bough: an AI-native developer platform that a team runs itself.
+
+What a model's code may want from here is light (no server library is imported): `bough.batch` and `bough.Reject`.
+"""
+
+from bough.runtime.service import Reject, batch
 
 __version__ = "0.1.0"
+__all__ = ["Reject", "__version__", "batch"]

@@ -12,6 +12,10 @@ A streamed answer is any number of replies with `flag=CHUNK` and a last one with
 the first one count. A gateway that loses interest (client gone, deadline passed) sends `verb=CANCEL` with the id; the
 replica may still answer and the gateway drops that answer. When the connection ends, the replica abandons what it has
 not answered and accepts again: the gateway decides what is retried.
+
+A replica that was told to stop sends one reply with `flag=GOODBYE` (id 0): everything sent so far will be answered;
+the gateway sends nothing more on this connection and closes it once it has all its answers. A gateway that does not
+close is cut off half a second later, after the batch in hand.
 """
 
 from __future__ import annotations
@@ -24,7 +28,9 @@ import msgspec
 PROTOCOL = 1
 
 # Verbs: what is asked of the model.
-PREDICT = 0  # body: one item as JSON, or the raw item (meta = its content type) when the input is bytes
+# body: one item as JSON, or the raw item (meta = its content type) when the input is bytes; a meta that ends in
+# `ndjson` asks that a stream come as lines (application/x-ndjson) instead of server-sent events
+PREDICT = 0
 INFER = 1  # Open Inference Protocol v2; meta = Inference-Header-Content-Length, or "" when the body is all JSON
 CHAT = 2  # OpenAI chat completion; body: the client's JSON; meta: the completion's id
 EMBED = 3  # OpenAI embeddings; body: the client's JSON
@@ -34,6 +40,7 @@ CANCEL = 250
 WHOLE = 0
 CHUNK = 1
 END = 2
+GOODBYE = 3  # not an answer: the replica is stopping
 
 MAX_FRAME_BYTES = 1 << 30
 LENGTH = struct.Struct("<I")

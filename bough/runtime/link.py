@@ -1,0 +1,149 @@
+"""One connection between a gateway and this replica, and how a replica stops.
+
+Stopping without losing an answer: SIGTERM may come while we wait for a frame or while the model works. While waiting,
+the signal handler itself says GOODBYE (nothing is half sent then); while working, it leaves a note and GOODBYE follows
+the answers in hand. Then we go on until the gateway, which sends nothing more, closes. A gateway that does not know
+GOODBYE is cut off after `LINGER_S`: reading ends, what was read is answered, and the process exits with 0. Raising an
+exception out of the handler was rejected: it could come between a frame's arrival and its first use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterable
+from typing import Any, Optional
+
+from bough.runtime.frames import GOODBYE, LENGTH, MAX_FRAME_BYTES, Hello, Reply, Request, decode_requests, pack
+
+LINGER_S = 0.5
+_READ_BYTES = 1 << 18
+_GOODBYE = [Reply(0, 0, b"", GOODBYE)]
+
+
+class Link:
+    """Frames over a connected socket; blocking."""
+
+    def __init__(self, connection: socket.socket, stop: Stop) -> None:
+        self._socket = connection
+        self._stop = stop
+        self._rest = bytearray()  # the beginning of a frame that is not all here
+
+    def receive(self, *, wait: bool = True) -> Optional[list[Request]]:
+        """All requests that have arrived, at least one when it waits; None once the gateway has closed."""
+        requests: list[Request] = []
+        while not requests:
+            data = self._read(wait)
+            if data is None:
+                return requests
+            if not data:
+                return None
+            if not self._rest and len(data) > 4 and len(data) - 4 == LENGTH.unpack_from(data)[0]:
+                return decode_requests(memoryview(data)[4:])
+            self._rest += data
+            self._take(requests)
+        return requests
+
+    def send(self, replies: Any) -> None:
+        self._socket.sendall(pack(replies))
+
+    def _read(self, wait: bool) -> Optional[bytes]:
+        """None when nothing is there and it must not wait."""
+        try:
+            if not wait:
+                if self._stop.asked:
+                    self._stop.farewell(self._socket)
+                return self._socket.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+            self._stop.wait_on(self._socket)
+            try:
+                return self._socket.recv(_READ_BYTES)
+            finally:
+                self._stop.working()
+        except BlockingIOError:
+            return None
+
+    def _take(self, requests: list[Request]) -> None:
+        rest, at = self._rest, 0
+        while len(rest) - at >= 4:
+            size = LENGTH.unpack_from(rest, at)[0]
+            if size > MAX_FRAME_BYTES:
+                raise ConnectionError(f"a frame of {size} bytes is longer than the wire allows")
+            if len(rest) - at - 4 < size:
+                break
+            requests += decode_requests(bytes(rest[at + 4 : at + 4 + size]))
+            at += 4 + size
+        del rest[:at]
+
+
+class Stop:
+    """Whether this replica was told to stop. One per process; `install` must run in the main thread."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._said = False
+        self._idle: Optional[socket.socket] = None
+        self._open: list[socket.socket] = []
+
+    def install(self) -> None:
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.signal(signal.SIGALRM, self._on_alarm)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGALRM})
+
+    def watch(self, opened: socket.socket) -> None:
+        """`opened` is shut for reading when the time to linger is over."""
+        self._open.append(opened)
+
+    def forget(self, closed: socket.socket) -> None:
+        self._open.remove(closed)
+
+    def wait_on(self, connection: socket.socket) -> None:
+        self._idle = connection
+        if self.asked:
+            self.farewell(connection)
+
+    def working(self) -> None:
+        self._idle = None
+
+    def farewell(self, connection: socket.socket) -> None:
+        if not self._said:
+            self._said = True
+            with contextlib.suppress(OSError):  # the gateway is gone: then reading ends by itself
+                connection.sendall(pack(_GOODBYE))
+
+    def _on_term(self, *_: object) -> None:
+        if self.asked:
+            return
+        self.asked = True
+        signal.setitimer(signal.ITIMER_REAL, LINGER_S if len(self._open) > 1 else 0.001)
+        if self._idle is not None:
+            self.farewell(self._idle)
+
+    def _on_alarm(self, *_: object) -> None:
+        for opened in self._open:
+            with contextlib.suppress(OSError):
+                opened.shutdown(socket.SHUT_RD)
+
+
+def listen(path: str) -> socket.socket:
+    """A listening socket at `path`, in place of one that a dead process left there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - pathlib adds 3 ms to the start of a forked replica that has not imported it
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(16)
+    return listener
+
+
+def dropped(requests: Iterable[Request], cancel: int) -> list[Request]:
+    """Requests without those that were cancelled before they were begun, and without the cancellations."""
+    requests = list(requests)
+    cancelled = {request.id for request in requests if request.verb == cancel}
+    return [request for request in requests if request.verb != cancel and request.id not in cancelled]
+
+
+def greet(connection: socket.socket, hello: Hello) -> None:
+    for size in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        connection.setsockopt(socket.SOL_SOCKET, size, 1 << 20)
+    connection.sendall(pack(hello))
