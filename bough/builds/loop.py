@@ -46,9 +46,8 @@ def ensure(home: Home, engine: Engine, request: BuildRequest, *, again: bool = F
         result.unlink(missing_ok=True)
         engine.apply(_spec(home, unit, number, request.service, folder))
         return None
-    if attempt.state != EXITED:
-        return None
-    return _read(result) or _unexplained(attempt)
+    outcome = _read(result)  # the worker leaves it as soon as the service can start, and compiles bytecode after that
+    return _unexplained(attempt) if outcome is None and attempt.state == EXITED else outcome
 
 
 def _spec(home: Home, unit: str, attempt: int, service: str, folder: Path) -> UnitSpec:
