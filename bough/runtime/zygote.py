@@ -225,6 +225,6 @@ def _explain(folder: str, spec: ModelSpec | None, error: BaseException) -> None:
     elif isinstance(error, MemoryError):
         code, hint = "LOAD_OUT_OF_MEMORY", "use a smaller model, or a machine with more memory"
     own_code, own_hint = getattr(error, "code", None), getattr(error, "hint", None)
-    if isinstance(own_code, str) and own_code:
+    if isinstance(own_code, str) and own_code and not isinstance(error, SystemExit):
         code, message = own_code, str(error)
     shim.write_error(folder, code, message, own_hint if isinstance(own_hint, str) and own_hint else hint, text)

@@ -168,7 +168,7 @@ class LocalEngine:
             if not records:
                 raise NotFound(f"no unit {unit} is known here", code="UNIT_UNKNOWN", hint="bough status")
             record = self._look(records[max(records)])
-            if record.exit and not record.stopping:
+            if record.exit and not record.asked:
                 self._refuse_early_wake(unit, record)
                 spec = msgspec.structs.replace(record.spec, attempt=record.spec.attempt + 1)
                 record = self._create(spec)
@@ -208,7 +208,7 @@ class LocalEngine:
             )
         _check(spec)
         for older in self._units.get(spec.unit, {}).values():
-            if older.exit is None and not older.stopping:
+            if older.exit is None and not older.asked:
                 self._stop(older, older.spec.grace_s)
         folder = self._home / "units" / spec.unit / str(spec.attempt)
         with files.room(folder):
@@ -336,12 +336,12 @@ class LocalEngine:
 
         def go_on(pause_s: float, seen: str) -> bool:
             if time.monotonic() >= deadline:
-                record.failure = Failure(
-                    code="NOT_HEALTHY",
-                    message=f"GET {spec.health_path} did not answer below 500 in {spec.health_timeout_s:g} s: {seen}",
-                    hint="see its output (bough logs); does it listen on 127.0.0.1 at $PORT?",
-                )
-                self.stop(spec.unit, spec.attempt)
+                message = f"GET {spec.health_path} did not answer below 500 in {spec.health_timeout_s:g} s: {seen}"
+                hint = "see its output (bough logs); does it listen on 127.0.0.1 at $PORT?"
+                with self._lock, contextlib.suppress(Exhausted):
+                    if record.exit is None and not record.stopping:
+                        record.end_unhealthy(Failure(code="NOT_HEALTHY", message=message, hint=hint))
+                        self._note(spec.unit)
                 return False
             with self._changed:
                 if record.exit is None and not record.stopping and not self._closed:
@@ -433,7 +433,7 @@ class LocalEngine:
                 self._await_health(record)
                 if record.stopping:
                     record.shim.signal(signal.SIGTERM)
-            elif record.exit is None and record.stopping:
+            elif record.exit is None and record.asked:
                 record.declare_exit(0, "stopped")
             elif record.exit is None:
                 self._events.soon(lambda record=record: self._launch(record))  # type: ignore[misc]  # bound now

@@ -47,8 +47,10 @@ class Events:
         self._thread.start()
 
     def close(self) -> None:
-        self._closed = True
+        if self._closed:
+            return
         os.eventfd_write(self._wake, 1)
+        self._closed = True
         if self._thread.is_alive():
             self._thread.join()
         for fd in (self._inotify, self._wake):
@@ -69,7 +71,7 @@ class Events:
         return watch
 
     def forget_folder(self, watch: int) -> None:
-        if self._folders.pop(watch, None):
+        if self._folders.pop(watch, None) and not self._closed:
             self._libc.inotify_rm_watch(self._inotify, watch)
 
     def on_exit(self, pidfd: int, handler: Callable[[], None]) -> None:
@@ -80,12 +82,14 @@ class Events:
     def forget_process(self, pidfd: int) -> None:
         """Before `pidfd` is closed."""
         self._processes.pop(pidfd, None)
-        with contextlib.suppress(OSError):
-            self._epoll.unregister(pidfd)
+        if not self._closed:
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(pidfd)
 
     def soon(self, handler: Callable[[], None]) -> None:
         self._soon.append(handler)
-        os.eventfd_write(self._wake, 1)
+        if not self._closed:
+            os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
         next_tick = time.monotonic()

@@ -35,12 +35,12 @@ class Record:
         self.launched = False  # a shim was started, or is being started, by this or an earlier node
         self.waits_for = ""  # key of the zygote
         self.zygote_tries = 0
-        self.stopping = (folder / "stop.json").exists()
+        self.asked = (folder / "stop.json").exists()  # to stop, by a caller: then nothing wakes it
+        self.stopping = self.asked
         self.port = files.read_whole(folder / "port.json", int) or 0
         self.ready_at = 0.0
         self.signature: dict[str, Any] = {}
         self.exit: Exited | None = None
-        self.failure: Failure | None = None  # that the engine itself knows of, told when the unit has ended
         self.watch = -1
 
     @property
@@ -75,9 +75,18 @@ class Record:
     def signal_stop(self, grace_s: float) -> None:
         """Records the wish, then tells the shim. On a full disk the shim is told all the same, and keeps to the
         spec's grace."""
-        self.stopping = True
+        self.asked = self.stopping = True
         try:
             files.write_whole(self.folder / "stop.json", msgspec.json.encode(StopRequest(grace_s=grace_s)))
+        finally:
+            if self.shim:
+                self.shim.signal(signal.SIGTERM)
+
+    def end_unhealthy(self, failure: Failure) -> None:
+        """Ends a unit that never became healthy. Nobody asked for that, so a later `wake` may try again."""
+        self.stopping = True
+        try:
+            files.write_whole(self.folder / "error.json", msgspec.json.encode(failure))
         finally:
             if self.shim:
                 self.shim.signal(signal.SIGTERM)
@@ -150,7 +159,7 @@ class Record:
 
     def _set_exit(self, exited: Exited) -> None:
         said = files.read_whole(self.folder / "error.json", Failure)
-        failure = exited.failure or self.failure or said
+        failure = exited.failure or said
         self.exit = msgspec.structs.replace(exited, failure=failure)
 
 

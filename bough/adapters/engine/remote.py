@@ -60,7 +60,9 @@ class RemoteEngine:
         connection, response = self._ask("GET", "/logs?" + query, b"", self._timeout_s)
         if response.status != 200:
             self._answer(connection, response, type(None))
-        return self._chunks(connection, response)
+        chunks = self._chunks(connection, response)
+        next(chunks)  # begun, so that dropping it unread closes the connection
+        return chunks
 
     def usage(self) -> dict[str, Usage]:
         return self._call("GET", "/usage", None, dict[str, Usage])
@@ -124,6 +126,7 @@ class RemoteEngine:
     def _chunks(self, connection: _Connection, response: http.client.HTTPResponse) -> Iterator[LogChunk]:
         complete = False
         try:
+            yield LogChunk(offset=0, data=b"")
             while head := response.read(wire.CHUNK_HEAD.size):
                 offset, length = wire.CHUNK_HEAD.unpack(head)
                 data = response.read(length)
