@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
             elif call.plan.entry is not None and call.plan.act != LOCAL:
                 call.dropped = True
                 if call.wire is not None or not call.started:
-                    call.plan.entry.lane.cancel(call)  # type: ignore[attr-defined]
+                    call.plan.entry.lane.cancel(call)
             self._record(call, 499, monotonic(), 0)
 
     def eof_received(self) -> bool:

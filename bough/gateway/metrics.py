@@ -96,7 +96,7 @@ def render(snapshot: Snapshot) -> bytes:
             return _families(snapshot)
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Once())  # type: ignore[arg-type]  # a collector is anything with collect()
+    registry.register(Once())
     process_collector.ProcessCollector(registry=registry)
     return generate_latest(registry)
 

@@ -103,7 +103,7 @@ class Proxied:
             if self._tunnelled:
                 self._client._record(self._call, 101, monotonic(), self._sent)
             if self._upstream is not None:
-                self._release(reusable=False)
+                self._release(False)
 
     def client_full(self) -> None:
         if self._upstream is not None and not self._upstream.transport.is_closing():
@@ -328,7 +328,7 @@ class Proxied:
     def _refuse(self, problem: Exception) -> None:
         self._finish()
         if self._upstream is not None:
-            self._release(reusable=False)
+            self._release(False)
         self._client.tunnel = None
         if not self._complete or self._websocket:
             self._head.close = True
@@ -337,7 +337,7 @@ class Proxied:
         else:
             self._client.refuse(self._call, problem, monotonic())
 
-    def _release(self, *, reusable: bool) -> None:
+    def _release(self, reusable: bool) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.exchange = None
