@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
@@ -47,6 +48,10 @@ class Parts:
         return part
 
 
+class StreamClosed(Exception):
+    """Not a failure: the reader of a stream has gone, or the server is about to."""
+
+
 class _Store(Protocol):
     def read(self) -> AbstractContextManager[sa.Connection]: ...
 
@@ -55,10 +60,18 @@ class Context:
     """Handed to every operation. `tx` is its transaction: readable, and writable where the operation says so."""
 
     def __init__(
-        self, principal: Principal, tx: sa.Connection | None, clock: Clock, events: Events, parts: Parts, store: _Store
+        self,
+        principal: Principal,
+        tx: sa.Connection | None,
+        clock: Clock,
+        events: Events,
+        parts: Parts,
+        store: _Store,
+        closed: threading.Event | None = None,
     ) -> None:
         self.principal, self.clock, self.events = principal, clock, events
         self._tx, self._parts, self._store = tx, parts, store
+        self._closed = closed or threading.Event()
 
     @property
     def tx(self) -> sa.Connection:
@@ -69,6 +82,12 @@ class Context:
     def read(self) -> AbstractContextManager[sa.Connection]:
         """A short read of its own, for streams."""
         return self._store.read()
+
+    def pause(self, seconds: float) -> None:
+        """Between two looks of a stream at what is new. Raises `StreamClosed` as soon as nobody reads any more: a
+        generator that slept by other means would keep its thread until it had something to say."""
+        if self._closed.wait(seconds):
+            raise StreamClosed
 
     def part(self, interface: type[T]) -> T:
         return self._parts.get(interface)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import threading
 import time
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -91,9 +92,12 @@ class Operations:
         self._store, self._events, self._clock, self._parts = store, events, clock, parts
         self.all = collect(modules)
 
-    def call(self, name: str, request: Any, principal: Principal, *, key: str = "") -> Any:
+    def call(
+        self, name: str, request: Any, principal: Principal, *, key: str = "", closed: threading.Event | None = None
+    ) -> Any:
         """Runs one operation. `request` is the operation's struct or plain data; `key` makes a write happen once: the
-        same key and request get the first answer again, another request is refused (code KEY_REUSED)."""
+        same key and request get the first answer again, another request is refused (code KEY_REUSED). Setting `closed`
+        ends a stream that waits for something new (`StreamClosed`)."""
         found = self.all.get(name)
         if found is None:
             raise NotFound(f"there is no operation {name!r}", code="OPERATION_NOT_FOUND", hint="bough --help")
@@ -102,7 +106,7 @@ class Operations:
         if not found.writes:
             self._check_role(found, principal)
             if found.streams:
-                return self._stream(found, request, principal)
+                return self._stream(found, request, principal, closed)
             with self._store.read() as tx:
                 return found.function(self._context(principal, tx), request)
         digest = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
@@ -124,10 +128,11 @@ class Operations:
     def _context(self, principal: Principal, tx: sa.Connection) -> Context:
         return Context(principal, tx, self._clock, self._events, self._parts, self._store)
 
-    def _stream(self, found: Operation[Any, Any], request: Any, principal: Principal) -> Iterator[Any]:
-        return iter(
-            found.function(Context(principal, None, self._clock, self._events, self._parts, self._store), request)
-        )
+    def _stream(
+        self, found: Operation[Any, Any], request: Any, principal: Principal, closed: threading.Event | None
+    ) -> Iterator[Any]:
+        context = Context(principal, None, self._clock, self._events, self._parts, self._store, closed)
+        return iter(found.function(context, request))
 
     def _check_role(self, found: Operation[Any, Any], principal: Principal) -> None:
         if principal.role < found.role:

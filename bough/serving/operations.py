@@ -132,7 +132,7 @@ def follow_release(context: Context, request: FollowRelease) -> Iterator[Progres
                 yield from _last_words(engine, release, found)
             yield _done(context, release, place)
             return
-        time.sleep(FOLLOW_S)
+        context.pause(FOLLOW_S)
 
 
 @operation("services.logs", role=Role.VIEWER, command="services logs")
@@ -153,7 +153,7 @@ def logs(context: Context, request: ReadLogs) -> Iterator[LogLine]:
         if not request.follow:
             return
         first = False
-        time.sleep(FOLLOW_S)
+        context.pause(FOLLOW_S)
 
 
 def services_in(context: Context, place: tuple[str, str]) -> list[ServiceView]:
