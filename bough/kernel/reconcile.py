@@ -22,7 +22,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -33,6 +33,7 @@ from bough.kernel.tables import work
 
 LEASE_S = 30.0  # far longer than any handler should run, short enough that a takeover is not felt as an outage
 RETRY_S = (0.2, 60.0)  # first and longest pause after a failing handler; doubles in between
+_DOUBLINGS = 20  # more would overflow; the longest pause is reached long before
 IDLE_S = 0.5  # how often the table is read for wakes of other processes; wakes of this one arrive at once
 
 T = TypeVar("T")
@@ -159,20 +160,18 @@ class Loop:
         claimed = self._claim()
         if claimed is None:
             return False
-        turn, wakes, failures = claimed
+        turn, failures = claimed
         try:
             after = self._handlers[turn.kind](turn)
         except LeaseLost:
             log.warning("lease lost", extra={"kind": turn.kind, "id": turn.id})
             return True
-        except (
-            Exception
-        ) as error:  # whatever a handler raises must not end the loop: it is kept, shown, and tried again
-            pause = min(RETRY_S[0] * 2**failures, RETRY_S[1])
+        except Exception as error:  # whatever a handler raises is kept, shown and tried again; the loop goes on
+            pause = min(RETRY_S[0] * 2 ** min(failures, _DOUBLINGS), RETRY_S[1])
             log.exception("%s %s failed, again in %.1f s", turn.kind, turn.id, pause)
-            self._release(turn, wakes, pause, error=f"{type(error).__name__}: {error}")
+            self._release(turn, pause, error=f"{type(error).__name__}: {error}")
             return True
-        self._release(turn, wakes, after)
+        self._release(turn, after)
         return True
 
     def run_until_idle(self, limit: int = 10_000) -> int:
@@ -192,46 +191,65 @@ class Loop:
 
     def _pause(self) -> float:
         """Until the next object is due, at most IDLE_S."""
+        now = self._clock.now()
         try:
             with self._store.read() as tx:
-                due = tx.execute(sa.select(sa.func.min(work.c.due_at)).where(work.c.kind.in_(self._handlers))).scalar()
+                following = self._next(tx, now)
         except Exception:  # as above: an unreadable database is retried, not fatal
             return IDLE_S
-        return IDLE_S if due is None else min(max(due - self._clock.now(), 0.01), IDLE_S)
+        return IDLE_S if following is None else min(max(following[1] - now, 0.01), IDLE_S)
 
-    def _claim(self) -> tuple[Turn, int, int] | None:
+    def _claim(self) -> tuple[Turn, int] | None:
         now = self._clock.now()
-        due = sa.and_(
-            work.c.due_at <= now,
-            sa.or_(work.c.token.is_(None), work.c.leased_until < now),
-            work.c.kind.in_(self._handlers),
-        )
         with self._store.read() as tx:  # cheap look first: an idle loop takes no write lock
-            if tx.execute(sa.select(work.c.id).where(due).limit(1)).first() is None:
+            following = self._next(tx, now)
+            if following is None or following[1] > now:
                 return None
         token = secrets.token_hex(8)
         with self._store.write() as tx:
-            row = tx.execute(work.select().where(due).order_by(work.c.due_at).limit(1)).first()
-            if row is None:
+            following = self._next(tx, now)
+            if following is None or following[1] > now:
                 return None
+            row, _ = following
             tx.execute(
                 work.update()
                 .where(work.c.kind == row.kind, work.c.id == row.id)
-                # due again when the lease ends, should this process die; a wake meanwhile makes it due sooner
-                .values(token=token, leased_until=now + self._lease_s, due_at=now + self._lease_s)
+                # from here on `due_at` is what wakes ask for during the turn; what was asked for later stays asked for
+                .values(
+                    token=token,
+                    leased_until=now + self._lease_s,
+                    due_at=sa.case((work.c.due_at > now, work.c.due_at), else_=None),
+                )
             )
-        return Turn(self._store, self._clock, row.kind, row.id, token, row.generation), row.wakes, row.failures
+        return Turn(self._store, self._clock, row.kind, row.id, token, row.generation), row.failures
 
-    def _release(self, turn: Turn, wakes: int, after_s: float | None, *, error: str | None = None) -> None:
+    def _next(self, tx: sa.Connection, now: float) -> tuple[sa.Row[Any], float] | None:
+        """The object that comes next, and when: a lease that has ended before all else, because its holder is dead."""
+        mine = work.c.kind.in_(self._handlers)
+        waiting = work.select().where(mine, work.c.token.is_(None), work.c.due_at.is_not(None))
+        leased = work.select().where(mine, work.c.leased_until.is_not(None))
+        first_leased = tx.execute(leased.order_by(work.c.leased_until).limit(1)).first()
+        if first_leased and first_leased.leased_until <= now:
+            return first_leased, first_leased.leased_until
+        first = tx.execute(waiting.order_by(work.c.due_at).limit(1)).first()
+        if first and (first_leased is None or first.due_at <= first_leased.leased_until):
+            return first, first.due_at
+        return (first_leased, first_leased.leased_until) if first_leased else None
+
+    def _release(self, turn: Turn, after_s: float | None, *, error: str | None = None) -> None:
         now = self._clock.now()
         planned = None if after_s is None else now + after_s
+        # Who was called during the turn queues up behind the others, and behind its first pause if it failed: an object
+        # that wakes itself neither starves the rest nor spins.
+        soonest = now if error is None else now + RETRY_S[0]
         try:
             with turn.apply() as tx:
                 at = work.c.kind == turn.kind, work.c.id == turn.id
                 row = tx.execute(work.select().where(*at)).one()
                 due = planned
-                if row.wakes != wakes:  # somebody called while the handler ran: what it saw may be stale
-                    due = row.due_at if planned is None else min(row.due_at, planned)
+                if row.due_at is not None:  # somebody called while the handler ran: what it saw may be stale
+                    called = max(row.due_at, soonest)
+                    due = called if planned is None else min(called, planned)
                 failures = row.failures + 1 if error else 0
                 tx.execute(
                     work.update()

@@ -13,11 +13,12 @@ work = sa.Table(
     metadata,
     sa.Column("kind", sa.Text, primary_key=True),
     sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("due_at", sa.Float, index=True),  # seconds since the epoch; null: nothing to do until woken
-    sa.Column("wakes", sa.Integer, nullable=False, server_default="0"),  # grows with every wake: none is lost
+    # Seconds since the epoch; null: nothing to do until woken. During a lease: what wakes have asked for meanwhile.
+    sa.Column("due_at", sa.Float, index=True),
+    sa.Column("wakes", sa.Integer, nullable=False, server_default="0"),  # how often it was called, for people
     sa.Column("generation", sa.Integer, nullable=False, server_default="1"),  # steps are recorded per generation
     sa.Column("token", sa.Text),  # of the lease
-    sa.Column("leased_until", sa.Float),
+    sa.Column("leased_until", sa.Float, index=True),
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("error", sa.Text),
 )

@@ -1,0 +1,77 @@
+"""What every test may use, and the one thing that none may do: reach a machine other than this one."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from bough.adapters.database.sqlite import SqliteDatabase
+from bough.kernel.clock import VirtualClock
+from bough.kernel.tables import metadata
+
+# Two shared cores: a slow example is a busy machine, not a bug. CI looks at more examples, and at the same ones again.
+settings.register_profile("laptop", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "laptop")
+
+
+class ReachedOut(ConnectionRefusedError):
+    """A test tried to talk to another machine. An OSError, so that the code under test cleans up after it."""
+
+
+_guard = {"on": False}  # an audit hook cannot be taken away again, so it is switched instead
+_reached: list[str] = []
+
+
+def _refuse_other_machines(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _guard["on"] or event not in ("socket.connect", "socket.sendto"):
+        return
+    address = arguments[1]
+    if isinstance(address, tuple) and not _is_here(str(address[0])):
+        _reached.append(f"{address[0]}:{address[1]}")
+        raise ReachedOut(f"a test reached for {address[0]}:{address[1]}; tests use the loopback only")
+
+
+def _is_here(host: str) -> bool:
+    if host in ("", "localhost", "0.0.0.0"):
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+sys.addaudithook(_refuse_other_machines)
+
+
+@pytest.fixture(autouse=True)
+def loopback_only() -> Iterator[list[str]]:
+    """Python's own sockets may connect to this machine only; a test whose code tried more fails even if that code took
+    the refusal calmly. Subprocesses, and libraries with sockets of their own (libuv), are out of its reach."""
+    _guard["on"] = True
+    _reached.clear()
+    yield _reached
+    _guard["on"] = False
+    assert not _reached, f"reached for other machines: {', '.join(_reached)}"
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    """A fresh database file with the tables of everything imported so far."""
+    made = SqliteDatabase(tmp_path / "bough.db", durable=False)
+    with made.write() as tx:
+        metadata.create_all(tx)
+    yield made
+    made.close()
