@@ -1,0 +1,157 @@
+"""What is killed comes back, and nobody who asks notices."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.machine import Machine, kill, wait_until
+
+SERVICE = """
+import os
+
+class Double:
+    def predict(self, n: int) -> dict:
+        if n == 666:
+            os._exit(3)
+        return {"twice": n * 2}
+"""
+TOML = '\n[services.double]\nmodel = "service:Double"\n'
+
+
+def start(machine: Machine, name: str, extra: str = "replicas = 2\n") -> Path:
+    project = machine.project(name, TOML.replace("double", name) + extra, service_py=SERVICE)
+    machine.deploy(project)
+    assert machine.predict(name, 21) == {"twice": 42}
+    return project
+
+
+def test_kill_9_of_the_server_under_load_fails_no_request(machine: Machine) -> None:
+    start(machine, "server-dies")
+    load = machine.load("/v1/server-dies/predict", 4, expect='"twice":8')
+    time.sleep(0.5)
+    for _ in range(3):
+        before = machine.part("server")
+        kill(before)
+        wait_until(lambda: machine.part("server") != before, "the keeper starts the server again")  # noqa: B023
+        machine.bough("status", "--project", "server-dies")
+    found = load.stop()
+    assert found["failed"] == 0, found
+    assert found["requests"] > 500
+
+
+def test_kill_9_of_replicas_under_load_fails_no_request(machine: Machine) -> None:
+    start(machine, "replica-dies")
+    load = machine.load("/v1/replica-dies/predict", 4, expect='"twice":8')
+    for _ in range(5):
+        time.sleep(0.4)
+        mine = machine.bough("services", "show", "--project", "replica-dies", "replica-dies")
+        alive = [each for each in mine["replicas"] if each["state"] == "ready"]
+        unit = alive[0]["unit"]
+        pid = next(p for p in machine.replicas() if unit in _unit_of(machine, p))
+        kill(pid)
+    time.sleep(0.5)
+    found = load.stop()
+    assert found["failed"] == 0, found
+    assert found["requests"] > 500
+
+
+def test_a_single_replica_that_is_killed_comes_back_while_its_requests_wait(machine: Machine) -> None:
+    start(machine, "only-one", "")
+    load = machine.load("/v1/only-one/predict", 4, expect='"twice":8')
+    for _ in range(3):
+        time.sleep(0.5)
+        pid = next(p for p in machine.replicas() if _service_of(machine, p) == "only-one")
+        kill(pid)
+    time.sleep(1.0)
+    found = load.stop()
+    assert found["failed"] == 0, found
+
+
+def test_a_request_that_kills_its_replica_is_not_sent_round_forever(machine: Machine) -> None:
+    start(machine, "poison")
+    status, answer = machine.ask("/v1/poison/predict", 666)
+    assert status == 502
+    assert b"REPLICA_LOST" in answer
+    wait_until(lambda: machine.ask("/v1/poison/predict", 1)[0] == 200, "the service answers again")
+
+
+def test_kill_9_of_the_gateway_and_the_next_one_serves(machine: Machine) -> None:
+    start(machine, "gateway-dies")
+    for _ in range(3):
+        before = machine.part("gateway")
+        kill(before)
+        began = time.monotonic()
+        wait_until(lambda: _answers(machine, "gateway-dies"), "the next gateway serves", 10.0)
+        assert time.monotonic() - began < 5.0  # start-up itself is measured by `bench/`; this only bounds it
+
+
+def test_kill_9_of_everything_then_up_brings_the_same_releases_back(own_machine: Machine) -> None:
+    start(own_machine, "alpha")
+    start(own_machine, "beta")
+    before = [own_machine.bough("releases", "--project", name) for name in ("alpha", "beta")]
+    for pid in own_machine.processes():
+        kill(pid)
+    wait_until(lambda: not own_machine.processes(), "all are dead")
+    own_machine.up()
+    for name in ("alpha", "beta"):
+        wait_until(lambda: _answers(own_machine, name), f"{name} answers again")  # noqa: B023
+    assert [own_machine.bough("releases", "--project", name) for name in ("alpha", "beta")] == before
+
+
+def test_releases_under_load_lose_no_request(machine: Machine) -> None:
+    project = start(machine, "rolling")
+    load = machine.load("/v1/rolling/predict", 4, expect='"twice":8')
+    for number in range(3):
+        (project / "service.py").write_text(SERVICE + f"\n# release {number}\n")
+        machine.deploy(project)
+    (project / "service.py").write_text(SERVICE + "\nraise RuntimeError('broken on purpose')\n")
+    failed = machine.deploy(project, code=8)
+    assert "broken on purpose" in str(failed)
+    machine.bough("rollback", "--project", "rolling")
+    time.sleep(0.5)
+    found = load.stop()
+    assert found["failed"] == 0, found
+
+
+def test_down_and_up_again_keeps_everything(own_machine: Machine) -> None:
+    start(own_machine, "calm")
+    own_machine.bough("down")
+    own_machine.up()
+    wait_until(lambda: _answers(own_machine, "calm"), "calm answers again")
+
+
+def _answers(machine: Machine, service: str) -> bool:
+    try:
+        return machine.ask(f"/v1/{service}/predict", 2, timeout_s=5.0) == (200, b'{"twice":4}')
+    except OSError:
+        return False
+
+
+def _unit_of(machine: Machine, pid: int) -> str:
+    found = [path for path in (machine.home / "units").glob("dep_*/*/pid.json") if f'"pid":{pid},' in path.read_text()]
+    return str(found[0].parent.parent.name) if found else ""
+
+
+def _service_of(machine: Machine, pid: int) -> str:
+    unit = _unit_of(machine, pid)
+    specs = sorted((machine.home / "units" / unit).glob("*/spec.json")) if unit else []
+    return (
+        next((line for line in (str(spec.read_text()) for spec in specs)), "")
+        .partition('"service":"')[2]
+        .partition('"')[0]
+    )
+
+
+@pytest.mark.parametrize("part", ["node", "keeper"])
+def test_kill_9_of_the_node_or_the_keeper_stops_nothing(machine: Machine, part: str) -> None:
+    start(machine, f"{part}-dies")
+    load = machine.load(f"/v1/{part}-dies/predict", 4, expect='"twice":8')
+    time.sleep(0.3)
+    kill(machine.part(part))
+    time.sleep(0.7)
+    machine.up()
+    found = load.stop()
+    assert found["failed"] == 0, found
