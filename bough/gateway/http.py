@@ -293,6 +293,15 @@ class Connection(asyncio.Protocol):
     def busy(self) -> bool:
         return self._call is not None or self._parsing is not None
 
+    @property
+    def in_head(self) -> bool:
+        return self._in_head
+
+    @property
+    def parses(self) -> bool:
+        """Has a parser: made for the first bytes, so that an idle connection is small."""
+        return self._parser is not None
+
     # --- httptools callbacks
 
     def on_message_begin(self) -> None:
