@@ -279,6 +279,12 @@ def test_embeddings_say_what_to_install_when_the_weights_are_missing() -> None:
         module.Embeddings().load()
 
 
+def test_the_shipped_graph_is_what_export_writes() -> None:
+    pytest.importorskip("onnx")
+    built = module_of("embeddings", "export").build().SerializeToString(deterministic=True)
+    assert built == (EXAMPLES / "embeddings" / "graph.onnx").read_bytes()
+
+
 def test_the_lock_of_embeddings_leaves_torch_out() -> None:
     packages = tomllib.loads((EXAMPLES / "embeddings" / "pylock.toml").read_text())["packages"]
     names = {package["name"] for package in packages}
