@@ -20,7 +20,7 @@ _KINDS: tuple[tuple[re.Pattern[str], str, str, str], ...] = (
         "check the UV_… or PIP_… variables of the shell that started Bough",
     ),
     (
-        re.compile(r"Because (\S+?),? was not found in the package registry"),
+        re.compile(r"Because (\S+?),? was not found in the (?:package registry|provided package locations)"),
         "PACKAGE_NOT_FOUND", "there is no package {0!r}", "check the spelling of {0!r} in the requirements",
     ),
     (

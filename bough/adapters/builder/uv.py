@@ -50,15 +50,15 @@ RUNTIME_NEEDS = ("msgspec>=0.18.6,<1",)
 # pip's settings that have the same meaning in uv; used where uv's own are not set.
 _FROM_PIP = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX", "PIP_FIND_LINKS": "UV_FIND_LINKS",
-    "PIP_NO_INDEX": "UV_NO_INDEX", "PIP_CONSTRAINT": "UV_CONSTRAINT", "PIP_CERT": "SSL_CERT_FILE",
+    "PIP_CONSTRAINT": "UV_CONSTRAINT", "PIP_CERT": "SSL_CERT_FILE",
     "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
 }  # fmt: skip
 _SAME_AS = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
 # Variables that would move the environment, weaken the lock, or slow every later start.
 _NOT_PASSED_ON = (
     "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "UV_PYTHON",
-    "UV_SYSTEM_PYTHON", "UV_BREAK_SYSTEM_PACKAGES", "UV_PROJECT", "UV_PROJECT_ENVIRONMENT", "UV_WORKING_DIR", "UV_NO_VERIFY_HASHES",
-    "UV_REQUIRE_HASHES", "UV_COMPILE_BYTECODE", "UV_CUSTOM_COMPILE_COMMAND", "UV_VENV_SEED", "UV_VENV_CLEAR",
+    "UV_SYSTEM_PYTHON", "UV_BREAK_SYSTEM_PACKAGES", "UV_PROJECT", "UV_PROJECT_ENVIRONMENT", "UV_WORKING_DIR",
+    "UV_NO_VERIFY_HASHES", "UV_REQUIRE_HASHES", "UV_COMPILE_BYTECODE", "UV_CUSTOM_COMPILE_COMMAND", "UV_VENV_SEED", "UV_VENV_CLEAR",
 )  # fmt: skip
 # Settings that change nothing about which versions are chosen, and differ between machines and days.
 _NOT_IN_KEY = re.compile(
@@ -84,6 +84,9 @@ class UvBuilder:
         self._envs = self._home / "envs"
         self._uv = uv or find_uv_bin()
         self._environment = uv_environment(os.environ if environment is None else environment, self._home)
+        # The one setting of pip's that uv reads from no variable of its own.
+        is_set = self._environment.get("PIP_NO_INDEX", "").lower() in ("1", "true", "yes", "on")
+        self._no_index = ["--no-index"] if is_set else []
 
     def build(self, request: EnvironmentRequest, log: Log) -> BuiltEnvironment:
         started = time.perf_counter()
@@ -154,7 +157,7 @@ class UvBuilder:
             command = ["export", "--frozen", "--no-dev", "--no-emit-project", "--format", "requirements-txt"]
         else:
             where = folder
-            command = ["pip", "compile", "--generate-hashes", "--no-strip-extras", *inputs.main]
+            command = ["pip", "compile", "--generate-hashes", "--no-strip-extras", *self._no_index, *inputs.main]
             if typed:
                 command.append("-")
         command += ["--quiet", "--no-annotate", "--no-header", "--python", python.path]
@@ -163,7 +166,7 @@ class UvBuilder:
     def _key(self, inputs: Inputs, python: Interpreter) -> str:
         settings = {
             name: value for name, value in self._environment.items()
-            if name.startswith("UV_") and not _NOT_IN_KEY.fullmatch(name)
+            if name.startswith(("UV_", "PIP_NO_INDEX")) and not _NOT_IN_KEY.fullmatch(name)
         }  # fmt: skip
         asked = msgspec.json.encode([inputs.files, inputs.packages, inputs.options, settings], order="sorted").decode()
         return _digest(str(FORMAT), inputs.kind, asked, python.version, python.implementation, _machine())
@@ -218,7 +221,7 @@ class UvBuilder:
 
     def _install(self, part: _Lock, folder: Path, interpreter: Path, held: int, log: Log) -> None:
         # `pip install --no-deps`, and not `pip sync`: the second part must not remove the first.
-        command = ["pip", "install", "--no-deps", "--python", str(interpreter)]
+        command = ["pip", "install", "--no-deps", "--python", str(interpreter), *self._no_index]
         command += ["--require-hashes"] if part.hashed else []
         # Lines about where packages come from may hold passwords: they go through a pipe and into no file.
         typed = "\n".join(part.options)
@@ -252,7 +255,7 @@ def uv_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]
     result = {name: value for name, value in environment.items() if name not in _NOT_PASSED_ON}
     for pip, uv in _FROM_PIP.items():
         if (value := result.get(pip)) and uv not in result and _SAME_AS.get(uv, uv) not in result:
-            result[uv] = " ".join(value.split())
+            result[uv] = ("," if uv == "UV_FIND_LINKS" else " ").join(value.split())
     result.setdefault("UV_LINK_MODE", "hardlink")
     result.setdefault("UV_PYTHON_DOWNLOADS", "never")
     if "UV_CACHE_DIR" not in result and not _same_disk(home, _default_cache(result)):
