@@ -40,9 +40,7 @@ def find_secret(content: bytes) -> tuple[int, str] | None:
     if len(content) > MAX_BYTES or b"\0" in content:
         return None
     found = [
-        (match.start(), what)
-        for text, what, form in _FORMS
-        if text in content and (match := form.search(content))
+        (match.start(), what) for text, what, form in _FORMS if text in content and (match := form.search(content))
     ]
     if not found:
         return None

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.adapters.wheels import offline, shelf, wheel
 
 from bough.adapters.builder import Builder, BuiltEnvironment, EnvironmentRequest
 from bough.adapters.builder.complaints import complaint, redact
@@ -25,6 +24,7 @@ from bough.adapters.builder.interpreters import find, matches, running
 from bough.adapters.builder.requirements import read_inputs
 from bough.adapters.builder.uv import READY, UvBuilder, find_uv_bin, uv_environment
 from bough.kernel.errors import Exhausted, Invalid, Problem, Unavailable, WorkloadFailed
+from tests.adapters.wheels import offline, shelf, wheel
 
 
 @pytest.fixture(scope="session")
@@ -146,17 +146,30 @@ def test_hashed_requirements_are_taken_as_they_are(uv: UvBuilder, wheels_folder:
 
 
 def test_pyproject_dependencies_are_read(uv: UvBuilder, tmp_path: Path) -> None:
-    toml = '[project]\nname = "x"\nversion = "1"\ndependencies = ["asks"]\n[project.optional-dependencies]\nmore = ["zzz"]\n'
+    toml = '[project]\nname = "x"\nversion = "1"\ndependencies = ["asks"]\n'
+    toml += '[project.optional-dependencies]\nmore = ["zzz"]\n'
     built = uv.build(EnvironmentRequest(folder=project(tmp_path, pyproject_toml=toml)), print)
-    assert built.packages == 3 and os.listdir(tmp_path / "project") == ["pyproject.toml"]
+    assert built.packages == 3 and [p.name for p in (tmp_path / "project").iterdir()] == ["pyproject.toml"]
 
 
 def test_pylock_and_uv_lock_are_taken_as_they_are(uv: UvBuilder, environment: dict[str, str], tmp_path: Path) -> None:
     toml = '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = ["demo==1.0"]\n'
     folder = project(tmp_path, pyproject_toml=toml)
-    subprocess.run([find_uv_bin(), "lock", "-q", "--no-index", "--no-python-downloads"], cwd=folder, env=environment, check=True)
+    subprocess.run(
+        [find_uv_bin(), "lock", "-q", "--no-index", "--no-python-downloads"], cwd=folder, env=environment, check=True
+    )
     from_uv_lock = uv.build(EnvironmentRequest(folder=folder), print)
-    export = [find_uv_bin(), "export", "-q", "--frozen", "--no-emit-project", "--format", "pylock.toml", "-o", "pylock.toml"]
+    export = [
+        find_uv_bin(),
+        "export",
+        "-q",
+        "--frozen",
+        "--no-emit-project",
+        "--format",
+        "pylock.toml",
+        "-o",
+        "pylock.toml",
+    ]
     subprocess.run(export, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     from_pylock = uv.build(EnvironmentRequest(folder=folder, requirements=("pylock.toml",)), print)
     for built in (from_uv_lock, from_pylock):
@@ -188,7 +201,9 @@ def test_no_network_is_said_so(tmp_path: Path) -> None:
                    "UV_CACHE_DIR": str(tmp_path / "cache"), "UV_HTTP_RETRIES": "0"}  # fmt: skip
     lines: list[str] = []
     with pytest.raises(WorkloadFailed) as caught:
-        UvBuilder(tmp_path / "home", environment).build(EnvironmentRequest(folder=project(tmp_path, "six")), lines.append)
+        UvBuilder(tmp_path / "home", environment).build(
+            EnvironmentRequest(folder=project(tmp_path, "six")), lines.append
+        )
     assert caught.value.own_code == "NETWORK_UNREACHABLE"
     said = caught.value.message + "".join(lines)
     assert "hunter2" not in said and "127.0.0.1" not in said
@@ -218,7 +233,9 @@ def test_an_index_named_in_the_file_is_used_and_kept_nowhere(address: str, tmp_p
     built = builder.build(EnvironmentRequest(folder=folder), lines.append)
     assert python_says(built, "import demo; print(demo.VERSION)") == "1.0"
     assert "hunter2" not in "".join(lines)
-    kept = [p for p in (tmp_path / "home").rglob("*") if p.is_file() and not p.is_symlink() and b"hunter2" in p.read_bytes()]
+    kept = [
+        p for p in (tmp_path / "home").rglob("*") if p.is_file() and not p.is_symlink() and b"hunter2" in p.read_bytes()
+    ]
     assert kept == []
 
 
@@ -302,7 +319,9 @@ def test_an_orphaned_uv_is_waited_for(environment: dict[str, str], tmp_path: Pat
     slow.chmod(0o755)
     folder = project(tmp_path, "demo\n")
     home = tmp_path / "home"
-    process = subprocess.Popen([sys.executable, "-c", BUILD, home, folder, slow], env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUILD, home, folder, slow], env=environment, stdout=subprocess.DEVNULL
+    )
     wait_for(lambda: (tmp_path / "started").exists())
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -330,7 +349,9 @@ def test_a_full_disk_is_exhausted_and_leaves_no_environment(tmp_path: Path) -> N
     wheel(own, "big", "1.0", size=3 << 20)
     home = tmp_path / "home"
     home.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", home], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", home], check=False, capture_output=True
+    ).returncode:
         pytest.skip("mount is not allowed here")
     try:
         builder = UvBuilder(home, offline(own, tmp_path / "cache"))
@@ -365,7 +386,9 @@ def test_a_read_only_home_is_exhausted_and_known_environments_still_serve(
 
 
 def test_versions_match_by_their_parts() -> None:
-    assert matches("3.11.7", "") and matches("3.11.7", "3") and matches("3.11.7", "3.11") and matches("3.11.7", "3.11.7")
+    assert (
+        matches("3.11.7", "") and matches("3.11.7", "3") and matches("3.11.7", "3.11") and matches("3.11.7", "3.11.7")
+    )
     assert not matches("3.11.7", "3.1") and not matches("3.11.7", "3.11.70")
 
 
@@ -397,11 +420,15 @@ def minor(version: str) -> str:
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("-e .\n", "REQUIREMENTS_UNSUPPORTED"), (".\n", "REQUIREMENTS_UNSUPPORTED"), ("./lib\n", "REQUIREMENTS_UNSUPPORTED"),
-        ("-r ../other.txt\n", "PATH_UNSAFE"), ("-r https://example.org/r.txt\n", "REQUIREMENTS_UNSUPPORTED"),
-        ("-r absent.txt\n", "REQUIREMENTS_MISSING"), ("-r /etc/passwd\n", "PATH_UNSAFE"),
+        ("-e .\n", "REQUIREMENTS_UNSUPPORTED"),
+        (".\n", "REQUIREMENTS_UNSUPPORTED"),
+        ("./lib\n", "REQUIREMENTS_UNSUPPORTED"),
+        ("-r ../other.txt\n", "PATH_UNSAFE"),
+        ("-r https://example.org/r.txt\n", "REQUIREMENTS_UNSUPPORTED"),
+        ("-r absent.txt\n", "REQUIREMENTS_MISSING"),
+        ("-r /etc/passwd\n", "PATH_UNSAFE"),
     ],
-)  # fmt: skip
+)
 def test_lines_that_cannot_be_locked_are_refused(tmp_path: Path, text: str, code: str) -> None:
     with pytest.raises(Invalid) as caught:
         read_inputs(Path(project(tmp_path, text)), ("requirements.txt",), ())
@@ -409,16 +436,23 @@ def test_lines_that_cannot_be_locked_are_refused(tmp_path: Path, text: str, code
 
 
 def test_included_files_belong_to_the_input(tmp_path: Path) -> None:
-    folder = Path(project(tmp_path, "-r base.txt\n-c limits.txt\ndemo\n", base_txt="six\n-r requirements.txt\n", limits_txt="six<2\n"))
+    folder = Path(
+        project(
+            tmp_path, "-r base.txt\n-c limits.txt\ndemo\n", base_txt="six\n-r requirements.txt\n", limits_txt="six<2\n"
+        )
+    )
     inputs = read_inputs(folder, ("requirements.txt",), ())
     assert [path for path, _ in inputs.files] == ["requirements.txt", "base.txt", "limits.txt"]
 
 
 @pytest.mark.parametrize(
     ("toml", "said"),
-    [("[tool.poetry.dependencies]\nsix = '*'\n", "poetry export"), ("[project]\nname='x'\ndynamic=['dependencies']\n", "list them"),
-     ("[build-system]\n", "[project]")],
-)  # fmt: skip
+    [
+        ("[tool.poetry.dependencies]\nsix = '*'\n", "poetry export"),
+        ("[project]\nname='x'\ndynamic=['dependencies']\n", "list them"),
+        ("[build-system]\n", "[project]"),
+    ],
+)
 def test_projects_without_static_dependencies_are_refused(tmp_path: Path, toml: str, said: str) -> None:
     with pytest.raises(Invalid) as caught:
         read_inputs(Path(project(tmp_path, pyproject_toml=toml)), ("pyproject.toml",), ())
@@ -486,7 +520,9 @@ def test_an_image_is_built_once_and_run_as_a_command(tmp_path: Path) -> None:
     assert [call.split()[0] for call in calls] == ["info", "image", "build", "image"]
     assert "Step 1/1" in lines[0]
     shell = containers.command(image, 8080, {"KEY": "a b", "PORT": "1"})
-    done = subprocess.run(["sh", "-c", shell], env={"PORT": "4711", "PATH": "/bin"}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["sh", "-c", shell], env={"PORT": "4711", "PATH": "/bin"}, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == (
         f"run --rm --init --publish 127.0.0.1:4711:8080 --env PORT=8080 --env KEY=a b {image}"
     )

@@ -9,7 +9,9 @@ import zipfile
 from pathlib import Path
 
 
-def wheel(folder: Path, name: str, version: str, *, needs: tuple[str, ...] = (), size: int = 0, script: str = "") -> Path:
+def wheel(
+    folder: Path, name: str, version: str, *, needs: tuple[str, ...] = (), size: int = 0, script: str = ""
+) -> Path:
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(
         f"Requires-Dist: {need}\n" for need in needs
@@ -45,9 +47,13 @@ def shelf(folder: Path) -> Path:
 def offline(shelf: Path, cache: Path) -> dict[str, str]:
     """Variables under which uv knows these wheels and nothing else."""
     return {
-        "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PIP_NO_INDEX": "1", "UV_FIND_LINKS": str(shelf),
-        "UV_CACHE_DIR": str(cache), "UV_HTTP_RETRIES": "0",
-    }  # fmt: skip
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ.get("HOME", "/"),
+        "PIP_NO_INDEX": "1",
+        "UV_FIND_LINKS": str(shelf),
+        "UV_CACHE_DIR": str(cache),
+        "UV_HTTP_RETRIES": "0",
+    }
 
 
 def _hash(content: bytes) -> str:

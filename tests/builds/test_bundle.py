@@ -58,19 +58,42 @@ def test_the_digest_depends_on_paths_content_and_executability_alone(tmp_path: P
 
 
 def test_what_no_program_needs_stays_out(tmp_path: Path) -> None:
-    write_all(tmp_path, {
-        "app.py": "", ".git/config": "", ".venv/x": "", "node_modules/m/i.js": "", "pkg/__pycache__/m.pyc": "", "old.pyc": "",
-        ".bough/cache": "", "x.swp": "", "mine/pyvenv.cfg": "", "mine/lib/site.py": "", "pkg/m.py": "", ".dockerignore": "",
-    })  # fmt: skip
+    write_all(
+        tmp_path,
+        {
+            "app.py": "",
+            ".git/config": "",
+            ".venv/x": "",
+            "node_modules/m/i.js": "",
+            "pkg/__pycache__/m.pyc": "",
+            "old.pyc": "",
+            ".bough/cache": "",
+            "x.swp": "",
+            "mine/pyvenv.cfg": "",
+            "mine/lib/site.py": "",
+            "pkg/m.py": "",
+            ".dockerignore": "",
+        },
+    )
     assert paths(tmp_path) == [".dockerignore", "app.py", "pkg/m.py"]
     assert scan(tmp_path).notices == ()
 
 
 def test_boughignore_is_gitignore_with_negation(tmp_path: Path) -> None:
-    write_all(tmp_path, {
-        ".boughignore": "*.csv\n!keep.csv\nbuild/\n/top\ndocs/**/draft\n!venv\n", "a.csv": "", "keep.csv": "", "build/x": "",
-        "sub/build/y": "", "top": "", "sub/top": "", "docs/a/b/draft": "", "venv/ours.py": "",
-    })  # fmt: skip
+    write_all(
+        tmp_path,
+        {
+            ".boughignore": "*.csv\n!keep.csv\nbuild/\n/top\ndocs/**/draft\n!venv\n",
+            "a.csv": "",
+            "keep.csv": "",
+            "build/x": "",
+            "sub/build/y": "",
+            "top": "",
+            "sub/top": "",
+            "docs/a/b/draft": "",
+            "venv/ours.py": "",
+        },
+    )
     assert paths(tmp_path) == [".boughignore", "keep.csv", "sub/top", "venv/ours.py"]
 
 
@@ -225,9 +248,25 @@ def test_store_sends_only_what_is_missing_and_the_manifest_last(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/etc/passwd", "../x", "a/../../x", "a/./b", "a//b", "a/", "a\\..\\b", "a\0b", "a\nb", ".git/hooks/post-checkout",
-     ".GIT/config", "a/__pycache__/m.pyc", "a" * 256, "b/" * 600 + "c", "\udce9"],
-)  # fmt: skip
+    [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a/./b",
+        "a//b",
+        "a/",
+        "a\\..\\b",
+        "a\0b",
+        "a\nb",
+        ".git/hooks/post-checkout",
+        ".GIT/config",
+        "a/__pycache__/m.pyc",
+        "a" * 256,
+        "b/" * 600 + "c",
+        "\udce9",
+    ],
+)
 def test_unsafe_paths_are_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(Invalid) as caught:
         check_paths([path])
@@ -239,9 +278,17 @@ def test_unsafe_paths_are_refused(tmp_path: Path, path: str) -> None:
 
 @pytest.mark.parametrize(
     "both",
-    [["a", "a"], ["README", "readme"], ["caf\u00e9", "cafe\u0301"], ["a", "a/b"], ["a/b", "a"], ["A/x", "a/y"], ["ﬁle", "file"],
-     ["straße", "STRASSE"]],
-)  # fmt: skip
+    [
+        ["a", "a"],
+        ["README", "readme"],
+        ["caf\u00e9", "cafe\u0301"],
+        ["a", "a/b"],
+        ["a/b", "a"],
+        ["A/x", "a/y"],
+        ["ﬁle", "file"],
+        ["straße", "STRASSE"],
+    ],
+)
 def test_paths_that_meet_are_refused(both: list[str]) -> None:
     with pytest.raises(Invalid) as caught:
         check_paths(both)
@@ -262,10 +309,18 @@ def test_accepted_paths_always_land_below_the_folder(paths: list[str]) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.one_of(st.binary(max_size=200), st.recursive(
-    st.none() | st.text(max_size=5) | st.integers() | st.booleans(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["entries", "path", "digest", "size"]), inner),
-).map(msgspec.json.encode)))  # fmt: skip
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.recursive(
+            st.none() | st.text(max_size=5) | st.integers() | st.booleans(),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["entries", "path", "digest", "size"]), inner)
+            ),
+        ).map(msgspec.json.encode),
+    )
+)
 def test_any_manifest_is_read_or_refused(manifest: bytes) -> None:
     try:
         bundle = parse_bundle(manifest)

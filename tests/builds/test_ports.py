@@ -32,16 +32,30 @@ from bough.builds.rules import relocate
 )
 def test_known_ways_to_name_a_port(argv: list[str], shell: str) -> None:
     assert argv_with_platform_port(argv, 8080) == ([], shell)
-    given = subprocess.run(["sh", "-c", shell.replace("exec ", "printf '%s\\n' ")], env={"PORT": "4711", "PATH": "/bin:/usr/bin"},
-                           capture_output=True, text=True, check=True).stdout.splitlines()  # fmt: skip
+    given = subprocess.run(
+        ["sh", "-c", shell.replace("exec ", "printf '%s\\n' ")],
+        env={"PORT": "4711", "PATH": "/bin:/usr/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
     assert len(given) == len(argv) and sum("4711" in word for word in given) == 1
 
 
 @pytest.mark.parametrize(
     "argv",
-    [["python", "app.py"], ["gunicorn", "--timeout", "8080", "a:b"], ["x", "--workers=8080"], ["x", "18080"], ["x", "8080.txt"],
-     ["x", "http://api.example:8080/v1"], ["x", "8080:"], ["python", "-c", "print(1)"], ["uvicorn", "--port", "$PORT"]],
-)  # fmt: skip
+    [
+        ["python", "app.py"],
+        ["gunicorn", "--timeout", "8080", "a:b"],
+        ["x", "--workers=8080"],
+        ["x", "18080"],
+        ["x", "8080.txt"],
+        ["x", "http://api.example:8080/v1"],
+        ["x", "8080:"],
+        ["python", "-c", "print(1)"],
+        ["uvicorn", "--port", "$PORT"],
+    ],
+)
 def test_what_is_no_bound_port_stays(argv: list[str]) -> None:
     assert argv_with_platform_port(argv, 8080) == (argv, "")
 
@@ -70,7 +84,10 @@ def test_the_port_is_found_without_expose() -> None:
 
 
 def test_variables_that_name_the_port_follow_it() -> None:
-    assert exports({"UVICORN_PORT": "80", "DB_PORT": "5432"}, 80) == ({"DB_PORT": "5432"}, "export UVICORN_PORT=$PORT; ")
+    assert exports({"UVICORN_PORT": "80", "DB_PORT": "5432"}, 80) == (
+        {"DB_PORT": "5432"},
+        "export UVICORN_PORT=$PORT; ",
+    )
     assert exports({"UVICORN_PORT": "80"}, 0) == ({"UVICORN_PORT": "80"}, "")
 
 

@@ -100,7 +100,7 @@ def test_a_rearranging_dockerfile_gets_a_folder_of_its_own(tmp_path: Path) -> No
     text = "FROM python\nWORKDIR /srv\nENV M=/models/m\nCOPY src .\nCOPY weights/m /models/\nCMD python main.py"
     digest = stored(home, {"Dockerfile": text, "src/main.py": "print(1)", "weights/m": "w"})
     result = build(home, BuildRequest(service="s", bundle=digest, dockerfile="Dockerfile"))
-    assert sorted(os.listdir(result.workdir)) == ["__pycache__", "main.py"]
+    assert sorted(path.name for path in Path(result.workdir).iterdir()) == ["__pycache__", "main.py"]
     assert Path(result.environment["M"]).read_text() == "w" and result.shell == "exec python main.py"
 
 
@@ -113,7 +113,10 @@ def test_an_engine_builds_the_image_where_it_answers(tmp_path: Path) -> None:
     digest = stored(home, {"Dockerfile": DOCKERFILE + "RUN make\n", "requirements.txt": ""})
     request = BuildRequest(service="s", bundle=digest, dockerfile="Dockerfile", docker="auto", environment={"A": "1"})
     result = build(home, request, path=str(program.parent))
-    assert result.container and f"--publish 127.0.0.1:$PORT:8000 --env PORT=8000 --env A=1 {result.container}" in result.shell
+    assert (
+        result.container
+        and f"--publish 127.0.0.1:$PORT:8000 --env PORT=8000 --env A=1 {result.container}" in result.shell
+    )
     assert (tmp_path / "calls").read_text().splitlines()[1].startswith("build --tag")
     assert refused(home, bundle=digest, dockerfile="Dockerfile", docker="auto").own_code == "DOCKERFILE_UNSUPPORTED"
     assert refused(home, bundle=digest, dockerfile="Dockerfile", docker="always").own_code == "NO_CONTAINER_ENGINE"
@@ -137,9 +140,16 @@ def test_a_model_that_cannot_be_found_is_told_before_anything_runs(
 
 
 @pytest.mark.parametrize(
-    "text", ["from other import Churn", "import x as Churn", "try:\n    from a import *\nexcept E: pass", "Churn = make()",
-             "if True:\n    class Churn: ...", "def __getattr__(name): ..."],
-)  # fmt: skip
+    "text",
+    [
+        "from other import Churn",
+        "import x as Churn",
+        "try:\n    from a import *\nexcept E: pass",
+        "Churn = make()",
+        "if True:\n    class Churn: ...",
+        "def __getattr__(name): ...",
+    ],
+)
 def test_a_model_may_be_bound_in_any_way(tmp_path: Path, text: str) -> None:
     home = tmp_path / "home"
     build(home, BuildRequest(service="s", bundle=stored(home, {"m.py": text}), model="m:Churn"))
@@ -165,7 +175,9 @@ def test_a_dockerfile_without_a_command_needs_one(tmp_path: Path) -> None:
 
 def test_the_service_name_makes_no_other_build() -> None:
     one = BuildRequest(service="a", bundle="b")
-    assert request_digest(one, platform="p") == request_digest(BuildRequest(service="c", bundle="b", refresh=True), platform="p")
+    assert request_digest(one, platform="p") == request_digest(
+        BuildRequest(service="c", bundle="b", refresh=True), platform="p"
+    )
     others = [BuildRequest(service="a", bundle="x"), BuildRequest(service="a", bundle="b", python="3.12")]
     digests = {request_digest(one, platform="p"), request_digest(one, platform="q")}
     assert len(digests | {request_digest(other, platform="p") for other in others}) == 4
@@ -221,7 +233,18 @@ def test_a_failure_is_data_and_exit_status_1(tmp_path: Path, variables: dict[str
 def test_the_worker_starts_light(variables: dict[str, str]) -> None:
     code = "import sys, bough.builds.worker; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    heavy = {"sqlalchemy", "alembic", "starlette", "uvicorn", "uvloop", "httptools", "click", "pathspec", "asyncio", "prometheus_client"}
+    heavy = {
+        "sqlalchemy",
+        "alembic",
+        "starlette",
+        "uvicorn",
+        "uvloop",
+        "httptools",
+        "click",
+        "pathspec",
+        "asyncio",
+        "prometheus_client",
+    }
     assert not heavy & set(loaded)
 
 
@@ -245,9 +268,13 @@ def test_killed_at_any_moment_the_next_build_is_whole(tmp_path: Path, variables:
         if (home / "result.json").exists():  # never a part of one
             assert isinstance(parse_result((home / "result.json").read_bytes()), BuildResult)
         again = Build(
-            request, home, DirectoryBlobs(home / "blobs"), UvBuilder(home, variables), CommandLineContainers("/nowhere"),
+            request,
+            home,
+            DirectoryBlobs(home / "blobs"),
+            UvBuilder(home, variables),
+            CommandLineContainers("/nowhere"),
             lambda line: None,
-        ).run()  # fmt: skip
+        ).run()
         said = subprocess.check_output(
             [again.python, "-c", "import service; print(service.Churn.number)"], cwd=again.workdir, text=True
         )
@@ -262,4 +289,7 @@ def test_the_real_index_serves_a_real_package(tmp_path: Path) -> None:
     if isinstance(result, Failure) and result.code == "NETWORK_UNREACHABLE" and "CI" not in os.environ:
         pytest.skip("no package index answers")
     assert code == 0 and isinstance(result, BuildResult), output
-    assert subprocess.check_output([result.python, "-c", "import six, msgspec; print(six.__version__)"], text=True) == "1.17.0\n"
+    assert (
+        subprocess.check_output([result.python, "-c", "import six, msgspec; print(six.__version__)"], text=True)
+        == "1.17.0\n"
+    )

@@ -87,7 +87,7 @@ class DirectoryBlobs:
         return path
 
     def sweep(self) -> int:
-        """Removes what killed writers left in `incoming`; says how many. Living writers are spared: they hold a lock."""
+        """Removes what killed writers left in `incoming`; says how many. Living writers hold a lock and are spared."""
         swept = 0
         for path in self._incoming.glob("*"):
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:

@@ -26,14 +26,18 @@ class FakeBuilder:
     def build(self, request: EnvironmentRequest, log: Log) -> BuiltEnvironment:
         own = running()
         if not matches(own.version, request.python):
-            raise WorkloadFailed(f"Python {request.python} is not installed", code="PYTHON_NOT_FOUND", hint="install it")
+            raise WorkloadFailed(
+                f"Python {request.python} is not installed", code="PYTHON_NOT_FOUND", hint="install it"
+            )
         folder = Path(request.folder)
         names = request.requirements or (() if request.packages else find_requirements(folder))
         inputs = read_inputs(folder, names, request.packages, request.options)
         lines = [line for _, text in inputs.files for _, line in logical_lines(text)] + list(inputs.packages)
         for line in lines:
             if line in self.unknown:
-                raise WorkloadFailed(f"there is no package {line!r}", code="PACKAGE_NOT_FOUND", hint="check the spelling")
+                raise WorkloadFailed(
+                    f"there is no package {line!r}", code="PACKAGE_NOT_FOUND", hint="check the spelling"
+                )
         digest = hashlib.sha256(msgspec.json.encode([inputs.kind, inputs.files, inputs.packages])).hexdigest()
         target = self._envs / digest
         interpreter = target / "bin" / "python"
@@ -44,9 +48,14 @@ class FakeBuilder:
             self.made.append(digest)
         log(f"environment: {len(lines)} packages{' (known)' if cached else ''}")
         return BuiltEnvironment(
-            digest=digest, folder=str(target), python=str(interpreter), version=own.version, packages=len(lines), size=0,
+            digest=digest,
+            folder=str(target),
+            python=str(interpreter),
+            version=own.version,
+            packages=len(lines),
+            size=0,
             steps=(Step(name="environment", seconds=0.0, cached=cached),),
-        )  # fmt: skip
+        )
 
     def compile(self, environment: BuiltEnvironment, log: Log) -> None:
         log("bytecode: nothing to compile")

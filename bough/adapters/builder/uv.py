@@ -56,10 +56,24 @@ _FROM_PIP = {
 _SAME_AS = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
 # Variables that would move the environment, weaken the lock, or slow every later start.
 _NOT_PASSED_ON = (
-    "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "UV_PYTHON",
-    "UV_SYSTEM_PYTHON", "UV_BREAK_SYSTEM_PACKAGES", "UV_PROJECT", "UV_PROJECT_ENVIRONMENT", "UV_WORKING_DIR",
-    "UV_NO_VERIFY_HASHES", "UV_REQUIRE_HASHES", "UV_COMPILE_BYTECODE", "UV_CUSTOM_COMPILE_COMMAND", "UV_VENV_SEED", "UV_VENV_CLEAR",
-)  # fmt: skip
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONDONTWRITEBYTECODE",
+    "UV_PYTHON",
+    "UV_SYSTEM_PYTHON",
+    "UV_BREAK_SYSTEM_PACKAGES",
+    "UV_PROJECT",
+    "UV_PROJECT_ENVIRONMENT",
+    "UV_WORKING_DIR",
+    "UV_NO_VERIFY_HASHES",
+    "UV_REQUIRE_HASHES",
+    "UV_COMPILE_BYTECODE",
+    "UV_CUSTOM_COMPILE_COMMAND",
+    "UV_VENV_SEED",
+    "UV_VENV_CLEAR",
+)
 # Settings that change nothing about which versions are chosen, and differ between machines and days.
 _NOT_IN_KEY = re.compile(
     r"UV_(CACHE_DIR|LINK_MODE|CONCURRENT_\w+|HTTP_\w+|OFFLINE|NO_CACHE|NO_PROGRESS|LOG_\w+|\w*(USER|PASS)\w*)"
@@ -121,9 +135,7 @@ class UvBuilder:
 
     # -- locks
 
-    def _lock(
-        self, inputs: Inputs, folder: Path, python: Interpreter, refresh: bool, log: Log
-    ) -> tuple[_Lock, bool]:
+    def _lock(self, inputs: Inputs, folder: Path, python: Interpreter, refresh: bool, log: Log) -> tuple[_Lock, bool]:
         if inputs.kind == NOTHING:
             return _Lock(digest=_digest("nothing"), file=None), True
         if inputs.kind in (HASHED, PYLOCK):
