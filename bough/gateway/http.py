@@ -294,6 +294,11 @@ class Connection(asyncio.Protocol):
         return self._call is not None or self._parsing is not None
 
     @property
+    def held(self) -> Wire | None:
+        """The replica's connection that waits for this slow reader."""
+        return self._held
+
+    @property
     def in_head(self) -> bool:
         return self._in_head
 

@@ -62,7 +62,7 @@ def retry_after_s(queued: int, answered_per_s: float) -> int:
     """Whole seconds until a queue of this length has drained at the present rate, 1 to 60."""
     if answered_per_s <= 0.0:
         return 1
-    return max(1, min(60, round(queued / answered_per_s)))
+    return max(1, round(queued / answered_per_s)) if queued < 60 * answered_per_s else 60
 
 
 def reconnect_after_s(failures: int, wanted: bool) -> float:

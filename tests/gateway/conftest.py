@@ -102,8 +102,8 @@ class Replica:
                 if self.dead:
                     return
                 replies = [reply for request in asked for reply in self.handle(request)]
-                if replies:
-                    connection.sendall(pack(replies))
+                for at in range(0, len(replies), 64):
+                    connection.sendall(pack(replies[at : at + 64]))
 
 
 class Running:

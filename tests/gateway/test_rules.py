@@ -1,0 +1,80 @@
+"""Decisions of the data plane, for all inputs."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bough.gateway import rules
+
+seconds = st.floats(0, 100, allow_nan=False)
+
+
+@given(st.integers(1, 5000), st.integers(1, 64), st.integers(1, 1024))
+def test_a_share_is_never_empty_never_too_large_and_shares_cover_the_queue(queued: int, links: int, largest: int) -> None:
+    share = rules.take(queued, links, largest)
+    assert 1 <= share <= min(queued, largest)
+    assert share == largest or share * links >= queued
+
+
+@given(seconds, st.sampled_from([1, 2]))
+def test_depth_is_one_or_two_and_does_not_flap(frame_s: float, current: int) -> None:
+    chosen = rules.depth(frame_s, current)
+    assert chosen in (1, 2)
+    if rules.LIGHT_S < frame_s < rules.HEAVY_S:
+        assert chosen == current
+    assert rules.depth(frame_s, chosen) == chosen
+
+
+@given(st.floats(1e-7, 10))
+def test_an_item_frame_is_about_its_target_of_work(item_s: float) -> None:
+    size = rules.item_frame(item_s)
+    assert 1 <= size <= rules.MAX_ITEM_FRAME
+    assert size == 1 or size * item_s <= rules.ITEM_FRAME_S
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000))
+def test_the_smaller_limit_of_a_batch_counts_and_zero_is_no_limit(route_max: int, hello_max: int) -> None:
+    chosen = rules.cap(route_max, hello_max)
+    limits = [limit for limit in (route_max, hello_max) if limit]
+    assert chosen == min([*limits, rules.NO_CAP])
+
+
+@given(st.integers(1, 1000), st.integers(1, 1000), seconds, seconds)
+def test_without_a_wait_every_batch_goes_at_once(queued: int, largest: int, waited: float, hold: float) -> None:
+    assert rules.may_release(queued, largest, waited, 0.0)
+    assert rules.may_release(queued, largest, waited, hold) == (queued >= largest or waited >= hold)
+
+
+@given(st.integers(0, 100_000), st.floats(0, 1e6))
+def test_retry_after_is_a_sensible_number_of_seconds(queued: int, rate: float) -> None:
+    assert 1 <= rules.retry_after_s(queued, rate) <= 60
+
+
+@given(st.integers(0, 10_000), st.booleans())
+def test_pauses_grow_to_a_limit(failures: int, wanted: bool) -> None:
+    assert 0.005 <= rules.reconnect_after_s(failures, wanted) <= (0.02 if wanted else 0.2)
+    assert rules.reconnect_after_s(failures, wanted) <= rules.reconnect_after_s(failures + 1, wanted)
+    assert 0.1 <= rules.wake_after_s(failures) <= 5.0
+
+
+def test_only_what_is_idempotent_and_unanswered_is_sent_a_second_time() -> None:
+    assert rules.may_retry(1, True, False)
+    assert not rules.may_retry(2, True, False)
+    assert not rules.may_retry(1, False, False)
+    assert not rules.may_retry(1, True, True)
+
+
+def test_why_a_batch_left() -> None:
+    assert rules.reason(8, 8, 0.0) == rules.FULL
+    assert rules.reason(3, 8, 0.0) == rules.IDLE
+    assert rules.reason(3, 8, 5.0) == rules.DEADLINE
+    assert rules.reason(1, 1, 0.0) == rules.IDLE
+
+
+@given(st.lists(st.floats(0.001, 100), min_size=1, max_size=50))
+def test_a_running_mean_stays_within_what_was_measured(values: list[float]) -> None:
+    mean = 0.0
+    for value in values:
+        mean = rules.smooth(mean, value)
+    assert min(values) * 0.999 <= mean <= max(values) * 1.001
