@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -57,15 +57,15 @@ class Turn:
 
     def __init__(self, store: Store, clock: Clock, kind: str, id: str, token: str, generation: int) -> None:
         self.kind, self.id, self.generation = kind, id, generation
-        self.clock = clock
-        self._store, self._token = store, token
+        self.clock, self.token = clock, token
+        self._store = store
 
     @contextmanager
     def apply(self) -> Iterator[sa.Connection]:
         """A transaction in which the lease is still ours; raises `LeaseLost` otherwise."""
         with self._store.write() as tx:
             mine = sa.select(work.c.token).where(work.c.kind == self.kind, work.c.id == self.id)
-            if tx.execute(mine).scalar() != self._token:
+            if tx.execute(mine).scalar() != self.token:
                 raise LeaseLost(f"{self.kind} {self.id}")
             yield tx
 
@@ -108,10 +108,17 @@ Handler = Callable[[Turn], float | None]
 def wake(tx: sa.Connection, kind: str, id: str, *, at: float = 0.0) -> None:
     """Makes an object due at `at` (0: now), or sooner if it already was. A wake that lands while a handler runs is
     kept: the object becomes due again when the handler is done."""
+    free = work.c.token.is_(None)
     changed = tx.execute(
         work.update()
         .where(work.c.kind == kind, work.c.id == id)
-        .values(wakes=work.c.wakes + 1, due_at=sa.case((work.c.due_at < at, work.c.due_at), else_=at))
+        .values(
+            wakes=work.c.wakes + 1,
+            due_at=sa.case(
+                (sa.and_(free, sa.or_(work.c.due_at.is_(None), work.c.due_at > at)), at), else_=work.c.due_at
+            ),
+            called_for=sa.case((free, None), (work.c.called_for < at, work.c.called_for), else_=at),
+        )
     )
     if changed.rowcount == 0:
         tx.execute(work.insert().values(kind=kind, id=id, wakes=1, due_at=at, generation=1, failures=0))
@@ -135,6 +142,7 @@ class Loop:
         self, store: Store, clock: Clock, handlers: Mapping[str, Handler], *, lease_s: float = LEASE_S
     ) -> None:
         self._store, self._clock, self._handlers, self._lease_s = store, clock, dict(handlers), lease_s
+        self._following, self._take = _following(handlers), _take(handlers)
         self._poked = threading.Event()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -191,70 +199,95 @@ class Loop:
 
     def _pause(self) -> float:
         """Until the next object is due, at most IDLE_S."""
-        now = self._clock.now()
         try:
             with self._store.read() as tx:
-                following = self._next(tx, now)
+                due = tx.execute(self._following).scalar()
         except Exception:  # as above: an unreadable database is retried, not fatal
             return IDLE_S
-        return IDLE_S if following is None else min(max(following[1] - now, 0.01), IDLE_S)
+        return IDLE_S if due is None else min(max(due - self._clock.now(), 0.01), IDLE_S)
 
     def _claim(self) -> tuple[Turn, int] | None:
         now = self._clock.now()
         with self._store.read() as tx:  # cheap look first: an idle loop takes no write lock
-            following = self._next(tx, now)
-            if following is None or following[1] > now:
-                return None
+            due = tx.execute(self._following).scalar()
+        if due is None or due > now:
+            return None
         token = secrets.token_hex(8)
         with self._store.write() as tx:
-            following = self._next(tx, now)
-            if following is None or following[1] > now:
-                return None
-            row, _ = following
-            tx.execute(
-                work.update()
-                .where(work.c.kind == row.kind, work.c.id == row.id)
-                # from here on `due_at` is what wakes ask for during the turn; what was asked for later stays asked for
-                .values(
-                    token=token,
-                    leased_until=now + self._lease_s,
-                    due_at=sa.case((work.c.due_at > now, work.c.due_at), else_=None),
-                )
-            )
+            row = tx.execute(self._take, {"now": now, "new_token": token, "until": now + self._lease_s}).first()
+        if row is None:  # another worker was faster
+            return None
         return Turn(self._store, self._clock, row.kind, row.id, token, row.generation), row.failures
-
-    def _next(self, tx: sa.Connection, now: float) -> tuple[sa.Row[Any], float] | None:
-        """The object that comes next, and when: a lease that has ended before all else, because its holder is dead."""
-        mine = work.c.kind.in_(self._handlers)
-        waiting = work.select().where(mine, work.c.token.is_(None), work.c.due_at.is_not(None))
-        leased = work.select().where(mine, work.c.leased_until.is_not(None))
-        first_leased = tx.execute(leased.order_by(work.c.leased_until).limit(1)).first()
-        if first_leased and first_leased.leased_until <= now:
-            return first_leased, first_leased.leased_until
-        first = tx.execute(waiting.order_by(work.c.due_at).limit(1)).first()
-        if first and (first_leased is None or first.due_at <= first_leased.leased_until):
-            return first, first.due_at
-        return (first_leased, first_leased.leased_until) if first_leased else None
 
     def _release(self, turn: Turn, after_s: float | None, *, error: str | None = None) -> None:
         now = self._clock.now()
-        planned = None if after_s is None else now + after_s
         # Who was called during the turn queues up behind the others, and behind its first pause if it failed: an object
         # that wakes itself neither starves the rest nor spins.
         soonest = now if error is None else now + RETRY_S[0]
-        try:
-            with turn.apply() as tx:
-                at = work.c.kind == turn.kind, work.c.id == turn.id
-                row = tx.execute(work.select().where(*at)).one()
-                due = planned
-                if row.due_at is not None:  # somebody called while the handler ran: what it saw may be stale
-                    called = max(row.due_at, soonest)
-                    due = called if planned is None else min(called, planned)
-                failures = row.failures + 1 if error else 0
-                tx.execute(
-                    work.update()
-                    .where(*at)
-                    .values(token=None, leased_until=None, due_at=due, failures=failures, error=error)
-                )
-        except LeaseLost:
-            log.warning("lease lost", extra={"kind": turn.kind, "id": turn.id})
+        values = {
+            "at_kind": turn.kind,
+            "at_id": turn.id,
+            "held": turn.token,
+            "planned": None if after_s is None else now + after_s,
+            "soonest": soonest,
+            "failed": error is not None,
+            "why": error,
+        }
+        with self._store.write() as tx:
+            if tx.execute(_GIVE_BACK, values).rowcount == 0:
+                log.warning("lease lost", extra={"kind": turn.kind, "id": turn.id})
+
+
+# The three statements of every turn, built once: their building would cost more than their running.
+
+
+def _following(kinds: Iterable[str]) -> sa.Select[Any]:
+    return sa.select(work.c.due_at).where(_due_of(kinds)).order_by(work.c.due_at).limit(1)
+
+
+def _take(kinds: Iterable[str]) -> sa.sql.dml.ReturningUpdate[Any]:
+    """Takes the object that has been due longest; one whose lease has ended counts, for its holder is dead."""
+    now = sa.bindparam("now", type_=sa.Float)
+    first = (
+        sa.select(work.c.kind, work.c.id).where(_due_of(kinds), work.c.due_at <= now).order_by(work.c.due_at).limit(1)
+    )
+    return (
+        work.update()
+        .where(sa.tuple_(work.c.kind, work.c.id).in_(first))
+        .values(
+            token=sa.bindparam("new_token"),
+            due_at=sa.bindparam("until", type_=sa.Float),
+            # what a dead holder was asked for later is still asked for; what it was asked for by now is answered
+            called_for=sa.case((work.c.called_for > now, work.c.called_for), else_=None),
+        )
+        .returning(work.c.kind, work.c.id, work.c.generation, work.c.failures)
+    )
+
+
+def _due_of(kinds: Iterable[str]) -> sa.ColumnElement[bool]:
+    # `|| ''` keeps the database from choosing the primary key's index, which would sort every object of the kind
+    return sa.and_(work.c.due_at.is_not(None), (work.c.kind + "").in_(sorted(kinds)))
+
+
+def _give_back() -> sa.Update:
+    planned, soonest = sa.bindparam("planned", type_=sa.Float), sa.bindparam("soonest", type_=sa.Float)
+    called = sa.case((work.c.called_for < soonest, soonest), else_=work.c.called_for)
+    return (
+        work.update()
+        .where(
+            work.c.kind == sa.bindparam("at_kind"),
+            work.c.id == sa.bindparam("at_id"),
+            work.c.token == sa.bindparam("held"),
+        )
+        .values(
+            token=None,
+            # somebody called while the handler ran: what it saw may be stale
+            due_at=sa.case((sa.or_(called < planned, planned.is_(None)), called), else_=planned),
+            called_for=None,
+            failures=sa.case((sa.bindparam("failed", type_=sa.Boolean), work.c.failures + 1), else_=0),
+            error=sa.bindparam("why", type_=sa.Text),
+        )
+    )
+
+
+_GIVE_BACK = _give_back()

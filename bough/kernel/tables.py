@@ -13,12 +13,12 @@ work = sa.Table(
     metadata,
     sa.Column("kind", sa.Text, primary_key=True),
     sa.Column("id", sa.Text, primary_key=True),
-    # Seconds since the epoch; null: nothing to do until woken. During a lease: what wakes have asked for meanwhile.
+    # Seconds since the epoch; null: nothing to do until woken. During a lease: when the lease ends.
     sa.Column("due_at", sa.Float, index=True),
+    sa.Column("called_for", sa.Float),  # the soonest time that wakes have asked for during a lease
     sa.Column("wakes", sa.Integer, nullable=False, server_default="0"),  # how often it was called, for people
     sa.Column("generation", sa.Integer, nullable=False, server_default="1"),  # steps are recorded per generation
     sa.Column("token", sa.Text),  # of the lease
-    sa.Column("leased_until", sa.Float, index=True),
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("error", sa.Text),
 )
