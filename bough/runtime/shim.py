@@ -176,11 +176,11 @@ class _Guard:
                 _explain_start(self._plan, error)
             finally:
                 os._exit(status)
+        _replace(self._folder + "/pid.json", _started_json(shim, self._pid))
         # A shim forked in a zygote has the zygote's files open; the unit needs them, the shim must not hold them.
         keep = sorted({output, *ours})
         for low, high in zip([2, *keep], [*keep, 1 << 16]):  # strict= is newer than Python 3.9
             os.closerange(low + 1, high)
-        _replace(self._folder + "/pid.json", _started_json(shim, self._pid))
         os.set_blocking(output, False)
         return output
 

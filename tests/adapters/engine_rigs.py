@@ -25,6 +25,9 @@ from bough.kernel.clock import VirtualClock
 from bough.kernel.errors import Unavailable
 from bough.runtime.spec import ModelSpec, UnitSpec
 
+# One for all tests: its bytecode is then compiled once, as on a machine where Bough has run before.
+_shared_runtime = tempfile.TemporaryDirectory(prefix="bough-runtime-")
+
 LOADER_FOLDER = Path(__file__).parent / "engine_loader"
 PATIENCE_S = 20.0
 
@@ -288,6 +291,11 @@ def end_all(engine: Any) -> None:
         time.sleep(0.005)
     with contextlib.suppress(Exception):
         engine.drain("local", 0.0, "the test has ended")
+
+
+def kill(attempt: Attempt) -> None:
+    assert attempt.pid > 1, attempt  # 0 would be ourselves
+    os.kill(attempt.pid, 9)
 
 
 def alive(pid: int) -> bool:

@@ -40,7 +40,7 @@ class Events:
         self._processes: dict[int, Callable[[], None]] = {}
         self._soon: deque[Callable[[], None]] = deque()
         self._blind = self._inotify < 0
-        self._closed = False
+        self._ending = self._closed = False
         self._thread = threading.Thread(target=self._run, name="engine-events", daemon=True)
 
     def start(self) -> None:
@@ -49,10 +49,11 @@ class Events:
     def close(self) -> None:
         if self._closed:
             return
+        self._ending = True
         os.eventfd_write(self._wake, 1)
-        self._closed = True
         if self._thread.is_alive():
             self._thread.join()
+        self._closed = True
         for fd in (self._inotify, self._wake):
             if fd >= 0:
                 os.close(fd)
@@ -93,7 +94,7 @@ class Events:
 
     def _run(self) -> None:
         next_tick = time.monotonic()
-        while not self._closed:
+        while not self._ending:
             for fd, _ in self._epoll.poll(max(0.0, next_tick - time.monotonic())):
                 if fd == self._wake:
                     with contextlib.suppress(BlockingIOError):
@@ -104,7 +105,7 @@ class Events:
                     self._guarded(handler)
             while self._soon:
                 self._guarded(self._soon.popleft())
-            if time.monotonic() >= next_tick and not self._closed:
+            if time.monotonic() >= next_tick and not self._ending:
                 self._guarded(self._tick)
                 next_tick = time.monotonic() + (_TICK_WITHOUT_INOTIFY_S if self._blind else _TICK_S)
 

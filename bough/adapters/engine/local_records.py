@@ -125,9 +125,9 @@ class Record:
             return EXITED
         if self.stopping:
             return STOPPING
-        if self.ready_at:
-            return READY
-        return RUNNING if self.started and self.started.pid else STARTING
+        if not (self.started and self.started.pid):
+            return STARTING  # also when it is ready already: a replica can be faster than its shim's note of its pid
+        return READY if self.ready_at else RUNNING
 
     def _address(self) -> str:
         if self.spec.model:
