@@ -59,6 +59,7 @@ class Endpoints:
         client.respond(call, status, headers, body, monotonic())
 
     def _answer(self, plan: Plan, head: Head) -> Answer:
+        self._gateway.front.ledger.settle()  # what is reported includes the request before this one
         match plan.parts:
             case ("healthz",):
                 return 200, TEXT, b"ok\n"

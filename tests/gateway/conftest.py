@@ -78,6 +78,9 @@ class Replica:
             except OSError:
                 return
             self._connection = connection
+            if self.dead:  # killed between the two lines above
+                connection.close()
+                return
             with connection, contextlib.suppress(OSError):
                 self._serve(connection)
 
