@@ -142,13 +142,13 @@ def test_slow_clients_are_shown_the_door(gateway: Running, replicas: Make) -> No
         assert read_all(idle).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_thousand_idle_connections_cost_little_and_disturb_nobody(gateway: Running, replicas: Make) -> None:
+def test_idle_connections_have_no_parser_and_disturb_nobody(gateway: Running, replicas: Make) -> None:
     gateway.start(routes=[route("churn", replicas())])
     held = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(400)]
     try:
         gateway.wait(lambda: len(gateway.gateway.front.connections) == 400)
         assert gateway.post("churn", {"x": 1})[0] == 200
-        assert sum(connection.parses for connection in gateway.gateway.front.connections) == 0
+        gateway.wait(lambda: not any(connection.parses for connection in list(gateway.gateway.front.connections)))
     finally:
         for connection in held:
             connection.close()
