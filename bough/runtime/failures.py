@@ -26,7 +26,8 @@ _TRACEBACK_LINES = 30
 _DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "cv2": "opencv-python-headless", "PIL": "pillow", "yaml": "pyyaml",
     "bs4": "beautifulsoup4", "dotenv": "python-dotenv", "skimage": "scikit-image", "Crypto": "pycryptodome",
-    "dateutil": "python-dateutil", "jose": "python-jose", "google.protobuf": "protobuf", "fitz": "pymupdf", "attr": "attrs", "faiss": "faiss-cpu",
+    "dateutil": "python-dateutil",
+    "jose": "python-jose", "google.protobuf": "protobuf", "fitz": "pymupdf", "attr": "attrs", "faiss": "faiss-cpu",
 }  # fmt: skip
 _OTHER_PYTHON = re.compile(
     r"bad marshal data|unsupported pickle protocol|bad magic number|cpython-3|requires a different Python"

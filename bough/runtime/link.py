@@ -85,15 +85,23 @@ class Stop:
         self._said = False
         self._idle: Optional[socket.socket] = None
         self._open: list[socket.socket] = []
+        self._lingered = False
 
     def install(self) -> None:
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGALRM, self._on_alarm)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGALRM})
 
+    def uninstall(self) -> None:
+        """Before the interpreter ends: it restores the default handlers, and a late alarm would then kill it."""
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
     def watch(self, opened: socket.socket) -> None:
         """`opened` is shut for reading when the time to linger is over."""
         self._open.append(opened)
+        if self._lingered:
+            self._shut(opened)
 
     def forget(self, closed: socket.socket) -> None:
         self._open.remove(closed)
@@ -121,9 +129,13 @@ class Stop:
             self.farewell(self._idle)
 
     def _on_alarm(self, *_: object) -> None:
+        self._lingered = True
         for opened in self._open:
-            with contextlib.suppress(OSError):
-                opened.shutdown(socket.SHUT_RD)
+            self._shut(opened)
+
+    def _shut(self, opened: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # closed by the other side meanwhile
+            opened.shutdown(socket.SHUT_RD)
 
 
 def listen(path: str) -> socket.socket:

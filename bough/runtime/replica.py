@@ -53,7 +53,9 @@ def run(prepared: Prepared, unit: UnitSpec, folder: Any) -> int:
     if model.contract.is_async or prepared.async_load:
         return concurrent.serve(listener, answering, hello, prepared, lambda: write_ready(model.signature(), folder))
     write_ready(model.signature(), folder)
-    return _serve(listener, stop, answering, hello)
+    code = _serve(listener, stop, answering, hello)
+    stop.uninstall()
+    return code
 
 
 def write_ready(signature: Signature, folder: Any) -> None:
