@@ -45,7 +45,8 @@ class Bough:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         upgrade(self.home.database)
         self.database = SqliteDatabase(self.home.database)
-        self.blobs: Blobs = DirectoryBlobs(self.home.blobs)
+        self._blobs = DirectoryBlobs(self.home.blobs)
+        self.blobs: Blobs = self._blobs
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
         self.events = Events(self.clock)
         for name in (access.KEYS_CHANGED, "release.live", replicas.CHANGED):
@@ -70,6 +71,7 @@ class Bough:
 
     def start(self) -> None:
         """Makes sure that there is an admin, looks at everything once, and starts the loops."""
+        self._blobs.sweep()
         with self.database.write() as tx:
             access.bootstrap(tx, self.home.token, self.clock.now())
             for deployment in deployments.in_state(tx, "building", "starting", "ready", "failed", "draining"):

@@ -13,7 +13,8 @@ import msgspec
 
 from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.builds.models import BuildRequest, BuildResult
-from bough.builds.rules import request_digest
+from bough.builds.rules import parse_result, request_digest
+from bough.builds.steps import this_machine
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home
 from bough.runtime.spec import Failure, UnitSpec
@@ -22,13 +23,8 @@ KIND = "build"
 GAVE_UP = Failure(code="BUILD_FAILED", message="the build ended without a word", hint="bough logs --build")
 
 
-class _Outcome(msgspec.Struct):
-    failure: Failure | None = None
-
-
 def unit_of(request: BuildRequest) -> str:
-    platform = f"{sys.platform}-{sys.implementation.cache_tag}"
-    return f"build-{request_digest(request, platform=platform)[:24]}"
+    return f"build-{request_digest(request, platform=this_machine())[:24]}"
 
 
 def ensure(home: Home, engine: Engine, request: BuildRequest, *, again: bool = False) -> BuildResult | Failure | None:
@@ -39,7 +35,7 @@ def ensure(home: Home, engine: Engine, request: BuildRequest, *, again: bool = F
     attempt = next((each for each in engine.snapshot() if each.unit == unit), None)
     if attempt is None or (again and attempt.state == EXITED):
         known = _read(result)
-        if isinstance(known, BuildResult) and Path(known.folder).is_dir():
+        if isinstance(known, BuildResult) and _still_there(known):
             return known
         number = 1 if attempt is None else attempt.attempt + 1
         write_whole(folder / "request.json", msgspec.json.encode(request))
@@ -64,11 +60,13 @@ def _spec(home: Home, unit: str, attempt: int, service: str, folder: Path) -> Un
 
 def _read(result: Path) -> BuildResult | Failure | None:
     try:
-        content = result.read_bytes()
+        return parse_result(result.read_bytes())
     except FileNotFoundError:
         return None
-    failure = msgspec.json.decode(content, type=_Outcome).failure
-    return failure or msgspec.json.decode(content, type=BuildResult)
+
+
+def _still_there(known: BuildResult) -> bool:
+    return Path(known.folder).is_dir() and (not known.python or Path(known.python).exists())
 
 
 def _unexplained(attempt: Attempt) -> Failure:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import msgspec
 
 from bough.adapters.engine import EXITED, Attempt, Engine
@@ -182,7 +179,8 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int) -> UnitSpec:
     )
     limits = Limits(memory_mb=settings.resources.memory_mb, cpus=settings.resources.cpus)
     if settings.is_web:
-        kind, model, health = "web", None, build.health_path or settings.health
+        kind, model = "web", None
+        health = settings.health if settings.health != "/" else build.health_path or "/"
         argv = build.argv or ["/bin/sh", "-c", build.shell or settings.command]
     else:
         kind, argv, health = "replica", [], ""
@@ -196,8 +194,6 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int) -> UnitSpec:
             concurrency=settings.concurrency,
             trust=settings.trust,
         )
-    bin_folder = str(Path(build.python or sys.executable).parent)
-    environment.setdefault("PATH", f"{bin_folder}:/usr/local/bin:/usr/bin:/bin")
     return UnitSpec(
         unit=unit,
         attempt=attempt,
