@@ -1,0 +1,344 @@
+"""Generated from the operations by `python -m bough.entrypoints.reference --write`."""
+
+import builtins
+from collections.abc import Iterator
+from typing import Any
+
+from bough.client.record import Record
+
+class AuditEntry(Record):
+    seq: int
+    at: float
+    principal: str
+    operation: str
+    subject: str
+    outcome: str
+    milliseconds: float
+    request_digest: str
+
+class Batch(Record):
+    max_size: int
+    max_wait_ms: float
+
+class Change(Record):
+    what: str
+    name: str
+    action: str
+    restarts: bool
+    files: bool
+    # keys: dict[str, builtins.list[Any]]
+    policy: dict[str, Any]
+
+class EnvironmentView(Record):
+    project: str
+    name: str
+    created_at: float
+    release: int
+
+class Event(Record):
+    seq: int
+    at: float
+    name: str
+    subject: str
+    data: dict[str, Any]
+
+class Job(Record):
+    command: str
+    dockerfile: str
+    docker: str
+    path: str
+    requirements: str
+    python: str
+    env: dict[str, str]
+    resources: Resources
+    cost_center: str
+    tags: dict[str, str]
+    grace_s: float
+    kind: str
+    timeout_s: float
+    retries: int
+    capacity: str
+    schedule: str
+
+class JobManifest(Record):
+    settings: Job
+    bundle: str
+
+class KeyView(Record):
+    id: str
+    project: str
+    services: builtins.list[str]
+    label: str
+    created_at: float
+    expires_at: float
+    revoked: bool
+
+class LogLine(Record):
+    service: str
+    unit: str
+    attempt: int
+    offset: int
+    text: str
+
+class Manifest(Record):
+    project: str
+    services: dict[str, ServiceManifest]
+    jobs: dict[str, JobManifest]
+
+class NewKey(Record):
+    id: str
+    project: str
+    secret: str
+    expires_at: float
+
+class NewToken(Record):
+    id: str
+    principal: str
+    secret: str
+    expires_at: float
+
+class Plan(Record):
+    project: str
+    environment: str
+    digest: str
+    same: bool
+    changes: builtins.list[Change]
+
+class PlatformStatus(Record):
+    home: str
+    gateway_url: str
+    api_url: str
+    node: bool
+    gateway: bool
+    units: int
+    generation: int
+    lanes: builtins.list[dict[str, Any]]
+
+class PrincipalView(Record):
+    id: str
+    name: str
+    role: str
+    created_at: float
+
+class Progress(Record):
+    kind: str
+    at: float
+    service: str
+    state: str
+    text: str
+    data: dict[str, Any]
+
+class Release(Record):
+    id: str
+    project: str
+    environment: str
+    number: int
+    digest: str
+    state: str
+    created_at: float
+    created_by: str
+    message: str
+    commit: str
+    finished_at: float
+    rolled_back_to: int
+    failure: dict[str, Any]
+
+class ReleaseDetail(Record):
+    release: Release
+    manifest: Manifest
+
+class ReplicaView(Record):
+    unit: str
+    attempt: int
+    state: str
+    started_at: float
+    seconds_to_ready: float
+    cpu_s: float
+    memory_bytes: int
+    exit: dict[str, Any]
+
+class Resources(Record):
+    cpus: float
+    memory_mb: int
+    gpus: int
+
+class Service(Record):
+    command: str
+    dockerfile: str
+    docker: str
+    path: str
+    requirements: str
+    python: str
+    env: dict[str, str]
+    resources: Resources
+    cost_center: str
+    tags: dict[str, str]
+    grace_s: float
+    model: str
+    file: str
+    loader: str
+    trust: bool
+    preload: str
+    replicas: int
+    batch: Batch
+    concurrency: int
+    timeout_s: float
+    queue_size: int
+    max_body_mb: float
+    idempotent: bool
+    access: str
+    route: str
+    api: str
+    deprecated: bool
+    port: int
+    health: str
+    health_timeout_s: float
+    openai: str
+    mock: bool
+    mock_latency_ms: float
+
+class ServiceManifest(Record):
+    settings: Service
+    bundle: str
+    digest: str
+
+class ServiceView(Record):
+    project: str
+    environment: str
+    service: str
+    kind: str
+    release: int
+    deployment: str
+    state: str
+    ready: int
+    wanted: int
+    url: str
+    address: str
+    failure: dict[str, Any]
+    replicas: builtins.list[ReplicaView]
+
+class Status(Record):
+    project: str
+    environment: str
+    release: int
+    rollout: dict[str, Any]
+    services: builtins.list[ServiceView]
+
+class TokenView(Record):
+    id: str
+    principal: str
+    label: str
+    created_at: float
+    expires_at: float
+    revoked: bool
+
+class _Audit:
+    def list(self, *, limit: int = ...) -> builtins.list[AuditEntry]: ...
+
+class _Blobs:
+    def missing(self, *, digests: builtins.list[str]) -> builtins.list[str]: ...
+
+class _Environments:
+    def list(self, *, project: str = ...) -> builtins.list[EnvironmentView]: ...
+    def status(self, *, project: str, environment: str = ...) -> Status: ...
+
+class _Events:
+    def list(self, *, after: int = ..., limit: int = ...) -> builtins.list[Event]: ...
+
+class _Keys:
+    def create(
+        self,
+        *,
+        project: str,
+        services: builtins.list[str] = ...,
+        label: str = ...,
+        days: float = ...,
+        idempotency_key: str = ...,
+    ) -> NewKey: ...
+    def list(self) -> builtins.list[KeyView]: ...
+    def revoke(self, *, id: str, idempotency_key: str = ...) -> builtins.list[KeyView]: ...
+
+class _Platform:
+    def status(self) -> PlatformStatus: ...
+
+class _Principals:
+    def create(self, *, name: str, role: str, idempotency_key: str = ...) -> PrincipalView: ...
+    def list(self) -> builtins.list[PrincipalView]: ...
+    def remove(self, *, name: str, idempotency_key: str = ...) -> PrincipalView: ...
+    def set_role(self, *, name: str, role: str, idempotency_key: str = ...) -> PrincipalView: ...
+
+class _Projects:
+    def list(self) -> builtins.list[EnvironmentView]: ...
+
+class _Releases:
+    def create(
+        self,
+        *,
+        file: str,
+        bundles: dict[str, str],
+        environment: str = ...,
+        message: str = ...,
+        commit: str = ...,
+        idempotency_key: str = ...,
+    ) -> Release: ...
+    def follow(self, *, id: str) -> Iterator[Progress]: ...
+    def list(self, *, project: str, environment: str = ..., limit: int = ...) -> builtins.list[Release]: ...
+    def plan(
+        self,
+        *,
+        file: str,
+        bundles: dict[str, str],
+        environment: str = ...,
+        message: str = ...,
+        commit: str = ...,
+    ) -> Plan: ...
+    def rollback(
+        self,
+        *,
+        project: str,
+        environment: str = ...,
+        to: int = ...,
+        idempotency_key: str = ...,
+    ) -> Release: ...
+    def show(self, *, project: str, number: int, environment: str = ...) -> ReleaseDetail: ...
+
+class _Services:
+    def list(self, *, project: str, environment: str = ...) -> builtins.list[ServiceView]: ...
+    def logs(
+        self,
+        *,
+        project: str,
+        service: str = ...,
+        environment: str = ...,
+        lines: int = ...,
+        follow: bool = ...,
+        build: bool = ...,
+    ) -> Iterator[LogLine]: ...
+    def show(self, *, project: str, service: str, environment: str = ...) -> ServiceView: ...
+
+class _Tokens:
+    def create(
+        self,
+        *,
+        principal: str = ...,
+        label: str = ...,
+        days: float = ...,
+        idempotency_key: str = ...,
+    ) -> NewToken: ...
+    def list(self) -> builtins.list[TokenView]: ...
+    def revoke(self, *, id: str, idempotency_key: str = ...) -> builtins.list[TokenView]: ...
+
+class Api:
+    audit: _Audit
+    blobs: _Blobs
+    environments: _Environments
+    events: _Events
+    keys: _Keys
+    platform: _Platform
+    principals: _Principals
+    projects: _Projects
+    releases: _Releases
+    services: _Services
+    tokens: _Tokens
+    def call(self, name: str, /, **fields: Any) -> Any: ...
+    def whoami(self) -> PrincipalView: ...

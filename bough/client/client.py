@@ -1,0 +1,68 @@
+"""The client: what a program holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from bough.client.api import Api
+from bough.client.contract import operation
+from bough.client.http import Http
+from bough.client.record import record
+from bough.client.transport import Transport
+from bough.kernel.errors import Unauthenticated
+from bough.kernel.names import new_id
+from bough.kernel.platform import Home, default_home, load
+
+
+class Client(Api):
+    """Safe to use from one thread at a time."""
+
+    def __init__(self, url: str = "", token: str = "", *, transport: Transport | None = None) -> None:
+        """Over HTTP to `url` with `token`, or over `transport`. Nothing is sent before the first call."""
+        self.url = url
+        self._transport = transport or Http(url, token)
+
+    def call(self, name: str, /, *, idempotency_key: str = "", **fields: Any) -> Any:
+        """Runs the operation `name`. A write gets a key of its own, so asking again after a lost connection cannot do
+        it twice; pass `idempotency_key` to make that hold over restarts of your program as well."""
+        found = operation(name)
+        if found["streams"]:
+            return self._stream(name, fields)
+        key = (idempotency_key or new_id("key")) if found["writes"] else ""
+        return record(self._transport.call(name, fields, key))
+
+    def upload(self, digest: str, content: BinaryIO, size: int) -> None:
+        """Stores the bytes of `content`, whose SHA-256 is `digest`, for a release."""
+        self._transport.upload(digest, content, size)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _stream(self, name: str, fields: dict[str, Any]) -> Iterator[Any]:
+        for item in self._transport.stream(name, fields):
+            yield record(item)
+
+
+def connect(home: Path | None = None) -> Client:
+    """A client of the Bough that `bough up` started on this machine, as its admin."""
+    place = Home(home or default_home())
+    try:
+        token = place.token.read_text("ascii").strip()
+    except FileNotFoundError:
+        raise Unauthenticated(
+            f"there is no token in {place.path}; Bough has not been started there",
+            code="NOT_STARTED",
+            hint="bough up",
+        ) from None
+    return Client(load(place.path).api_url, token)

@@ -1,0 +1,157 @@
+"""The ASGI application: a route per operation, an upload for blobs, /healthz, and the OpenAPI document."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import cache, partial
+from typing import Any, Protocol
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from bough.adapters.blobs import Blobs
+from bough.entrypoints.http import openapi, requests, uploads
+from bough.entrypoints.http.answers import JSON, REQUEST_ID, answer, not_routed, refusal, request_id
+from bough.entrypoints.http.streams import Streams
+from bough.kernel.context import Principal, Role
+from bough.kernel.errors import Detail, Forbidden, Problem, Unauthenticated
+from bough.kernel.operations import Operation, Operations
+
+log = logging.getLogger("bough.http")
+
+
+class Served(Protocol):
+    """What the API needs of `app.Bough`."""
+
+    operations: Operations
+    blobs: Blobs
+
+    def authenticate(self, token: str) -> Principal: ...
+
+
+Endpoint = Callable[[Request], Awaitable[Response | None]]
+
+
+def build(served: Served, streams: Streams | None = None) -> Starlette:
+    """`streams` lets the caller end the open ones before it stops."""
+    open_streams = streams or Streams()
+    routes = [
+        _route(operation.path, _operation(served, operation, open_streams), operation.method)
+        for operation in served.operations.all.values()
+    ]
+    routes += [
+        _route(openapi.BLOB_PATH, partial(_upload, served), "PUT"),
+        _route(openapi.DOCUMENT_PATH, _document(served), "GET"),
+        _route(openapi.HEALTH_PATH, _health, "GET"),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
+
+
+def _operation(served: Served, operation: Operation[Any, Any], streams: Streams) -> Endpoint:
+    async def endpoint(request: Request) -> Response | None:
+        caller = await run_in_threadpool(_caller, served, request)
+        key = requests.idempotency_key(request)
+        if operation.method == "GET":
+            typed = requests.from_query(operation, request)
+        else:
+            typed = await requests.from_body(operation, request)
+        if operation.streams:
+            await streams.respond(
+                request, request.scope, request.receive, request._send,
+                lambda closed: served.operations.call(operation.name, typed, caller, closed=closed),
+            )  # fmt: skip
+            return None
+        call = partial(served.operations.call, operation.name, typed, caller, key=key)
+        return answer(request, await run_in_threadpool(call))
+
+    return endpoint
+
+
+async def _upload(served: Served, request: Request) -> Response:
+    caller = await run_in_threadpool(_caller, served, request)
+    if caller.role < Role.DEVELOPER:
+        raise Forbidden(
+            f"uploading needs the role developer, and {caller.name} is a {caller.role.name.lower()}",
+            code="ROLE_MISSING",
+            hint=f"ask an admin: bough principals set-role {caller.name} developer",
+        )
+    return answer(request, await uploads.store(request, served.blobs, request.path_params["digest"]))
+
+
+def _document(served: Served) -> Endpoint:
+    @cache
+    def encoded() -> bytes:
+        return msgspec.json.encode(openapi.document(served.operations.all))
+
+    async def endpoint(request: Request) -> Response:
+        return Response(encoded(), headers={REQUEST_ID: request_id(request)}, media_type=JSON)
+
+    return endpoint
+
+
+async def _health(request: Request) -> Response:
+    return answer(request, {"status": "ok"})
+
+
+def _caller(served: Served, request: Request) -> Principal:
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not token:
+        raise Unauthenticated(
+            "the request has no token",
+            code="TOKEN_MISSING",
+            hint="send Authorization: Bearer TOKEN; the command line takes --token or BOUGH_TOKEN",
+        )
+    return served.authenticate(token.strip())
+
+
+def _route(path: str, endpoint: Endpoint, method: str) -> Route:
+    """A class is handed over as ASGI as it is; a plain function would be wrapped and could not stream by itself."""
+    return Route(path, _Endpoint(endpoint), methods=[method])
+
+
+class _Endpoint:
+    """Runs an endpoint and turns whatever it raises into an answer: never a bare 500, never a traceback."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        try:
+            response = await self._endpoint(request)
+        except ClientDisconnect:
+            return
+        except Problem as problem:
+            response = refusal(request, problem)
+        except Exception:  # the caller gets the request id, the log the rest
+            log.exception("request %s failed: %s %s", request_id(request), request.method, request.url.path)
+            response = refusal(
+                request,
+                Problem(
+                    f"the server failed to handle request {request_id(request)}",
+                    hint="see logs/server.log in Bough's home, and report it",
+                ),
+            )
+        if response is not None:
+            await response(scope, receive, send)
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if status == 405:
+        code, message = "METHOD_NOT_ALLOWED", f"{request.url.path} does not take {request.method}"
+        hint = f"use {headers.get('Allow', '')}"
+    elif status == 404:
+        code, message = "ROUTE_NOT_FOUND", f"there is nothing at {request.url.path}"
+        hint = f"GET {openapi.DOCUMENT_PATH} lists what there is"
+    else:
+        code, message, hint = "HTTP_REFUSED", str(error), ""
+    return not_routed(request, status, Detail(code=code, message=message, hint=hint), headers)

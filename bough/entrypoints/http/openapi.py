@@ -1,0 +1,189 @@
+"""The OpenAPI 3.1 document, derived from the operations. Kept as a golden file: docs/openapi.json."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+import bough
+from bough.entrypoints.http.answers import JSON, Failure
+from bough.entrypoints.http.streams import NDJSON
+from bough.entrypoints.http.uploads import Stored
+from bough.kernel import errors
+from bough.kernel.errors import Problem
+from bough.kernel.operations import Operation
+
+BLOB_PATH = "/api/v1/blobs/{digest}"
+DOCUMENT_PATH = "/api/v1/openapi.json"
+HEALTH_PATH = "/healthz"
+
+_SCHEMAS = "#/components/schemas/"
+_PUBLIC: list[Any] = []  # OpenAPI's way to say: no token needed
+
+
+def document(operations: Mapping[str, Operation[Any, Any]]) -> dict[str, Any]:
+    every = list(operations.values())
+    requests = [each.request for each in every]
+    responses = [item_of(each) for each in every]
+    found, schemas = msgspec.json.schema_components(
+        [*requests, *responses, Failure, Stored], ref_template=_SCHEMAS + "{name}"
+    )
+    paths = {
+        each.path: {each.method.lower(): _operation(each, found[at], found[len(every) + at], schemas)}
+        for at, each in enumerate(every)
+    }
+    paths[BLOB_PATH] = {"put": _upload(found[-1])}
+    paths[DOCUMENT_PATH] = {"get": _plain("openapi", "This document.", {"type": "object"})}
+    paths[HEALTH_PATH] = {"get": _plain("healthz", "Says that the server answers.", {"type": "object"})}
+    made = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Bough",
+            "version": bough.__version__,
+            "description": 'Every operation of Bough. Errors are `{"error": {code, message, hint, fields}}`.',
+        },
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": schemas,
+            "responses": {name: _failure(kind) for name, kind in _failures().items()},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+    _drop_unused(made, schemas)
+    return made
+
+
+def item_of(operation: Operation[Any, Any]) -> Any:
+    """What comes back: of a stream, one item."""
+    return typing.get_args(operation.response)[0] if operation.streams else operation.response
+
+
+def _operation(
+    operation: Operation[Any, Any], request: dict[str, Any], response: dict[str, Any], schemas: dict[str, Any]
+) -> dict[str, Any]:
+    summary, _, rest = operation.help.partition("\n\n")
+    kind = NDJSON if operation.streams else JSON
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [operation.name.partition(".")[0]],
+        "summary": " ".join(summary.split()),
+        "x-role": operation.role.name.lower(),
+        "x-command": f"bough {operation.command.replace('_', '-')}",
+        "responses": {
+            "200": {
+                "description": "One JSON value a line; an empty line means: still there."
+                if operation.streams
+                else "Done.",
+                "headers": _headers(),
+                "content": {kind: {"schema": response}},
+            },
+            **_refusals("401", "403", "404", "409", "413", "422", "424", "429", "500", "503", "507"),
+        },
+    }
+    if rest:
+        described["description"] = rest
+    parameters = [_KEY] if operation.writes else []
+    if operation.method == "GET":
+        shape = schemas[request["$ref"].removeprefix(_SCHEMAS)]
+        parameters += [_parameter(name, schema, shape) for name, schema in shape["properties"].items()]
+    else:
+        needed = bool(schemas[request["$ref"].removeprefix(_SCHEMAS)]["required"])
+        described["requestBody"] = {"required": needed, "content": {JSON: {"schema": request}}}
+    if parameters:
+        described["parameters"] = parameters
+    return described
+
+
+def _parameter(name: str, schema: dict[str, Any], shape: dict[str, Any]) -> dict[str, Any]:
+    parameter: dict[str, Any] = {
+        "name": name,
+        "in": "query",
+        "required": name in shape["required"],
+        "schema": dict(schema),
+    }
+    if "description" in schema:
+        parameter["description"] = parameter["schema"].pop("description")
+    return parameter
+
+
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Makes the call happen once: the same key and request get the first answer again.",
+    "schema": {"type": "string", "maxLength": 200, "pattern": "^[\\x21-\\x7e]*$"},
+}
+
+
+def _upload(stored: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "operationId": "blobs.put",
+        "tags": ["blobs"],
+        "summary": "Stores a file's bytes under their SHA-256; idempotent.",
+        "x-role": "developer",
+        "parameters": [
+            {
+                "name": "digest",
+                "in": "path",
+                "required": True,
+                "description": "64 lower-case hexadecimal digits",
+                "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        "responses": {
+            "200": {"description": "Stored.", "headers": _headers(), "content": {JSON: {"schema": stored}}},
+            **_refusals("401", "403", "404", "413", "422", "500", "507"),
+        },
+    }
+
+
+def _plain(name: str, summary: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "operationId": name,
+        "tags": ["server"],
+        "summary": summary,
+        "security": _PUBLIC,
+        "responses": {"200": {"description": "Done.", "headers": _headers(), "content": {JSON: {"schema": schema}}}},
+    }
+
+
+def _headers() -> dict[str, Any]:
+    return {"X-Request-Id": {"description": "The caller's own, or a fresh one.", "schema": {"type": "string"}}}
+
+
+def _refusals(*statuses: str) -> dict[str, Any]:
+    names = {str(kind.http_status): name for name, kind in _failures().items()}
+    return {status: {"$ref": f"#/components/responses/{names[status]}"} for status in statuses}
+
+
+def _failures() -> dict[str, type[Problem]]:
+    """The classes of kernel/errors.py, each standing for one status."""
+    kinds = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Problem)]
+    by_status: dict[int, type[Problem]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.http_status, kind)
+    return {kind.__name__: kind for kind in by_status.values()}
+
+
+def _drop_unused(made: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Requests that travel in the query have become parameters; nothing refers to them any more."""
+    text = msgspec.json.encode(made).decode()
+    made["components"]["schemas"] = {
+        name: schema for name, schema in sorted(schemas.items()) if f'"{_SCHEMAS}{name}"' in text
+    }
+
+
+def _failure(kind: type[Problem]) -> dict[str, Any]:
+    return {
+        "description": f"{kind.code}: {(kind.__doc__ or kind.__name__).splitlines()[0]}",
+        "headers": _headers(),
+        "content": {JSON: {"schema": {"$ref": _SCHEMAS + "Failure"}}},
+    }

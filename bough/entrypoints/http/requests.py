@@ -1,0 +1,75 @@
+"""From an HTTP request to an operation's typed request. Nothing unknown is let through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from bough.kernel.errors import Invalid, TooLarge
+from bough.kernel.operations import Operation
+
+MAX_BODY_BYTES = 8 << 20  # the largest request is a list of digests; files travel as blobs
+MAX_KEY_LENGTH = 200
+
+
+def from_query(operation: Operation[Any, Any], request: Request) -> Any:
+    given: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in given:
+            raise _invalid(operation, f"{name} is given twice")
+        given[name] = value
+    _check_names(operation, given)
+    try:
+        return msgspec.convert(given, operation.request, strict=False)
+    except msgspec.ValidationError as error:
+        raise _invalid(operation, str(error)) from error
+
+
+async def from_body(operation: Operation[Any, Any], request: Request) -> Any:
+    if request.query_params:
+        raise _invalid(operation, "fields go into the JSON body, not into the query")
+    body = await read_body(request, MAX_BODY_BYTES)
+    try:
+        return msgspec.json.decode(body or b"{}", type=operation.request)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _invalid(operation, str(error)) from error
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def idempotency_key(request: Request) -> str:
+    key = request.headers.get("Idempotency-Key", "")
+    if len(key) > MAX_KEY_LENGTH or not key.isprintable():
+        raise Invalid(
+            f"an Idempotency-Key has at most {MAX_KEY_LENGTH} printable characters",
+            code="IDEMPOTENCY_KEY_INVALID",
+            hint="use a random text such as a UUID",
+        )
+    return key
+
+
+def _check_names(operation: Operation[Any, Any], given: dict[str, str]) -> None:
+    known = {field.encode_name for field in msgspec.structs.fields(operation.request)}
+    if unknown := sorted(given.keys() - known):
+        raise _invalid(operation, f"unknown field {unknown[0][:100]!r}")
+
+
+def _invalid(operation: Operation[Any, Any], why: str) -> Invalid:
+    return Invalid(f"{operation.name}: {why}", code="REQUEST_INVALID", hint=f"bough {operation.command} --help")
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit:,} bytes", code="BODY_TOO_LARGE", limit=limit)

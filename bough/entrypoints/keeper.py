@@ -1,0 +1,172 @@
+"""`bough up` leaves a keeper behind: it starts the server, the gateway and the node again when they die.
+
+It may die itself without harm: they run in sessions of their own and go on; the next keeper adopts them from
+`run/<name>.json`. Asked to stop (SIGTERM), it leaves them running: `bough down` stops them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from bough.entrypoints.processes import (
+    KEEPER,
+    PARTS,
+    Presence,
+    command,
+    environment,
+    presence,
+    starttime,
+)
+from bough.kernel.errors import Conflict
+from bough.kernel.files import write_whole
+from bough.kernel.platform import Home
+
+FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 10.0
+STEADY_S = 30.0  # a process that lived this long has not failed to start: the delay begins anew
+LOG_BYTES = 16 << 20  # a log that is larger at a start becomes `<name>.log.1`
+
+
+class Part:
+    """One process to keep: living (`pidfd` is open) or due to be started at `due_at`."""
+
+    def __init__(self, name: str, argv: list[str]) -> None:
+        self.name, self.argv = name, argv
+        self.pid, self.pidfd = 0, -1
+        self.since, self.due_at, self.delay_s = 0.0, 0.0, FIRST_DELAY_S
+
+    def hold(self, pid: int, now: float) -> None:
+        self.pid, self.pidfd, self.since = pid, os.pidfd_open(pid), now
+
+    def ended(self, now: float) -> None:
+        """Schedules the next start; takes the exit status from the kernel when it was our own child."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+        os.close(self.pidfd)
+        self.pid, self.pidfd = 0, -1
+        if now - self.since >= STEADY_S:
+            self.delay_s = FIRST_DELAY_S
+        self.due_at = now + self.delay_s
+        self.delay_s = min(self.delay_s * 2, LONGEST_DELAY_S)
+
+
+class Keeper:
+    def __init__(self, home: Home, commands: Mapping[str, list[str]] | None = None) -> None:
+        self._home = home
+        argv = commands or {name: command(home, name) for name in PARTS}
+        self._parts = [Part(name, words) for name, words in argv.items()]
+        self._stopping = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def run(self, on_round: Callable[[], None] = lambda: None) -> None:
+        """Keeps them until SIGTERM or SIGINT. SIGHUP starts at once what waits for its next try. `on_round` is called
+        after every look."""
+        with _locked(self._home):
+            signal.set_wakeup_fd(self._wake_write)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._stop)
+            signal.signal(signal.SIGHUP, self._hurry)
+            state = Presence(pid=os.getpid(), starttime=starttime(os.getpid()), started_at=time.time())
+            write_whole(self._home.run / "keeper.json", msgspec.json.encode(state))
+            while not self._stopping:
+                self._look(time.monotonic())
+                on_round()
+                self._wait(time.monotonic())
+            (self._home.run / "keeper.json").unlink(missing_ok=True)
+
+    def _look(self, now: float) -> None:
+        for part in self._parts:
+            if part.pidfd >= 0 or part.due_at > now:
+                continue
+            living = presence(self._home, part.name)
+            try:
+                part.hold(living.pid if living else self._start(part), now)
+            except ProcessLookupError:  # adopted one died in this instant
+                part.due_at = now
+
+    def _start(self, part: Part) -> int:
+        with _log(self._home, part.name) as log:
+            started = subprocess.Popen(  # noqa: S603 - our own command
+                part.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._home.path,
+                env=environment(), start_new_session=True, close_fds=True,
+            )  # fmt: skip
+        started.returncode = 0  # the pidfd tells of its end; Popen need not warn that it still runs
+        return started.pid
+
+    def _wait(self, now: float) -> None:
+        poller = select.poll()
+        poller.register(self._wake_read, select.POLLIN)
+        for part in self._parts:
+            if part.pidfd >= 0:
+                poller.register(part.pidfd, select.POLLIN)
+        due = [part.due_at - now for part in self._parts if part.pidfd < 0]
+        ready = {number for number, _ in poller.poll(max(0.0, min(due)) * 1000 + 1 if due else None)}
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+        for part in self._parts:
+            if part.pidfd in ready:
+                print(f"{part.name} (pid {part.pid}) ended", file=sys.stderr, flush=True)
+                part.ended(time.monotonic())
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _hurry(self, *_: object) -> None:
+        for part in self._parts:
+            part.due_at, part.delay_s = 0.0, FIRST_DELAY_S
+
+
+def start(home: Home) -> int:
+    """Leaves a keeper running in a session of its own; returns its pid."""
+    with _log(home, KEEPER) as log:
+        keeper = subprocess.Popen(  # noqa: S603 - our own command
+            command(home, KEEPER), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=home.path, env=environment(),
+            start_new_session=True, close_fds=True,
+        )  # fmt: skip
+    keeper.returncode = 0  # it outlives us
+    return keeper.pid
+
+
+def _log(home: Home, name: str) -> IO[bytes]:
+    home.logs.mkdir(parents=True, exist_ok=True)
+    path = home.logs / f"{name}.log"
+    if path.exists() and path.stat().st_size > LOG_BYTES:
+        path.rename(path.with_suffix(".log.1"))
+    return path.open("ab")
+
+
+def _locked(home: Home) -> IO[bytes]:
+    lock = (home.run / "keeper.lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise Conflict(
+            f"a keeper already looks after {home.path}", code="KEEPER_RUNNING", hint="bough status"
+        ) from error
+    return lock
+
+
+def main() -> None:
+    """`python -m bough.entrypoints.keeper HOME`"""
+    home = Home(Path(sys.argv[1]))
+    home.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        Keeper(home).run()
+    except Conflict as problem:
+        sys.exit(problem.message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""`python -m bough.entrypoints.part NAME HOME`: runs one of Bough's processes, and leaves word when it cannot start."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import msgspec
+
+from bough.entrypoints.processes import GATEWAY, NODE, SERVER, Report
+from bough.kernel import platform as settings
+from bough.kernel.errors import Problem
+from bough.kernel.files import write_whole
+from bough.kernel.platform import Home
+
+
+def main() -> None:
+    name, home = sys.argv[1], Path(sys.argv[2])
+    report = Home(home).run / f"{name}.failed.json"
+    try:
+        report.unlink(missing_ok=True)
+        run(name, home)
+    except Problem as problem:
+        print(f"bough {name}: {problem.message}\n  try: {problem.hint}", file=sys.stderr, flush=True)
+        failed = Report(error=problem.detail(), exit_code=problem.exit_code)
+        write_whole(report, msgspec.json.encode(failed))
+        sys.exit(problem.exit_code)
+
+
+def run(name: str, home: Path) -> None:
+    # Only the one that is wanted is imported: the three share a machine with models and should stay small.
+    module = importlib.import_module(f"bough.entrypoints.{name}")
+    if name == NODE:
+        module.run(home)
+    elif name == GATEWAY:
+        platform = settings.load(home)
+        module.run(home, platform.gateway_host, platform.gateway_port)
+    elif name == SERVER:
+        module.run(home)
+    else:
+        raise SystemExit(f"there is no process {name!r}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Bough's own processes on this machine: who runs, by pid and start time, so that a number that has become somebody
+else's is never taken for ours. `run/<name>.json` is written by each process once it serves."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from bough.kernel.errors import Detail
+from bough.kernel.platform import Home
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+# The order of starting; stopping goes the other way round: the server first, so that nobody asks for new units.
+NODE, GATEWAY, SERVER = "node", "gateway", "server"
+PARTS = (NODE, GATEWAY, SERVER)
+KEEPER = "keeper"
+
+STOP_GRACE_S = 20.0  # the gateway lets requests end for up to 15 s
+ANSWER_S = 2.0
+_BOOT_SLACK_S = 60.0  # a wall clock that was corrected since may move the time of boot by less than this
+_STARTTIME = 19  # position in /proc/PID/stat after the command's closing parenthesis
+
+
+class Presence(msgspec.Struct, frozen=True, kw_only=True):
+    """What every `run/<name>.json` holds at least."""
+
+    pid: int
+    starttime: int
+    started_at: float
+
+
+class ServerState(Presence, frozen=True, kw_only=True):
+    """`run/server.json`; `run/gateway.json` has the same fields."""
+
+    host: str
+    port: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """`run/<name>.failed.json`: why a process could not start."""
+
+    error: Detail
+    exit_code: int = 1
+
+
+def presence(home: Home, name: str) -> Presence | None:
+    """The living process that serves as `name`; None when there is none."""
+    found = _read(home.run / f"{name}.json", Presence)
+    if found is None or found.started_at < _boot_time() - _BOOT_SLACK_S:
+        return None
+    return found if starttime(found.pid) == found.starttime else None
+
+
+def listening(home: Home, name: str) -> ServerState | None:
+    """Where the server or the gateway that lives listens."""
+    return _read(home.run / f"{name}.json", ServerState) if presence(home, name) else None
+
+
+def pid_of(home: Home, name: str) -> int:
+    found = presence(home, name)
+    return found.pid if found else 0
+
+
+def starttime(pid: int) -> int:
+    """In clock ticks since boot; 0 when there is no such process, or only its zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[_STARTTIME])
+
+
+def answers(home: Home, name: str) -> bool:
+    """Whether `name` does its work: not merely that its process is there."""
+    try:
+        if name == NODE:
+            return _ask_socket(home.node_socket, "/healthz") == 200
+        if name == GATEWAY:
+            return listening(home, GATEWAY) is not None and _ask_socket(home.gateway_socket, "/state") == 200
+        at = listening(home, SERVER)
+        return (
+            at is not None and _ask(http.client.HTTPConnection(at.host, at.port, timeout=ANSWER_S), "/healthz") == 200
+        )
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def failure(home: Home, name: str) -> Report | None:
+    return _read(home.run / f"{name}.failed.json", Report)
+
+
+def stop(home: Home, name: str, grace_s: float = STOP_GRACE_S) -> bool:
+    """SIGTERM, and SIGKILL after the grace. Says whether there was anything to stop; returns when it is gone."""
+    found = presence(home, name)
+    if found is None:
+        return False
+    try:
+        descriptor = os.pidfd_open(found.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if starttime(found.pid) != found.starttime:
+            return False
+        for number, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, number)
+            if _ended(descriptor, patience_s):
+                break
+    finally:
+        os.close(descriptor)
+    (home.run / f"{name}.json").unlink(missing_ok=True)  # a killed process leaves it
+    return True
+
+
+def command(home: Home, name: str) -> list[str]:
+    """`-P`: a user's folder full of modules must not become the first place to import from."""
+    module = "bough.entrypoints.keeper" if name == KEEPER else "bough.entrypoints.part"
+    return [sys.executable, "-P", "-m", module, *([] if name == KEEPER else [name]), str(home.path)]
+
+
+def environment() -> dict[str, str]:
+    """Without what would make every start of Python slower, or mix a user's packages into ours."""
+    unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTHONSTARTUP", "PYTHONINSPECT")
+    return {key: value for key, value in os.environ.items() if key not in unwanted}
+
+
+def _ask_socket(path: Path, target: str) -> int:
+    connection = http.client.HTTPConnection(path.stem, timeout=ANSWER_S)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(ANSWER_S)
+    connection.sock.connect(str(path))
+    return _ask(connection, target)
+
+
+def _ask(connection: http.client.HTTPConnection, target: str) -> int:
+    try:
+        connection.request("GET", target)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def _ended(descriptor: int, timeout_s: float) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(timeout_s * 1000))
+
+
+def _read(path: Path, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _boot_time() -> float:
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
