@@ -16,18 +16,21 @@ import sqlalchemy as sa
 from bough.kernel.errors import Exhausted, Problem, Unavailable
 
 BUSY_TIMEOUT_S = 10.0
+_REFUSED = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class SqliteDatabase:
     """`durable`: fsync at every commit (control and audit); otherwise at checkpoints only (telemetry)."""
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
+    def __init__(self, path: Path, *, durable: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self.path = path
         self._writing = threading.Lock()
+        self._writer = 0  # the thread that holds it
         self._listeners: list[Callable[[], None]] = []
         self._engine = sa.create_engine(
             f"sqlite:///{path}",
-            connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+            connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
             pool_size=8,
             max_overflow=32,
         )
@@ -48,10 +51,16 @@ class SqliteDatabase:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
+        if self._writer == threading.get_ident():
+            raise RuntimeError("a write inside a write of the same thread waits for itself: hand the first down")
         with self._writing, self._translated(), self._engine.connect() as raw:
-            connection = raw.execution_options(write=True)
-            with connection.begin():
-                yield connection
+            self._writer = threading.get_ident()
+            try:
+                connection = raw.execution_options(write=True)
+                with connection.begin():
+                    yield connection
+            finally:
+                self._writer = 0
         for listener in self._listeners:
             listener()
 
@@ -79,15 +88,10 @@ class SqliteDatabase:
 
     def _problem(self, error: sa.exc.OperationalError) -> Problem:
         text = str(error.orig)
-        if (
-            "full" in text
-            or "readonly" in text
-            or "read-only" in text
-            or "disk I/O" in text
-            or "unable to open" in text
-        ):
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the rest tells the kind of the kind
+        if code in _REFUSED:
             return self._exhausted(text)
-        if "locked" in text or "busy" in text:
+        if code in _BUSY:
             return Unavailable(
                 "the database is busy with another writer", code="DATABASE_BUSY", hint="try again in a moment"
             )

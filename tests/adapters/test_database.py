@@ -1,0 +1,381 @@
+"""The database keeps what it has committed, makes writers wait and readers not, and refuses clearly.
+
+SQLite files for real; what a full disk does is seen on a small file system of its own where the tests may mount one.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from bough.adapters.database import migrate
+from bough.adapters.database.sqlite import SqliteDatabase
+from bough.kernel.errors import Conflict, Exhausted, Problem, Unavailable
+from bough.kernel.tables import metadata as all_tables
+
+ROOT = Path(__file__).parent.parent.parent
+metadata = sa.MetaData()
+line = sa.Table("line", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("text", sa.Text))
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    made = SqliteDatabase(tmp_path / "lines.db")
+    with made.write() as tx:
+        metadata.create_all(tx)
+    yield made
+    made.close()
+
+
+def count(database: SqliteDatabase) -> int:
+    with database.read() as tx:
+        return int(tx.execute(sa.select(sa.func.count()).select_from(line)).scalar_one())
+
+
+# --- transactions
+
+
+def test_a_write_that_raises_changes_nothing(lines: SqliteDatabase) -> None:
+    with pytest.raises(ZeroDivisionError), lines.write() as tx:
+        tx.execute(line.insert().values(text="half"))
+        raise ZeroDivisionError
+    assert count(lines) == 0
+    with lines.write() as tx:  # and the lock is free again
+        tx.execute(line.insert().values(text="whole"))
+    assert count(lines) == 1
+
+
+def test_writers_of_one_process_wait_for_each_other(lines: SqliteDatabase) -> None:
+    """Read, then write: each of 200 increments sees the one before, so none is lost."""
+    with lines.write() as tx:
+        tx.execute(line.insert().values(id=1, text="0"))
+
+    def increment() -> None:
+        for _ in range(25):
+            with lines.write() as tx:
+                now = int(tx.execute(sa.select(line.c.text)).scalar_one())
+                tx.execute(line.update().values(text=str(now + 1)))
+
+    threads = [threading.Thread(target=increment) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    with lines.read() as tx:
+        assert tx.execute(sa.select(line.c.text)).scalar() == "200"
+
+
+def test_sixteen_writers_with_handles_of_their_own_meet_no_lock_error(lines: SqliteDatabase) -> None:
+    """As 16 processes would: nothing but SQLite's own lock between them."""
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        own = SqliteDatabase(lines.path, durable=False)
+        try:
+            for number in range(20):
+                with own.write() as tx:
+                    tx.execute(sa.select(line).limit(1)).all()
+                    tx.execute(line.insert().values(text=str(number)))
+        except BaseException as error:  # shown by the assertion below
+            failures.append(error)
+        finally:
+            own.close()
+
+    threads = [threading.Thread(target=write) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert count(lines) == 16 * 20
+
+
+def test_a_reader_neither_waits_for_a_writer_nor_sees_its_half(lines: SqliteDatabase) -> None:
+    with lines.write() as tx:
+        tx.execute(line.insert().values(text="before"))
+        began = time.monotonic()
+        assert count(lines) == 0
+        assert time.monotonic() - began < 1
+    assert count(lines) == 1
+
+
+def test_a_read_sees_one_state_from_its_first_look_to_its_end(lines: SqliteDatabase) -> None:
+    with lines.read() as before:
+        counting = sa.select(sa.func.count()).select_from(line)
+        assert before.execute(counting).scalar() == 0
+        with lines.write() as tx:
+            tx.execute(line.insert().values(text="after"))
+        assert before.execute(counting).scalar() == 0
+    assert count(lines) == 1
+
+
+def test_a_write_inside_a_write_is_told_so_instead_of_hanging(lines: SqliteDatabase) -> None:
+    with lines.write(), pytest.raises(RuntimeError, match="inside a write"), lines.write():
+        pass
+
+
+def test_listeners_hear_of_commits_only_and_outside_the_transaction(lines: SqliteDatabase) -> None:
+    heard: list[int] = []
+
+    lines.on_commit(lambda: heard.append(count(lines)))
+    with pytest.raises(ZeroDivisionError), lines.write():
+        raise ZeroDivisionError
+    assert heard == []
+    with lines.write() as tx:
+        tx.execute(line.insert().values(text="x"))
+    assert heard == [1]
+
+
+def test_a_lock_that_is_not_given_back_is_reported_as_busy(lines: SqliteDatabase, tmp_path: Path) -> None:
+    holder = sqlite3.connect(lines.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    hasty = SqliteDatabase(lines.path, busy_timeout_s=0.05)
+    try:
+        with pytest.raises(Unavailable) as raised, hasty.write():
+            pass
+        assert raised.value.own_code == "DATABASE_BUSY"
+    finally:
+        holder.close()
+        hasty.close()
+
+
+# --- disks that refuse
+
+
+def test_a_full_database_refuses_and_keeps_what_it_has(lines: SqliteDatabase) -> None:
+    with lines.write() as tx:
+        tx.execute(line.insert().values(text="kept"))
+    with pytest.raises(Exhausted) as raised, lines.write() as tx:
+        tx.exec_driver_sql("PRAGMA max_page_count = 3")
+        for _ in range(100):
+            tx.execute(line.insert().values(text="x" * 4000))
+    assert raised.value.own_code == "DISK_EXHAUSTED"
+    assert "nothing was changed" in raised.value.message and "df -h" in raised.value.hint
+    assert count(lines) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"may not mount here: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_refuses_loses_nothing_and_works_again_once_there_is_room(small_disk: Path) -> None:
+    database = SqliteDatabase(small_disk / "lines.db")
+    try:
+        with database.write() as tx:
+            metadata.create_all(tx)
+        committed = 0
+        with pytest.raises(Exhausted, match="nothing was changed"):
+            for _ in range(2000):
+                with database.write() as tx:
+                    tx.execute(line.insert().values(text="x" * 2000))
+                committed += 1
+        assert committed > 10
+        assert count(database) == committed
+        subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+        with database.write() as tx:
+            tx.execute(line.insert().values(text="room again"))
+        assert count(database) == committed + 1
+        with database.read() as tx:
+            assert tx.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+    finally:
+        database.close()
+
+
+def test_a_disk_that_turns_read_only_refuses_and_can_still_be_read(small_disk: Path) -> None:
+    database = SqliteDatabase(small_disk / "lines.db")
+    with database.write() as tx:
+        metadata.create_all(tx)
+        tx.execute(line.insert().values(text="kept"))
+    database.close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(Exhausted) as raised, database.write() as tx:
+        tx.execute(line.insert().values(text="refused"))
+    assert raised.value.own_code == "DISK_EXHAUSTED"
+    database.close()
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert count(database) == 1
+    database.close()
+
+
+def test_a_folder_that_is_not_there_or_not_ours_is_refused_with_its_name(tmp_path: Path) -> None:
+    for place in (tmp_path / "absent", Path("/proc")):
+        database = SqliteDatabase(place / "lines.db")
+        with pytest.raises(Exhausted, match=str(place)), database.write():
+            pass
+        database.close()
+
+
+def test_errors_of_the_operating_system_inside_a_write_are_told_apart(lines: SqliteDatabase) -> None:
+    for number, expected in ((errno.ENOSPC, Exhausted), (errno.EROFS, Exhausted), (errno.ENOENT, OSError)):
+        with pytest.raises(expected), lines.write():
+            raise OSError(number, os.strerror(number))
+
+
+def test_what_is_no_fault_of_the_disk_is_not_called_so(lines: SqliteDatabase) -> None:
+    with pytest.raises(Problem) as raised, lines.write() as tx:
+        tx.exec_driver_sql("SELECT * FROM full_of_readonly_things")
+    assert raised.value.own_code == "DATABASE_FAILED"
+
+
+# --- kill -9
+
+COMMITTER = """
+import sys
+from pathlib import Path
+from bough.adapters.database.sqlite import SqliteDatabase
+import sqlalchemy as sa
+line = sa.Table("line", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("text", sa.Text))
+database = SqliteDatabase(Path(sys.argv[1]))
+for number in range(int(sys.argv[2]), 1_000_000):
+    with database.write() as tx:
+        tx.execute(line.insert().values(id=2 * number, text="a"))
+        tx.execute(line.insert().values(id=2 * number + 1, text="b"))
+    print(number, flush=True)
+"""
+
+
+def test_kill_9_while_committing_loses_nothing_that_was_committed_and_keeps_no_half(lines: SqliteDatabase) -> None:
+    """Six times, at a moment of its own; what the process had said to be committed must be there, in whole pairs."""
+    said = -1
+    for wanted in (3, 5, 8, 13, 21, 34):
+        first = said + 1_000  # room for a pair that was committed but not said
+        with subprocess.Popen(
+            [sys.executable, "-c", COMMITTER, str(lines.path), str(first)], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout
+            for _ in range(wanted):
+                said = int(process.stdout.readline())
+            process.send_signal(signal.SIGKILL)
+            said = max([said, *(int(rest) for rest in process.stdout.read().splitlines())])
+        with lines.read() as tx:
+            ids = set(tx.execute(sa.select(line.c.id)).scalars())
+            assert tx.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+        assert set(range(2 * first, 2 * said + 2)) <= ids
+        assert all((each ^ 1) in ids for each in ids)
+
+
+# --- migrations
+
+
+def import_all_stores() -> None:
+    for store in ROOT.glob("bough/*/store.py"):
+        importlib.import_module(f"bough.{store.parent.name}.store")
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_code(tmp_path: Path) -> None:
+    """Fails when somebody changes a table and forgets: `make migration NAME=what-changed`."""
+    import_all_stores()
+    migrate.upgrade(tmp_path / "bough.db")
+    database = SqliteDatabase(tmp_path / "bough.db")
+    with database.read() as tx:
+        context = MigrationContext.configure(tx, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, all_tables) == []
+        foreign_keys = {
+            name: {(key.parent.name, key.target_fullname) for key in table.foreign_keys}
+            for name, table in all_tables.tables.items()
+        }
+        made = sa.MetaData()
+        made.reflect(tx)
+    database.close()
+    for name, keys in foreign_keys.items():
+        assert {(key.parent.name, key.target_fullname) for key in made.tables[name].foreign_keys} == keys
+        assert [c.name for c in made.tables[name].primary_key] == [c.name for c in all_tables.tables[name].primary_key]
+
+
+def test_the_head_in_the_code_is_the_head_of_the_files() -> None:
+    """The fast path compares with a constant, so the constant must be right; and no migration goes back."""
+    scripts = ScriptDirectory(str(migrate.FOLDER))
+    assert scripts.get_heads() == [migrate.HEAD]
+    assert [script.path for script in scripts.walk_revisions() if hasattr(script.module, "downgrade")] == []
+
+
+def test_an_upgrade_of_what_is_up_to_date_does_not_even_import_alembic(tmp_path: Path) -> None:
+    path = tmp_path / "bough.db"
+    migrate.upgrade(path)
+    code = (
+        "import sys; from pathlib import Path; from bough.adapters.database.migrate import upgrade;"
+        "upgrade(Path(sys.argv[1])); sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == 0
+
+
+def test_upgrading_again_keeps_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "bough.db"
+    migrate.upgrade(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO event (at, name, subject, data) VALUES (1, 'x', 'y', '{}')")
+    connection.close()
+    migrate.upgrade(path)
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT count(*) FROM event").fetchone() == (1,)
+    connection.close()
+
+
+def test_many_that_start_together_upgrade_once(tmp_path: Path) -> None:
+    path, failures = tmp_path / "bough.db", []
+    gate = threading.Barrier(4)
+
+    def start() -> None:
+        gate.wait(10)
+        try:
+            migrate.upgrade(path)
+        except BaseException as error:  # shown by the assertion below
+            failures.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(migrate.HEAD,)]
+    connection.close()
+
+
+def test_a_database_of_a_newer_bough_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "bough.db"
+    migrate.upgrade(path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    before = list(connection.iterdump())
+    with pytest.raises(Conflict) as raised:
+        migrate.upgrade(path)
+    assert raised.value.own_code == "DATABASE_NEWER"
+    assert list(connection.iterdump()) == before
+    connection.close()
+
+
+def test_an_upgrade_that_finds_no_room_leaves_no_half_of_it(small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(b"x" * (1024 * 1024 - 90 * 1024))
+    with pytest.raises(Exhausted):
+        migrate.upgrade(small_disk / "bough.db")
+    (small_disk / "filler").unlink()
+    connection = sqlite3.connect(small_disk / "bough.db")
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    connection.close()
+    migrate.upgrade(small_disk / "bough.db")
