@@ -43,9 +43,7 @@ async def _serve(home: Path, host: str, port: int, options: Options | None) -> N
     await gateway.start(host, port)
     path = home / "run" / "gateway.json"
     at = gateway.addresses[0]
-    presence = Presence(
-        pid=os.getpid(), starttime=_starttime(), started_at=gateway.started_at, host=host, port=at[1]
-    )
+    presence = Presence(pid=os.getpid(), starttime=_starttime(), started_at=gateway.started_at, host=host, port=at[1])
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(msgspec.json.encode(presence))
     temporary.replace(path)

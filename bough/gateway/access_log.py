@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Record = tuple["Plan", bytes, int, float, float, int, int, bytes, bytes]
 
 SETTLE_AT = 256  # records
+HAND_OVER_AT = 4096  # lines, under 1 MB
 SEGMENT_BYTES = 32 << 20
 SEGMENTS = 4
 
@@ -58,19 +59,24 @@ class Ledger:
                     % (answered + wall, rid, plan.log, status, spent * 1e3, size, sent, peer, trace)
                 )
         records.clear()
+        if len(lines) >= HAND_OVER_AT:
+            self._hand_over()
 
     def flush(self) -> None:
         """Hands the lines to the writing thread. Called a few times a second."""
         self.settle()
         self._wall = time.time() - time.monotonic()  # the wall clock may have been set
-        if self._lines and self.log is not None:
-            self.log.write(self._lines)
-            self._lines = []
+        self._hand_over()
 
     def close(self) -> None:
         self.flush()
         if self.log is not None:
             self.log.close()
+
+    def _hand_over(self) -> None:
+        if self._lines and self.log is not None:
+            self.log.write(self._lines)
+            self._lines = []
 
 
 class LogFile:

@@ -69,7 +69,9 @@ def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:
         raise UnknownEncoding(
             f"Content-Encoding {name.decode('latin-1')} is not known", hint="send gzip, deflate or none",
         )  # fmt: skip
-    raw = name == b"deflate" and not (len(body) > 1 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0)
+    raw = name == b"deflate" and not (
+        len(body) > 1 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+    )
     decoder = zlib.decompressobj(-zlib.MAX_WBITS if raw else zlib.MAX_WBITS | 32)
     try:
         data = decoder.decompress(body, limit + 1)

@@ -24,7 +24,7 @@ from bough.gateway.call import Call, Head, Header
 from bough.gateway.head import decoded, read_head
 from bough.gateway.link import Wire
 from bough.gateway.models import Route
-from bough.gateway.plan import ASK, LOCAL, NAMED_BY_BODY, PROXY, REFUSE, Plan, Planner
+from bough.gateway.plan import LOCAL, NAMED_BY_BODY, PROXY, REFUSE, Plan, Planner
 from bough.kernel.errors import Problem, TooLarge
 from bough.runtime.frames import END, Reply
 
@@ -133,7 +133,11 @@ class Connection(asyncio.Protocol):
             end = data.find(b"\r\n\r\n") + 4
             front = self._front
             plan = front.known.get(data[:end])
-            if plan is not None and len(data) - end == plan.length and (not plan.expires_at or plan.expires_at > time()):
+            if (
+                plan is not None
+                and len(data) - end == plan.length
+                and (not plan.expires_at or plan.expires_at > time())
+            ):
                 now = monotonic()
                 front.count = number = front.count + 1
                 call = Call(number, self, plan, now)
@@ -189,7 +193,9 @@ class Connection(asyncio.Protocol):
         """The whole answer. `headers` are whole lines; empty means JSON."""
         if self._call is not call:
             return
-        close = self._start(call, status, headers, b"" if status in (204, 304) else b"\r\nContent-Length: %d" % len(body))
+        close = self._start(
+            call, status, headers, b"" if status in (204, 304) else b"\r\nContent-Length: %d" % len(body)
+        )
         if call.plan.method != b"HEAD" and body:
             self._write(body)
         self._record(call, status, now, len(body))
@@ -541,7 +547,10 @@ class Connection(asyncio.Protocol):
     def _too_large(self, call: Call) -> None:
         limit = call.plan.max_body
         problem = TooLarge(
-            f"the body is larger than {limit} bytes", code="BODY_TOO_LARGE", hint="raise max_body_mb in bough.toml", limit=limit
+            f"the body is larger than {limit} bytes",
+            code="BODY_TOO_LARGE",
+            hint="raise max_body_mb in bough.toml",
+            limit=limit,
         )
         shape, method, log_part, stats = call.plan.shape, call.plan.method, call.plan.log, call.plan.stats
         call.plan = Plan(REFUSE, stats, shape=shape)
@@ -605,7 +614,14 @@ class Connection(asyncio.Protocol):
 def _is_plain(head: Head) -> bool:
     """Nothing in this head belongs to one request alone."""
     return not (
-        head.length < 0 or head.rid or head.trace or head.expect or head.encoding or head.upgrade or head.close or head.http10
+        head.length < 0
+        or head.rid
+        or head.trace
+        or head.expect
+        or head.encoding
+        or head.upgrade
+        or head.close
+        or head.http10
     )
 
 

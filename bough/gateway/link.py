@@ -16,7 +16,6 @@ from bough.gateway.call import Call
 from bough.gateway.models import Target
 from bough.runtime.frames import (
     CANCEL,
-
     END,
     LENGTH,
     MAX_FRAME_BYTES,

@@ -15,7 +15,26 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 # Seconds, upper bounds: from a no-op (0.1 ms) to a slow generation.
-LATENCY_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+LATENCY_S = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
 BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -139,8 +158,12 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
             gauge.add_metric(of.labels, value)
     yield from (batches, sizes, waited, retried, *gauges.values())
     yield GaugeMetricFamily("bough_connections", "Client connections that are open", value=snapshot.connections)
-    yield GaugeMetricFamily("bough_table_generation", "Generation of the routing table in use", value=snapshot.generation)
-    yield CounterMetricFamily("bough_access_log_dropped", "Log lines that could not be written", value=snapshot.log_dropped)
+    yield GaugeMetricFamily(
+        "bough_table_generation", "Generation of the routing table in use", value=snapshot.generation
+    )
+    yield CounterMetricFamily(
+        "bough_access_log_dropped", "Log lines that could not be written", value=snapshot.log_dropped
+    )
 
 
 def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:

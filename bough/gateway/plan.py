@@ -238,7 +238,9 @@ def head_value(head: Head, name: bytes) -> str:
 def _allow(head: Head, *methods: bytes) -> None:
     if head.method not in methods:
         allow = ", ".join(method.decode() for method in methods)
-        raise MethodNotAllowed(f"{head.method.decode('latin-1')} is not possible here", hint=f"use {allow}", allow=allow)
+        raise MethodNotAllowed(
+            f"{head.method.decode('latin-1')} is not possible here", hint=f"use {allow}", allow=allow
+        )
 
 
 def _shape(parts: tuple[str, ...]) -> str:

@@ -21,9 +21,14 @@ def problem(host: str, port: int, error: OSError, setting: str) -> Problem:
         )  # fmt: skip
     if error.errno in (errno.EACCES, errno.EPERM):
         return Unavailable(
-            f"this user may not listen on port {port}", code="PORT_FORBIDDEN", hint=f"choose one above 1023 ({setting})", port=port
+            f"this user may not listen on port {port}",
+            code="PORT_FORBIDDEN",
+            hint=f"choose one above 1023 ({setting})",
+            port=port,
         )
-    return Unavailable(f"cannot listen on {host}:{port}: {error}", code="LISTEN_FAILED", hint=f"change {setting}", port=port)
+    return Unavailable(
+        f"cannot listen on {host}:{port}: {error}", code="LISTEN_FAILED", hint=f"change {setting}", port=port
+    )
 
 
 def describe(port: int) -> str:

@@ -307,7 +307,10 @@ class Proxied:
             return
         service, timeout_s = self._lane.route.service, self._lane.route.timeout_s
         self._refuse(
-            TimedOut(f"{service} did not answer within {timeout_s:g} s", hint=f"raise timeout_s of services.{service} in bough.toml")
+            TimedOut(
+                f"{service} did not answer within {timeout_s:g} s",
+                hint=f"raise timeout_s of services.{service} in bough.toml",
+            )
         )
 
     def _absent(self) -> None:
@@ -322,7 +325,9 @@ class Proxied:
     def _refuse_size(self) -> None:
         limit = self._lane.route.max_body_bytes
         self._refuse(
-            TooLarge(f"the body is larger than {limit} bytes", code="BODY_TOO_LARGE", hint="raise max_body_mb in bough.toml")
+            TooLarge(
+                f"the body is larger than {limit} bytes", code="BODY_TOO_LARGE", hint="raise max_body_mb in bough.toml"
+            )
         )
 
     def _refuse(self, problem: Exception) -> None:

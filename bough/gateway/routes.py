@@ -182,7 +182,9 @@ def read_table(path: Path) -> Table:
     except FileNotFoundError:
         raise Invalid(f"there is no routing table at {path}", code="TABLE_MISSING", hint="bough up") from None
     except (OSError, msgspec.DecodeError) as error:
-        raise Invalid(f"the routing table {path} cannot be read: {error}", code="TABLE_INVALID", hint="bough up") from error
+        raise Invalid(
+            f"the routing table {path} cannot be read: {error}", code="TABLE_INVALID", hint="bough up"
+        ) from error
     for route in table.routes:
         if route.kind not in ("model", "web", "mock"):
             raise Invalid(f"route {route.service} is of unknown kind {route.kind!r}", code="TABLE_INVALID")

@@ -121,6 +121,7 @@ class Running:
         self._options = options
         self._started = threading.Event()
         self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
 
     def start(self, *, routes: list[Route] | None = None, keys: list[Key] | None = None) -> Running:
         if routes is not None:
@@ -133,7 +134,7 @@ class Running:
         return self
 
     def stop(self) -> None:
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self.loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(20)
             assert not self._thread.is_alive()
@@ -161,7 +162,9 @@ class Running:
         return dict(json.loads(data.partition(b"\r\n\r\n")[2]))
 
     def lane(self, deployment: str) -> dict[str, Any]:
-        return next((lane for lane in self.control("GET", "/state").get("lanes", []) if lane["deployment"] == deployment), {})
+        return next(
+            (lane for lane in self.control("GET", "/state").get("lanes", []) if lane["deployment"] == deployment), {}
+        )
 
     def wait(self, condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
         """Until `condition` holds; fails after `timeout_s`."""
@@ -173,7 +176,9 @@ class Running:
     def until_up(self, deployment: str, links: int = 1) -> None:
         self.wait(lambda: self.lane(deployment).get("links", 0) >= links)
 
-    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    def request(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
         """One request on a connection of its own. Header names are written with _ for -."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
@@ -236,7 +241,7 @@ def route(service: str = "churn", *replicas: Replica, **fields: Any) -> Route:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Short, because Unix socket paths are."""
-    path = Path(tempfile.mkdtemp(prefix="bgw", dir="/tmp"))  # noqa: S108 - mkdtemp makes it private
+    path = Path(tempfile.mkdtemp(prefix="bgw", dir="/tmp"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

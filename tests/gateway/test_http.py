@@ -82,7 +82,10 @@ def test_garbage_behind_a_request_does_not_cost_its_answer(gateway: Running, rep
 
 def test_a_request_in_pieces_is_the_same_request(gateway: Running, replicas: Make) -> None:
     gateway.start(routes=[route("churn", replicas())])
-    request = POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\n[1,\r\n2\r\n2]\r\n0\r\nX-Trailer: 1\r\n\r\n"
+    request = (
+        POST
+        + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\n[1,\r\n2\r\n2]\r\n0\r\nX-Trailer: 1\r\n\r\n"
+    )
     with gateway.raw() as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in request:
@@ -126,9 +129,15 @@ def test_an_absolute_target_counts_more_than_the_host_header(gateway: Running, r
 
 def test_slow_clients_are_shown_the_door(gateway: Running, replicas: Make) -> None:
     gateway.start(routes=[route("churn", replicas())])
-    with gateway.raw(b"GET / HT") as head, gateway.raw(POST + b"Content-Length: 10\r\n\r\n12") as body, gateway.raw() as idle:
+    with (
+        gateway.raw(b"GET / HT") as head,
+        gateway.raw(POST + b"Content-Length: 10\r\n\r\n12") as body,
+        gateway.raw() as idle,
+    ):
         gateway.wait(lambda: len(gateway.gateway.front.connections) == 3)
-        gateway.wait(lambda: sum(connection.busy or connection.in_head for connection in gateway.gateway.front.connections) == 2)
+        gateway.wait(
+            lambda: sum(connection.busy or connection.in_head for connection in gateway.gateway.front.connections) == 2
+        )
 
         def sweep(later_s: float) -> None:
             for connection in list(gateway.gateway.front.connections):

@@ -81,7 +81,12 @@ def test_max_wait_holds_a_batch_open(gateway: Running, replicas: Make) -> None:
     began = time.monotonic()
     gateway.post("churn", 1)
     assert time.monotonic() - began >= 0.149
-    assert metric(gateway, 'bough_batches_total{deployment="dep-churn",environment="main",project="shop",reason="deadline"') == 1
+    assert (
+        metric(
+            gateway, 'bough_batches_total{deployment="dep-churn",environment="main",project="shop",reason="deadline"'
+        )
+        == 1
+    )
 
 
 def test_a_concurrent_replica_gets_everything_at_once_up_to_its_limit(gateway: Running, replicas: Make) -> None:
@@ -89,7 +94,9 @@ def test_a_concurrent_replica_gets_everything_at_once_up_to_its_limit(gateway: R
     gateway.start(routes=[route("churn", replica, timeout_s=0.5)])
     gateway.until_up("dep-churn")
     threads = ask_many(gateway, 5)
-    gateway.wait(lambda: gateway.lane("dep-churn") == {"deployment": "dep-churn", "queued": 2, "in_flight": 3, "links": 1})
+    gateway.wait(
+        lambda: gateway.lane("dep-churn") == {"deployment": "dep-churn", "queued": 2, "in_flight": 3, "links": 1}
+    )
     for thread in threads:
         thread.join(10)
     assert gateway.lane("dep-churn")["in_flight"] == 0
@@ -105,7 +112,10 @@ def test_a_stream_is_chunked_and_keeps_the_connection(gateway: Running, replicas
     for _ in range(3):
         connection.request("POST", "/v1/churn/predict", b"{}")
         answer = connection.getresponse()
-        assert (answer.getheader("content-type"), answer.getheader("transfer-encoding")) == ("text/event-stream", "chunked")
+        assert (answer.getheader("content-type"), answer.getheader("transfer-encoding")) == (
+            "text/event-stream",
+            "chunked",
+        )
         assert answer.read() == b"".join(b"data: %d\n\n" % n for n in range(5)) + b"data: [DONE]\n\n"
     connection.close()
     answer10 = gateway.exchange(b"POST /v1/churn/predict HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
@@ -197,7 +207,9 @@ def test_a_release_switches_under_load_without_a_failed_request(gateway: Running
     assert seen >= {"old", *units[1:]}
 
 
-def test_an_old_deployment_serves_until_the_new_one_is_up_and_a_rollback_needs_nothing(gateway: Running, replicas: Make) -> None:
+def test_an_old_deployment_serves_until_the_new_one_is_up_and_a_rollback_needs_nothing(
+    gateway: Running, replicas: Make
+) -> None:
     old, never = replicas("u1"), replicas("u2")
     never.kill()
     gateway.start(routes=[route("churn", old)])
@@ -256,7 +268,7 @@ def test_answers_are_never_swapped_under_kills_and_hang_ups(gateway: Running, re
     done = [0]
 
     def client(seed: int) -> None:
-        dice = random.Random(seed)  # noqa: S311 - a test's dice
+        dice = random.Random(seed)
         connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
         for number in range(120):
             body = json.dumps({"who": seed, "n": number, "pad": "x" * dice.randint(0, 50)}).encode()
@@ -289,7 +301,9 @@ def test_answers_are_never_swapped_under_kills_and_hang_ups(gateway: Running, re
     assert done[0] > 1000
 
 
-def test_a_wire_that_speaks_nonsense_is_dropped_and_its_request_goes_elsewhere(gateway: Running, replicas: Make) -> None:
+def test_a_wire_that_speaks_nonsense_is_dropped_and_its_request_goes_elsewhere(
+    gateway: Running, replicas: Make
+) -> None:
     assert Wire.__slots__  # one object per connection, thousands of calls through it
     listener = socket.socket(socket.AF_UNIX)
     path = gateway.home / "bad.sock"

@@ -30,7 +30,9 @@ def start(folder: Path) -> Iterator[Start]:
     made: list[subprocess.Popen[str]] = []
 
     def begin(port: int) -> subprocess.Popen[str]:
-        made.append(subprocess.Popen([sys.executable, "-c", RUN, str(folder), str(port)], stderr=subprocess.PIPE, text=True))
+        made.append(
+            subprocess.Popen([sys.executable, "-c", RUN, str(folder), str(port)], stderr=subprocess.PIPE, text=True)
+        )
         return made[-1]
 
     yield begin
@@ -66,7 +68,9 @@ def presence(folder: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_bytes()))
 
 
-def test_a_killed_gateway_serves_again_within_a_second(gateway: Running, replicas: Make, folder: Path, start: Start) -> None:
+def test_a_killed_gateway_serves_again_within_a_second(
+    gateway: Running, replicas: Make, folder: Path, start: Start
+) -> None:
     gateway.write([route("churn", replicas())])
     port = free_port()
     first = start(port)
@@ -96,7 +100,9 @@ def test_sigterm_ends_it_with_nothing_left_behind(gateway: Running, replicas: Ma
     assert len((folder / "logs" / "access.log").read_text().splitlines()) == 1
 
 
-def test_a_thousand_idle_connections_fit_in_little_memory(gateway: Running, replicas: Make, folder: Path, start: Start) -> None:
+def test_a_thousand_idle_connections_fit_in_little_memory(
+    gateway: Running, replicas: Make, folder: Path, start: Start
+) -> None:
     gateway.write([route("churn", replicas())])
     port = free_port()
     process = start(port)

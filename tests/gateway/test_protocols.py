@@ -34,7 +34,12 @@ def doubles(request: Request) -> list[Reply]:
     size = int(request.meta)
     head = json.loads(request.body[:size])
     data = (np.frombuffer(request.body[size:], np.float32) * 2).tobytes()
-    output = {"name": "y", "datatype": "FP32", "shape": head["inputs"][0]["shape"], "parameters": {"binary_data_size": len(data)}}
+    output = {
+        "name": "y",
+        "datatype": "FP32",
+        "shape": head["inputs"][0]["shape"],
+        "parameters": {"binary_data_size": len(data)},
+    }
     answer = json.dumps({"model_name": "m", "outputs": [output]}).encode()
     lines = b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % len(answer)
     return [Reply(request.id, 200, answer + data, 0, lines)]
@@ -118,7 +123,12 @@ def writes(request: Request) -> list[Reply]:
     asked = json.loads(request.body)
     if request.verb == EMBED:
         data = [{"object": "embedding", "index": n, "embedding": [float(n), 1.0]} for n, _ in enumerate(asked["input"])]
-        body = {"object": "list", "model": asked["model"], "data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+        body = {
+            "object": "list",
+            "model": asked["model"],
+            "data": data,
+            "usage": {"prompt_tokens": 1, "total_tokens": 1},
+        }
         return [Reply(request.id, 200, json.dumps(body).encode())]
     assert request.verb == CHAT
     base = {"id": request.meta, "created": 1, "model": asked["model"]}
@@ -202,7 +212,9 @@ def test_every_answer_is_one_line_in_the_access_log(gateway: Running, replicas: 
     gateway.post("churn", {})
     gateway.request("GET", '/no"thing')
     gateway.stop()
-    first, second, third = (json.loads(line) for line in (gateway.home / "logs" / "access.log").read_text().splitlines())
+    first, second, third = (
+        json.loads(line) for line in (gateway.home / "logs" / "access.log").read_text().splitlines()
+    )
     assert (first["id"], first["trace"], first["status"], first["service"]) == ("first", trace, 200, "churn")
     assert (second["path"], second["in"], second["out"]) == ("/v1/churn/predict", 2, 2)
     assert (third["path"], third["status"]) == ('/no"thing', 404)

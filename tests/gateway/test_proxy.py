@@ -64,7 +64,9 @@ class App(asyncio.Protocol):
             case b"/hang":
                 pass
             case b"/stream":
-                self.transport.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\nX-A: 2\r\n\r\n3\r\none\r\n")
+                self.transport.write(
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\nX-A: 2\r\n\r\n3\r\none\r\n"
+                )
                 loop = asyncio.get_running_loop()
                 loop.call_later(0.02, self.transport.write, b"3\r\ntwo\r\n0\r\n\r\n")
             case b"/old":
@@ -78,7 +80,9 @@ class App(asyncio.Protocol):
                 said = {"method": self.parser.get_method().decode(), "path": self.path.decode(), "headers": self.headers,
                         "size": self.size, "sha": self.body.hexdigest()}  # fmt: skip
                 body = b"" if self.parser.get_method() == b"HEAD" else json.dumps(said).encode()
-                self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nKeep-Alive: timeout=5\r\n\r\n" % len(body) + body)
+                self.transport.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nKeep-Alive: timeout=5\r\n\r\n" % len(body) + body
+                )
 
 
 class Upstream:
@@ -144,7 +148,11 @@ def test_a_host_belongs_to_its_web_service_whole(gateway: Running, app: Upstream
         said, got = seen(body)
         assert (status, said["path"]) == (200, path)
         assert (headers["x-request-id"], got["x-request-id"]) == ("r-1", "r-1")
-        assert (got["host"], got["x-forwarded-for"], got["x-forwarded-proto"]) == ("site.shop.localhost:80", "127.0.0.1", "http")
+        assert (got["host"], got["x-forwarded-for"], got["x-forwarded-proto"]) == (
+            "site.shop.localhost:80",
+            "127.0.0.1",
+            "http",
+        )
         assert "keep-alive" not in headers
 
 
@@ -220,7 +228,9 @@ def test_a_reader_that_stops_does_not_fill_the_memory(gateway: Running, app: Ups
     gateway.start(routes=[web(app.target())])
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
         connection.sendall(b"GET /web/site/big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        gateway.wait(lambda: [one for one in gateway.gateway.front.connections if one.transport.get_write_buffer_size()])
+        gateway.wait(
+            lambda: [one for one in gateway.gateway.front.connections if one.transport.get_write_buffer_size()]
+        )
         time.sleep(0.1)
         assert all(one.transport.get_write_buffer_size() < 2 << 20 for one in gateway.gateway.front.connections)
         assert read_all(connection).count(b"z") == 20_000_000
@@ -359,7 +369,9 @@ def test_the_node_is_asked_to_wake_what_is_gone_and_its_new_port_is_used(gateway
                 return
             with connection, contextlib.suppress(OSError):
                 asked.append(connection.recv(65536))
-                body = json.dumps({"unit": "w1", "attempt": 2, "state": "ready", "kind": "web", "address": app.target().address})
+                body = json.dumps(
+                    {"unit": "w1", "attempt": 2, "state": "ready", "kind": "web", "address": app.target().address}
+                )
                 connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
 
     thread = threading.Thread(target=node, daemon=True)
@@ -378,5 +390,3 @@ def test_the_node_is_asked_to_wake_what_is_gone_and_its_new_port_is_used(gateway
 def test_a_key_guards_a_web_service_too(gateway: Running, app: Upstream) -> None:
     gateway.start(routes=[web(app.target(), access="key")])
     assert gateway.request("GET", "/web/site/")[0] == 401
-
-

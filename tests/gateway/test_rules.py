@@ -11,7 +11,9 @@ seconds = st.floats(0, 100, allow_nan=False)
 
 
 @given(st.integers(1, 5000), st.integers(1, 64), st.integers(1, 1024))
-def test_a_share_is_never_empty_never_too_large_and_shares_cover_the_queue(queued: int, links: int, largest: int) -> None:
+def test_a_share_is_never_empty_never_too_large_and_shares_cover_the_queue(
+    queued: int, links: int, largest: int
+) -> None:
     share = rules.take(queued, links, largest)
     assert 1 <= share <= min(queued, largest)
     assert share == largest or share * links >= queued
