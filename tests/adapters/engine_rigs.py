@@ -148,7 +148,8 @@ class Rig:
         """A replica whose loader is tests/adapters/engine_loader; `name` tells it what to do."""
         spec = ModelSpec(reference=name, folder=str(LOADER_FOLDER), preload=changes.pop("preload", "auto"))
         environment = {"PYTHONPATH": str(LOADER_FOLDER), **changes.pop("environment", {})}
-        return UnitSpec(unit=unit, attempt=1, kind="replica", model=spec, environment=environment, **changes)
+        attempt = changes.pop("attempt", 1)
+        return UnitSpec(unit=unit, attempt=attempt, kind="replica", model=spec, environment=environment, **changes)
 
     def script(self, unit: str, behaviour: Behaviour) -> None:
         pass
@@ -234,7 +235,7 @@ class LocalRig(Rig):
     def close(self) -> None:
         end_all(self.inner)
         self.inner.close()
-        shutil.rmtree(self.home)
+        remove(self.home)
 
 
 class RemoteRig(LocalRig):
@@ -291,6 +292,15 @@ def end_all(engine: Any) -> None:
         time.sleep(0.005)
     with contextlib.suppress(Exception):
         engine.drain("local", 0.0, "the test has ended")
+
+
+def shared_runtime() -> str:
+    return _shared_runtime.name
+
+
+def remove(home: Path) -> None:
+    (home / "runtime").unlink(missing_ok=True)
+    shutil.rmtree(home)
 
 
 def kill(attempt: Attempt) -> None:

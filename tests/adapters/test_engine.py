@@ -19,7 +19,7 @@ from tests.adapters import engine_rigs as rigs
 from tests.adapters.engine_rigs import Rig
 
 ALL = ["fake", "local", "remote", "fake-faulty", "local-faulty", "remote-faulty"]
-REAL = [name for name in ALL if not name.startswith("fake")]
+REAL = ["local", "remote", "remote-faulty"]
 
 
 @pytest.fixture(params=ALL)

@@ -21,7 +21,8 @@ _LIVED_LONG_S = 10.0
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     """What a unit does, in seconds after its start. `ready_after_s` is for replicas and web units, None: it never
-    becomes ready. `exit_after_s` None: it runs until stopped. `ignores_term`: only SIGKILL ends it. `output` is written at the start."""
+    becomes ready. `exit_after_s` None: it runs until stopped. `ignores_term`: only SIGKILL ends it. `output` is
+    written at the start."""
 
     ready_after_s: float | None = 0.0
     exit_after_s: float | None = None

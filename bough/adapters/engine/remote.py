@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from bough.adapters.engine import Attempt, Hint, LogChunk, wire
-from bough.kernel.errors import Problem, Unavailable, from_detail
+from bough.kernel.errors import Problem, TooLarge, Unavailable, from_detail
 from bough.runtime.spec import UnitSpec, Usage
 
 T = TypeVar("T")
@@ -82,6 +82,11 @@ class RemoteEngine:
 
     def _call(self, method: str, path: str, body: msgspec.Struct | None, kind: type[T], timeout_s: float = 0.0) -> T:
         data = msgspec.json.encode(body) if body is not None else b""
+        if len(data) > wire.MAX_BODY_BYTES:
+            raise TooLarge(
+                f"the request has {len(data) >> 20} MB, more than {wire.MAX_BODY_BYTES >> 20}", code="BODY_TOO_LARGE",
+                hint="pass large values as files",
+            )  # fmt: skip
         connection, response = self._ask(method, path, data, timeout_s or self._timeout_s)
         return self._answer(connection, response, kind)
 

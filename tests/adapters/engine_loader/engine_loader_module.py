@@ -26,6 +26,7 @@ def prepare(spec):
 
 
 def run(prepared, spec, folder):
+    print("environment", *sorted(os.environ))
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(folder + "/replica.sock")
     listener.listen()

@@ -1,0 +1,167 @@
+"""A zygote, ordered about without an engine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bough.runtime import zygote
+from bough.runtime.spec import ModelSpec, UnitSpec
+
+ROOT = Path(zygote.__file__).parents[2]
+LOADER_FOLDER = ROOT / "tests" / "adapters" / "engine_loader"
+_BOOT = "import sys; sys.path[:1] = []; from bough.runtime.zygote import main; main()"
+
+
+class Warm:
+    def __init__(self, folder: Path, reference: str, preload: str = "auto") -> None:
+        self.folder = folder
+        folder.mkdir(parents=True)
+        spec = ModelSpec(reference=reference, folder=str(LOADER_FOLDER), preload=preload)
+        (folder / "model.json").write_bytes(msgspec.json.encode(spec))
+        self.environment = {
+            "PYTHONPATH": f"{ROOT}:{LOADER_FOLDER}", "PYTHONUNBUFFERED": "1", "PATH": os.environ["PATH"]
+        }  # fmt: skip
+        self.log = (folder / "log").open("wb")
+        command = [sys.executable, "-c", _BOOT, str(folder), "engine_loader_module"]
+        self.process = subprocess.Popen(command, env=self.environment, stdout=self.log, stderr=self.log)
+
+    def order(self, folder: Path, **environment: str) -> dict[str, Any]:
+        folder.mkdir(parents=True, exist_ok=True)
+        model = ModelSpec(reference="plain", folder=str(LOADER_FOLDER))
+        spec = UnitSpec(unit=folder.name, attempt=1, kind="replica", model=model)
+        (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
+        order = {"folder": str(folder), "environment": {**self.environment, **environment}}
+        return json.loads(self.send(json.dumps(order).encode()))
+
+    def send(self, data: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.folder / "control.sock"))
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            return connection.recv(10_000)
+
+    def wait(self, path: Path) -> Any:
+        deadline = time.monotonic() + 10
+        while not path.exists():
+            assert time.monotonic() < deadline, (path, (self.folder / "log").read_text())
+            time.sleep(0.001)
+        return json.loads(path.read_bytes())
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="bz-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def warm(place: Path) -> Iterator[Warm]:
+    started = Warm(place / "z", "plain")
+    started.wait(place / "z" / "ready.json")
+    yield started
+    started.end()
+
+
+def test_30_replicas_are_forked_and_survive_the_zygotes_death(warm: Warm, place: Path) -> None:
+    shims = [warm.order(place / f"r{number}")["pid"] for number in range(30)]
+    for number in range(30):
+        assert warm.wait(place / f"r{number}" / "ready.json") == {"mode": "item"}
+    warm.end()
+    for number in range(30):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(place / f"r{number}" / "replica.sock"))
+            assert connection.recv(100) == f"r{number}/1".encode()
+    for pid in shims:
+        os.kill(pid, signal.SIGTERM)
+    for number in range(30):
+        assert warm.wait(place / f"r{number}" / "exit.json")["reason"] == "stopped"
+
+
+def test_a_replica_has_the_orders_environment_and_none_of_the_zygotes_own(place: Path) -> None:
+    os.environ["OF_THE_ZYGOTE"] = "x"
+    try:
+        started = Warm(place / "z", "plain")
+    finally:
+        del os.environ["OF_THE_ZYGOTE"]
+    started.wait(place / "z" / "ready.json")
+    started.environment = {"ONLY": "mine"}
+    started.order(place / "r")
+    pid = _pid(started, place / "r")
+    started.wait(place / "r" / "ready.json")
+    os.kill(pid, signal.SIGKILL)
+    assert started.wait(place / "r" / "exit.json")["reason"] == "killed"
+    said = (place / "r" / f"log.{0:020d}").read_text()
+    started.end()
+    assert "environment ONLY\n" in said
+
+
+@pytest.mark.parametrize("order", [b"", b"nonsense", b"{}", b'{"folder": 3}', b"\xff" * 100_000])
+def test_5_kinds_of_bad_order_harm_no_later_one(warm: Warm, place: Path, order: bytes) -> None:
+    with contextlib.suppress(ConnectionError):
+        assert warm.send(order) == b""
+    pid = warm.order(place / "r")["pid"]
+    warm.wait(place / "r" / "ready.json")
+    os.kill(pid, signal.SIGTERM)
+    warm.wait(place / "r" / "exit.json")
+
+
+def test_an_order_for_a_folder_that_is_not_there_harms_no_later_one(warm: Warm, place: Path) -> None:
+    warm.send(json.dumps({"folder": str(place / "nowhere"), "environment": {}}).encode())
+    pid = warm.order(place / "r")["pid"]
+    warm.wait(place / "r" / "ready.json")
+    os.kill(pid, signal.SIGTERM)
+    warm.wait(place / "r" / "exit.json")
+
+
+@pytest.mark.parametrize(
+    ("preload", "threads_level"), [("auto", "imports"), ("model", "model"), ("imports", "imports"), ("none", "none")]
+)
+def test_threads_make_it_start_over_unless_the_level_was_chosen(place: Path, preload: str, threads_level: str) -> None:
+    started = Warm(place / "z", "threads", preload)
+    try:
+        ready = started.wait(place / "z" / "ready.json")
+        assert ready["preload"] == threads_level
+        assert (ready["threads"] > 1) == (threads_level == "model")
+        assert ready["pid"] == started.process.pid
+    finally:
+        started.end()
+
+
+def test_a_failed_load_is_explained_and_exits_with_1(place: Path) -> None:
+    started = Warm(place / "z", "missing")
+    assert started.process.wait(10) == 1
+    started.end()
+    error = json.loads((place / "z" / "error.json").read_bytes())
+    assert (error["code"], "no_such_package_at_all" in error["hint"]) == ("MODULE_MISSING", True)
+    assert "Traceback" in error["traceback"]
+
+
+def test_the_second_zygote_of_a_folder_leaves(warm: Warm) -> None:
+    command = [sys.executable, "-c", _BOOT, str(warm.folder), "engine_loader_module"]
+    assert subprocess.run(command, env=warm.environment, timeout=10, check=False).returncode == 0
+    assert warm.process.poll() is None
+
+
+def _pid(warm: Warm, folder: Path) -> int:
+    while not (pid := warm.wait(folder / "pid.json")["pid"]):
+        time.sleep(0.001)
+    return int(pid)
