@@ -17,8 +17,9 @@ class Head:
     """A parsed request head. Header names are lower case; `length` is -1 when there is no Content-Length."""
 
     __slots__ = (
-        "authorization", "chunked", "close", "connection", "encoding", "environment", "expect", "headers", "host", "http10",
-        "infer_length", "key", "length", "method", "path", "project", "query", "rid", "target", "trace", "upgrade",
+        "authorization", "chunked", "close", "connection", "encoding", "environment", "expect", "headers",
+        "host", "http10", "infer_length", "key", "length", "method", "path", "project", "query", "rid",
+        "target", "trace", "upgrade",
     )  # fmt: skip
 
     def __init__(self, method: bytes, target: bytes) -> None:
@@ -64,8 +65,8 @@ class Call:
     """`request` is what replicas get; `head` is None when the head was known by its bytes."""
 
     __slots__ = (
-        "arrived", "attempts", "body", "client", "complete", "deadline", "dropped", "frame", "head", "id", "plan", "proxy",
-        "request", "sent", "size", "started", "status", "wire",
+        "arrived", "attempts", "body", "client", "complete", "deadline", "dropped", "frame", "head", "id",
+        "plan", "proxy", "request", "sent", "size", "started", "status", "wire",
     )  # fmt: skip
 
     def __init__(self, number: int, client: Client, plan: Plan, arrived: float, head: Head | None = None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 from pathlib import Path
 from typing import Protocol
 
@@ -31,9 +33,7 @@ class Control:
 
     async def start(self, path: Path) -> None:
         """Takes over a socket file that a killed gateway left behind."""
-        path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, str(path))
-        path.chmod(0o600)
+        self._server = await asyncio.start_unix_server(self._serve, sock=_bind(path))
         self._path = path
 
     def stop(self) -> None:
@@ -50,8 +50,8 @@ class Control:
             method, path, _ = head.split(b"\r\n", 1)[0].split(b" ", 2)
             status, body = await self._answer(method, path)
             writer.write(
-                b"HTTP/1.1 %d Control\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
-                % (status, len(body), body)
+                b"HTTP/1.1 %d Control\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+                b"Connection: close\r\n\r\n%b" % (status, len(body), body)
             )
             await writer.drain()
         writer.close()
@@ -65,3 +65,15 @@ class Control:
             return 200, msgspec.json.encode(self._gateway.state())
         except Problem as problem:
             return problem.http_status, error_body(problem, BOUGH)
+
+
+def _bind(path: Path) -> socket.socket:
+    """Closed to others from the first moment on, not only after a chmod."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    return listener

@@ -1,4 +1,4 @@
-"""What the gateway itself is asked: health, metrics, the metadata half of the Open Inference Protocol, OpenAI's list."""
+"""What the gateway itself is asked: health, metrics, the metadata of the Open Inference Protocol, OpenAI's list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from bough import __version__
 from bough.gateway import metrics
 from bough.gateway.answers import TEXT, error_body, error_headers
 from bough.gateway.call import Call, Head
-from bough.gateway.http import Connection, Front
+from bough.gateway.front import Front
+from bough.gateway.http import Connection
 from bough.gateway.models import WEB
 from bough.gateway.openai import listing
 from bough.gateway.plan import Plan

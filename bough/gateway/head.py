@@ -14,9 +14,9 @@ from bough.kernel.errors import Invalid, Problem, TooLarge
 _RID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _WATCHED = frozenset((
-    b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"content-encoding", b"x-api-key",
-    b"authorization", b"x-bough-project", b"x-bough-environment", b"inference-header-content-length", b"x-request-id",
-    b"traceparent",
+    b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"content-encoding",
+    b"authorization", b"x-api-key", b"x-bough-project", b"x-bough-environment", b"inference-header-content-length",
+    b"x-request-id", b"traceparent",
 ))  # fmt: skip
 
 

@@ -47,8 +47,8 @@ class Lane:
     """Implements `link.Owner`."""
 
     __slots__ = (
-        "_depth", "_frame_s", "_hold_timer", "_item_s", "_leaving", "_links", "_loop", "_node", "_on_ready", "_queue", "_scheduled",
-        "_timer", "_wires", "closed", "draining", "route", "stats",
+        "_depth", "_frame_s", "_hold_timer", "_item_s", "_leaving", "_links", "_loop", "_node", "_on_ready",
+        "_queue", "_scheduled", "_timer", "_wires", "closed", "draining", "route", "stats",
     )  # fmt: skip
 
     def __init__(self, route: Route, node: Node, on_ready: Callable[[Lane], None]) -> None:

@@ -117,8 +117,8 @@ class Link:
 
 class Wire(asyncio.Protocol):
     __slots__ = (
-        "_owner", "_partial", "_partial_bytes", "_timer", "batch", "blocked", "frames", "gone", "hello", "inflight",
-        "last_reply", "paused_by", "retired", "target", "transport",
+        "_owner", "_partial", "_partial_bytes", "_timer", "batch", "blocked", "frames", "gone", "hello",
+        "inflight", "last_reply", "paused_by", "retired", "target", "transport",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, target: Target) -> None:
@@ -296,5 +296,3 @@ class Wire(asyncio.Protocol):
             if self.retired and not self.inflight and not self.transport.is_closing():
                 self.transport.close()
 
-
-__all__ = ["Frame", "Link", "Owner", "Wire"]

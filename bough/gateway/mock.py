@@ -16,7 +16,7 @@ import msgspec
 from bough.gateway.call import Call
 from bough.gateway.metrics import LaneStats
 from bough.gateway.models import LaneState, Route
-from bough.kernel.errors import Invalid, Problem
+from bough.kernel.errors import Invalid
 from bough.runtime.frames import CHAT, CHUNK, EMBED, END, INFER, Reply, Signature, Tensor
 
 EMBEDDING_SIZE = 16
@@ -233,5 +233,3 @@ def _chat(route: Route, number: int, request: dict[str, Any], meta: str, dice: r
         parts.append(Reply(number, 200, b"data: " + _encode(event) + b"\n\n", CHUNK, _SSE))
     return [*parts, Reply(number, 200, b"data: [DONE]\n\n", END)]
 
-
-__all__ = ["MockLane", "Problem", "answer", "value"]

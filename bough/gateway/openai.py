@@ -12,7 +12,7 @@ from bough.gateway.call import Call, Head
 from bough.gateway.http import Connection
 from bough.gateway.plan import Planner
 from bough.gateway.routes import Entry, Routes, Scope
-from bough.kernel.errors import Invalid, NotFound, Problem, TooLarge
+from bough.kernel.errors import Invalid, NotFound, TooLarge
 from bough.kernel.project import PRODUCTION
 from bough.runtime.frames import CHAT
 
@@ -91,5 +91,3 @@ def _kind(entry: Entry) -> str:
 def _model(entry: Entry) -> dict[str, Any]:
     return {"id": entry.route.service, "object": "model", "created": 0, "owned_by": entry.route.project}
 
-
-__all__ = ["OpenAI", "Problem", "find", "listing"]

@@ -38,8 +38,8 @@ class Plan:
     """Shared by all requests with the same head, so nothing in it belongs to one request."""
 
     __slots__ = (
-        "act", "entry", "expires_at", "extra", "length", "log", "max_body", "meta", "method", "parts", "prefix", "problem", "scope",
-        "shape", "stats", "verb",
+        "act", "entry", "expires_at", "extra", "length", "log", "max_body", "meta", "method", "parts", "prefix",
+        "problem", "scope", "shape", "stats", "verb",
     )  # fmt: skip
 
     def __init__(self, act: int, stats: RouteStats, *, shape: str = BOUGH, max_body: int = LOCAL_BODY_BYTES) -> None:
@@ -253,5 +253,3 @@ def _shape(parts: tuple[str, ...]) -> str:
             return OPENAI
     return BOUGH
 
-
-__all__ = ["ASK", "LOCAL", "NAMED_BY_BODY", "PROXY", "REFUSE", "Plan", "Planner"]

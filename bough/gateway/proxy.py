@@ -6,7 +6,6 @@ import asyncio
 from time import monotonic
 from typing import cast
 
-from bough.gateway import rules
 from bough.gateway.answers import LAST_CHUNK
 from bough.gateway.call import Call, Head, Header
 from bough.gateway.http import Connection
@@ -101,7 +100,7 @@ class Proxied:
         if not self._over:
             self._finish()
             if self._tunnelled:
-                self._client._record(self._call, 101, monotonic(), self._sent)
+                self._client.record(self._call, 101, monotonic(), self._sent)
             if self._upstream is not None:
                 self._release(False)
 
@@ -124,7 +123,7 @@ class Proxied:
         self._chunked = not bodyless and b"content-length" not in names and not self._head.http10
         self._closes = (
             (not bodyless and b"content-length" not in names and self._head.http10)
-            or not self._complete or self._client._must_close(self._call)
+            or not self._complete or self._client.must_close(self._call)
         )  # fmt: skip
         lines = [b"HTTP/1.1 %d %b\r\n" % (status, phrase)]
         lines += [b"%b: %b\r\n" % header for header in _end_to_end(headers) if header[0].lower() != b"x-request-id"]
@@ -370,5 +369,3 @@ def _end_to_end(headers: list[Header]) -> list[Header]:
     }
     return [(name, value) for name, value in headers if name.lower() not in _HOP and name.lower() not in named]
 
-
-__all__ = ["Proxied", "rules", "start"]

@@ -123,7 +123,7 @@ class Routes:
         if len(projects) > 1:
             raise Conflict(
                 f"{service} exists in the projects {', '.join(projects)}", code="ROUTE_AMBIGUOUS",
-                hint=f"send the header 'X-Bough-Project: {projects[0]}', or use the host {service}.{projects[0]}.localhost",
+                hint=f"send the header 'X-Bough-Project: {projects[0]}', or ask {service}.{projects[0]}.localhost",
                 projects=projects, header="X-Bough-Project",
             )  # fmt: skip
         return max(found, key=_preference)

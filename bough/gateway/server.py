@@ -9,22 +9,21 @@ import gc
 import logging
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from bough.gateway import portholder
 from bough.gateway.access_log import Ledger, LogFile
 from bough.gateway.answers import Heads
-from bough.gateway.call import Call
 from bough.gateway.control import Control
 from bough.gateway.endpoints import Endpoints
-from bough.gateway.http import Connection, Front
+from bough.gateway.front import Front
+from bough.gateway.http import Connection
 from bough.gateway.lane import Lane
 from bough.gateway.mock import MockLane
 from bough.gateway.models import MOCK, WEB, GatewayState, Route
@@ -138,6 +137,9 @@ class Gateway:
     def log_dropped(self) -> int:
         return self._log.dropped if self._log is not None else 0
 
+    def _busy(self) -> bool:
+        return any(connection.busy for connection in self.front.connections)
+
     # --- private: lanes
 
     def _make_lane(self, route: Route) -> AnyLane:
@@ -219,5 +221,3 @@ def _identity(path: Path) -> tuple[int, int, int]:
         return stat.st_mtime_ns, stat.st_ino, stat.st_size
     return 0, 0, 0
 
-
-__all__ = ["Call", "Gateway", "Options", "cast", "socket"]

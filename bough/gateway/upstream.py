@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol, cast
@@ -171,9 +170,10 @@ class WebLane:
         self.settle()
 
     def settle(self) -> None:
-        if self._draining and not self.closed and not self._held:
-            if not any(spot.active for spot in [*self._spots.values(), *self._old]):
-                self.close()
+        """Closes when it was told to and nothing is under way any more."""
+        active = self._held or any(spot.active for spot in [*self._spots.values(), *self._old])
+        if self._draining and not self.closed and not active:
+            self.close()
 
     # --- private
 
@@ -228,8 +228,8 @@ class WebLane:
 
 class Upstream(asyncio.Protocol):
     __slots__ = (
-        "_header_bytes", "_headers", "_parser", "_phrase", "_raw", "exchange", "idle_since", "spot", "transport", "until_close",
-        "usable", "used",
+        "_header_bytes", "_headers", "_parser", "_phrase", "_raw", "exchange", "idle_since", "spot",
+        "transport", "until_close", "usable", "used",
     )  # fmt: skip
 
     def __init__(self, spot: Spot) -> None:
@@ -349,5 +349,3 @@ class Upstream(asyncio.Protocol):
 def _active(spot: Spot) -> tuple[bool, int]:
     return not spot.up, spot.active
 
-
-__all__ = ["Exchange", "Upstream", "WebLane", "contextlib"]

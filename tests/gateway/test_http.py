@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bough.gateway import http
+from bough.gateway import reader as http
 from bough.runtime.frames import Reply
 
 from .conftest import Replica, Running, read_all, route
