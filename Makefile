@@ -1,0 +1,59 @@
+# Everything one can do here. Needs Python 3.11 or newer, make and git; `make test` and `make demo` set themselves up.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	--no-emit-find-links --no-emit-package torch $(LOCK_FLAGS)
+
+# A process that may not write bytecode starts two to five times slower, and so would everything that it starts.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help venv test lint format demo docs lock migration bench-serving bench-kernel clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+venv: $(READY) ## Make .venv with the locked packages and Bough itself, editable
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Bough needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; try: make venv PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test: $(READY) ## Run all tests; `make test ARGS="tests/kernel -k lease"` runs some
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Check style, layout and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## Lay out the code and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: $(READY) ## Deploy two real models, put them under load, break things, show what happened
+	$(BIN)/python demo/run.py $(ARGS)
+
+docs: $(READY) ## Write docs that are made from code: command line, OpenAPI, JSON Schema
+	$(BIN)/python -m bough.entrypoints.reference --write
+
+lock: $(READY) ## Choose versions anew: requirements.lock, requirements-dev.lock; LOCK_FLAGS=--upgrade takes newer ones
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) pyproject.toml requirements-build.in --extra dev --output-file requirements-dev.lock
+
+migration: $(READY) ## Write the next migration: make migration NAME=add-budgets
+	$(BIN)/python tools/migration.py $(NAME)
+
+bench-serving: $(READY) ## Measure the gateway beside other model servers (bench/serving); needs wrk
+	$(BIN)/python bench/serving/run.py $(ARGS)
+
+bench-kernel: $(READY) ## Measure reconciles per second
+	$(BIN)/python bench/kernel/reconcile.py $(ARGS)
+
+clean: ## Remove what can be made again
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
