@@ -39,12 +39,8 @@ from bough.runtime.frames import Signature
 from bough.runtime.items import Contract, SignatureUnsupported
 from bough.runtime.loaders import TensorModel
 from bough.runtime.loaders.opening import open_file
-from bough.runtime.spec import Failure, ModelSpec
+from bough.runtime.spec import MODEL_ENVIRONMENT, Failure, ModelSpec
 
-ONE_THREAD = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-)  # fmt: skip
 ITEM, BATCH, CONCURRENT = "item", "batch", "concurrent"
 DEFAULT_CONCURRENCY = 64
 _ITEMS_PER_FRAME = 32  # for models that take one item: what travels together; slow ones answer early all the same

@@ -53,8 +53,8 @@ def open_model(path: Path, spec: Any) -> Any:
 def read(path: Path) -> dict[str, Any]:
     """Tensors by name; raises `LoadError` when the file is damaged."""
     numpy = required("numpy", path.name)
-    data = numpy.memmap(path, dtype="u1", mode="r")
     try:
+        data = numpy.memmap(path, dtype="u1", mode="r")
         (size,) = struct.unpack("<Q", data[:8].tobytes())
         if size > min(_MAX_HEADER_BYTES, len(data) - 8):
             raise ValueError("its header is longer than the file")

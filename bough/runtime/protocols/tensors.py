@@ -143,7 +143,10 @@ def _from_json(tensor: Input) -> Any:
     if not all(isinstance(value, kind) for value in flat):
         raise ValueError(f"input {tensor.name!r}: every element must be a {tensor.datatype}")
     if not tensor.datatype.startswith("FP") and tensor.datatype != "BOOL":
-        struct.pack(f"<{len(flat)}{_CODES[tensor.datatype]}", *flat)  # raises when one is out of range
+        try:
+            struct.pack(f"<{len(flat)}{_CODES[tensor.datatype]}", *flat)
+        except struct.error as error:
+            raise ValueError(f"input {tensor.name!r}: a value is out of range: {error}") from error
     return _shaped(flat, tensor)
 
 
