@@ -5,7 +5,7 @@ what does not, by framework:
 
 * Python objects, numpy arrays, mapped files: survive, and stay shared as long as nobody writes to them.
 * Native threads do not survive; a library that has started some and waits for them in the child hangs. So before
-  anything is imported every pool is set to one thread (`ONE_THREAD`): with one thread, OpenBLAS, MKL, OpenMP (and so
+  anything is imported every pool is set to one thread (`spec.MODEL_ENVIRONMENT`): with one thread, OpenBLAS, MKL, OpenMP (and so
   scikit-learn), numexpr and tokenizers start none. It is also the right number: replicas are the parallelism.
 * OpenBLAS alone could stop and restart its pool around a fork; GNU OpenMP cannot: a parallel region before the fork
   and another one after it deadlock. Raising OMP_NUM_THREADS above one therefore needs preload = "imports".
@@ -125,8 +125,8 @@ class Model:
 def prepare(spec: ModelSpec) -> Prepared:
     """Imports the user's code and, where that survives a fork, loads the model. Raises `LoadError`, whose cause is
     what happened."""
-    for name in ONE_THREAD:
-        os.environ.setdefault(name, "1")
+    for name, value in MODEL_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:

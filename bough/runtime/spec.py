@@ -21,6 +21,18 @@ import msgspec
 SOCKET_NAME = "replica.sock"
 CONTROL_NAME = "control.sock"
 
+# What the process of a model finds in its environment unless the project says otherwise: one native thread for each
+# replica (parallelism comes from replicas, and a pool of threads does not survive a fork), and no thread of telemetry.
+MODEL_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "RAYON_NUM_THREADS": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Zero means no limit of ours."""

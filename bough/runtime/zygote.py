@@ -31,11 +31,10 @@ from typing import Any
 import msgspec
 
 from bough.runtime import shim
-from bough.runtime.spec import CONTROL_NAME, SOCKET_NAME, ModelSpec, UnitSpec
+from bough.runtime.spec import CONTROL_NAME, MODEL_ENVIRONMENT, SOCKET_NAME, ModelSpec, UnitSpec
 
 DEFAULT_LOADER = "bough.runtime.models"  # `prepare`; its `run` is bough.runtime.replica's
 _DEFAULT_RUNNER = "bough.runtime.replica"
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LESS = {"model": "imports", "imports": "none"}
 _PRELOAD_VARIABLE = "BOUGH_ZYGOTE_PRELOAD"  # how far to go; set when starting over
 _LONELY_S = 30.0  # how often we look whether our folder still exists
@@ -59,8 +58,8 @@ Run = Callable[[Any, UnitSpec, str], int]
 def main(arguments: list[str] | None = None) -> None:
     """Loads and serves until SIGTERM, or until the folder is gone."""
     folder, *rest = sys.argv[1:] if arguments is None else arguments
-    for name in ONE_THREAD:
-        os.environ.setdefault(name, "1")
+    for name, value in MODEL_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     again = _PRELOAD_VARIABLE in os.environ  # this process has claimed the folder before it started over
     if not again and not shim.claim(folder, os.getpid()):
         return

@@ -14,9 +14,8 @@ from pathlib import Path
 import bough
 from bough.adapters.engine.local_files import room
 from bough.kernel.errors import Unavailable
-from bough.runtime.spec import UnitSpec
+from bough.runtime.spec import MODEL_ENVIRONMENT, UnitSpec
 
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # Below the kernel's ephemeral range, so that no outgoing connection takes a port between our choice and its use.
 PORTS = range(20_000, 30_000)
 # What a unit inherits. Nothing else: the node's own settings and secrets stay with the node.
@@ -70,8 +69,7 @@ def base_environment(spec: UnitSpec, runtime: Path, inherited: Mapping[str, str]
         if (python.parent.parent / "pyvenv.cfg").exists():
             base.setdefault("VIRTUAL_ENV", str(python.parent.parent))
     if spec.model:
-        for name in ONE_THREAD:
-            base.setdefault(name, "1")
+        base = {**MODEL_ENVIRONMENT, **base}
     return base
 
 
