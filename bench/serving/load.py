@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ def find_wrk() -> str:
     raise CannotRun("wrk is not installed; on Debian and Ubuntu: apt-get install wrk")
 
 
-def start_wrk(url: str, bodies: str, connections: int, seconds: int, threads: int = 2) -> subprocess.Popen[str]:
+def start_wrk(url: str, bodies: str, key: str, connections: int, seconds: int) -> subprocess.Popen[str]:
     argv = [
-        find_wrk(), f"-t{min(threads, connections)}", f"-c{connections}", f"-d{seconds}s", "--timeout", "15s",
-        "--latency", "-s", str(SCRIPT), url, "--", bodies,
+        find_wrk(), f"-t{min(2, connections)}", f"-c{connections}", f"-d{seconds}s", "--timeout", "15s",
+        "--latency", "-s", str(SCRIPT), url, "--", bodies, *([key] if key else []),
     ]  # fmt: skip
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -40,29 +40,30 @@ def finish_wrk(process: subprocess.Popen[str]) -> dict[str, Any]:
     raise CannotRun(f"wrk gave no result: {output.strip()[-300:]}")
 
 
-def post(port: int, path: str, body: bytes, timeout_s: float = 30.0) -> tuple[int, bytes]:
+def post(port: int, path: str, body: bytes, key: str = "", timeout_s: float = 30.0) -> tuple[int, bytes]:
     """One request on a connection of its own; the whole answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
-        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        connection.request("POST", path, body, {"Content-Type": "application/json", **_bearer(key)})
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
         connection.close()
 
 
-def first_tokens(port: int, path: str, bodies: list[bytes], seconds: float) -> Iterator[float]:
+def first_tokens(port: int, path: str, bodies: list[bytes], key: str, seconds: float) -> Iterator[float]:
     """Milliseconds from sending a request to its first event, one after the other on one connection."""
     deadline = time.perf_counter() + seconds
+    headers = "".join(f"{name}: {value}\r\n" for name, value in _bearer(key).items())
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         number = 0
         while time.perf_counter() < deadline:
             body = bodies[number % len(bodies)]
             number += 1
-            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{headers}"
             started = time.perf_counter()
-            connection.sendall(head.encode() + b"\r\n\r\n" + body)
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             received, first = b"", 0.0
             while not received.endswith(b"0\r\n\r\n"):
                 piece = connection.recv(1 << 16)
@@ -74,7 +75,9 @@ def first_tokens(port: int, path: str, bodies: list[bytes], seconds: float) -> I
             yield (first - started) * 1e3
 
 
-def wait_first_answer(port: int, path: str, body: bytes, alive: Any, limit_s: float) -> float:
+def wait_first_answer(
+    port: int, path: str, body: bytes, key: Callable[[], str], alive: Callable[[], bool], limit_s: float
+) -> float:
     """Asks until an answer is a success; the time of that answer on the performance counter."""
     deadline = time.perf_counter() + limit_s
     seen = "no connection"
@@ -82,7 +85,7 @@ def wait_first_answer(port: int, path: str, body: bytes, alive: Any, limit_s: fl
         if not alive():
             raise CannotRun("it exited")
         try:
-            status, answer = post(port, path, body)
+            status, answer = post(port, path, body, key())
             if status < 300:
                 return time.perf_counter()
             seen = f"status {status}: {answer[:200]!r}"
@@ -90,3 +93,7 @@ def wait_first_answer(port: int, path: str, body: bytes, alive: Any, limit_s: fl
             seen = repr(error)
         time.sleep(0.005)
     raise CannotRun(f"no answer within {limit_s:g} s ({seen})")
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -45,6 +46,9 @@ class Embedder:
     thread pool of its own does not survive a fork."""
 
     def __init__(self, folder: Path | str, threads: int = 1) -> None:
+        # Its sender of usage data is a thread, started on import: nothing here shall call out, and a process with a
+        # second thread cannot be forked.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
         from tokenizers import Tokenizer
 

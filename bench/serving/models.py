@@ -1,6 +1,7 @@
 """The models that every peer serves, the same code in each: a function from a list of requests to a list of answers.
 
-Runs inside the peers' environments. `BENCH_DATA` names the folder that `prepare.py` filled.
+Runs inside the peers' environments. `BENCH_DATA` names the folder that `prepare.py` filled; without it,
+the folder `data` beside this file (so it is in a project that is deployed).
 """
 
 from __future__ import annotations
@@ -57,4 +58,4 @@ def _minilm() -> Model:
 
 
 def _data() -> Path:
-    return Path(os.environ["BENCH_DATA"])
+    return Path(os.environ.get("BENCH_DATA") or Path(__file__).with_name("data"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Setup:
     folder: Path  # scratch of this start, removed afterwards; the path is short
     data: Path
     envs: Path
+    services: int = 1  # how many services with that many workers each
 
     def bin(self, env: str, program: str = "python") -> str:
         return str(self.envs / env / "bin" / program)
@@ -38,9 +39,11 @@ class Setup:
 class Launch:
     argv: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    home: str = ""  # a folder of this start alone: a process whose command line names it belongs to the peer
 
 
 Item = dict[str, Any]
+Timing = Callable[["Setup", Any, bytes, int], Iterator[float]]
 
 
 def _same(_: Setup, value: Any) -> Any:
@@ -56,12 +59,14 @@ class Peer:
     workloads: Sequence[str] = ALL
     batches: Sequence[str] = ()  # workloads that it can batch
     path: Callable[[Setup], str] = lambda _: "/predict"
+    key: Callable[[Setup], str] = lambda _: ""  # sent as a bearer token with every request
     wrap: Callable[[Setup, Item], Any] = _same
     unwrap: Callable[[Setup, Any], Any] = _same
     missing: Callable[[], str] = lambda: ""  # why it cannot run here, or empty
-    wake: Callable[[Setup, Any, bytes, int], list[float]] | None = None  # times wakes from zero, in milliseconds
-    stop: Callable[[Setup], None] | None = None  # before its processes are ended
-    leaves: bool = False  # the started command ends by itself and leaves the service running
+    wake: Timing | None = None  # times wakes from no replica, in milliseconds
+    cold: Timing | None = None  # the same from no process at all
+    services_to_wake: int = 1
+    start_limit_s: float = 90.0
     is_static: bool = False  # answers are fixed, so there is nothing to verify
     note: str = ""
 
@@ -243,25 +248,22 @@ def _needs_java() -> str:
     return "" if shutil.which("java") else "Java 17 is not installed (apt-get install openjdk-17-jre-headless)"
 
 
-PEERS: dict[str, Peer] = {
-    peer.name: peer
-    for peer in (
-        Peer(name="nginx", kind="limit", launch=_nginx, workloads=("noop",), missing=_needs("nginx"), is_static=True,
-             note="a fixed answer: the limit of the machine and of wrk"),
-        Peer(name="raw", kind="limit", launch=_limit, env="limit", workloads=("noop", "stream"),
-             note="httptools and uvloop: the limit of Python"),
-        Peer(name="starlette", kind="web", launch=_starlette, env="starlette"),
-        Peer(name="fastapi", kind="web", launch=_fastapi, env="fastapi"),
-        Peer(name="litserve", kind="server", launch=_litserve, env="litserve", batches=BATCHABLE),
-        Peer(name="bentoml", kind="server", launch=_bentoml, env="bentoml", batches=BATCHABLE, wrap=_wrap_bentoml,
-             unwrap=_unwrap_bentoml),
-        Peer(name="ray", kind="server", launch=_ray, env="ray", batches=BATCHABLE, path=lambda _: "/"),
-        Peer(name="ray-haproxy", kind="server", launch=_ray_haproxy, env="ray", batches=BATCHABLE,
-             path=lambda _: "/"),
-        Peer(name="mlserver", kind="server", launch=_mlserver, env="mlserver", batches=BATCHABLE,
-             path=_mlserver_path, wrap=_wrap_mlserver, unwrap=_unwrap_mlserver,
-             note="streams in one process: they do not pass its workers"),
-        Peer(name="torchserve", kind="server", launch=_torchserve, env="torchserve", batches=BATCHABLE,
-             path=lambda _: "/predictions/bench", missing=_needs_java),
-    )
-}  # fmt: skip
+OTHERS: tuple[Peer, ...] = (
+    Peer(name="nginx", kind="limit", launch=_nginx, workloads=("noop",), missing=_needs("nginx"), is_static=True,
+         note="a fixed answer: the limit of the machine and of wrk"),
+    Peer(name="raw", kind="limit", launch=_limit, env="limit", workloads=("noop", "stream"),
+         note="httptools and uvloop: the limit of Python"),
+    Peer(name="starlette", kind="web", launch=_starlette, env="starlette"),
+    Peer(name="fastapi", kind="web", launch=_fastapi, env="fastapi"),
+    Peer(name="litserve", kind="server", launch=_litserve, env="litserve", batches=BATCHABLE),
+    Peer(name="bentoml", kind="server", launch=_bentoml, env="bentoml", batches=BATCHABLE, wrap=_wrap_bentoml,
+         unwrap=_unwrap_bentoml),
+    Peer(name="ray", kind="server", launch=_ray, env="ray", batches=BATCHABLE, path=lambda _: "/"),
+    Peer(name="ray-haproxy", kind="server", launch=_ray_haproxy, env="ray", batches=BATCHABLE,
+         path=lambda _: "/"),
+    Peer(name="mlserver", kind="server", launch=_mlserver, env="mlserver", batches=BATCHABLE,
+         path=_mlserver_path, wrap=_wrap_mlserver, unwrap=_unwrap_mlserver,
+         note="streams in one process: they do not pass its workers"),
+    Peer(name="torchserve", kind="server", launch=_torchserve, env="torchserve", batches=BATCHABLE,
+         path=lambda _: "/predictions/bench", missing=_needs_java),
+)  # fmt: skip

@@ -1,7 +1,8 @@
 """Peers as process trees: start, watch, weigh, stop.
 
 A peer's processes are found by a mark in their environment (Ray's daemons leave their parent) or by descent from the
-one that was started (nginx overwrites its environment). Only processes found that way are ever signalled.
+one that was started (nginx overwrites its environment), or because their command line names a folder that is the
+peer's alone (Bough's units get an environment of their own). Only processes found that way are ever signalled.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ class Memory(NamedTuple):
 
 
 class Tree:
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], folder: Path, home: str = "") -> None:
         self.mark = secrets.token_hex(8)
+        self.home = home.encode()
         self.log = folder / "output.log"
         self.started = time.perf_counter()
         with self.log.open("wb") as log:
@@ -43,7 +45,9 @@ class Tree:
         for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
             try:
                 parents[pid] = int(_stat(pid)[1])
-                if needle in Path(f"/proc/{pid}/environ").read_bytes():
+                seen = Path(f"/proc/{pid}/environ").read_bytes()
+                named = self.home and self.home in Path(f"/proc/{pid}/cmdline").read_bytes()
+                if named or needle in seen:
                     found.add(pid)
             except OSError:
                 continue  # gone meanwhile, or not ours to read

@@ -6,11 +6,12 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from peers import PEERS
+from roster import PEERS
 from workloads import WORKLOADS
 
 Line = dict[str, Any]
 TOKENS = 100
+PLANE = "bough-plane"
 
 
 class Figures:
@@ -18,6 +19,8 @@ class Figures:
 
     def __init__(self, lines: Iterable[Line]) -> None:
         self.lines = list(lines)
+        loaded = {line["peer"] for line in self.lines if line["kind"] == "load"}
+        self.own = "bough" if "bough" in loaded else PLANE  # which of the two "Bough" means in this run
 
     def median(self, kind: str, field: str, **where: Any) -> float | None:
         values = [
@@ -103,7 +106,7 @@ def _throughput(figures: Figures, workload: str) -> str:
     unit = TOKENS if workload == "stream" else 1
     counts = figures.connections()
     at = 64 if 64 in counts else counts[-1]
-    own = figures.load("bough", workload, at)
+    own = figures.load(figures.own, workload, at)
     head = ["peer", *(f"c={count}" for count in counts), "to Bough", "p50 ms", "p99 ms", "CPU us", "PSS MB", "errors"]
     rows = [head]
     notes: list[str] = []
@@ -150,9 +153,10 @@ def _others(figures: Figures) -> str:
             rows.append([peer, *map(_number, values)])
     lines = ["from the command to the first answer, first token of a stream, memory of a further replica", _table(rows)]
     for line in figures.lines:
-        if line["kind"] == "wake":
+        if line["kind"] in ("wake", "cold"):
+            what = "woken through the zygote" if line["kind"] == "wake" else "started from no process"
             lines.append(
-                f"{line['peer']} woken from zero, {line['workload']}: p50 {line['p50_ms']} ms, "
+                f"{line['peer']} {what}, {line['workload']}: p50 {line['p50_ms']} ms, "
                 f"p99 {line['p99_ms']} ms, slowest {line['max_ms']} ms of {line['count']}"
             )
     return "\n".join(lines)
@@ -191,7 +195,7 @@ def _over(value: float | None, other: float | None) -> float | None:
 
 
 def _ratio(workload: str, connections: int, other: Figure) -> Figure:
-    return lambda figures: _over(figures.load("bough", workload, connections), other(figures))
+    return lambda figures: _over(figures.load(figures.own, workload, connections), other(figures))
 
 
 def _best(workload: str, connections: int, *kinds: str) -> Figure:
@@ -203,18 +207,18 @@ def _limit(workload: str) -> Figure:
 
 
 def _slope(figures: Figures) -> float | None:
-    high = figures.load("bough", "minilm", 64, "p99_ms")
-    return _over(high, figures.load("bough", "minilm", 64, "p50_ms"))
+    high = figures.load(figures.own, "minilm", 64, "p99_ms")
+    return _over(high, figures.load(figures.own, "minilm", 64, "p50_ms"))
 
 
 def _single_minilm(figures: Figures) -> float | None:
     """Milliseconds beyond 1.1 times a direct call."""
-    p50, direct = figures.load("bough", "minilm", 1, "p50_ms"), figures.limit("direct_p50_ms", "minilm")
+    p50, direct = figures.load(figures.own, "minilm", 1, "p50_ms"), figures.limit("direct_p50_ms", "minilm")
     return p50 - 1.1 * direct if p50 is not None and direct else None
 
 
 def _cold(figures: Figures) -> float | None:
-    added = figures.median("cold", "p50_ms", peer="bough", workload="minilm")
+    added = figures.median("cold", "p50_ms", peer=PLANE, workload="minilm")
     return _over(added, figures.limit("fresh_ms", "minilm"))
 
 
@@ -222,8 +226,8 @@ TARGETS: tuple[Target, ...] = (
     Target("noop: times the raw loop", 0.35, False, _ratio("noop", 64, lambda f: f.load("raw", "noop", 64))),
     Target("noop: times the best model server", 10, False, _ratio("noop", 64, _best("noop", 64, "server"))),
     Target("noop: times FastAPI", 2.3, False, _ratio("noop", 64, lambda f: f.load("fastapi", "noop", 64))),
-    Target("noop: us of CPU per request", 40, True, lambda f: f.load("bough", "noop", 64, "cpu_us")),
-    Target("noop, 1 connection: p50 ms", 0.35, True, lambda f: f.load("bough", "noop", 1, "p50_ms")),
+    Target("noop: us of CPU per request", 40, True, lambda f: f.load(f.own, "noop", 64, "cpu_us")),
+    Target("noop, 1 connection: p50 ms", 0.35, True, lambda f: f.load(f.own, "noop", 1, "p50_ms")),
     Target("logistic: times the best peer", 4, False, _ratio("logistic", 64, _best("logistic", 64, "server", "web"))),
     Target("logistic: times the best model server", 8, False, _ratio("logistic", 64, _best("logistic", 64, "server"))),
     Target("minilm: times the best peer", 1.25, False, _ratio("minilm", 64, _best("minilm", 64, "server", "web"))),
@@ -237,17 +241,18 @@ TARGETS: tuple[Target, ...] = (
            _ratio("stream", 64, lambda f: f.load("fastapi", "stream", 64))),
     Target("stream: times the best model server", 4, False, _ratio("stream", 64, _best("stream", 64, "server"))),
     Target("stream alone: first token ms", 1, True,
-           lambda f: f.median("first_token", "p50_ms", peer="bough", connections=1)),
+           lambda f: f.median("first_token", "p50_ms", peer=f.own, connections=1)),
     Target("stream: first token ms", 15, True,
-           lambda f: f.median("first_token", "p50_ms", peer="bough", connections=64)),
+           lambda f: f.median("first_token", "p50_ms", peer=f.own, connections=64)),
     Target("wake through the zygote, minilm: p50 ms", 50, True,
-           lambda f: f.median("wake", "p50_ms", peer="bough", workload="minilm")),
+           lambda f: f.median("wake", "p50_ms", peer=PLANE, workload="minilm")),
     Target("wake through the zygote, minilm: p99 ms", 250, True,
-           lambda f: f.median("wake", "p99_ms", peer="bough", workload="minilm")),
+           lambda f: f.median("wake", "p99_ms", peer=PLANE, workload="minilm")),
     Target("cold start, minilm: times a fresh Python", 1.2, True, _cold),
     Target("a further replica, minilm: MB", 15, True,
-           lambda f: f.median("replica_memory", "pss_mb", peer="bough", workload="minilm")),
-    Target("gateway and two idle replicas: PSS MB", 80, True, lambda f: f.median("idle", "pss_mb", peer="bough")),
+           lambda f: f.median("replica_memory", "pss_mb", peer=f.own, workload="minilm")),
+    Target("node, gateway, zygote and two idle replicas: PSS MB", 80, True,
+           lambda f: f.median("start", "pss_mb", peer=PLANE, workload="noop")),
 )  # fmt: skip
 
 

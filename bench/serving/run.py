@@ -31,11 +31,12 @@ import processes
 import report
 import workloads
 from errors import CannotRun
-from peers import ONE_THREAD, PEERS, Peer, Setup, environment
+from peers import ONE_THREAD, Peer, Setup, environment
+from roster import PEERS
 
 HERE = Path(__file__).parent
 ENVS = HERE / ".envs"
-START_LIMIT_S = 90.0
+COLD_STARTS = 7
 WARM_S = 2  # at 64 connections after each start: Java compiles, pools fill, batches adapt
 
 
@@ -131,20 +132,21 @@ class Run:
                     self.emit("replica_memory", peer=peer.name, workload=workload, pss_mb=round(added, 2))
 
     def wakes(self, able: list[Peer]) -> None:
-        """Peers that scale to zero: from no replica to the answer of the request that woke it."""
+        """Peers that scale to zero: from no replica, or no process, to the answer of the request that woke it."""
         for peer in able:
             for workload in self.options.workloads:
-                if peer.wake is None or workload not in ("noop", "minilm"):
+                if peer.wake is None or peer.cold is None or workload not in ("noop", "minilm"):
                     continue
                 try:
-                    with self._started(peer, workload, True, 1) as (setup, tree, _):
-                        times = peer.wake(setup, tree, workloads.bodies(peer, setup)[0], self.options.wakes)
-                        ranked = sorted(times)
-                        self.emit(
-                            "wake", peer=peer.name, workload=workload, count=len(times),
-                            p50_ms=round(statistics.median(times), 2),
-                            p99_ms=round(ranked[max(0, round(len(ranked) * 0.99) - 1)], 2), max_ms=round(ranked[-1], 2),
-                        )  # fmt: skip
+                    with self._started(peer, workload, True, 1, peer.services_to_wake) as (setup, tree, _):
+                        body = workloads.bodies(peer, setup)[0]
+                        for kind, timing, count in (
+                            ("wake", peer.wake, self.options.wakes), ("cold", peer.cold, COLD_STARTS)
+                        ):  # fmt: skip
+                            times = sorted(timing(setup, tree, body, count))
+                            p50, p99 = statistics.median(times), times[max(0, round(len(times) * 0.99) - 1)]
+                            self.emit(kind, peer=peer.name, workload=workload, count=len(times), p50_ms=round(p50, 2),
+                                      p99_ms=round(p99, 2), max_ms=round(times[-1], 2))  # fmt: skip
                 except CannotRun as error:
                     self.skip(peer, f"wake: {error}", workload)
 
@@ -209,9 +211,9 @@ class Run:
         path, prepared = peer.path(setup), workloads.bodies(peer, setup)
         others = None
         if connections > 1:
-            others = load.start_wrk(self._url(peer, setup), self._bodies(setup), connections - 1, 3)
+            others = load.start_wrk(self._url(peer, setup), self._bodies(setup), peer.key(setup), connections - 1, 3)
             time.sleep(0.5)
-        times = sorted(load.first_tokens(setup.port, path, prepared, 2.0))
+        times = sorted(load.first_tokens(setup.port, path, prepared, peer.key(setup), 2.0))
         if others:
             load.finish_wrk(others)
         p50, p99 = statistics.median(times), times[int(len(times) * 0.99)]
@@ -220,35 +222,35 @@ class Run:
 
     @contextmanager
     def _started(
-        self, peer: Peer, workload: str, batching: bool, workers: int
+        self, peer: Peer, workload: str, batching: bool, workers: int, services: int = 1
     ) -> Iterator[tuple[Setup, processes.Tree, float]]:
         # A short path: Unix sockets of several peers live below it.
         folder = Path(tempfile.mkdtemp(prefix="bb", dir="/tmp"))
         setup = Setup(workload=workload, port=_free_ports(), batching=batching, workers=workers, folder=folder,
-                      data=self.data, envs=ENVS)  # fmt: skip
+                      data=self.data, envs=ENVS, services=services)  # fmt: skip
         tree = None
         try:
             launch = peer.launch(setup)
-            tree = processes.Tree(launch.argv, environment(setup, launch.environment), folder)
+            tree = processes.Tree(launch.argv, environment(setup, launch.environment), folder, launch.home)
             prepared = [b"-"] if peer.is_static else workloads.bodies(peer, setup)
             Path(self._bodies(setup)).write_bytes(b"\n".join(prepared) + b"\n")
             alive = tree.root
             answered = load.wait_first_answer(
-                setup.port, peer.path(setup), prepared[0], lambda: alive.poll() is None or peer.leaves, START_LIMIT_S
-            )
+                setup.port, peer.path(setup), prepared[0], lambda: peer.key(setup), lambda: alive.poll() is None,
+                peer.start_limit_s,
+            )  # fmt: skip
             yield setup, tree, answered - tree.started
         except CannotRun as error:
             said = tree.tail(6) if tree else ""
             raise CannotRun(f"{error}" + (f"; it said: {said[-500:]}" if said.strip() else "")) from error
         finally:
             if tree:
-                if peer.stop:
-                    peer.stop(setup)
                 tree.stop()
             shutil.rmtree(folder, ignore_errors=True)
 
     def _load(self, peer: Peer, setup: Setup, connections: int, seconds: int) -> dict[str, Any]:
-        process = load.start_wrk(self._url(peer, setup), self._bodies(setup), connections, seconds)
+        url, bodies = self._url(peer, setup), self._bodies(setup)
+        process = load.start_wrk(url, bodies, peer.key(setup), connections, seconds)
         return load.finish_wrk(process)
 
     def _url(self, peer: Peer, setup: Setup) -> str:

@@ -37,12 +37,12 @@ def verify(peer: Peer, setup: Setup, clients: int = 16, rounds: int = 4) -> None
     """Every request several times from many clients at once; raises when any answer is not the one it should be."""
     if peer.is_static:
         return
-    path, prepared = peer.path(setup), bodies(peer, setup)
+    path, key, prepared = peer.path(setup), peer.key(setup), bodies(peer, setup)
     known = cases(setup.data, setup.workload)
 
     def ask(number: int) -> str:
         case = known[number % len(known)]
-        status, answer = load.post(setup.port, path, prepared[number % len(known)])
+        status, answer = load.post(setup.port, path, prepared[number % len(known)], key)
         if status >= 300:
             return f"status {status}: {answer[:200]!r}"
         if setup.workload == "stream":

@@ -1,5 +1,5 @@
 -- Sends the bodies of a file, one line each, in turn, and ends with one line of JSON.
--- wrk ... -s wrk.lua URL -- BODIES.jsonl
+-- wrk ... -s wrk.lua URL -- BODIES.jsonl [KEY]
 local threads = 0
 
 function setup(thread)
@@ -10,6 +10,9 @@ end
 function init(args)
   requests = {}
   local headers = { ["Content-Type"] = "application/json" }
+  if args[2] then
+    headers["Authorization"] = "Bearer " .. args[2]
+  end
   if args[1] == "-" then
     requests[1] = wrk.format("GET")
   else
