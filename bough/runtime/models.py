@@ -5,8 +5,9 @@ what does not, by framework:
 
 * Python objects, numpy arrays, mapped files: survive, and stay shared as long as nobody writes to them.
 * Native threads do not survive; a library that has started some and waits for them in the child hangs. So before
-  anything is imported every pool is set to one thread (`spec.MODEL_ENVIRONMENT`): with one thread, OpenBLAS, MKL, OpenMP (and so
-  scikit-learn), numexpr and tokenizers start none. It is also the right number: replicas are the parallelism.
+  anything is imported every pool is set to one thread (`spec.MODEL_ENVIRONMENT`): with one thread, OpenBLAS, MKL,
+  OpenMP (and so scikit-learn), numexpr and tokenizers start none. It is also the right number: replicas are the
+  parallelism.
 * OpenBLAS alone could stop and restart its pool around a fork; GNU OpenMP cannot: a parallel region before the fork
   and another one after it deadlock. Raising OMP_NUM_THREADS above one therefore needs preload = "imports".
 * onnxruntime: a session with one intra-op and one inter-op thread runs in the calling thread and survives; a larger
