@@ -166,6 +166,11 @@ class Lane:
         self._on_ready(self)
         self._schedule()
 
+    def leaving(self, wire: Wire) -> None:
+        if wire in self._wires:
+            self._wires.remove(wire)
+            self._leaving.append(wire)
+
     def left(self, wire: Wire, calls: list[Call]) -> None:
         if wire in self._wires:
             self._wires.remove(wire)

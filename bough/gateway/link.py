@@ -17,6 +17,7 @@ from bough.gateway.models import Target
 from bough.runtime.frames import (
     CANCEL,
     END,
+    GOODBYE,
     LENGTH,
     MAX_FRAME_BYTES,
     PROTOCOL,
@@ -50,6 +51,9 @@ class Owner(Protocol):
 
     def joined(self, wire: Wire) -> None:
         """The replica said hello: it may get work."""
+
+    def leaving(self, wire: Wire) -> None:
+        """The replica is about to stop: it gets no more work and answers what it has."""
 
     def left(self, wire: Wire, calls: list[Call]) -> None:
         """The connection is gone and owes `calls`."""
@@ -264,6 +268,9 @@ class Wire(asyncio.Protocol):
                     self._owner.freed(self, frame, now)
                 if not call.dropped:
                     call.client.answer(call, reply, now)
+            elif reply.flag == GOODBYE:
+                self._owner.leaving(self)
+                self.retired = True
             elif (call := inflight.get(reply.id)) is not None:
                 if streams is None:
                     streams = {}

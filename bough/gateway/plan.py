@@ -170,7 +170,10 @@ class Planner:
             )
         _allow(head, b"POST")
         kind = head_value(head, b"content-type")  # matters to models whose input is bytes
-        return self.ask(entry, head, self._routes.keys, PREDICT, "" if kind.startswith("application/json") else kind)
+        kind = "" if kind.startswith("application/json") else kind
+        if "ndjson" in head_value(head, b"accept"):
+            kind = f"{kind};ndjson" if kind else "ndjson"
+        return self.ask(entry, head, self._routes.keys, PREDICT, kind)
 
     def _proxy(self, entry: Entry, head: Head) -> Plan:
         plan = Plan(PROXY, entry.stats, max_body=entry.route.max_body_bytes)

@@ -99,7 +99,7 @@ class Gateway:
         for connection in list(self.front.connections):
             connection.stop()
         deadline = monotonic() + self.options.grace_s
-        while any(connection.busy for connection in self.front.connections) and monotonic() < deadline:
+        while self._busy() and monotonic() < deadline:  # noqa: ASYNC110 - an event would cost every answer something
             await asyncio.sleep(0.01)
         await asyncio.sleep(0)  # answers just written leave with this iteration
         for chore in self._chores:

@@ -1,0 +1,112 @@
+"""The gateway with the replica that ships: real models, real signals."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bough.gateway.models import Target
+
+from .conftest import Running, route
+
+MODELS = '''
+from collections.abc import AsyncIterator, Iterator
+import bough
+
+class Doubles:
+    @bough.batch(max_size=32)
+    def predict(self, items: list[int]) -> list[int]:
+        return [2 * item for item in items]
+
+class Doubler:
+    def predict(self, item: int) -> int:
+        return 2 * item
+
+class Awaits:
+    async def predict(self, item: int) -> int:
+        return 2 * item
+
+class Counts:
+    def predict(self, item: int) -> Iterator[int]:
+        yield from range(item)
+'''
+Serve = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def serve(folder: Path) -> Iterator[Serve]:
+    (folder / "models.py").write_text(MODELS)
+    made: list[subprocess.Popen[bytes]] = []
+
+    def begin(model: str, unit: str) -> subprocess.Popen[bytes]:
+        (folder / unit).mkdir(exist_ok=True)
+        socket = folder / unit / "replica.sock"
+        command = [sys.executable, "-m", "bough.runtime.serve", f"models:{model}", "--socket", str(socket), "--folder", str(folder)]
+        made.append(subprocess.Popen(command))
+        return made[-1]
+
+    yield begin
+    for process in made:
+        process.kill()
+        process.wait()
+
+
+def target(folder: Path, unit: str) -> Target:
+    return Target(unit="model", address=f"unix:{folder}/{unit}/replica.sock")
+
+
+@pytest.mark.parametrize("model", ["Doubles", "Doubler", "Awaits"])
+def test_requests_are_answered_whatever_happens_to_a_replica(gateway: Running, serve: Serve, folder: Path, model: str) -> None:
+    units = {unit: serve(model, unit) for unit in ("a", "b")}
+    gateway.start(routes=[route("double", targets=[target(folder, unit) for unit in units])])
+    gateway.until_up("dep-double", 2)
+    bad: list[Any] = []
+    done, stop = [0], threading.Event()
+
+    def client(number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+        while not stop.is_set():
+            number += 7
+            connection.request("POST", "/v1/double/predict", str(number))
+            answer = connection.getresponse()
+            body = answer.read()
+            done[0] += 1
+            if answer.status != 200 or json.loads(body) != 2 * number:
+                bad.append((answer.status, number, body))
+        connection.close()
+
+    clients = [threading.Thread(target=client, args=(n,)) for n in range(7)]
+    for thread in clients:
+        thread.start()
+    for unit, number in (("a", signal.SIGKILL), ("b", signal.SIGTERM)):
+        before = done[0]
+        gateway.wait(lambda before=before: done[0] > before + 200)  # type: ignore[misc]
+        units[unit].send_signal(number)
+        units[unit].wait(10)
+        serve(model, unit)
+        gateway.until_up("dep-double", 2)
+    stop.set()
+    for thread in clients:
+        thread.join(20)
+    assert not bad, bad[:3]
+
+
+def test_a_generator_streams_events_or_lines(gateway: Running, serve: Serve, folder: Path) -> None:
+    serve("Counts", "a")
+    gateway.start(routes=[route("count", targets=[target(folder, "a")])])
+    gateway.until_up("dep-count")
+    status, headers, body = gateway.post("count", 3)
+    assert (status, headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
+    assert body.count(b"data: ") >= 3
+    status, headers, body = gateway.post("count", 3, Accept="application/x-ndjson")
+    assert (status, headers["content-type"], body.split()) == (200, "application/x-ndjson", [b"0", b"1", b"2"])
+    assert gateway.post("count", "not a number")[0] == 422
