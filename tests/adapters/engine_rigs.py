@@ -222,6 +222,7 @@ class LocalRig(Rig):
     def __init__(self, seed: int | None) -> None:
         super().__init__(seed)
         self.home = Path(tempfile.mkdtemp(dir="/tmp", prefix="be-"))
+        (self.home / "runtime").symlink_to(shared_runtime())
         self.start()
 
     def start(self) -> None:

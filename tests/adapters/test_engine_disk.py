@@ -39,7 +39,9 @@ if how == "full":
         except OSError:
             pass
 else:
-    subprocess.run(["mount", "-o", "remount,bind,ro", str(home)], check=True)
+    units = str(home / "units")  # a mount above the first, which a unit is writing to
+    subprocess.run(["mount", "--bind", units, units], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", units], check=True)
 before = sorted(path.name for path in (home / "units").iterdir())
 refused = 0
 for number in range(5):
@@ -53,7 +55,7 @@ print("still", engine.snapshot()[0].state)
 if how == "full":
     filler.unlink()
 else:
-    subprocess.run(["mount", "-o", "remount,bind,rw", str(home)], check=True)
+    subprocess.run(["umount", units], check=True)
 engine.apply(UnitSpec(unit="u0", attempt=1, kind="job", argv=["true"]))
 while [a.unit for a in engine.snapshot() if a.unit == "u0" and a.exit] == []:
     engine.watch(0, 0.05)

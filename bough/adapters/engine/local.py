@@ -418,10 +418,16 @@ class LocalEngine:
     def _adopt(self) -> None:
         """Finds what an earlier engine on this home has left, running or not."""
         self._zygotes.adopt()
-        for folder in sorted((self._home / "units").glob("*/*")):
+        units = self._home / "units"
+        for unit in units.iterdir():
+            if unit.name.startswith("."):
+                files.remove_tree(unit)  # was being forgotten
+        for folder in sorted(units.glob("*/*")):
             spec = files.read_whole(folder / "spec.json", UnitSpec) if folder.name.isdigit() else None
             if spec is None:
                 files.remove_tree(folder)  # cut short before it was written down
+                with contextlib.suppress(OSError):
+                    folder.parent.rmdir()
                 continue
             record = Record(spec, folder, link_of(self._home, spec.unit))
             self._units[spec.unit][spec.attempt] = record

@@ -55,6 +55,7 @@ class Zygotes:
         self._changed = changed
         self._lock = threading.RLock()
         self._living: dict[str, Zygote] = {}
+        self._dying: set[Zygote] = set()
 
     def adopt(self) -> None:
         """Takes over those that survived the node, and removes what is left of the others."""
@@ -122,14 +123,16 @@ class Zygotes:
         with self._lock:
             for key in used & self._living.keys():
                 self._living[key].idle_since = now
-            idle = [key for key, zygote in self._living.items() if now - zygote.idle_since >= idle_s]
+            unused = self._living.keys() - used
+            idle = [key for key in unused if now - self._living[key].idle_since >= idle_s]
         for key in idle:
             self.stop(key)
         return idle
 
     def stop(self, key: str) -> None:
         with self._lock:
-            if zygote := self._living.get(key):
+            if zygote := self._living.pop(key, None):  # at once: the next `ensure` must not meet it dying
+                self._dying.add(zygote)
                 zygote.process.signal(signal.SIGKILL)  # it holds nothing that a gentler end would save
 
     def pids(self) -> dict[str, int]:
@@ -138,7 +141,7 @@ class Zygotes:
 
     def close(self) -> None:
         with self._lock:
-            for zygote in self._living.values():
+            for zygote in [*self._living.values(), *self._dying]:
                 self._events.forget_process(zygote.process.pidfd)
                 zygote.process.close()
             self._living.clear()
@@ -186,6 +189,7 @@ class Zygotes:
         with self._lock:
             if self._living.get(zygote.key) is zygote:
                 del self._living[zygote.key]
+            self._dying.discard(zygote)
             self._events.forget_folder(zygote.watch)
             self._events.forget_process(zygote.process.pidfd)
             zygote.process.close()
