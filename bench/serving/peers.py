@@ -79,6 +79,7 @@ def environment(setup: Setup, own: Mapping[str, str]) -> dict[str, str]:
         "PATH": os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin"),
         "PYTHONPATH": f"{HERE}:{HERE / 'servers'}",
         **ONE_THREAD,
+        "ORT_DISABLE_TELEMETRY": "1",
         "BENCH_CODE": str(HERE),
         "BENCH_WORKLOAD": setup.workload,
         "BENCH_PORT": str(setup.port),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from roster import PEERS
@@ -272,3 +275,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
         for row in rows
     ]  # fmt: skip
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+if __name__ == "__main__":
+    print(render([json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]))
