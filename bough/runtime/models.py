@@ -8,8 +8,8 @@ what does not, by framework:
   anything is imported every pool is set to one thread (`spec.MODEL_ENVIRONMENT`): with one thread, OpenBLAS, MKL,
   OpenMP (and so scikit-learn), numexpr and tokenizers start none. It is also the right number: replicas are the
   parallelism.
-* OpenBLAS alone could stop and restart its pool around a fork; GNU OpenMP cannot: a parallel region before the fork
-  and another one after it deadlock. Raising OMP_NUM_THREADS above one therefore needs preload = "imports".
+* OpenBLAS could stop and restart its pool around a fork; GNU OpenMP cannot: a parallel region before the fork and
+  another one after it deadlock. Raising OMP_NUM_THREADS above one therefore needs preload = "imports".
 * onnxruntime: a session with one intra-op and one inter-op thread runs in the calling thread and survives; a larger
   pool does not. Our ONNX loader makes such sessions; in a user's own class SessionOptions decide.
 * PyTorch: loading (and running, with torch.set_num_threads(1) before the first operation) survives. Autograd's own
@@ -21,8 +21,8 @@ what does not, by framework:
   class that opens any in `load` sets `preload = "imports"`. `async def load` always runs after the fork.
 * Random state is copied: the zygote reseeds numpy in each replica; Python reseeds `random` by itself, we torch.
 
-`python -c "import threading"`-level surprises are caught by the zygote: when loading started native threads it starts
-over and loads after the fork.
+What slips through is caught by the zygote: when native threads are alive after loading, it starts over and loads after
+the fork.
 """
 
 from __future__ import annotations
