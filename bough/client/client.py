@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +39,10 @@ class Client(Api):
         """Stores the bytes of `content`, whose SHA-256 is `digest`, for a release."""
         self._transport.upload(digest, content, size)
 
+    def put(self, content: bytes, digest: str) -> None:
+        """`upload` of bytes at hand."""
+        self._transport.upload(digest, io.BytesIO(content), len(content))
+
     def close(self) -> None:
         self._transport.close()
 
@@ -54,11 +59,11 @@ class Client(Api):
             yield record(item)
 
 
-def connect(home: Path | None = None) -> Client:
-    """A client of the Bough that `bough up` started on this machine, as its admin."""
+def connect(home: Path | None = None, *, token: str = "") -> Client:
+    """A client of the Bough that `bough up` started on this machine; as its admin, unless `token` is another's."""
     place = Home(home or default_home())
     try:
-        token = place.token.read_text("ascii").strip()
+        token = token or place.token.read_text("ascii").strip()
     except FileNotFoundError:
         raise Unauthenticated(
             f"there is no token in {place.path}; Bough has not been started there",

@@ -34,6 +34,7 @@ from bough.kernel.files import write_whole
 from bough.kernel.platform import Home
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 10.0
+LOOK_S = 0.05
 STEADY_S = 30.0  # a process that lived this long has not failed to start: the delay begins anew
 LOG_BYTES = 16 << 20  # a log that is larger at a start becomes `<name>.log.1`
 
@@ -69,9 +70,9 @@ class Keeper:
         self._stopping = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def run(self, on_round: Callable[[], None] = lambda: None) -> None:
-        """Keeps them until SIGTERM or SIGINT. SIGHUP starts at once what waits for its next try. `on_round` is called
-        after every look."""
+    def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Keeps them until SIGTERM or SIGINT. SIGHUP starts at once what waits for its next try. `until` is called
+        every 50 ms until it says true."""
         with _locked(self._home):
             signal.set_wakeup_fd(self._wake_write)
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -81,8 +82,9 @@ class Keeper:
             write_whole(self._home.run / "keeper.json", msgspec.json.encode(state))
             while not self._stopping:
                 self._look(time.monotonic())
-                on_round()
-                self._wait(time.monotonic())
+                if until is not None and until():
+                    until = None
+                self._wait(time.monotonic(), LOOK_S if until is not None else None)
             (self._home.run / "keeper.json").unlink(missing_ok=True)
 
     def _look(self, now: float) -> None:
@@ -91,26 +93,18 @@ class Keeper:
                 continue
             living = presence(self._home, part.name)
             try:
-                part.hold(living.pid if living else self._start(part), now)
+                part.hold(living.pid if living else _spawn(self._home, part.name, part.argv), now)
             except ProcessLookupError:  # adopted one died in this instant
                 part.due_at = now
 
-    def _start(self, part: Part) -> int:
-        with _log(self._home, part.name) as log:
-            started = subprocess.Popen(  # noqa: S603 - our own command
-                part.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._home.path,
-                env=environment(), start_new_session=True, close_fds=True,
-            )  # fmt: skip
-        started.returncode = 0  # the pidfd tells of its end; Popen need not warn that it still runs
-        return started.pid
-
-    def _wait(self, now: float) -> None:
+    def _wait(self, now: float, at_most_s: float | None) -> None:
         poller = select.poll()
         poller.register(self._wake_read, select.POLLIN)
         for part in self._parts:
             if part.pidfd >= 0:
                 poller.register(part.pidfd, select.POLLIN)
         due = [part.due_at - now for part in self._parts if part.pidfd < 0]
+        due += [at_most_s] if at_most_s is not None else []
         ready = {number for number, _ in poller.poll(max(0.0, min(due)) * 1000 + 1 if due else None)}
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
@@ -127,15 +121,24 @@ class Keeper:
             part.due_at, part.delay_s = 0.0, FIRST_DELAY_S
 
 
-def start(home: Home) -> int:
-    """Leaves a keeper running in a session of its own; returns its pid."""
-    with _log(home, KEEPER) as log:
-        keeper = subprocess.Popen(  # noqa: S603 - our own command
-            command(home, KEEPER), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=home.path, env=environment(),
+def start(home: Home) -> None:
+    """Leaves a keeper running in a session of its own."""
+    _spawn(home, KEEPER, command(home, KEEPER))
+
+
+def start_part(home: Home, name: str) -> None:
+    """Starts one process without a keeper."""
+    _spawn(home, name, command(home, name))
+
+
+def _spawn(home: Home, name: str, argv: list[str]) -> int:
+    with _log(home, name) as log:
+        started = subprocess.Popen(  # noqa: S603 - our own command
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=home.path, env=environment(),
             start_new_session=True, close_fds=True,
         )  # fmt: skip
-    keeper.returncode = 0  # it outlives us
-    return keeper.pid
+    started.returncode = 0  # a pidfd tells of its end, or it outlives us: Popen need not warn that it still runs
+    return started.pid
 
 
 def _log(home: Home, name: str) -> IO[bytes]:

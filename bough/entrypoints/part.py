@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from pathlib import Path
@@ -18,14 +19,16 @@ from bough.kernel.platform import Home
 def main() -> None:
     name, home = sys.argv[1], Path(sys.argv[2])
     report = Home(home).run / f"{name}.failed.json"
+    report.unlink(missing_ok=True)
     try:
-        report.unlink(missing_ok=True)
         run(name, home)
     except Problem as problem:
         print(f"bough {name}: {problem.message}\n  try: {problem.hint}", file=sys.stderr, flush=True)
-        failed = Report(error=problem.detail(), exit_code=problem.exit_code)
-        write_whole(report, msgspec.json.encode(failed))
+        _leave_word(report, problem)
         sys.exit(problem.exit_code)
+    except Exception as error:  # `bough up` waits for it and has to say why
+        _leave_word(report, Problem(f"the {name} failed: {type(error).__name__}: {error}", hint=f"see logs/{name}.log"))
+        raise
 
 
 def run(name: str, home: Path) -> None:
@@ -40,6 +43,11 @@ def run(name: str, home: Path) -> None:
         module.run(home)
     else:
         raise SystemExit(f"there is no process {name!r}")
+
+
+def _leave_word(report: Path, problem: Problem) -> None:
+    with contextlib.suppress(OSError):  # the disk may be what failed
+        write_whole(report, msgspec.json.encode(Report(error=problem.detail(), status=problem.http_status)))
 
 
 if __name__ == "__main__":

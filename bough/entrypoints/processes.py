@@ -51,7 +51,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """`run/<name>.failed.json`: why a process could not start."""
 
     error: Detail
-    exit_code: int = 1
+    status: int  # the HTTP status of the error's class, which tells the class
 
 
 def presence(home: Home, name: str) -> Presence | None:
@@ -84,6 +84,8 @@ def starttime(pid: int) -> int:
 def answers(home: Home, name: str) -> bool:
     """Whether `name` does its work: not merely that its process is there."""
     try:
+        if name == KEEPER:
+            return presence(home, KEEPER) is not None
         if name == NODE:
             return _ask_socket(home.node_socket, "/healthz") == 200
         if name == GATEWAY:

@@ -1,0 +1,135 @@
+"""Commands made from the contract: a field without a default is an argument, any other an option; `project` comes
+from the nearest bough.toml."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from bough.entrypoints.cli.options import command, common, with_session
+from bough.entrypoints.cli.session import Session, project_name
+
+_TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
+_FROM_PROJECT = "project"
+
+
+def build(name: str, operation: Mapping[str, Any]) -> click.Command:
+    word = operation["command"].split()[-1]
+    return command(word, help_of(operation), parameters(operation), _runner(name, operation))
+
+
+def as_group(
+    name: str, operation: Mapping[str, Any] | None, prefix: str, members: Mapping[str, click.Command]
+) -> click.Group:
+    """`bough releases` is a command, and the group of `bough releases show`."""
+    group = click.Group(prefix, commands=dict(members), invoke_without_command=operation is not None)
+    if operation is None:
+        group.help = f"{prefix.capitalize()}: {', '.join(members)}."
+        group.params = common()
+        return group
+    group.help, group.params = help_of(operation), [*parameters(operation), *common()]
+    run = with_session(_runner(name, operation))
+
+    def callback(**values: Any) -> Any:
+        if click.get_current_context().invoked_subcommand is None:
+            return run(**values)
+        return None
+
+    group.callback = callback
+    return group
+
+
+def help_of(operation: Mapping[str, Any]) -> str:
+    return f"{operation['help']}\n\nNeeds the role {operation['role']}."
+
+
+def parameters(operation: Mapping[str, Any]) -> list[click.Parameter]:
+    found: list[click.Parameter] = [_parameter(field) for field in operation["fields"]]
+    if follows(operation):
+        found.append(click.Option(["--detach"], is_flag=True, help="Do not wait until it is live."))
+    return found
+
+
+def follows(operation: Mapping[str, Any]) -> bool:
+    """What makes a release is followed until the release is live."""
+    return bool(operation["writes"]) and operation["returns"].get("$ref", "").endswith("/Release")
+
+
+def _parameter(field: Mapping[str, Any]) -> click.Parameter:
+    name, kind = field["name"], field["kind"]
+    if field["required"] and name != _FROM_PROJECT and kind in _TYPES:
+        return click.Argument([name], type=_type(field), metavar=name.upper())
+    flag = ["--" + name.replace("_", "-"), name]
+    if name == "environment":
+        flag.insert(1, "-e")
+    about = _about(field)
+    if kind == "boolean":
+        return click.Option([f"{flag[0]}/--no-{flag[0][2:]}" if field.get("default") else flag[0], name], is_flag=True,
+                            default=field.get("default", False), help=about)  # fmt: skip
+    if kind in ("list", "map"):
+        metavar = "TEXT" if kind == "list" else "KEY=VALUE"
+        return click.Option(
+            flag, multiple=True, metavar=metavar, required=field["required"], help=about + " Repeatable."
+        )
+    if kind == "json":
+        return click.Option(flag, metavar="JSON", required=field["required"], help=about)
+    default = None if field["required"] else field["default"]
+    return click.Option(flag, type=_type(field), default=default, show_default=default not in (None, ""), help=about)
+
+
+def _type(field: Mapping[str, Any]) -> click.ParamType[Any]:
+    low, high = field.get("minimum"), field.get("maximum")
+    if field["kind"] == "integer" and (low is not None or high is not None):
+        return click.IntRange(low, high)
+    return _TYPES[field["kind"]]
+
+
+def _about(field: Mapping[str, Any]) -> str:
+    if field["help"]:
+        text = str(field["help"])
+        return text[0].upper() + text[1:].rstrip(".") + "."
+    if field["name"] == _FROM_PROJECT:
+        return "Project; that of the nearest bough.toml." if field["required"] else "One project; all without it."
+    return ""
+
+
+def _runner(name: str, operation: Mapping[str, Any]) -> Any:
+    def run(session: Session, **values: Any) -> None:
+        detach = values.pop("detach", False)
+        fields = {field["name"]: _value(field, values[field["name"]]) for field in operation["fields"]}
+        fields = {key: value for key, value in fields.items() if value is not None}
+        answer = session.client().call(name, **fields)
+        if operation["streams"]:
+            for item in answer:
+                session.answer(item)
+        elif follows(operation) and not detach:
+            from bough.entrypoints.cli import rollout
+
+            rollout.follow_to_the_end(session, answer)
+        else:
+            session.answer(answer)
+
+    return run
+
+
+def _value(field: Mapping[str, Any], given: Any) -> Any:
+    """None: not given, the server's default holds."""
+    kind = field["kind"]
+    if given is None and field["name"] == _FROM_PROJECT and field["required"]:
+        return project_name()
+    if kind == "list":
+        return list(given) if given else None
+    if kind == "map":
+        pairs = [each.partition("=") for each in given]
+        if bad := next((key for key, equals, _ in pairs if not equals), None):
+            raise click.BadParameter(f"{bad!r} is not KEY=VALUE", param_hint=f"--{field['name']}")
+        return {key: value for key, _, value in pairs} if given else None
+    if kind == "json" and given is not None:
+        try:
+            return json.loads(given)
+        except ValueError as error:
+            raise click.BadParameter(f"not JSON: {error}", param_hint=f"--{field['name']}") from error
+    return given

@@ -1,0 +1,114 @@
+"""Values as text: aligned tables, plain lines, one line of JSON. No decision is made here."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+NOW_DAYS = 86_400.0
+GREEN, RED, YELLOW, DIM, BOLD = 32, 31, 33, 2, 1
+_GOOD = {"live", "ready", "ok", "yes"}
+_BAD = {"failed", "crashed"}
+
+
+def as_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def paint(text: str, colour: int, on: bool) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m" if on else text
+
+
+def paint_state(state: str, on: bool) -> str:
+    return paint(state, GREEN if state in _GOOD else RED if state in _BAD else YELLOW, on)
+
+
+def draw(value: Any) -> str:
+    """A record as aligned pairs with its lists as tables below; a list of records as a table."""
+    if isinstance(value, Mapping):
+        return _record(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if value and all(isinstance(each, Mapping) for each in value):
+            return table(value)
+        return "\n".join(cell("", each) for each in value) if value else "none"
+    return cell("", value)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Columns that are empty in every row are left out; so are lists, which do not fit into a cell."""
+    if not rows:
+        return "none"
+    names = list(columns) or _columns(rows)
+    lines = [[name.replace("_", " ").removesuffix(" at").upper() for name in names]]
+    lines += [[cell(name, row.get(name, "")) for name in names] for row in rows]
+    return columns_of(lines)
+
+
+def columns_of(lines: Sequence[Sequence[str]]) -> str:
+    """Left-aligned columns, the last one free to run on, cut at the terminal's width when there is one."""
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def cell(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        if name.endswith("_at"):
+            return moment(value)
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    if name == "memory_bytes" and isinstance(value, int):
+        return size(value)
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={cell(key, item)}" for key, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(cell("", item) for item in value)
+    return str(value)
+
+
+def moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else "-"
+
+
+def size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return ""
+
+
+def width() -> int:
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def _record(value: Mapping[str, Any]) -> str:
+    pairs = [(key, item) for key, item in value.items() if not _is_table(item) and item not in ({}, [])]
+    longest = max((len(key) for key, _ in pairs), default=0)
+    parts = ["\n".join(f"{key.replace('_', ' '):<{longest}}  {cell(key, item)}".rstrip() for key, item in pairs)]
+    for key, item in value.items():
+        if _is_table(item):
+            parts.append(f"{key}\n" + table(item))
+    return "\n\n".join(filter(None, parts))
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    names: dict[str, bool] = {}
+    for row in rows:
+        for key, value in row.items():
+            names[key] = names.get(key, False) or (value not in ("", None, {}, []) and not _is_table(value))
+    return [name for name, used in names.items() if used]
+
+
+def indent(lines: Iterable[str], by: str = "  ") -> str:
+    return "\n".join(by + line for line in lines)

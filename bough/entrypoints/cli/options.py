@@ -1,0 +1,68 @@
+"""How commands are made: the options that all of them have, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from bough.entrypoints.cli.session import Session
+
+
+def common() -> list[click.Parameter]:
+    """--json, --home, --url, --token: before or after the command's name, the later one wins."""
+    return [
+        click.Option(["--json"], is_flag=True, expose_value=False, callback=_flag, help="Answer in one line of JSON."),
+        click.Option(["--home"], metavar="DIR", expose_value=False, callback=_text, help="Home of Bough (BOUGH_HOME)."),
+        click.Option(["--url"], metavar="URL", expose_value=False, callback=_text, help="A remote Bough (BOUGH_URL)."),
+        click.Option(["--token"], metavar="TEXT", expose_value=False, callback=_text, help="Its token (BOUGH_TOKEN)."),
+    ]
+
+
+def command(
+    name: str, help: str, parameters: Sequence[click.Parameter], run: Callable[..., Any], *, examples: str = ""
+) -> click.Command:
+    """`run(session, **values)`."""
+    text = help + (f"\n\n\b\n{examples}" if examples else "")
+    return click.Command(name, params=[*parameters, *common()], help=text, callback=with_session(run))
+
+
+def with_session(run: Callable[..., Any]) -> Callable[..., Any]:
+    def callback(**values: Any) -> Any:
+        return run(session_of(click.get_current_context()), **values)
+
+    return callback
+
+
+def session_of(context: click.Context) -> Session:
+    root = context.find_root()
+    if root.obj is None:
+        root.obj = Session()
+    session: Session = root.obj
+    return session
+
+
+def environment() -> click.Option:
+    return click.Option(
+        ["--environment", "-e"],
+        default="main",
+        show_default=True,
+        metavar="NAME",
+        help="Environment; main is production.",
+    )
+
+
+def folder() -> click.Argument:
+    """The project's folder, or one inside it."""
+    return click.Argument(["folder"], default=".", metavar="[FOLDER]", required=False)
+
+
+def _flag(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        session_of(context).json = True
+
+
+def _text(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        setattr(session_of(context), f"{parameter.name}_option", value)

@@ -1,0 +1,52 @@
+"""`bough plan`: what a deploy would change, before it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bough.entrypoints.cli import sending
+from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, cell, paint
+from bough.entrypoints.cli.options import command as make
+from bough.entrypoints.cli.options import environment, folder
+from bough.entrypoints.cli.session import Session, find_project
+
+_SIGNS = {"add": ("+", GREEN), "remove": ("-", RED), "change": ("~", YELLOW), "same": (" ", 0)}
+
+
+def run(session: Session, folder: str, environment: str) -> None:
+    prepared = sending.prepare(find_project(Path(folder)), environment)
+    plan = session.client().releases.plan(**prepared.request())
+    session.answer(plan, text=_text(session, plan))
+
+
+def _text(session: Session, plan: Any) -> str:
+    place = f"{plan.project}/{plan.environment}"
+    if plan.same:
+        return f"{place}: a deploy would change nothing"
+    lines = [f"{place}: a deploy would"]
+    for change in plan.changes:
+        sign, colour = _SIGNS.get(change.action, ("?", YELLOW))
+        effect = "" if change.action == "same" else ", starts new processes" if change.get("restarts") else ""
+        files = ", files differ" if change.get("files") else ""
+        shown = paint(sign, colour, session.colour and bool(colour))
+        lines.append(f"  {shown} {change.action} {change.what} {change.name}{files}{effect}")
+        for key, values in change.get("keys", {}).items():
+            before, after = [*values, None][:2]
+            lines.append(f"      {key}: {_value(before)} -> {_value(after)}")
+        lines += [f"      policy {key}: {_value(value)}" for key, value in change.get("policy", {}).items()]
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    return '""' if value == "" else "none" if value is None else cell("", value)
+
+
+command = make(
+    "plan",
+    "Says what a deploy would change.\n\nNothing is sent and nothing is changed; also tells whether running processes "
+    "would be replaced.",
+    [folder(), environment()],
+    run,
+    examples="Example:\n  bough plan -e staging",
+)

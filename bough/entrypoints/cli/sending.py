@@ -1,0 +1,108 @@
+"""From a project's folder to what `releases.create` needs: bundles scanned, and the missing files uploaded."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bough.builds.bundle import scan
+from bough.builds.models import Scan
+from bough.client import Client
+from bough.entrypoints.cli.drawing import size
+from bough.entrypoints.cli.session import FILE_NAME, Session, load_project
+from bough.kernel.project import Project
+
+STATE_FOLDER = ".bough"  # beside the project file; never part of a bundle
+DIGESTS_AT_ONCE = 20_000  # in one question, which stays far below the largest body that is taken
+PROGRESS_S = 1.0
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A project as it stands in its folder now."""
+
+    project: Project
+    file: str
+    scans: dict[str, Scan]
+
+    def request(self) -> dict[str, Any]:
+        bundles = {path: each.digest for path, each in self.scans.items()}
+        return {"file": self.file, "bundles": bundles, "environment": self.project.environment}
+
+    @property
+    def size(self) -> int:
+        return sum(each.size for each in self.scans.values())
+
+    @property
+    def count(self) -> int:
+        return sum(each.count for each in self.scans.values())
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    files: int
+    bytes: int
+
+
+def prepare(folder: Path, environment: str) -> Prepared:
+    """Raises what is wrong with the project file or the bundle, before anything is sent."""
+    project = load_project(folder, environment)
+    paths = sorted({each.path for each in (*project.services.values(), *project.jobs.values())})
+    state = state_folder(folder)
+    scans = {path: scan(folder / path, cache=state / f"scan-{path.replace('/', '-')}.cache") for path in paths}
+    return Prepared(project=project, file=(folder / FILE_NAME).read_text("utf-8"), scans=scans)
+
+
+def upload(session: Session, client: Client, prepared: Prepared) -> Sent:
+    """Sends what the server does not have; a bundle's manifest after its files."""
+    files, sent = 0, 0
+    said = time.monotonic()
+    for scanned in prepared.scans.values():
+        entries = {entry.digest: entry for entry in scanned.bundle.entries}
+        wanted = [scanned.digest, *entries]
+        missing = {
+            digest
+            for at in range(0, len(wanted), DIGESTS_AT_ONCE)
+            for digest in client.blobs.missing(digests=wanted[at : at + DIGESTS_AT_ONCE])
+        }
+        total = sum(entry.size for digest, entry in entries.items() if digest in missing)
+        for digest, entry in entries.items():
+            if digest not in missing:
+                continue
+            with (scanned.folder / entry.path).open("rb") as content:
+                client.upload(digest, content, entry.size)
+            files, sent = files + 1, sent + entry.size
+            if time.monotonic() - said > PROGRESS_S:
+                said = time.monotonic()
+                session.note(f"  uploading: {size(sent)} of {size(total)}")
+        if scanned.digest in missing:
+            client.put(scanned.bundle.manifest, scanned.digest)
+    return Sent(files=files, bytes=sent)
+
+
+def state_folder(folder: Path) -> Path:
+    """`.bough` beside the project file, ignored by git by itself."""
+    state = folder / STATE_FOLDER
+    if not state.is_dir():
+        try:
+            state.mkdir()
+            (state / ".gitignore").write_text("*\n", "utf-8")
+        except OSError:  # a read-only folder can be deployed: only the cache is lost
+            return state
+    return state
+
+
+def commit_of(folder: Path) -> str:
+    """The commit that git has checked out here; empty without git."""
+    if not any((each / ".git").exists() for each in (folder.absolute(), *folder.absolute().parents)):
+        return ""
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],  # noqa: S607 - the user's own git
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

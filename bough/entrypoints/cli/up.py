@@ -1,0 +1,80 @@
+"""`bough up`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from bough.entrypoints import supervision
+from bough.entrypoints.cli.options import command as make
+from bough.entrypoints.cli.session import Session
+from bough.entrypoints.keeper import Keeper
+
+_HELP = """Starts Bough on this machine.
+
+A server (API), a gateway (requests) and a node (units) in processes of their own, and a keeper that starts them again
+when they die. What runs already is left as it is. Ports and hosts are remembered in settings.toml of the home. With
+a host other than 127.0.0.1, services ask for a key unless they say access = "public"."""
+
+
+def run(
+    session: Session,
+    gateway_port: int | None,
+    api_port: int | None,
+    host: str | None,
+    foreground: bool,
+) -> None:
+    began = time.monotonic()
+    home = session.home
+    chosen: dict[str, Any] = {
+        "gateway_port": gateway_port,
+        "api_port": api_port,
+        "gateway_host": host,
+        "api_host": host,
+    }
+    wanted = {key: value for key, value in chosen.items() if value is not None}
+    if foreground:
+        _in_the_foreground(session, wanted, began)
+        return
+    up = supervision.bring_up(home, wanted, began)
+    session.answer(up, text=_text(up))
+
+
+def _in_the_foreground(session: Session, wanted: dict[str, Any], began: float) -> None:
+    home = session.home
+    supervision.prepare(home)
+    supervision.configure(home, wanted)
+
+    def told() -> bool:
+        if up := supervision.describe(home, began):
+            session.answer(up, text=_text(up))
+        return up is not None
+
+    try:
+        Keeper(home).run(until=told)
+    finally:
+        supervision.take_down(home, units=False, say=session.note)
+
+
+def _text(up: supervision.Up) -> str:
+    how = f"is up after {up.seconds:.1f} s" if up.started else "is up already"
+    return f"Bough {how}\n  gateway  {up.gateway_url}\n  API      {up.api_url}\n  home     {up.home}"
+
+
+_PORT = click.IntRange(1, 65_535)
+command = make(
+    "up",
+    _HELP,
+    [
+        click.Option(["--gateway-port"], type=_PORT, help="Where requests go.  [default: 7400]"),
+        click.Option(["--api-port"], type=_PORT, help="Where this command line and the SDK go.  [default: 7401]"),
+        click.Option(["--host"], metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]"),
+        click.Option(
+            ["--foreground"], is_flag=True, help="Stay, and stop everything but the units on Ctrl-C or SIGTERM."
+        ),
+    ],
+    run,
+    examples="Examples:\n  bough up\n  bough up --gateway-port 8080",
+)

@@ -1,0 +1,205 @@
+"""Bringing Bough up on this machine, and taking it down: what `bough up`, `down` and `dev` share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from bough.adapters.engine import EXITED
+from bough.adapters.engine.remote import RemoteEngine
+from bough.entrypoints import keeper
+from bough.entrypoints.processes import (
+    GATEWAY,
+    KEEPER,
+    NODE,
+    PARTS,
+    SERVER,
+    answers,
+    failure,
+    listening,
+    pid_of,
+    stop,
+)
+from bough.gateway import portholder
+from bough.kernel import platform as settings
+from bough.kernel.errors import Conflict, Invalid, Unavailable, from_detail
+from bough.kernel.files import as_exhausted, locked
+from bough.kernel.platform import Home, Platform
+
+START_S = 30.0  # far beyond the second that it takes; then the log is shown
+LOOK_S = 0.01
+UNITS_S = 30.0  # for units to end when all are stopped
+LONGEST_HOME_BYTES = 85  # the engine's sockets below it must fit the 107 bytes of a Unix socket's path
+
+Say = Callable[[str], None]
+
+
+class Up(msgspec.Struct, frozen=True, kw_only=True):
+    """`started` names what did not run before."""
+
+    home: str
+    gateway_url: str
+    api_url: str
+    started: list[str]
+    seconds: float
+
+
+def bring_up(home: Home, wanted: dict[str, Any], began: float) -> Up:
+    """Starts what does not run and returns when all of it answers. `wanted` overrides settings and is remembered."""
+    prepare(home)
+    with locked(home.run / "up.lock"):  # two at once would both find the ports free
+        missing = configure(home, wanted)
+        if pid := pid_of(home, KEEPER):
+            if missing:
+                os.kill(pid, signal.SIGHUP)
+        else:
+            keeper.start(home)
+        _wait(home, [*missing, KEEPER])
+    return _up(home, missing, began)
+
+
+def describe(home: Home, began: float) -> Up | None:
+    """What runs, once all of it answers."""
+    return _up(home, list(PARTS), began) if all(answers(home, name) for name in PARTS) else None
+
+
+def configure(home: Home, wanted: dict[str, Any]) -> list[str]:
+    """Remembers settings and checks the ports; returns the parts that do not answer."""
+    platform = _settings(home, wanted)
+    missing = [name for name in PARTS if not answers(home, name)]
+    _check_ports(home, platform, missing)
+    for name in missing:
+        (home.run / f"{name}.failed.json").unlink(missing_ok=True)
+    return missing
+
+
+def prepare(home: Home) -> None:
+    """Makes the home, or says why it cannot be one."""
+    if len(os.fsencode(home.path)) > LONGEST_HOME_BYTES:
+        raise Invalid(
+            f"the path {home.path} is longer than {LONGEST_HOME_BYTES} bytes; sockets below it would not work",
+            code="HOME_TOO_LONG",
+            hint="BOUGH_HOME=/short/path bough up",
+        )
+    with as_exhausted(home.path):
+        home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.run.mkdir(exist_ok=True, mode=0o700)
+        probe = home.run / f".probe-{os.getpid()}"
+        probe.write_bytes(b"x")
+        probe.unlink()
+
+
+def take_down(home: Home, *, units: bool, say: Say = lambda text: None) -> list[str]:
+    """Stops the keeper first, so that nothing is started again, then server, gateway and node. With `units`, also all
+    replicas, web services, builds and jobs. Returns what was stopped; nothing running is fine."""
+    stopped = []
+    for name in (KEEPER, SERVER):
+        if stop(home, name):
+            say(f"stopped {name}")
+            stopped.append(name)
+    if units:
+        count = _stop_units(home)
+        if count:
+            say(f"stopped {count} unit{'s' if count != 1 else ''}")
+            stopped.append("units")
+    for name in (GATEWAY, NODE):
+        if stop(home, name):
+            say(f"stopped {name}")
+            stopped.append(name)
+    return stopped
+
+
+def log_tail(home: Home, name: str, lines: int = 15) -> list[str]:
+    with contextlib.suppress(OSError):
+        return (home.logs / f"{name}.log").read_text("utf-8", "replace").splitlines()[-lines:]
+    return []
+
+
+def _up(home: Home, started: list[str], began: float) -> Up:
+    platform = settings.load(home.path)
+    return Up(
+        home=str(home.path),
+        gateway_url=platform.gateway_url,
+        api_url=platform.api_url,
+        started=started,
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def _settings(home: Home, wanted: dict[str, Any]) -> Platform:
+    before = settings.load(home.path)
+    platform = msgspec.structs.replace(before, **wanted)
+    for name, prefix in ((GATEWAY, "gateway"), (SERVER, "api")):
+        runs = listening(home, name)
+        port = getattr(platform, f"{prefix}_port")
+        if runs is not None and runs.port != port:
+            raise Conflict(
+                f"Bough already runs here, with its {name} on port {runs.port}",
+                code="ALREADY_RUNNING",
+                hint=f"bough down && bough up --{prefix}-port {port}",
+            )
+    if platform != before or not (home.path / settings.FILE_NAME).exists():
+        with as_exhausted(home.path):
+            settings.save(home.path, platform)
+    return platform
+
+
+def _check_ports(home: Home, platform: Platform, missing: list[str]) -> None:
+    wanted = {
+        GATEWAY: (platform.gateway_host, platform.gateway_port, "bough up --gateway-port PORT"),
+        SERVER: (platform.api_host, platform.api_port, "bough up --api-port PORT"),
+    }
+    for name, (host, port, setting) in wanted.items():
+        if name not in missing or pid_of(home, name):
+            continue
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((host, port))
+            except OSError as error:
+                raise portholder.problem(host, port, error, setting) from error
+
+
+def _wait(home: Home, missing: list[str]) -> None:
+    deadline = time.monotonic() + START_S
+    left = list(missing)
+    while left:
+        left = [name for name in left if not answers(home, name)]
+        for name in left:
+            if (report := failure(home, name)) is not None:
+                raise from_detail(report.status, report.error)
+        if left and time.monotonic() > deadline:
+            raise Unavailable(
+                f"the {left[0]} does not answer after {START_S:g} s",
+                code="START_TIMEOUT",
+                hint=f"see {home.logs / left[0]}.log",
+                log=log_tail(home, left[0]),
+            )
+        time.sleep(LOOK_S if left else 0)
+
+
+def _stop_units(home: Home) -> int:
+    """Through the node, which is started for it when it does not run: units outlive it."""
+    if not (home.path / "units").is_dir():
+        return 0
+    if not answers(home, NODE):
+        keeper.start_part(home, NODE)
+        _wait(home, [NODE])
+    engine = RemoteEngine(home.node_socket)
+    try:
+        running = [each for each in engine.snapshot() if each.state != EXITED]
+        for each in running:
+            engine.stop(each.unit, each.attempt)
+        deadline = time.monotonic() + UNITS_S
+        while any(each.state != EXITED for each in engine.snapshot()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return len(running)
+    finally:
+        engine.close()
