@@ -12,7 +12,7 @@ import time
 
 from bough.kernel.errors import Invalid
 
-NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
+NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 

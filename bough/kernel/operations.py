@@ -113,16 +113,17 @@ class Operations:
         try:
             self._check_role(found, principal)
             with self._store.write() as tx:
-                if key and (again := self._remembered(tx, found, principal, key, digest)) is not None:
-                    return again
+                if key and (again := self._remembered(tx, found, principal, key, digest)):
+                    return again[0]
                 response = found.function(self._context(principal, tx), request)
                 if key:
                     self._remember(tx, found, principal, key, digest, response)
                 self._audit(tx, found, principal, request, digest, "ok", began)
             return response
-        except Problem as problem:
+        except Exception as error:
+            outcome = error.own_code if isinstance(error, Problem) else Problem.code
             with self._store.write() as tx:  # the refusal is part of the record, though its effects were rolled back
-                self._audit(tx, found, principal, request, digest, problem.own_code, began)
+                self._audit(tx, found, principal, request, digest, outcome, began)
             raise
 
     def _context(self, principal: Principal, tx: sa.Connection) -> Context:
@@ -143,7 +144,10 @@ class Operations:
                 hint=f"ask an admin: bough principals set-role {principal.name} {found.role.name.lower()}",
             )
 
-    def _remembered(self, tx: sa.Connection, found: Operation[Any, Any], who: Principal, key: str, digest: str) -> Any:
+    def _remembered(
+        self, tx: sa.Connection, found: Operation[Any, Any], who: Principal, key: str, digest: str
+    ) -> tuple[Any] | None:
+        """The first answer, in a tuple because an answer may be None."""
         row = tx.execute(
             idempotency.select().where(idempotency.c.principal == who.id, idempotency.c.key == key)
         ).first()
@@ -155,7 +159,7 @@ class Operations:
             )
         if found.secret:
             raise Conflict("done already; its answer held a secret, which is shown once", code="SECRET_SHOWN")
-        return msgspec.json.decode(row.response, type=found.response)
+        return (msgspec.json.decode(row.response, type=found.response),)
 
     def _remember(
         self, tx: sa.Connection, found: Operation[Any, Any], who: Principal, key: str, digest: str, response: Any
@@ -198,9 +202,12 @@ class Operations:
 
 
 def collect(modules: Sequence[ModuleType]) -> dict[str, Operation[Any, Any]]:
-    """Every operation declared in `modules`, by name."""
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, Operation)]
-    return {each.name: each for each in sorted(found, key=lambda each: each.name)}
+    """Every operation declared in `modules`, by name; two of one name are a mistake."""
+    found: dict[str, Operation[Any, Any]] = {}
+    for each in (value for module in modules for value in vars(module).values() if isinstance(value, Operation)):
+        if found.setdefault(each.name, each) is not each:
+            raise ValueError(f"two operations are called {each.name}")
+    return dict(sorted(found.items()))
 
 
 def fresh_key() -> str:

@@ -129,6 +129,13 @@ def test_a_write_inside_a_write_is_told_so_instead_of_hanging(lines: SqliteDatab
         pass
 
 
+def test_a_read_that_writes_is_told_so(lines: SqliteDatabase) -> None:
+    """It would escape the audit, and meet lock errors that no time-out cures."""
+    with pytest.raises(RuntimeError, match="may not write"), lines.read() as tx:
+        tx.execute(line.insert().values(text="by the way"))
+    assert count(lines) == 0
+
+
 def test_listeners_hear_of_commits_only_and_outside_the_transaction(lines: SqliteDatabase) -> None:
     heard: list[int] = []
 

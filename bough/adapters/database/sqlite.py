@@ -28,35 +28,16 @@ class SqliteDatabase:
         self._writing = threading.Lock()
         self._writer = 0  # the thread that holds it
         self._listeners: list[Callable[[], None]] = []
-        self._engine = sa.create_engine(
-            f"sqlite:///{path}",
-            connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
-            pool_size=8,
-            max_overflow=32,
-        )
-        synchronous = "FULL" if durable else "NORMAL"
-
-        @sa.event.listens_for(self._engine, "connect")
-        def configure(connection: sqlite3.Connection, _: Any) -> None:
-            connection.isolation_level = None  # SQLAlchemy's events below begin transactions, not the driver
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {synchronous}")
-            connection.execute("PRAGMA foreign_keys = ON")
-
-        @sa.event.listens_for(self._engine, "begin")
-        def begin(connection: sa.Connection) -> None:
-            connection.exec_driver_sql(
-                "BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN"
-            )
+        self._writing_engine = self._engine(durable, busy_timeout_s, writes=True)
+        self._reading_engine = self._engine(durable, busy_timeout_s, writes=False)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         if self._writer == threading.get_ident():
             raise RuntimeError("a write inside a write of the same thread waits for itself: hand the first down")
-        with self._writing, self._translated(), self._engine.connect() as raw:
+        with self._writing, self._translated(), self._writing_engine.connect() as connection:
             self._writer = threading.get_ident()
             try:
-                connection = raw.execution_options(write=True)
                 with connection.begin():
                     yield connection
             finally:
@@ -66,14 +47,42 @@ class SqliteDatabase:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        with self._translated(), self._engine.connect() as connection, connection.begin():
-            yield connection
+        with self._translated(), self._reading_engine.connect() as connection, connection.begin():
+            try:
+                yield connection
+            except sa.exc.OperationalError as error:
+                if getattr(error.orig, "sqlite_errorcode", 0) != sqlite3.SQLITE_READONLY:
+                    raise
+                raise RuntimeError("a read may not write: declare the operation with writes=True") from error
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._writing_engine.dispose()
+        self._reading_engine.dispose()
+
+    def _engine(self, durable: bool, busy_timeout_s: float, *, writes: bool) -> sa.Engine:
+        made = sa.create_engine(
+            f"sqlite:///{self.path}",
+            connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
+            pool_size=8,
+            max_overflow=32,
+        )
+
+        @sa.event.listens_for(made, "connect")
+        def configure(connection: sqlite3.Connection, _: Any) -> None:
+            connection.isolation_level = None  # the event below begins transactions, not the driver
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+
+        @sa.event.listens_for(made, "begin")
+        def begin(connection: sa.Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+        return made
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
