@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-NOW_DAYS = 86_400.0
+SHOWN_DIGITS = 12  # of a digest: enough to tell two apart
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 GREEN, RED, YELLOW, DIM, BOLD = 32, 31, 33, 2, 1
 _GOOD = {"live", "ready", "ok", "yes"}
 _BAD = {"failed", "crashed"}
@@ -49,7 +50,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str
 
 
 def columns_of(lines: Sequence[Sequence[str]]) -> str:
-    """Left-aligned columns, the last one free to run on, cut at the terminal's width when there is one."""
+    """Left-aligned columns, the last one free to run on."""
     widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
@@ -69,7 +70,8 @@ def cell(name: str, value: Any) -> str:
         return " ".join(f"{key}={cell(key, item)}" for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ",".join(cell("", item) for item in value)
-    return str(value)
+    text = str(value)
+    return text[:SHOWN_DIGITS] if _DIGEST.fullmatch(text) else text
 
 
 def moment(at: float) -> str:
@@ -82,10 +84,6 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
         count /= 1000
     return ""
-
-
-def width() -> int:
-    return shutil.get_terminal_size((100, 24)).columns
 
 
 def _record(value: Mapping[str, Any]) -> str:
@@ -108,7 +106,3 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         for key, value in row.items():
             names[key] = names.get(key, False) or (value not in ("", None, {}, []) and not _is_table(value))
     return [name for name, used in names.items() if used]
-
-
-def indent(lines: Iterable[str], by: str = "  ") -> str:
-    return "\n".join(by + line for line in lines)

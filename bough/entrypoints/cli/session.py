@@ -53,6 +53,11 @@ class Session:
                 )
         return self._client
 
+    def use(self, client: Client) -> Client:
+        """From now on, `client()` is this one."""
+        self._client = client
+        return client
+
     def close(self) -> None:
         if self._client is not None:
             self._client.close()

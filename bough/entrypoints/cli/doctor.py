@@ -1,0 +1,142 @@
+"""`bough doctor`: what this machine can isolate, copy, accelerate and build."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from bough.adapters.engine import isolation
+from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, columns_of, paint, size
+from bough.entrypoints.cli.options import command as make
+from bough.entrypoints.cli.session import Session
+from bough.entrypoints.processes import PARTS, answers, listening
+from bough.gateway import portholder
+from bough.kernel import platform as settings
+from bough.kernel.platform import Home
+
+LOW_DISK_BYTES = 2 << 30
+ASK_S = 5.0
+YES, NO, PROBLEM = "yes", "no", "problem"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """`state`: yes, no (something optional is missing), problem (something needed is)."""
+
+    area: str
+    name: str
+    state: str
+    detail: str = ""
+    hint: str = ""
+
+
+def run(session: Session) -> None:
+    home = session.home
+    findings = [*_machine(home), *_processes(home), *_tools(), *_isolation(home)]
+    problems = [each for each in findings if each.state == PROBLEM]
+    answer = {"findings": findings, "problems": len(problems)}
+    session.answer(msgspec.to_builtins(answer), text=_text(session, findings, problems))
+
+
+def _machine(home: Home) -> list[Finding]:
+    folder = home.path
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    enough = free >= LOW_DISK_BYTES
+    writable = os.access(folder, os.W_OK)
+    cpus = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return [
+        Finding(area="machine", name="system", state=YES, detail=platform.platform()),
+        Finding(area="machine", name="cpus", state=YES, detail=f"{cpus}, {size(memory)} of memory"),
+        Finding(area="machine", name="home", state=YES if writable else PROBLEM, detail=str(home.path),
+                hint="" if writable else f"make {folder} writable, or set BOUGH_HOME"),
+        Finding(area="machine", name="disk", state=YES if enough else PROBLEM, detail=f"{size(free)} free",
+                hint="" if enough else f"free some space (df -h {folder})"),
+    ]  # fmt: skip
+
+
+def _processes(home: Home) -> list[Finding]:
+    found, chosen = [], settings.load(home.path)
+    ports = {"gateway": chosen.gateway_port, "server": chosen.api_port}
+    for name in PARTS:
+        if answers(home, name):
+            at = listening(home, name)
+            found.append(Finding(area="bough", name=name, state=YES, detail=f"on port {at.port}" if at else "runs"))
+            continue
+        holder = portholder.describe(ports[name]) if name in ports else ""
+        detail = f"not running; its port {ports[name]} is used by {holder}" if holder else "not running"
+        hint = f"bough up --{'api' if name == 'server' else name}-port PORT" if holder else "bough up"
+        found.append(Finding(area="bough", name=name, state=PROBLEM if holder else NO, detail=detail, hint=hint))
+    return found
+
+
+def _tools() -> list[Finding]:
+    uv = _uv()
+    found = [
+        Finding(area="build", name="python", state=YES, detail=f"{platform.python_version()} ({sys.executable})"),
+        Finding(area="build", name="uv", state=YES if uv else PROBLEM, detail=uv or "not found",
+                hint="" if uv else "pip install uv"),
+    ]  # fmt: skip
+    for tool in ("docker", "podman"):
+        version = _said(tool, "version", "--format", "{{.Server.Version}}") if shutil.which(tool) else ""
+        why = version or ("installed, but its engine does not answer" if shutil.which(tool) else "not installed")
+        found.append(Finding(area="build", name=tool, state=YES if version else NO, detail=why))
+    return found
+
+
+def _isolation(home: Home) -> list[Finding]:
+    place = home.path if home.path.is_dir() else None
+    return [
+        Finding(
+            area="isolation",
+            name=rung.name,
+            state=YES if rung.available else NO,
+            detail=f"{rung.gives}{f' ({rung.detail})' if rung.detail else ''}" if rung.available else rung.why_not,
+        )
+        for rung in isolation.probe(place)
+    ]
+
+
+def _uv() -> str:
+    try:
+        from uv import find_uv_bin  # a wheel that is all binary: only asked for here
+
+        path = find_uv_bin()
+    except (ImportError, FileNotFoundError):
+        path = shutil.which("uv") or ""
+    return f"{_said(path, '--version')} ({Path(path)})" if path else ""
+
+
+def _said(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S, check=True)  # noqa: S603 - fixed words
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _text(session: Session, findings: list[Finding], problems: list[Finding]) -> str:
+    lines = columns_of([["", "", "", ""], *([each.area, each.name, each.state, each.detail] for each in findings)])
+    colours = {YES: GREEN, NO: YELLOW, PROBLEM: RED}
+    drawn = [
+        line.replace(f"  {each.state}  ", f"  {paint(each.state, colours[each.state], session.colour)}  ", 1)
+        for line, each in zip(lines.splitlines()[1:], findings, strict=True)
+    ]
+    drawn += [f"\nproblem: {each.name}: {each.detail}\n    try: {each.hint}" for each in problems]
+    return "\n".join(drawn)
+
+
+command = make(
+    "doctor",
+    "Shows what this machine can do.\n\nWhat can be isolated, copied, accelerated and built here, what Bough runs, "
+    "and what is in the way. Everything is tried, nothing is assumed.",
+    [],
+    run,
+)

@@ -1,0 +1,114 @@
+"""`bough logs`: what services print, over restarts of the server without a line lost or said twice."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from bough.entrypoints.cli.drawing import DIM, paint
+from bough.entrypoints.cli.options import command as make
+from bough.entrypoints.cli.options import environment
+from bough.entrypoints.cli.session import Session, project_name
+from bough.entrypoints.processes import KEEPER, PARTS
+from bough.kernel.errors import NotFound, Problem
+
+ALL_LINES = 1_000_000
+AWAY_S = 30.0
+PAUSE_S = 0.3
+LOST = {"STREAM_BROKEN", "SERVER_STOPPING", "SERVER_UNREACHABLE"}
+
+_HELP = """Prints the output of services.
+
+Without SERVICE: of all services of the project, each line behind its service's name. Output lives as long as its
+replica's records do. SERVICE may also be server, gateway, node or keeper: Bough's own processes on this machine."""
+
+
+def run(
+    session: Session,
+    service: str,
+    project: str,
+    environment: str,
+    follow: bool,
+    lines: int,
+    since_offset: int | None,
+    build: bool,
+) -> None:
+    if service in (*PARTS, KEEPER) and not project:
+        _own(session, service, lines, follow)
+        return
+    request: dict[str, Any] = {
+        "project": project or project_name(),
+        "service": service,
+        "environment": environment,
+        "follow": follow,
+        "build": build,
+    }
+    if since_offset is not None:
+        lines = ALL_LINES
+    for item in items(session.client(), request, lines):
+        if since_offset is not None and item.offset < since_offset:
+            continue
+        if session.json:
+            session.answer(item)
+        else:
+            head = "" if service else paint(f"{item.service} |", DIM, session.colour) + " "
+            session.out(head + item.text)
+
+
+def items(client: Any, request: dict[str, Any], lines: int) -> Iterator[Any]:
+    """Lines; when the connection is cut while following, asked for again from where they ended."""
+    last: dict[tuple[str, int], int] = {}
+    away_since = 0.0
+    while True:
+        try:
+            for item in client.services.logs(**request, lines=lines):
+                away_since = 0.0
+                attempt = (item.unit, item.attempt)
+                if item.offset > last.get(attempt, -1):
+                    last[attempt] = item.offset
+                    yield item
+            return
+        except Problem as problem:
+            away_since = away_since or time.monotonic()
+            if problem.own_code not in LOST or not request["follow"] or time.monotonic() - away_since > AWAY_S:
+                raise
+            lines = ALL_LINES if last else lines
+            time.sleep(PAUSE_S)
+
+
+def _own(session: Session, name: str, lines: int, follow: bool) -> None:
+    path = session.home.logs / f"{name}.log"
+    try:
+        file = path.open("r", encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise NotFound(f"there is no {path}", code="LOG_NOT_FOUND", hint="bough up") from None
+    with file:
+        for text in deque(file, maxlen=lines):
+            session.answer({"service": name, "text": text.rstrip("\n")}, text=text.rstrip("\n"))
+        while follow:
+            if text := file.readline():
+                session.answer({"service": name, "text": text.rstrip("\n")}, text=text.rstrip("\n"))
+            else:
+                time.sleep(PAUSE_S)
+
+
+command = make(
+    "logs",
+    _HELP,
+    [
+        click.Argument(["service"], default="", required=False, metavar="[SERVICE]"),
+        click.Option(["--project"], default="", metavar="NAME", help="Project; that of the nearest bough.toml."),
+        environment(),
+        click.Option(["--follow", "-f"], is_flag=True, help="Go on as lines come."),
+        click.Option(["--lines", "-n"], type=click.IntRange(0, ALL_LINES), default=100, show_default=True,
+                     help="How many of the last lines of each replica."),
+        click.Option(["--since-offset"], type=click.IntRange(0), help="Only lines from this byte of the output on."),
+        click.Option(["--build"], is_flag=True, help="The build's output instead of the replicas'."),
+    ],
+    run,
+    examples="Examples:\n  bough logs --follow\n  bough logs churn --lines 20\n  bough logs gateway",
+)  # fmt: skip
