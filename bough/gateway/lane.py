@@ -263,17 +263,15 @@ class Lane:
                 return
             largest = rules.cap(route.max_batch, best.hello.max_batch)
             if best.hello.mode == "item":
-                largest = (
-                    min(largest, rules.item_frame(self._item_s))
-                    if best.hello.max_batch
-                    else rules.item_frame(self._item_s)
-                )
+                largest = min(largest, rules.item_frame(self._item_s))
             if route.max_wait_ms:
                 waited, hold = now - queue[0].arrived, route.max_wait_ms / 1000.0
                 if not rules.may_release(len(queue), largest, waited, hold):
                     self._hold(hold - waited)
                     return
             count = rules.take(len(queue), len(wires), largest)
+            if best.frames and not rules.worth_queueing(count, best.last_size, largest):
+                return
             batch = self._pop(count)
             self._send(best, batch, rules.reason(len(batch), largest, route.max_wait_ms), now)
 

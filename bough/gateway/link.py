@@ -122,7 +122,7 @@ class Link:
 class Wire(asyncio.Protocol):
     __slots__ = (
         "_owner", "_partial", "_partial_bytes", "_timer", "batch", "blocked", "frames", "gone", "hello",
-        "inflight", "last_reply", "paused_by", "retired", "target", "transport",
+        "inflight", "last_reply", "last_size", "paused_by", "retired", "target", "transport",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, target: Target) -> None:
@@ -135,6 +135,7 @@ class Wire(asyncio.Protocol):
         self.retired = False
         self.gone = asyncio.Event()
         self.last_reply = 0.0
+        self.last_size = 0  # requests in the frame sent last
         self.paused_by = 0  # slow readers of streams that hold this wire
         self.transport: asyncio.Transport
         self._owner = owner
@@ -145,6 +146,7 @@ class Wire(asyncio.Protocol):
     def send(self, calls: list[Call], now: float) -> None:
         """One frame for all of them."""
         frame = Frame(len(calls), now)
+        self.last_size = len(calls)
         inflight = self.inflight
         for call in calls:
             call.wire = self

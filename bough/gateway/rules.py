@@ -40,6 +40,12 @@ def take(queued: int, links: int, largest: int) -> int:
     return min(largest, queued, -(-queued // max(1, links)))
 
 
+def worth_queueing(share: int, under_way: int, largest: int) -> bool:
+    """Whether a second frame goes to a link that works on one of `under_way` requests. A small one would leave early
+    and make the batches alternate between large and tiny; half of what is under way lets them become equal."""
+    return share >= largest or 2 * share >= under_way
+
+
 def item_frame(item_s: float) -> int:
     """Requests per frame in mode `item`, so that one frame is about ITEM_FRAME_S of work (one until measured)."""
     if item_s <= 0.0:

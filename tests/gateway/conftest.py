@@ -232,7 +232,8 @@ def read_all(connection: socket.socket) -> bytes:
 
 def route(service: str = "churn", *replicas: Replica, **fields: Any) -> Route:
     base: dict[str, Any] = {
-        "project": "shop", "environment": "main", "service": service, "deployment": f"dep-{service}", "release": 1, "kind": "model",
+        "project": "shop", "environment": "main", "service": service, "deployment": f"dep-{service}", "release": 1,
+        "kind": "model",
         "targets": [replica.target() for replica in replicas],
     }  # fmt: skip
     return Route(**(base | fields))

@@ -15,7 +15,7 @@ import pytest
 
 from bough.gateway import http as gateway_http
 from bough.gateway.link import Wire
-from bough.runtime.frames import CHUNK, END, Reply, Request
+from bough.runtime.frames import CHUNK, END, GOODBYE, Reply, Request
 
 from .conftest import Replica, Running, read_all, route
 
@@ -328,3 +328,15 @@ def test_a_wire_that_speaks_nonsense_is_dropped_and_its_request_goes_elsewhere(
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
     thread.join(5)
+
+
+def test_a_replica_that_says_goodbye_answers_what_it_has_and_gets_no_more(gateway: Running, replicas: Make) -> None:
+    first = replicas("u1", lambda request: [Reply(0, 0, b"", GOODBYE), Reply(request.id, 200, b'"first"')])
+    gateway.start(routes=[route("churn", first, replicas("u2", lambda request: [Reply(request.id, 200, b'"second"')]))])
+    gateway.until_up("dep-churn", 2)
+    answers = [gateway.post("churn", n) for n in range(6)]
+    assert {status for status, _, _ in answers} == {200}
+    assert [body for _, _, body in answers].count(
+        b'"first"'
+    ) <= 3  # it comes back after each goodbye, as a new one would
+    assert {body for _, _, body in answers} == {b'"first"', b'"second"'}

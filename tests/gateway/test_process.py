@@ -20,7 +20,12 @@ import pytest
 from .conftest import Replica, Running, read_all, route
 
 Make = Callable[..., Replica]
-RUN = "import sys; from pathlib import Path; from bough.entrypoints.gateway import run; run(Path(sys.argv[1]), '127.0.0.1', int(sys.argv[2]))"
+RUN = """
+import sys
+from pathlib import Path
+from bough.entrypoints.gateway import run
+run(Path(sys.argv[1]), "127.0.0.1", int(sys.argv[2]))
+"""
 POST = b"POST /v1/churn/predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
 Start = Callable[[int], subprocess.Popen[str]]
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import openai
 import pytest
-import tritonclient.http as triton
-from tritonclient.utils import InferenceServerException
+import tritonclient.http as triton  # type: ignore[import-untyped]
+from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
 from bough.gateway.models import Route
 from bough.runtime.frames import CHAT, CHUNK, EMBED, END, INFER, Reply, Request, Signature, Tensor
@@ -24,7 +24,8 @@ from .conftest import Replica, Running, route
 
 Make = Callable[..., Replica]
 SIGNATURE = Signature(
-    mode="batch", inputs=[Tensor(name="x", datatype="FP32", shape=[-1, 3])], outputs=[Tensor(name="y", datatype="FP32", shape=[-1, 3])]
+    mode="batch", inputs=[Tensor(name="x", datatype="FP32", shape=[-1, 3])],
+    outputs=[Tensor(name="y", datatype="FP32", shape=[-1, 3])],
 )  # fmt: skip
 
 

@@ -28,6 +28,13 @@ def test_depth_is_one_or_two_and_does_not_flap(frame_s: float, current: int) -> 
     assert rules.depth(frame_s, chosen) == chosen
 
 
+@given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 500))
+def test_a_second_frame_is_no_crumb(share: int, under_way: int, largest: int) -> None:
+    if rules.worth_queueing(share, under_way, largest):
+        assert share >= largest or share >= under_way / 2
+    assert rules.worth_queueing(under_way, under_way, largest)
+
+
 @given(st.floats(1e-7, 10))
 def test_an_item_frame_is_about_its_target_of_work(item_s: float) -> None:
     size = rules.item_frame(item_s)

@@ -18,7 +18,7 @@ from bough.gateway.models import Target
 
 from .conftest import Running, route
 
-MODELS = '''
+MODELS = """
 from collections.abc import AsyncIterator, Iterator
 import bough
 
@@ -38,7 +38,7 @@ class Awaits:
 class Counts:
     def predict(self, item: int) -> Iterator[int]:
         yield from range(item)
-'''
+"""
 Serve = Callable[..., subprocess.Popen[bytes]]
 
 
@@ -50,8 +50,8 @@ def serve(folder: Path) -> Iterator[Serve]:
     def begin(model: str, unit: str) -> subprocess.Popen[bytes]:
         (folder / unit).mkdir(exist_ok=True)
         socket = folder / unit / "replica.sock"
-        command = [sys.executable, "-m", "bough.runtime.serve", f"models:{model}", "--socket", str(socket), "--folder", str(folder)]
-        made.append(subprocess.Popen(command))
+        command = [sys.executable, "-m", "bough.runtime.serve", f"models:{model}", "--folder", str(folder)]
+        made.append(subprocess.Popen([*command, "--socket", str(socket)]))
         return made[-1]
 
     yield begin
@@ -65,7 +65,9 @@ def target(folder: Path, unit: str) -> Target:
 
 
 @pytest.mark.parametrize("model", ["Doubles", "Doubler", "Awaits"])
-def test_requests_are_answered_whatever_happens_to_a_replica(gateway: Running, serve: Serve, folder: Path, model: str) -> None:
+def test_no_request_fails_whatever_happens_to_a_replica(
+    gateway: Running, serve: Serve, folder: Path, model: str
+) -> None:
     units = {unit: serve(model, unit) for unit in ("a", "b")}
     gateway.start(routes=[route("double", targets=[target(folder, unit) for unit in units])])
     gateway.until_up("dep-double", 2)
