@@ -29,12 +29,12 @@ LOADER = Path(__file__).parents[2] / "tests" / "adapters" / "engine_loader"
 
 def main() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it makes every start two to five times slower
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="bb-") as name:  # noqa: S108 - socket paths must be short
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="bb-") as name:
         engine = LocalEngine(Path(name), loader="engine_loader_module")
         measure("local", engine)
         engine.drain("local", 0.0, "measured")
         engine.close()
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="bb-") as name:  # noqa: S108 - as above
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="bb-") as name:
         node, remote = start_node(Path(name))
         measure("node", remote)
         remote.drain("local", 0.0, "measured")
@@ -55,8 +55,10 @@ def measure(where: str, engine: Engine) -> None:
         attempt = state(engine, f"r{number}")
         os.kill(attempt.pid, signal.SIGKILL)
         until(engine, f"r{number}", "exited")
-        wakes.append(timed(lambda a=attempt: wake_and_connect(engine, a)))  # type: ignore[misc]
-    report(where, "replica: wake to connected, ms", wakes)
+        wakes.append(timed(lambda a=attempt: wake_and_ask(engine, a)))  # type: ignore[misc]
+    report(where, "replica: wake to answered, ms", wakes)
+    for number in range(1, ROUNDS):
+        until(engine, f"r{number}", "ready")
     report(where, "shim of a command: PSS, MB", [pss_mb(parent(state(engine, f"c{n}").pid)) for n in range(20)])
     report(where, "shim of a replica: PSS, MB", [pss_mb(parent(state(engine, f"r{n}").pid)) for n in range(1, 21)])
     private = [private_mb(state(engine, f"r{n}").pid) for n in range(1, 21)]
@@ -108,12 +110,13 @@ def begin(engine: Engine, spec: UnitSpec, wanted: str) -> None:
     until(engine, spec.unit, wanted)
 
 
-def wake_and_connect(engine: Engine, before: Attempt) -> None:
+def wake_and_ask(engine: Engine, before: Attempt) -> None:
     engine.wake(before.unit)
     while True:
         with socket.socket(socket.AF_UNIX) as connection:
             try:
                 connection.connect(before.address.removeprefix("unix:"))
+                connection.recv(100)
                 return
             except OSError:
                 time.sleep(0.0005)

@@ -14,7 +14,7 @@ import pytest
 from tests.adapters import engine_rigs as rigs
 
 _STORY = """
-import subprocess, sys
+import subprocess, sys, time
 from pathlib import Path
 from bough.adapters.engine.local import LocalEngine
 from bough.kernel.errors import Exhausted
@@ -41,7 +41,10 @@ if how == "full":
 else:
     units = str(home / "units")  # a mount above the first, which a unit is writing to
     subprocess.run(["mount", "--bind", units, units], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", units], check=True)
+    for _ in range(100):  # busy while the shim happens to write there
+        if subprocess.run(["mount", "-o", "remount,bind,ro", units], stderr=subprocess.DEVNULL).returncode == 0:
+            break
+        time.sleep(0.01)
 before = sorted(path.name for path in (home / "units").iterdir())
 refused = 0
 for number in range(5):

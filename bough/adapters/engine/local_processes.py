@@ -20,13 +20,11 @@ class Handle:
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid = pid
         self.pidfd = pidfd
+        self._poller = select.poll()
+        self._poller.register(pidfd, select.POLLIN)
 
     def alive(self) -> bool:
-        if self.pidfd < 0:
-            return False
-        poller = select.poll()
-        poller.register(self.pidfd, select.POLLIN)
-        return not poller.poll(0)
+        return self.pidfd >= 0 and not self._poller.poll(0)
 
     def signal(self, number: signal.Signals) -> None:
         if self.pidfd >= 0:

@@ -15,6 +15,8 @@ from bough.adapters.engine import local_files as files
 from bough.adapters.engine.local_processes import Handle, hold, kill_leftovers
 from bough.runtime.spec import SOCKET_NAME, Exited, Failure, Started, UnitSpec, Usage
 
+_SETTLES_NS = 50_000_000  # several ticks of the slowest usual kernel (100 Hz)
+
 
 class StopRequest(msgspec.Struct, frozen=True, kw_only=True):
     """stop.json: the wish survives the node, and tells a shim that begins late not to start at all. `grace_s` is the
@@ -42,6 +44,7 @@ class Record:
         self.signature: dict[str, Any] = {}
         self.exit: Exited | None = None
         self.watch = -1
+        self._settled_at = 0
 
     @property
     def key(self) -> str:
@@ -51,8 +54,10 @@ class Record:
         """Reads what has changed on disk; says whether anything has."""
         if self.exit:
             return False
-        before = (self.started, self.ready_at)
         ended = self.shim is not None and not self.shim.alive()  # looked at first: a shim's last act is exit.json
+        if not ended and not self._folder_has_changed():
+            return False
+        before = (self.started, self.ready_at)
         if self.started is None or self.started.pid == 0:
             self.started = files.read_whole(self.folder / "pid.json", Started)
         if not self.ready_at:
@@ -133,6 +138,17 @@ class Record:
         if self.spec.model:
             return f"unix:{self.link}"
         return f"127.0.0.1:{self.port}" if self.port else ""
+
+    def _folder_has_changed(self) -> bool:
+        """Every file here comes by a rename, which changes the folder's own time; one look then stands for five. The
+        kernel's clock for it is coarse, so a change is only taken for the last one when it is not of just now."""
+        try:
+            at = self.folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return True
+        changed = at != self._settled_at
+        self._settled_at = at if time.time_ns() - at > _SETTLES_NS else 0
+        return changed
 
     def _read_ready(self) -> None:
         probed = bool(self.spec.health_path)
