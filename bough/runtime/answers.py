@@ -123,27 +123,37 @@ def explain(number: int, error: BaseException) -> Reject:
     """`error` as the refusal that a caller may see. The log gets the traceback."""
     if isinstance(error, Reject):
         return error
-    _log(number, error)
+    failure_log.write(number, error)
     if isinstance(error, OutputInvalid):
         return Reject(str(error), status=500, code="OUTPUT_INVALID")
     kind = type(error).__name__
     return Reject(f"predict raised {kind}: {error}", status=500, code="PREDICT_FAILED", type=kind)
 
 
-_window = [0.0, 0]  # when it began, how many came
+class FailureLog:
+    """Tracebacks on standard error, so many and no more: a model that fails at every request must not fill the disk."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins a new window, as if nothing had been written."""
+        self._began, self._count = self._now(), 0
+
+    def write(self, number: int, error: BaseException) -> None:
+        if self._now() - self._began > _WINDOW_S:
+            if self._count > _BURST:
+                sys.stderr.write(f"... and {self._count - _BURST} more failures that were not printed\n")
+            self.reset()
+        self._count += 1
+        if self._count <= _BURST:
+            text = "".join(traceback.format_exception(type(error), error, _user_frames(error)))
+            sys.stderr.write(f"request {number} failed\n{text}")
+            sys.stderr.flush()
 
 
-def _log(number: int, error: BaseException) -> None:
-    now = time.monotonic()
-    if now - _window[0] > _WINDOW_S:
-        if _window[1] > _BURST:
-            sys.stderr.write(f"... and {int(_window[1]) - _BURST} more failures that were not printed\n")
-        _window[:] = [now, 0]
-    _window[1] += 1
-    if _window[1] <= _BURST:
-        text = "".join(traceback.format_exception(type(error), error, _user_frames(error)))
-        sys.stderr.write(f"request {number} failed\n{text}")
-        sys.stderr.flush()
+failure_log = FailureLog()
 
 
 def _user_frames(error: BaseException) -> Any:

@@ -28,8 +28,8 @@ import msgspec
 PROTOCOL = 1
 
 # Verbs: what is asked of the model.
-# body: one item as JSON, or the raw item (meta = its content type) when the input is bytes; a meta that ends in
-# `ndjson` asks that a stream come as lines (application/x-ndjson) instead of server-sent events
+# body: one item as JSON, or the raw item (meta = its content type, which may be left out) when the input is bytes; a
+# meta that ends in `ndjson` asks that a stream come as lines (application/x-ndjson) instead of server-sent events
 PREDICT = 0
 INFER = 1  # Open Inference Protocol v2; meta = Inference-Header-Content-Length, or "" when the body is all JSON
 CHAT = 2  # OpenAI chat completion; body: the client's JSON; meta: the completion's id

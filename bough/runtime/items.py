@@ -66,7 +66,7 @@ class Contract:
 
     def decode(self, body: bytes, meta: str = "") -> Any:
         """The item in `body`; raises `Reject` (422 INPUT_INVALID) that names the path and what was expected."""
-        if self.raw and meta and not _is_json(meta):
+        if self.raw and _is_raw(body, meta):
             return body
         try:
             return self._decode(body)
@@ -163,8 +163,12 @@ def _invalid(message: str, **fields: Any) -> Reject:
     return Reject(message, status=422, code="INPUT_INVALID", **fields)
 
 
-def _is_json(content_type: str) -> bool:
-    return "json" in content_type
+def _is_raw(body: bytes, content_type: str) -> bool:
+    """Whether `body` is the item itself, and not JSON text that holds it: by the content type where it is known, else
+    by the quotation mark that such JSON begins with."""
+    if content_type and "json" not in content_type:
+        return True
+    return body[:64].lstrip()[:1] != b'"'
 
 
 def _hints(function: Any) -> dict[str, Any]:

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
+from bough.runtime.answers import failure_log
 from tests.runtime.wire import Connection, Replica
+
+
+@pytest.fixture(autouse=True)
+def fresh_log() -> None:
+    """What one test made fail does not silence the next."""
+    failure_log.reset()
 
 
 @pytest.fixture

@@ -47,6 +47,14 @@ def test_answers_are_never_swapped(replica: Start, reference: str) -> None:
         assert {n: content(reply) for n, reply in replies.items()} == {n: n * 31 for n in range(first, number)}
 
 
+def test_quick_answers_do_not_wait_for_slow_ones_of_their_frame(replica: Start) -> None:
+    _, connection = replica("services:SlowOne")
+    connection.send(plain(1, 0.01), plain(2, 0.3), plain(3, 0.0))
+    assert [reply.id for reply in connection.replies()] == [1]
+    assert [reply.id for reply in connection.replies()] == [2]
+    assert [reply.id for reply in connection.replies()] == [3]
+
+
 def test_large_bodies_pass(replica: Start) -> None:
     _, connection = replica("services:Echo")
     text = "x" * (5 << 20)

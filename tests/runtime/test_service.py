@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bough
+from bough.runtime.answers import FailureLog
 from bough.runtime.items import Contract, SignatureUnsupported
 from tests.runtime.wire import ask, content, serving
 
@@ -159,7 +160,8 @@ def test_bytes_come_raw_or_as_base64_and_go_out_raw() -> None:
 
     raw = ask(one(predict), b"\x00\xffa", meta="image/png")[0]
     encoded = ask(one(predict), b'"AP9h"')[0]
-    assert raw.body == encoded.body == b"a\xff\x00"
+    untold = ask(one(predict), b"\x00\xffa")[0]
+    assert raw.body == encoded.body == untold.body == b"a\xff\x00"
     assert raw.headers == b"Content-Type: application/octet-stream\r\n"
     assert ask(one(predict), b'"!"')[0].status == 422
 
@@ -222,6 +224,18 @@ def test_exceptions_are_500_with_the_traceback_in_the_log_only(capsys: pytest.Ca
     log = capsys.readouterr().err
     assert "return 1 / value" in log and "answering.py" not in log, "the log begins in the user's code"
     assert b"return 1" not in reply.body
+
+
+def test_a_model_that_always_fails_does_not_fill_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    log = FailureLog(lambda: now[0])
+    for _ in range(25):
+        log.write(1, ValueError("again"))
+    assert capsys.readouterr().err.count("ValueError: again") == 10
+    now[0] = 60.0
+    log.write(2, ValueError("later"))
+    said = capsys.readouterr().err
+    assert "and 15 more failures that were not printed" in said and "ValueError: later" in said
 
 
 def test_reject_sets_status_code_and_fields() -> None:

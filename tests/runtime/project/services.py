@@ -48,6 +48,12 @@ class Slow:
         return rows
 
 
+class SlowOne:
+    def predict(self, seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+
 class Letters:
     """Waits for nothing; notes when it is closed early."""
 
