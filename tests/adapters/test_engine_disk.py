@@ -27,9 +27,7 @@ engine = LocalEngine(home)
 command = ["sh", "-c", "while :; do echo 0123456789; sleep 0.001; done"]
 talks = UnitSpec(unit="talks", attempt=1, kind="job", argv=command)
 engine.apply(talks)
-cursor = 0
-while engine.snapshot()[0].state != "running":
-    engine.watch(0, 0.05)
+next(chunk for chunk in engine.logs("talks", 1, 0, follow=True) if chunk.data)  # its log is open from here on
 filler = home / "filler"
 if how == "full":
     with filler.open("wb", buffering=0) as out:
