@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING
 from bough.gateway.metrics import LATENCY_S
 
 if TYPE_CHECKING:
+    from bough.gateway.otlp import Exporter
     from bough.gateway.plan import Plan
 
-# plan, id, status, arrived, answered (monotonic), body bytes in, out, peer, trace id
-Record = tuple["Plan", bytes, int, float, float, int, int, bytes, bytes]
+# Of a valid traceparent: trace id, the caller's span id, whether the trace is sampled.
+Trace = tuple[bytes, bytes, bool]
+# plan, id, status, arrived, answered (monotonic), body bytes in, out, peer, trace
+Record = tuple["Plan", bytes, int, float, float, int, int, bytes, Trace | None]
 
 SETTLE_AT = 256  # records
 HAND_OVER_AT = 4096  # lines, under 1 MB
@@ -29,7 +32,8 @@ SEGMENTS = 4
 
 
 class Ledger:
-    def __init__(self, log: LogFile | None) -> None:
+    def __init__(self, log: LogFile | None, exporter: Exporter | None = None) -> None:
+        self.exporter = exporter
         self.records: list[Record] = []
         self.append = self.records.append
         self.log = log
@@ -54,10 +58,14 @@ class Ledger:
             except KeyError:
                 stats.statuses[status] = 1
             if log:
+                seen = b"" if trace is None else b',"trace":"%b"' % trace[0]
+                at, ms = answered + wall, spent * 1e3
                 lines.append(
                     b'{"time":%.3f,"id":"%b",%b,"status":%d,"ms":%.3f,"in":%d,"out":%d,"peer":"%b"%b}\n'
-                    % (answered + wall, rid, plan.log, status, spent * 1e3, size, sent, peer, trace)
+                    % (at, rid, plan.log, status, ms, size, sent, peer, seen)
                 )
+        if self.exporter is not None:
+            self.exporter.offer(records, wall)
         records.clear()
         if len(lines) >= HAND_OVER_AT:
             self._hand_over()
@@ -70,6 +78,8 @@ class Ledger:
 
     def close(self) -> None:
         self.flush()
+        if self.exporter is not None:
+            self.exporter.close()
         if self.log is not None:
             self.log.close()
 

@@ -42,7 +42,7 @@ class Head:
         self.environment = ""
         self.infer_length = ""
         self.rid = b""
-        self.trace = b""
+        self.trace: tuple[bytes, bytes, bool] | None = None
 
 
 class Client(Protocol):

@@ -12,7 +12,7 @@ from bough.gateway.call import Head, Header
 from bough.kernel.errors import Invalid, Problem, TooLarge
 
 _RID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
-_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?\Z")
 _WATCHED = frozenset((
     b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"content-encoding",
     b"authorization", b"x-api-key", b"x-bough-project", b"x-bough-environment", b"inference-header-content-length",
@@ -105,7 +105,7 @@ def _optional(head: Head, name: bytes, value: bytes) -> None:
         head.rid = value if _RID.match(value) else b""
     elif name == b"traceparent":
         found = _TRACE.match(value)
-        head.trace = found[1] if found else b""
+        head.trace = (found[1], found[2], bool(int(found[3], 16) & 1)) if found else None
 
 
 def _absolute(head: Head) -> None:

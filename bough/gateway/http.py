@@ -121,7 +121,7 @@ class Connection(Reader):
             size = len(body)
             self._write(b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (front.heads.ok, rid, size, body))
             records = front.records
-            records.append((plan, rid, 200, call.arrived, now, call.size, size, self._peer, b""))
+            records.append((plan, rid, 200, call.arrived, now, call.size, size, self._peer, None))
             if len(records) >= SETTLE_AT:
                 front.ledger.settle()
             self._call = None
@@ -220,7 +220,7 @@ class Connection(Reader):
 
     def record(self, call: Call, status: int, now: float, sent: int) -> None:
         head = call.head
-        trace = b',"trace":"%b"' % head.trace if head is not None and head.trace else b""
+        trace = head.trace if head is not None else None
         self._front.records.append(
             (call.plan, self.rid(call), status, call.arrived, now, call.size, sent, self._peer, trace)
         )

@@ -25,10 +25,12 @@ from bough.gateway.endpoints import Endpoints
 from bough.gateway.front import Front
 from bough.gateway.http import Connection
 from bough.gateway.lane import Lane
+from bough.gateway.metrics import RouteStats
 from bough.gateway.mock import MockLane
 from bough.gateway.models import MOCK, WEB, GatewayState, Route
 from bough.gateway.node import NodeSocket
 from bough.gateway.openai import OpenAI
+from bough.gateway.otlp import exporter
 from bough.gateway.plan import Planner
 from bough.gateway.proxy import start as start_proxy
 from bough.gateway.routes import AnyLane, Routes, read_table
@@ -63,8 +65,9 @@ class Gateway:
         self.routes.switched = self._switched
         self._run = home / "run"
         self._log = LogFile(home / "logs" / "access.log") if self.options.access_log else None
-        self.ledger = Ledger(self._log)
         planner = Planner(self.routes)
+        self._other = planner.other
+        self.ledger = Ledger(self._log, exporter(self._stats))
         self.front = Front(Heads(secrets.token_hex(4).encode() + b"-"), self.ledger, planner)
         self.front.local = Endpoints(self).serve
         self.front.named = OpenAI(self.routes, planner).serve
@@ -136,6 +139,9 @@ class Gateway:
     @property
     def log_dropped(self) -> int:
         return self._log.dropped if self._log is not None else 0
+
+    def _stats(self) -> list[RouteStats]:
+        return [self._other, *(entry.stats for entry in list(self.routes.entries.values()))]
 
     def _busy(self) -> bool:
         return any(connection.busy for connection in self.front.connections)

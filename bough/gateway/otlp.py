@@ -1,0 +1,164 @@
+"""Optional export of spans and counters over OTLP (extra `otlp`), when OTEL_EXPORTER_OTLP_ENDPOINT says where to.
+
+A request whose `traceparent` is marked as sampled becomes a span below the caller's; of the others a share does
+(OTEL_TRACES_SAMPLER_ARG, default 0.01). The event loop only picks records; a thread imports the SDK, makes the spans
+and sends them, so neither the start nor a request waits for it. What the collector does not take is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import queue
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from bough.gateway.metrics import RouteStats
+
+if TYPE_CHECKING:
+    from bough.gateway.access_log import Record
+
+DEFAULT_SHARE = 0.01
+WAITING_BATCHES = 256  # beyond it the exporter is behind, and spans are dropped
+METRICS_EVERY_MS = 15_000.0
+_SDK = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+
+log = logging.getLogger("bough.gateway")
+_decode = msgspec.json.Decoder(dict[str, str]).decode
+Batch = tuple[list["Record"], float]
+
+
+def exporter(routes: Callable[[], Iterable[RouteStats]]) -> Exporter | None:
+    """None unless an endpoint is set and the extra is installed."""
+    if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        return None
+    if not all(_installed(name) for name in _SDK):
+        log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set but the exporter is missing: pip install 'bough[otlp]'")
+        return None
+    try:
+        share = float(os.environ.get("OTEL_TRACES_SAMPLER_ARG") or DEFAULT_SHARE)
+    except ValueError:
+        share = DEFAULT_SHARE
+    return Exporter(routes, share)
+
+
+class Exporter:
+    def __init__(self, routes: Callable[[], Iterable[RouteStats]], share: float) -> None:
+        self._routes = routes
+        self._share = share
+        self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="otlp", daemon=True)
+        self._thread.start()
+
+    def offer(self, records: list[Record], wall: float) -> None:
+        """Takes the sampled ones. `wall` turns their times into seconds since the epoch."""
+        chosen = [record for record in records if _sampled(record, self._share)]
+        if chosen and self._queue.qsize() < WAITING_BATCHES:
+            self._queue.put((chosen, wall))
+
+    def close(self) -> None:
+        """Sends what is left; waits at most five seconds for the collector."""
+        self._queue.put(None)
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        spans, meters = _traces(), _metrics(self._routes)
+        tracer = spans.get_tracer("bough.gateway")
+        while (batch := self._queue.get()) is not None:
+            records, wall = batch
+            for record in records:
+                _span(tracer, record, wall)
+        for provider in (spans, meters):
+            with contextlib.suppress(Exception):  # third-party code at the very end: nothing is left to protect
+                provider.shutdown()
+
+
+def _sampled(record: Record, share: float) -> bool:
+    trace = record[8]
+    return trace[2] if trace is not None else random.random() < share  # noqa: S311 - a sample, not a secret
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _resource() -> Any:
+    from opentelemetry.sdk.resources import Resource
+
+    return Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME") or "bough-gateway"})
+
+
+def _traces() -> Any:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+    provider = TracerProvider(resource=_resource(), sampler=ALWAYS_ON, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
+
+
+def _metrics(routes: Callable[[], Iterable[RouteStats]]) -> Any:
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.metrics import CallbackOptions, Observation
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    def labels(stats: RouteStats) -> dict[str, str]:
+        return dict(zip(("project", "environment", "service"), stats.labels, strict=True))
+
+    def requests(_: CallbackOptions) -> Iterator[Observation]:
+        for stats in list(routes()):
+            for status, count in list(stats.statuses.items()):
+                yield Observation(count, {**labels(stats), "status": status})
+
+    def seconds(_: CallbackOptions) -> Iterator[Observation]:
+        for stats in list(routes()):
+            yield Observation(stats.seconds, labels(stats))
+
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter(), export_interval_millis=METRICS_EVERY_MS)
+    provider = MeterProvider(metric_readers=[reader], resource=_resource(), shutdown_on_exit=False)
+    meter = provider.get_meter("bough.gateway")
+    meter.create_observable_counter("bough.requests", [requests], unit="{request}")
+    meter.create_observable_counter("bough.request.seconds", [seconds], unit="s")
+    return provider
+
+
+def _span(tracer: Any, record: Record, wall: float) -> None:
+    from opentelemetry import trace as api
+
+    plan, rid, status, arrived, answered, size, sent, _, trace = record
+    context = None
+    if trace is not None:
+        parent = api.SpanContext(int(trace[0], 16), int(trace[1], 16), is_remote=True, trace_flags=api.TraceFlags(1))
+        context = api.set_span_in_context(api.NonRecordingSpan(parent))
+    said = _decode(b"{%b}" % plan.log)
+    attributes: dict[str, Any] = {
+        "http.request.method": said["method"],
+        "url.path": said["path"],
+        "http.response.status_code": status,
+        "http.request.body.size": size,
+        "http.response.body.size": sent,
+        "bough.request_id": rid.decode("latin-1"),
+    }
+    attributes |= {f"bough.{name}": said[name] for name in ("project", "environment", "service") if name in said}
+    span = tracer.start_span(
+        f"{said['method']} {said.get('service', 'gateway')}",
+        context=context,
+        kind=api.SpanKind.SERVER,
+        attributes=attributes,
+        start_time=int((arrived + wall) * 1e9),
+    )
+    if status >= 500:
+        span.set_status(api.StatusCode.ERROR)
+    span.end(int((answered + wall) * 1e9))
