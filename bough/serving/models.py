@@ -78,7 +78,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     services: list[ServiceView]
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """One line of `releases follow`. `kind` is log, service, release or done."""
 
     kind: str
