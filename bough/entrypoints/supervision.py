@@ -29,7 +29,7 @@ from bough.entrypoints.processes import (
 )
 from bough.gateway import portholder
 from bough.kernel import platform as settings
-from bough.kernel.errors import Conflict, Invalid, Unavailable, from_detail
+from bough.kernel.errors import Conflict, Exhausted, Invalid, Unavailable, from_detail
 from bough.kernel.files import as_exhausted, locked
 from bough.kernel.platform import Home, Platform
 
@@ -88,12 +88,19 @@ def prepare(home: Home) -> None:
             code="HOME_TOO_LONG",
             hint="BOUGH_HOME=/short/path bough up",
         )
-    with as_exhausted(home.path):
-        home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        home.run.mkdir(exist_ok=True, mode=0o700)
-        probe = home.run / f".probe-{os.getpid()}"
-        probe.write_bytes(b"x")
-        probe.unlink()
+    try:
+        with as_exhausted(home.path):
+            home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            home.run.mkdir(exist_ok=True, mode=0o700)
+            probe = home.run / f".probe-{os.getpid()}"
+            probe.write_bytes(b"x")
+            probe.unlink()
+    except OSError as error:
+        raise Exhausted(
+            f"{home.path} cannot be Bough's home; {error.strerror}: {error.filename}",
+            code="HOME_UNUSABLE",
+            hint="BOUGH_HOME=/another/path bough up",
+        ) from error
 
 
 def take_down(home: Home, *, units: bool, say: Say = lambda text: None) -> list[str]:
@@ -194,12 +201,13 @@ def _stop_units(home: Home) -> int:
         _wait(home, [NODE])
     engine = RemoteEngine(home.node_socket)
     try:
+        node = engine.state().node
         running = [each for each in engine.snapshot() if each.state != EXITED]
-        for each in running:
-            engine.stop(each.unit, each.attempt)
+        engine.drain(node, UNITS_S, "bough down")
         deadline = time.monotonic() + UNITS_S
         while any(each.state != EXITED for each in engine.snapshot()) and time.monotonic() < deadline:
             time.sleep(0.05)
+        engine.drain(node, 0.0, "bough down")  # now that no replica uses them, the zygotes too
         return len(running)
     finally:
         engine.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from bough.entrypoints.cli.session import Session, project_name
 
 _TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
 _FROM_PROJECT = "project"
+_FILE = "file"  # its text is meant, which nobody types: @PATH reads it
 
 
 def build(name: str, operation: Mapping[str, Any]) -> click.Command:
@@ -43,7 +45,9 @@ def as_group(
 
 
 def help_of(operation: Mapping[str, Any]) -> str:
-    return f"{operation['help']}\n\nNeeds the role {operation['role']}."
+    arguments = [each for each in operation["fields"] if _is_argument(each) and _about(each)]
+    lines = [f"{each['name'].upper()}: {_about(each)}" for each in arguments]
+    return "\n\n".join([operation["help"], *lines, f"Needs the role {operation['role']}."])
 
 
 def parameters(operation: Mapping[str, Any]) -> list[click.Parameter]:
@@ -60,7 +64,7 @@ def follows(operation: Mapping[str, Any]) -> bool:
 
 def _parameter(field: Mapping[str, Any]) -> click.Parameter:
     name, kind = field["name"], field["kind"]
-    if field["required"] and name != _FROM_PROJECT and kind in _TYPES:
+    if _is_argument(field):
         return click.Argument([name], type=_type(field), metavar=name.upper())
     flag = ["--" + name.replace("_", "-"), name]
     if name == "environment":
@@ -80,6 +84,10 @@ def _parameter(field: Mapping[str, Any]) -> click.Parameter:
     return click.Option(flag, type=_type(field), default=default, show_default=default not in (None, ""), help=about)
 
 
+def _is_argument(field: Mapping[str, Any]) -> bool:
+    return field["required"] and field["name"] != _FROM_PROJECT and field["kind"] in _TYPES
+
+
 def _type(field: Mapping[str, Any]) -> click.ParamType[Any]:
     low, high = field.get("minimum"), field.get("maximum")
     if field["kind"] == "integer" and (low is not None or high is not None):
@@ -89,7 +97,7 @@ def _type(field: Mapping[str, Any]) -> click.ParamType[Any]:
 
 def _about(field: Mapping[str, Any]) -> str:
     if field["help"]:
-        text = str(field["help"])
+        text = str(field["help"]) + ("; @PATH reads it from there" if field["name"] == _FILE else "")
         return text[0].upper() + text[1:].rstrip(".") + "."
     if field["name"] == _FROM_PROJECT:
         return "Project; that of the nearest bough.toml." if field["required"] else "One project; all without it."
@@ -118,6 +126,8 @@ def _runner(name: str, operation: Mapping[str, Any]) -> Any:
 def _value(field: Mapping[str, Any], given: Any) -> Any:
     """None: not given, the server's default holds."""
     kind = field["kind"]
+    if field["name"] == _FILE and isinstance(given, str) and given.startswith("@"):
+        return _content(given[1:])
     if given is None and field["name"] == _FROM_PROJECT and field["required"]:
         return project_name()
     if kind == "list":
@@ -133,3 +143,10 @@ def _value(field: Mapping[str, Any], given: Any) -> Any:
         except ValueError as error:
             raise click.BadParameter(f"not JSON: {error}", param_hint=f"--{field['name']}") from error
     return given
+
+
+def _content(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"cannot read {path}: {error}", param_hint="FILE") from error

@@ -31,7 +31,7 @@ def follow(session: Session, release: Any, *, timeout_s: float = 0.0) -> Any:
     deadline = time.monotonic() + timeout_s if timeout_s else None
     lines: list[str] = []
     for item in _items(session, release.id, deadline):
-        if item.kind == "log":
+        if item.kind == "log" and not release.get("rolled_back_to"):  # then it is the output of a build long ago
             lines.append(item["text"])
             session.out(f"  {paint(item.service + ' |', DIM, session.colour)} {item['text']}")
         elif item.kind == "service":

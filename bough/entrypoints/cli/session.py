@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bough.kernel.errors import Invalid, ProjectFileInvalid, Unauthenticated
+from bough.kernel.errors import Invalid, ProjectFileInvalid, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
     from bough.client import Client
@@ -43,6 +43,7 @@ class Session:
             token = self.token_option or os.environ.get("BOUGH_TOKEN", "")
             if not self.remote:
                 self._client = connect(self.home.path, token=token)
+                self._check_running()  # else a lost connection would be taken for a server that restarts
             elif token:
                 self._client = Client(self.remote, token)
             else:
@@ -52,6 +53,13 @@ class Session:
                     hint="set BOUGH_TOKEN; on the machine of that Bough: bough tokens create",
                 )
         return self._client
+
+    def _check_running(self) -> None:
+        from bough.entrypoints import processes  # slow to import, and `--help` does not need it
+
+        home = self.home
+        if not any(processes.presence(home, name) for name in (processes.KEEPER, processes.SERVER)):
+            raise Unavailable(f"Bough is not running in {home.path}", code="NOT_RUNNING", hint="bough up")
 
     def use(self, client: Client) -> Client:
         """From now on, `client()` is this one."""

@@ -13,6 +13,7 @@ from typing import Any
 from bough import app
 from bough.entrypoints.http import openapi
 from bough.entrypoints.reference.contract import contract
+from bough.entrypoints.reference.pages import pages
 from bough.entrypoints.reference.stubs import stubs
 from bough.kernel.operations import Operation, collect
 from bough.kernel.project import json_schema
@@ -52,11 +53,18 @@ def main() -> None:
     given = parser.parse_args()
     files = derived(collect(app.OPERATION_MODULES))
     if given.write:
-        for path, text in files.items():
-            (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
-            (ROOT / path).write_text(text, "utf-8")
+        _write(files)
+    files |= pages()  # after the contract, from which commands are made
+    if given.write:
+        _write(files)
     elif lines := stale(ROOT, files):
         sys.exit("\n".join([*lines, "run: python -m bough.entrypoints.reference --write"]))
+
+
+def _write(files: Mapping[str, str]) -> None:
+    for path, text in files.items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text, "utf-8")
 
 
 def _json(value: Any) -> str:
