@@ -18,7 +18,6 @@ from tests.journeys.machine import Machine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-pytest.importorskip("bough.entrypoints.cli.main", reason="the command line is not there yet")
 pytestmark = pytest.mark.timeout(400)  # the first deploy of all may have to download 200 MB of packages
 
 
