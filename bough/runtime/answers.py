@@ -103,13 +103,14 @@ def whole(number: int, value: Any, encode: Callable[[Any], bytes] = encode_json)
 
 
 def refusal(number: int, reject: Reject) -> Reply:
+    """`{"error": {code, message, fields}}`, as everywhere on the platform."""
     detail: dict[str, Any] = {"code": reject.code, "message": reject.message}
     if reject.fields:
         detail["fields"] = reject.fields
     try:
-        return Reply(number, reject.status, encode_json(detail))
+        return Reply(number, reject.status, encode_json({"error": detail}))
     except OutputInvalid:
-        return Reply(number, reject.status, encode_json({"code": reject.code, "message": reject.message}))
+        return Reply(number, reject.status, encode_json({"error": {"code": reject.code, "message": reject.message}}))
 
 
 def failure(number: int, error: BaseException) -> Reply:

@@ -27,7 +27,7 @@ from bough.runtime.loaders.opening import open_file
 from bough.runtime.models import Model
 from bough.runtime.spec import ModelSpec
 from tests.runtime.test_tensors import decode, encode
-from tests.runtime.wire import ask, content
+from tests.runtime.wire import ask, content, error
 
 X, Y = load_iris(return_X_y=True)
 CLASSIFIER = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
@@ -61,7 +61,7 @@ def test_a_skops_classifier_answers_labels_and_probabilities(classifier: Path) -
 def test_a_bad_row_fails_alone_and_is_told_what_is_wrong(classifier: Path) -> None:
     replies = ask(opened(classifier), X[0].tolist(), [1, 2], X[1].tolist(), [1, 2, 3, "x"], {"a": 1}, 7)
     assert [reply.status for reply in replies] == [200, 422, 200, 422, 422, 422]
-    assert content(replies[1])["message"] == "Expected a list of 4 values, got 2 values"
+    assert error(replies[1])["message"] == "Expected a list of 4 values, got 2 values"
 
 
 def test_tensors_go_to_the_classifier_as_they_are(classifier: Path) -> None:
@@ -109,7 +109,7 @@ def test_names_of_columns_order_the_values_and_pipelines_get_frames(tmp_path: Pa
     replies = ask(service, {"months": 2, "plan": "b"}, ["a", 1.0], {"plan": "a"})
     assert [reply.status for reply in replies] == [200, 200, 422]
     assert [content(reply)["label"] for reply in replies[:2]] == ["yes", "no"]
-    assert "months" in content(replies[2])["message"]
+    assert "months" in error(replies[2])["message"]
 
 
 @pytest.mark.parametrize("suffix", [".joblib", ".pkl"])

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import bough
 from bough.runtime.answers import FailureLog
 from bough.runtime.items import Contract, SignatureUnsupported
-from tests.runtime.wire import ask, content, serving
+from tests.runtime.wire import ask, content, error, serving
 
 
 @dataclass
@@ -128,13 +128,13 @@ def test_the_body_is_the_item_typed_by_its_annotation(name: str, given_: Any, ex
 def test_bad_input_is_422_and_names_the_path(name: str, body: bytes, path: str) -> None:
     [reply] = ask(one(getattr(Kinds(), name)), body)
     assert reply.status == 422
-    assert content(reply)["code"] == "INPUT_INVALID"
-    assert content(reply)["fields"]["path"] == path
+    assert error(reply)["code"] == "INPUT_INVALID"
+    assert error(reply)["fields"]["path"] == path
 
 
 def test_what_was_expected_is_said() -> None:
     [reply] = ask(one(Kinds().point), {"x": "a"})
-    assert content(reply)["fields"] == {"path": "$.x", "expected": "float", "got": "str"}
+    assert error(reply)["fields"] == {"path": "$.x", "expected": "float", "got": "str"}
 
 
 def test_several_parameters_are_the_keys_of_an_object() -> None:
@@ -147,7 +147,7 @@ def test_several_parameters_are_the_keys_of_an_object() -> None:
     assert [reply.status for reply in replies] == [200, 200, 422, 422, 422]
     assert content(replies[0]) == ["a", 5, ["a"]]
     assert content(replies[1]) == ["b", 1, ["b"]], "a default that was changed must not leak into the next request"
-    assert "topp" in content(replies[2])["message"]
+    assert "topp" in error(replies[2])["message"]
 
 
 def test_no_parameters_need_no_body() -> None:
@@ -187,8 +187,8 @@ def test_what_numpy_and_friends_answer_becomes_json() -> None:
 )  # fmt: skip
 def test_an_answer_that_is_not_a_number_is_refused_and_not_null(answer: Any, path: str) -> None:
     [reply] = ask(one(lambda: answer), b"")
-    assert (reply.status, content(reply)["code"]) == (500, "OUTPUT_INVALID")
-    assert f" at {path}," in content(reply)["message"]
+    assert (reply.status, error(reply)["code"]) == (500, "OUTPUT_INVALID")
+    assert f" at {path}," in error(reply)["message"]
 
 
 def test_null_that_is_meant_is_an_answer() -> None:
@@ -210,8 +210,8 @@ def test_a_list_of_floats_is_checked_too() -> None:
 
 def test_an_answer_without_a_json_form_names_its_type() -> None:
     [reply] = ask(one(lambda: object()), b"")
-    assert (reply.status, content(reply)["code"]) == (500, "OUTPUT_INVALID")
-    assert "builtins.object" in content(reply)["message"]
+    assert (reply.status, error(reply)["code"]) == (500, "OUTPUT_INVALID")
+    assert "builtins.object" in error(reply)["message"]
 
 
 def test_exceptions_are_500_with_the_traceback_in_the_log_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,8 +219,8 @@ def test_exceptions_are_500_with_the_traceback_in_the_log_only(capsys: pytest.Ca
         return 1 / value
 
     [reply] = ask(one(predict), 0)
-    assert (reply.status, content(reply)["code"]) == (500, "PREDICT_FAILED")
-    assert content(reply)["message"] == "predict raised ZeroDivisionError: division by zero"
+    assert (reply.status, error(reply)["code"]) == (500, "PREDICT_FAILED")
+    assert error(reply)["message"] == "predict raised ZeroDivisionError: division by zero"
     log = capsys.readouterr().err
     assert "return 1 / value" in log and "answering.py" not in log, "the log begins in the user's code"
     assert b"return 1" not in reply.body
@@ -244,7 +244,7 @@ def test_reject_sets_status_code_and_fields() -> None:
 
     [reply] = ask(one(predict), 7)
     assert reply.status == 404
-    assert content(reply) == {"code": "UNKNOWN", "message": "no such customer", "fields": {"customer": 7}}
+    assert error(reply) == {"code": "UNKNOWN", "message": "no such customer", "fields": {"customer": 7}}
 
 
 def test_reject_takes_error_statuses_only() -> None:
@@ -294,7 +294,7 @@ def test_a_result_that_cannot_be_dealt_out_fails_all(answer: Any, said: str) -> 
 
     replies = ask(serving(Wrong()), 1, 2, 3)
     assert [reply.status for reply in replies] == [500] * 3
-    assert said in content(replies[0])["message"]
+    assert said in error(replies[0])["message"]
 
 
 def test_a_batch_may_refuse_one_item_by_returning_a_reject() -> None:

@@ -168,3 +168,7 @@ def ask(answering: Answering, *bodies: Any, verb: int = PREDICT, meta: str = "")
 
 def content(reply: Reply) -> Any:
     return msgspec.json.decode(reply.body)
+
+
+def error(reply: Reply) -> Any:
+    return content(reply)["error"]

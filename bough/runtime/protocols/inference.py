@@ -28,8 +28,8 @@ from bough.runtime.service import Reject
 
 
 def refuse(number: int, reject: Reject) -> Reply:
-    """Errors as this protocol has them: a status and `{"error": text}`."""
-    return Reply(number, reject.status, encode_json({"error": reject.message}))
+    """Errors as this protocol has them: a status and `{"error": text}`; our code beside it."""
+    return Reply(number, reject.status, encode_json({"error": reject.message, "code": reject.code}))
 
 
 class Mapper:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bough.runtime.answers import encode_json, refusal, whole
+from bough.runtime.answers import refusal, whole
 from bough.runtime.frames import Request
 from bough.runtime.items import Contract
 from bough.runtime.protocols.work import Stream, Work
@@ -59,4 +59,4 @@ class Lines:
         return b""
 
     def fail(self, reject: Reject) -> bytes:
-        return encode_json({"error": {"code": reject.code, "message": reject.message}}) + b"\n"
+        return refusal(0, reject).body + b"\n"
