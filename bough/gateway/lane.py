@@ -96,7 +96,7 @@ class Lane:
             link.close()
         for key, target in wanted.items():
             if key in self._links:
-                self._links[key].target = target
+                self._links[key].aim(target)
             else:
                 self._links[key] = Link(self, target)
 

@@ -86,6 +86,14 @@ class Link:
         """Tries to connect now instead of after the pause."""
         self._kick.set()
 
+    def aim(self, target: Target) -> None:
+        """Takes the target's newest attempt; a connection to an older one gets no more work and is made anew."""
+        self.target = target
+        wire = self.wire
+        if wire is not None and wire.hello is not None and wire.hello.attempt < target.attempt:
+            self._owner.leaving(wire)
+            wire.retire()
+
     def close(self) -> None:
         """No new work; the connection ends when it owes nothing more."""
         self.closing = True

@@ -112,6 +112,11 @@ class Reader(asyncio.Protocol):
         return self._in_head
 
     @property
+    def reads(self) -> bool:
+        """Takes input now; false while it is held back."""
+        return self._reading
+
+    @property
     def parses(self) -> bool:
         """Has a parser: made for the first bytes, so that an idle connection is small."""
         return self._parser is not None
@@ -185,6 +190,8 @@ class Reader(asyncio.Protocol):
                 self._begin(call)
         else:
             call.body.append(data)
+            if call is not self._call and call.size > DISCARD_BYTES:
+                self.pause_reading()  # it is not its turn: what has come is enough for now
 
     def on_message_complete(self) -> None:
         call, self._parsing = self._parsing, None
@@ -263,9 +270,10 @@ class Reader(asyncio.Protocol):
             for data in call.body:
                 call.proxy.body(data)
             call.body = []
-            self.resume_reading()
         if call.complete:
             self._execute(call)
+        else:
+            self.resume_reading()
 
     def _execute(self, call: Call) -> None:
         """The request is complete and it is its turn."""

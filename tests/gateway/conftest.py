@@ -43,6 +43,7 @@ class Replica:
         self.gate.set()
         self.frames: list[list[Request]] = []
         self.cancelled: list[int] = []
+        self.connections = 0
         self.arrived = threading.Event()  # a frame has been read
         self._connection: socket.socket | None = None
         self.start()
@@ -78,6 +79,7 @@ class Replica:
             except OSError:
                 return
             self._connection = connection
+            self.connections += 1
             if self.dead:  # killed between the two lines above
                 connection.close()
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable
 
@@ -185,3 +186,21 @@ def test_an_answer_without_content_has_no_length(gateway: Running, replicas: Mak
     gateway.start(routes=[route("churn", replicas("u1", lambda request: [Reply(request.id, 204, b"")]))])
     status, headers, body = gateway.post("churn", {})
     assert (status, body, "content-length" in headers) == (204, b"", False)
+
+
+def test_a_large_body_that_waits_its_turn_is_read_in_its_turn(gateway: Running, replicas: Make) -> None:
+    replica = replicas()
+    replica.gate.clear()
+    gateway.start(routes=[route("churn", replica)])
+    large = b'"' + b"x" * 6_000_000 + b'"'
+    first = POST + b"Content-Length: 2\r\n\r\n{}"
+    second = POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(large) + large
+    with gateway.raw(first) as connection:
+        assert replica.arrived.wait(5)
+        sender = threading.Thread(target=connection.sendall, args=(second,))
+        sender.start()
+        gateway.wait(lambda: any(not one.reads for one in gateway.gateway.front.connections))
+        replica.gate.set()
+        answer = read_all(connection)
+        sender.join(10)
+    assert bodies(answer) == [b"{}", large]

@@ -15,6 +15,7 @@ import pytest
 
 from bough.gateway import http as gateway_http
 from bough.gateway.link import Wire
+from bough.gateway.models import Target
 from bough.runtime.frames import CHUNK, END, GOODBYE, Reply, Request
 
 from .conftest import Replica, Running, read_all, route
@@ -331,12 +332,21 @@ def test_a_wire_that_speaks_nonsense_is_dropped_and_its_request_goes_elsewhere(
 
 
 def test_a_replica_that_says_goodbye_answers_what_it_has_and_gets_no_more(gateway: Running, replicas: Make) -> None:
-    first = replicas("u1", lambda request: [Reply(0, 0, b"", GOODBYE), Reply(request.id, 200, b'"first"')])
-    gateway.start(routes=[route("churn", first, replicas("u2", lambda request: [Reply(request.id, 200, b'"second"')]))])
-    gateway.until_up("dep-churn", 2)
-    answers = [gateway.post("churn", n) for n in range(6)]
-    assert {status for status, _, _ in answers} == {200}
-    assert [body for _, _, body in answers].count(
-        b'"first"'
-    ) <= 3  # it comes back after each goodbye, as a new one would
-    assert {body for _, _, body in answers} == {b'"first"', b'"second"'}
+    replica = replicas("u1", lambda request: [Reply(0, 0, b"", GOODBYE), Reply(request.id, 200, request.body)])
+    gateway.start(routes=[route("churn", replica)])
+    for number in range(3):  # after each goodbye the next request goes to the next connection
+        assert gateway.post("churn", number)[::2] == (200, b"%d" % number)
+        gateway.wait(lambda number=number: replica.connections == number + 2)  # type: ignore[misc]
+
+
+def test_a_newer_attempt_in_the_table_fences_off_the_older_one(gateway: Running, replicas: Make) -> None:
+    replica = replicas("u1", attempt=1)
+    gateway.start(routes=[route("churn", replica, timeout_s=5.0)])
+    gateway.until_up("dep-churn")
+    newer = Target(unit="u1", address=replica.target().address, attempt=2)
+    gateway.apply([route("churn", targets=[newer], timeout_s=5.0)])
+    gateway.wait(lambda: gateway.lane("dep-churn")["links"] == 0)
+    replica.kill()
+    replica.attempt = 2
+    replica.start()
+    assert gateway.post("churn", 1)[0] == 200
