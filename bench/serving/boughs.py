@@ -94,7 +94,9 @@ def _platform(setup: Setup) -> Launch:
     home = setup.folder / "h"
     argv = [sys.executable, str(HERE / "servers/bough_platform.py"), str(project(setup))]
     # The cache of packages stays warm over starts, as on a machine that has deployed before.
-    own = {"BOUGH_HOME": str(home), "BENCH_KEY_FILE": str(_key_file(setup)), "PYTHONPATH": str(ROOT)}
+    # Its builds fetch packages, so they need what the machine says about that.
+    network = {key: value for key, value in os.environ.items() if key.startswith(("UV_", "PIP_", "SSL_"))}
+    own = {"BOUGH_HOME": str(home), "BENCH_KEY_FILE": str(_key_file(setup)), "PYTHONPATH": str(ROOT), **network}
     return Launch(argv=argv, environment=own, home=str(home))
 
 
