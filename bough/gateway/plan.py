@@ -129,7 +129,7 @@ class Planner:
 
     def _by_path(self, head: Head, scope: Scope, parts: tuple[str, ...]) -> Plan:
         post = head.method == b"POST"
-        if len(parts) == 3 and parts[2] == "predict" and (post or parts[0] != "v2"):
+        if len(parts) == 3 and parts[2] == "predict" and parts[0] != "web" and (post or parts[0] != "v2"):
             return self._predict(head, scope, parts[1], parts[0])
         if scope.service and parts[-1] == "predict" and len(parts) <= 2:  # the host or port already says which
             return self._predict(head, scope, scope.service, parts[0] if len(parts) == 2 else None)

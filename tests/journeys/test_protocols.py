@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import shutil
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
 import tritonclient.http as triton
-import websockets
 
-from tests.journeys.machine import ROOT, Machine, wait_until
+from tests.journeys.machine import Machine, wait_until
 
 LINEAR = """
 import bough
@@ -182,24 +178,6 @@ def test_request_ids_and_trace_context_come_back(zoo: Machine) -> None:
     )
     with urllib.request.urlopen(asked) as answer:
         assert answer.headers["X-Request-Id"]
-
-
-def test_a_fastapi_app_with_its_dockerfile_unchanged(machine: Machine, tmp_path: Path) -> None:
-    project = machine.home.parent / "fastapi-app"
-    shutil.copytree(ROOT / "examples/fastapi-app", project)
-    machine.deploy(project)
-    assert machine.ask("/web/web/predict?q=x") == (200, b'{"prediction":"dummy","q":"x"}')
-    assert machine.ask("/web/web/predict")[0] == 422
-    host = {"Host": f"web.fastapi-app.localhost:{machine.gateway_port}"}
-    assert machine.ask("/predict?q=y", **host) == (200, b'{"prediction":"dummy","q":"y"}')
-
-    async def echo() -> str:
-        address = f"ws://127.0.0.1:{machine.gateway_port}/web/web/echo"
-        async with websockets.connect(address, proxy=None) as socket:
-            await socket.send("hello")
-            return str(await socket.recv())
-
-    assert "hello" in asyncio.run(echo())
 
 
 def test_keys_guard_a_service_that_asks_for_one(machine: Machine) -> None:
