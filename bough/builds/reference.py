@@ -10,7 +10,7 @@ from bough.kernel.errors import WorkloadFailed
 
 
 def check_reference(reference: str, folder: Path, environment: Path | None) -> None:
-    """Raises `WorkloadFailed`: MODEL_NOT_FOUND (no such module or name), MODEL_SYNTAX (file and line). A module that
+    """Raises `WorkloadFailed`: MODEL_CODE_NOT_FOUND (no such module or name), MODEL_SYNTAX (file and line). A module that
     the project does not have may be an installed package; its content is not looked at."""
     module, _, name = reference.partition(":")
     path = _module_file(folder, module)
@@ -20,7 +20,7 @@ def check_reference(reference: str, folder: Path, environment: Path | None) -> N
         near = difflib.get_close_matches(module, _modules(folder), 1)
         raise WorkloadFailed(
             f"there is no module {module!r}: neither {module.replace('.', '/')}.py in the bundle nor a package",
-            code="MODEL_NOT_FOUND",
+            code="MODEL_CODE_NOT_FOUND",
             hint=f"did you mean {near[0]}:{name}?" if near else "check `model` in bough.toml and .boughignore",
         )
     shown = path.relative_to(folder).as_posix()
@@ -38,7 +38,7 @@ def check_reference(reference: str, folder: Path, environment: Path | None) -> N
     classes = ", ".join(sorted(node.name for node in tree.body if isinstance(node, ast.ClassDef))) or "none"
     raise WorkloadFailed(
         f"{shown} has no {name!r}; its classes: {classes}",
-        code="MODEL_NOT_FOUND",
+        code="MODEL_CODE_NOT_FOUND",
         hint=f"did you mean {module}:{near[0]}?" if near else "check `model` in bough.toml",
     )
 

@@ -23,8 +23,9 @@ from bough.kernel.settings import Document, KeyPath
 FILE_NAME = "bough.toml"
 PRODUCTION = "main"
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+MOST = 1_000_000_000  # of anything; keeps nonsense from reaching the operating system
+Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 
@@ -43,7 +44,7 @@ class Batch(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Resources(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of one replica or job; 0 sets none."""
 
-    cpus: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    cpus: Annotated[float, msgspec.Meta(ge=0, le=100_000)] = 0.0
     memory_mb: NotNegative = 0
     gpus: NotNegative = 0
 
@@ -88,7 +89,7 @@ class Service(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     health_timeout_s: Seconds = 60.0
     openai: str = ""  # chat, embeddings
     mock: bool = False  # answer from the types, without the model
-    mock_latency_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    mock_latency_ms: Annotated[float, msgspec.Meta(ge=0, le=3_600_000)] = 0.0
 
     @property
     def is_web(self) -> bool:
@@ -160,13 +161,8 @@ def resolve(document: Document, environment: str = PRODUCTION) -> Project:
         )
     file = document.decode((), document.data, File)
     _check(document, ("name",), file.name, "project")
-    settings = document.decode(("environments", environment), document.table(("environments", environment)), Settings)
-    for section in ("services", "jobs"):
-        for name in getattr(settings, section):
-            if name not in getattr(file, section):
-                raise document.error(
-                    ("environments", environment, section, name), f"there is no [{section}.{name}] to override"
-                )
+    overrides = {name: _overrides(document, file, name) for name in (*file.environments, environment)}
+    settings = overrides[environment]
     origins: dict[str, str] = {"name": document.origin(("name",))}
     services = {
         name: _workload(document, file, settings, environment, ("services", name), "service", Service, origins)
@@ -174,7 +170,14 @@ def resolve(document: Document, environment: str = PRODUCTION) -> Project:
     }
     jobs = {
         name: _workload(
-            document, file, settings, environment, ("jobs", name), str(raw.get("kind", "job")), Job, origins
+            document,
+            file,
+            settings,
+            environment,
+            ("jobs", name),
+            str((raw | settings.jobs.get(name, {})).get("kind", "job")),
+            Job,
+            origins,
         )
         for name, raw in file.jobs.items()
     }
@@ -198,6 +201,18 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(ProjectFile)}
 
 
+def _overrides(document: Document, file: File, environment: str) -> Settings:
+    """Also read for environments that are not asked for now: a mistake shows before its environment exists."""
+    settings = document.decode(("environments", environment), document.table(("environments", environment)), Settings)
+    for section in ("services", "jobs"):
+        for name in getattr(settings, section):
+            if name not in getattr(file, section):
+                raise document.error(
+                    ("environments", environment, section, name), f"there is no [{section}.{name}] to override"
+                )
+    return settings
+
+
 def _workload(
     document: Document,
     file: File,
@@ -213,7 +228,8 @@ def _workload(
     if kind not in DEFAULTS:
         raise document.error((*path, "kind"), f"unknown kind {kind!r}: use one of {', '.join(_CHOICES['kind'])}")
     layers: list[tuple[Mapping[str, Any], KeyPath | str]] = [
-        (DEFAULTS[kind] | ({"python": file.python} if file.python else {}), f"default of a {kind}"),
+        (DEFAULTS[kind], f"default of a {kind}"),
+        ({"python": file.python} if file.python else {}, ()),
         (document.table(path), path),
         (getattr(settings, section).get(name, {}), ("environments", environment, *path)),
     ]
@@ -225,28 +241,31 @@ def _workload(
             both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
             merged[key] = {**merged[key], **value} if both_tables else value
             origins[".".join((*path, key))] = origin if isinstance(origin, str) else document.origin((*origin, key))
-    overridden = getattr(settings, section).get(name, {})
-    workload = document.decode(("environments", environment, *path) if overridden else path, merged, into)
+    elsewhere: dict[str, KeyPath] = dict.fromkeys(layers[-1][0], ("environments", environment, *path))
+    workload = document.decode(path, merged, into, elsewhere=elsewhere)
     for key, choices in _CHOICES.items():
         if hasattr(workload, key) and getattr(workload, key) not in choices:
             raise document.error(
-                (*path, key), f"{getattr(workload, key)!r} is not one of {', '.join(filter(None, choices))}"
+                (*elsewhere.get(key, path), key),
+                f"{getattr(workload, key)!r} is not one of {', '.join(filter(None, choices))}",
             )
-    _check_what_runs(document, path, workload)
+    _check_what_runs(document, path, workload, elsewhere)
     return workload
 
 
-def _check_what_runs(document: Document, path: KeyPath, workload: Workload) -> None:
+def _check_what_runs(document: Document, path: KeyPath, workload: Workload, elsewhere: Mapping[str, KeyPath]) -> None:
     ways = [key for key in ("model", "file", "command", "dockerfile") if getattr(workload, key, "")]
     if ways == ["command", "dockerfile"]:  # the command replaces the Dockerfile's CMD
         return
     if len(ways) != 1:
         said = f"it has {' and '.join(ways)}" if ways else "it has none"
         allowed = "model, file, command, dockerfile" if isinstance(workload, Service) else "command, dockerfile"
-        raise document.error((*path, *ways[1:2]), f"needs exactly one of {allowed}; {said}")
+        places = [(*elsewhere.get(way, path), way) for way in ways]
+        place = max(places, key=document.lines.of, default=path)  # the one that came later is the one too many
+        raise document.error(place, f"needs exactly one of {allowed}; {said}")
     if isinstance(workload, Service) and workload.model and ":" not in workload.model:
         raise document.error(
-            (*path, "model"),
+            (*elsewhere.get("model", path), "model"),
             f"{workload.model!r} must be written module:Class",
             hint='for example model = "service:Churn"',
         )

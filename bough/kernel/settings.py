@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +26,18 @@ _KEY = re.compile(
 )
 _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
 _UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]+)`")
+_GOT_TYPE = re.compile(r"got `(?P<type>\w+)`")
+_GOT: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "array": list, "object": dict}
+_PLAINLY = {  # msgspec's words, and ours
+    "Expected": "expected",
+    "Object": "the table",
+    "`object`": "a table",
+    "`array`": "a list",
+    "`str`": "text",
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`bool`": "true or false",
+}
 _AT = re.compile(r" - at `(?P<path>[^`]+)`")
 
 KeyPath = tuple[str, ...]
@@ -48,10 +62,13 @@ class Lines:
             closing = next((mark for mark in ('"""', "'''") if line.count(mark) % 2), "")
 
     def of(self, path: KeyPath) -> int:
-        """The line of `path`, or of the nearest key that contains it."""
-        while path and path not in self._lines:
+        """The line of `path`, else of the first key inside it, else of the nearest key that contains it."""
+        while path:
+            inside = [line for found, line in self._lines.items() if found[: len(path)] == path]
+            if inside:
+                return self._lines.get(path, min(inside))
             path = path[:-1]
-        return self._lines.get(path, 1)
+        return 1
 
 
 class Document:
@@ -63,9 +80,14 @@ class Document:
         try:
             self.data: dict[str, Any] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            line = int(found[1]) if (found := re.search(r"line (\d+)", str(error))) else 1
+            found = re.search(r"line (\d+)", str(error))  # otherwise "at end of document"
+            line = int(found[1]) if found else max(len(text.splitlines()), 1)
             raise ProjectFileInvalid(
                 f"{name}:{line}: not valid TOML: {error}", hint=f"edit {name}", file=name, line=line, key=""
+            ) from error
+        except RecursionError as error:
+            raise ProjectFileInvalid(
+                f"{name}:1: nested too deeply to be read", hint=f"edit {name}", file=name, line=1, key=""
             ) from error
 
     @classmethod
@@ -106,21 +128,46 @@ class Document:
                 raise self.error(path[: depth + 1], f"must be a table, not {type(value).__name__}")
         return dict(value)
 
-    def decode(self, path: KeyPath, data: dict[str, Any], kind: type[T]) -> T:
-        """`data`, which stands at `path`, as a `kind`; unknown keys are refused with the nearest known one."""
+    def decode(
+        self, path: KeyPath, data: dict[str, Any], kind: type[T], *, elsewhere: Mapping[str, KeyPath] | None = None
+    ) -> T:
+        """`data`, which stands at `path`, as a `kind`; unknown keys are refused with the nearest known one. `elsewhere`
+        names the tables of those keys that were laid over from somewhere else."""
         try:
             return msgspec.convert(data, kind)
         except msgspec.ValidationError as error:
             text = str(error)
             at = found["path"] if (found := _AT.search(text)) else ""
-            where = path + tuple(p for p in at.removeprefix("$").replace("[...]", "").split(".") if p)
-            message = _AT.sub("", text).replace("Object", "the table").replace("Expected", "expected")
+            message = _AT.sub("", text)
+            inside = _keys_at(at, data, message)
             if unknown := _UNKNOWN.search(text):
-                key = unknown["key"]
-                where += (key,)
-                near = difflib.get_close_matches(key, _fields_at(kind, where[len(path) : -1]), 1)
+                near = difflib.get_close_matches(unknown["key"], _fields_at(kind, inside), 1)
+                inside += (unknown["key"],)
                 message = "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
-            raise self.error(where, message) from error
+            for theirs, ours in _PLAINLY.items():
+                message = message.replace(theirs, ours)
+            base = (elsewhere or {}).get(inside[0], path) if inside else path
+            raise self.error((*base, *inside), message) from error
+
+
+def _keys_at(at: str, data: Any, message: str) -> KeyPath:
+    """The keys of msgspec's `$.env[...]`, which does not say which one of a table's many: the first value that has the
+    type, or the unknown key, that it complains about."""
+    got = _GOT.get(found["type"], object) if (found := _GOT_TYPE.search(message)) else object
+    unknown = found["key"] if (found := _UNKNOWN.search(message)) else None
+    keys: list[str] = []
+    for part in re.findall(r"[^.\[\]]+|\[\.\.\.\]", at.removeprefix("$")):
+        if part != "[...]":
+            keys.append(part)
+        elif isinstance(data, dict):
+            guilty = (
+                key
+                for key, value in data.items()
+                if type(value) is got or (isinstance(value, dict) and unknown in value)
+            )
+            keys.append(next(guilty, next(iter(data), "")))
+        data = data.get(keys[-1]) if isinstance(data, dict) else None
+    return tuple(keys)
 
 
 def _parts(path: str) -> KeyPath:
@@ -129,8 +176,10 @@ def _parts(path: str) -> KeyPath:
 
 def _fields_at(kind: Any, path: KeyPath) -> list[str]:
     for part in path:
-        kind = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == part), None)
-        kind = next((arg for arg in getattr(kind, "__args__", ()) if isinstance(arg, type(msgspec.Struct))), kind)
-        if not isinstance(kind, type(msgspec.Struct)):
-            return []
+        if typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[1]
+        elif isinstance(kind, type(msgspec.Struct)):
+            kind = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == part), None)
+    if not isinstance(kind, type(msgspec.Struct)):
+        return []
     return [field.encode_name for field in msgspec.structs.fields(kind)]

@@ -125,10 +125,10 @@ def test_an_engine_builds_the_image_where_it_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "code", "said"),
     [
-        ("servise:Churn", "MODEL_NOT_FOUND", "did you mean service:Churn"),
-        ("service:Chrun", "MODEL_NOT_FOUND", "did you mean service:Churn"),
+        ("servise:Churn", "MODEL_CODE_NOT_FOUND", "did you mean service:Churn"),
+        ("service:Chrun", "MODEL_CODE_NOT_FOUND", "did you mean service:Churn"),
         ("broken:X", "MODEL_SYNTAX", "edit broken.py, line 2"),
-        ("pkg.inner:Missing", "MODEL_NOT_FOUND", "bough.toml"),
+        ("pkg.inner:Missing", "MODEL_CODE_NOT_FOUND", "bough.toml"),
     ],
 )
 def test_a_model_that_cannot_be_found_is_told_before_anything_runs(
