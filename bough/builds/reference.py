@@ -10,8 +10,8 @@ from bough.kernel.errors import WorkloadFailed
 
 
 def check_reference(reference: str, folder: Path, environment: Path | None) -> None:
-    """Raises `WorkloadFailed`: MODEL_CODE_NOT_FOUND (no such module or name), MODEL_SYNTAX (file and line). A module that
-    the project does not have may be an installed package; its content is not looked at."""
+    """Raises `WorkloadFailed`: MODEL_CODE_NOT_FOUND (no such module or name), MODEL_SYNTAX (file and line). A module
+    that the project does not have may be an installed package; its content is not looked at."""
     module, _, name = reference.partition(":")
     path = _module_file(folder, module)
     if path is None:
