@@ -1,6 +1,6 @@
 """The serving benchmark: Bough beside its peers, one command.
 
-    python bench/serving/run.py                                  everything, about an hour on two cores
+    python bench/serving/run.py                                  everything: well over an hour on two cores
     python bench/serving/run.py --peers bough,fastapi --workloads noop --connections 64 --seconds 2
 
 Rounds go over all peers before the next round begins, so that a machine that drifts does so for all alike.
