@@ -9,7 +9,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 # A process that may not write bytecode starts two to five times slower, and so would everything that it starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv test lint format demo docs lock migration bench-serving bench-kernel clean
+.PHONY: help venv test lint format demo docs lock migration bench-serving bench-platform bench-kernel clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ migration: $(READY) ## Write the next migration: make migration NAME=add-budgets
 
 bench-serving: $(READY) ## Measure the gateway beside other model servers (bench/serving); needs wrk
 	$(BIN)/python bench/serving/run.py $(ARGS)
+
+bench-platform: $(READY) ## Measure what a person waits for: up, init to first answer, deploys, recovery
+	$(BIN)/python bench/platform/run.py --install $(ARGS)
 
 bench-kernel: $(READY) ## Measure reconciles per second
 	$(BIN)/python bench/kernel/reconcile.py $(ARGS)
