@@ -46,7 +46,7 @@ class LoadError(Exception):
 def describe(error: BaseException, spec: ModelSpec) -> Failure:
     """`error`, raised by importing or loading `spec`, as data for people and programs."""
     found = error if isinstance(error, LoadError) else _recognise(error, spec)
-    return Failure(code=found.code, message=str(found), hint=found.hint, traceback=_short(error, spec.folder))
+    return Failure(code=found.code, message=str(found), hint=found.hint, traceback=short_traceback(error, spec.folder))
 
 
 def library_missing(module: str, wanted_by: str = "") -> LoadError:
@@ -105,10 +105,10 @@ def module_of(spec: ModelSpec) -> str:
     return spec.reference.partition(":")[0]
 
 
-def _short(error: BaseException, folder: str) -> str:
-    """The traceback from the first line of the user's code on."""
+def short_traceback(error: BaseException, folder: str) -> str:
+    """The traceback from the first line of the user's code in `folder` on; all of it when it never got there."""
     frames = traceback.extract_tb(error.__traceback__)
     first: Optional[int] = next((n for n, frame in enumerate(frames) if frame.filename.startswith(folder)), None)
-    kept = frames[first:] if first is not None else []
+    kept = frames[first:] if first is not None else list(frames)
     lines = [*traceback.format_list(kept), *traceback.format_exception_only(type(error), error)]
-    return "".join(lines[-_TRACEBACK_LINES:])
+    return "Traceback (most recent call last):\n" + "".join(lines[-_TRACEBACK_LINES:])

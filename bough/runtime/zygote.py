@@ -23,14 +23,13 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bough.runtime import shim
+from bough.runtime import failures, shim
 from bough.runtime.spec import CONTROL_NAME, MODEL_ENVIRONMENT, SOCKET_NAME, ModelSpec, UnitSpec
 
 DEFAULT_LOADER = "bough.runtime.models"  # `prepare`; its `run` is bough.runtime.replica's
@@ -212,8 +211,8 @@ def _threads() -> int:
 
 def _explain(folder: str, spec: ModelSpec | None, error: BaseException) -> None:
     """error.json. An error that carries `code` and `hint` speaks for itself."""
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    print(text, file=sys.stderr)
+    text = failures.short_traceback(error.__cause__ or error, spec.folder if spec else "")
+    print(text, end="", file=sys.stderr)
     name = spec.reference if spec else "the model"
     message = f"loading {name} failed: {type(error).__name__}: {error}"
     code, hint = "LOAD_FAILED", "correct what the traceback shows, then deploy again"
