@@ -141,8 +141,11 @@ def _ask_socket(path: Path, target: str) -> int:
     connection = http.client.HTTPConnection(path.stem, timeout=ANSWER_S)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(ANSWER_S)
-    connection.sock.connect(str(path))
-    return _ask(connection, target)
+    try:
+        connection.sock.connect(str(path))
+        return _ask(connection, target)
+    finally:
+        connection.close()
 
 
 def _ask(connection: http.client.HTTPConnection, target: str) -> int:

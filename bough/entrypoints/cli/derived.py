@@ -45,9 +45,7 @@ def as_group(
 
 
 def help_of(operation: Mapping[str, Any]) -> str:
-    arguments = [each for each in operation["fields"] if _is_argument(each) and _about(each)]
-    lines = [f"{each['name'].upper()}: {_about(each)}" for each in arguments]
-    return "\n\n".join([operation["help"], *lines, f"Needs the role {operation['role']}."])
+    return f"{operation['help']}\n\nNeeds the role {operation['role']}."
 
 
 def parameters(operation: Mapping[str, Any]) -> list[click.Parameter]:
@@ -65,7 +63,7 @@ def follows(operation: Mapping[str, Any]) -> bool:
 def _parameter(field: Mapping[str, Any]) -> click.Parameter:
     name, kind = field["name"], field["kind"]
     if _is_argument(field):
-        return click.Argument([name], type=_type(field), metavar=name.upper())
+        return click.Argument([name], type=_type(field), metavar=name.upper(), help=_about(field))
     flag = ["--" + name.replace("_", "-"), name]
     if name == "environment":
         flag.insert(1, "-e")

@@ -52,7 +52,12 @@ command = make(
     "explain",
     "Shows every setting's value and where it came from.\n\nKEY is a setting such as services.churn.replicas, the "
     "start of one, or its last word.",
-    [click.Argument(["key"], default="", required=False, metavar="[KEY]"), environment()],
+    [
+        click.Argument(
+            ["key"], default="", required=False, metavar="[KEY]", help="What to show; everything without it."
+        ),
+        environment(),
+    ],
     run,
     examples="Examples:\n  bough explain services.churn\n  bough explain replicas -e staging",
 )

@@ -74,7 +74,7 @@ command = make(
     "Makes a new project.\n\nWrites a few files into FOLDER (the present one without it) and never over a file that is "
     "there. `--list` shows the templates.",
     [
-        click.Argument(["folder"], default=".", required=False, metavar="[FOLDER]"),
+        click.Argument(["folder"], default=".", required=False, metavar="[FOLDER]", help="Made if need be."),
         click.Option(
             ["--template", "-t"], default=DEFAULT, show_default=True, metavar="NAME", help="What to start from."
         ),

@@ -100,7 +100,7 @@ command = make(
     "logs",
     _HELP,
     [
-        click.Argument(["service"], default="", required=False, metavar="[SERVICE]"),
+        click.Argument(["service"], default="", required=False, metavar="[SERVICE]", help="One; all without it."),
         click.Option(["--project"], default="", metavar="NAME", help="Project; that of the nearest bough.toml."),
         environment(),
         click.Option(["--follow", "-f"], is_flag=True, help="Go on as lines come."),

@@ -108,9 +108,9 @@ def application() -> Bough:
     )
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], session: Session | None = None) -> int:
     """Runs one command; returns its exit code (kernel/errors.py, docs/cli/exit-codes.md)."""
-    session = Session()
+    session = session or Session()
     session.json = "--json" in arguments  # also for errors in the words before it
     try:
         application().main(arguments, prog_name="bough", standalone_mode=False, obj=session)

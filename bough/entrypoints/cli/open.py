@@ -71,7 +71,9 @@ command = make(
     "open",
     "Prints the URLs of the services.\n\nOn a terminal with a display it also opens the first one in a browser.",
     [
-        click.Argument(["service"], default="", required=False, metavar="[SERVICE]"),
+        click.Argument(
+            ["service"], default="", required=False, metavar="[SERVICE]", help="One service; all without it."
+        ),
         click.Option(["--project"], default="", metavar="NAME", help="Project; that of the nearest bough.toml."),
         environment(),
         click.Option(["--wait"], type=float, default=0.0, metavar="SECONDS", help="Wait until all replicas are ready."),

@@ -54,8 +54,8 @@ def environment() -> click.Option:
 
 
 def folder() -> click.Argument:
-    """The project's folder, or one inside it."""
-    return click.Argument(["folder"], default=".", metavar="[FOLDER]", required=False)
+    about = "The project's folder, or one inside it; the present one without it."
+    return click.Argument(["folder"], default=".", metavar="[FOLDER]", required=False, help=about)
 
 
 def _flag(context: click.Context, parameter: click.Parameter, value: bool) -> None:

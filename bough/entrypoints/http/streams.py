@@ -87,7 +87,8 @@ class _Pump:
         self._news = asyncio.Event()
         self._room = threading.Condition()
         self._lines: list[bytes] = []
-        self._ended = False
+        self._ended = False  # the generator's thread is done
+        self._complete = False  # because the generator was, and not because it was told to stop
         self._failure: Exception | None = None
         self._stopped = False
 
@@ -124,6 +125,8 @@ class _Pump:
                 for item in items:
                     if not self._put(msgspec.json.encode(item) + b"\n"):
                         break
+                else:
+                    self._complete = True
         except StreamClosed:
             pass
         except Exception as error:  # goes to the reader, and to the log when it is not a reported one
@@ -152,7 +155,7 @@ class _Pump:
 
     def _reason(self) -> Problem | None:
         if self._failure is None:
-            if self._stopped and not self._ended:
+            if not self._complete:
                 return Unavailable("the server is stopping", code="SERVER_STOPPING", hint="ask again in a moment")
             return None
         if isinstance(self._failure, Problem):

@@ -75,7 +75,8 @@ def _parameter(parameter: click.Parameter) -> str:
         about = (parameter.help or "").partition("  [default")[0]
         return f"| `{_words(parameter)}` | {about} | {'required' if parameter.required else shown} |"
     name = parameter.make_metavar(click.Context(click.Command("")))
-    return f"| `{name.strip('[]')}` | | {'required' if parameter.required else ''} |"
+    about = getattr(parameter, "help", None) or ""
+    return f"| `{name.strip('[]')}` | {about} | {'required' if parameter.required else ''} |"
 
 
 def _words(option: click.Option) -> str:

@@ -1,0 +1,269 @@
+"""Commands made from the contract, and errors as a person and a program see them. All in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bough.client import Client
+from bough.entrypoints.cli.main import run
+from bough.entrypoints.cli.session import Session
+from bough.kernel.errors import Conflict, NotFound, Problem
+
+
+class Recorded:
+    """A transport that answers what the test says, and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.answers: dict[str, Any] = {}
+
+    def call(self, name: str, fields: Mapping[str, Any], key: str) -> Any:
+        self.asked.append((name, dict(fields)))
+        answer = self.answers.get(name, {})
+        if isinstance(answer, Problem):
+            raise answer
+        return answer
+
+    def stream(self, name: str, fields: Mapping[str, Any]) -> Iterator[Any]:
+        yield from self.call(name, fields, "")
+
+    def upload(self, digest: str, content: Any, size: int) -> None:
+        self.asked.append(("upload", {"digest": digest, "size": size}))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Recorded:
+    return Recorded()
+
+
+@pytest.fixture
+def bough(
+    server: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line in a project called shop: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BOUGH_HOME", str(tmp_path / "home"))
+    for name in ("BOUGH_URL", "BOUGH_TOKEN", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "bough.toml").write_text('name = "shop"\n')
+
+    def call(*words: str, connected: bool = True) -> tuple[int, str, str]:
+        session = Session()
+        if connected:
+            session.use(Client(transport=server))
+        code = run(list(words), session)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+Bough = Callable[..., tuple[int, str, str]]
+
+
+def test_help_of_everything_is_shown_without_a_server(bough: Bough) -> None:
+    code, out, _ = bough("--help", connected=False)
+    assert code == 0
+    assert "deploy" in out
+    assert "rollback" in out
+    for words in (["deploy"], ["releases"], ["releases", "show"], ["keys", "create"]):
+        assert bough(*words, "--help", connected=False)[0] == 0
+
+
+def test_what_has_no_default_is_an_argument_and_the_project_comes_from_the_file(bough: Bough, server: Recorded) -> None:
+    assert bough("releases", "show", "3")[0] == 0
+    assert server.asked == [("releases.show", {"project": "shop", "number": 3, "environment": "main"})]
+
+
+def test_options_override_what_the_folder_says(bough: Bough, server: Recorded) -> None:
+    bough("releases", "--project", "other", "-e", "staging", "--limit", "2")
+    assert server.asked == [("releases.list", {"project": "other", "environment": "staging", "limit": 2})]
+
+
+def test_a_project_that_may_be_left_out_is_left_out(bough: Bough, server: Recorded) -> None:
+    bough("environments", "list")
+    assert server.asked == [("environments.list", {"project": ""})]
+
+
+def test_lists_are_repeated_and_maps_are_pairs(bough: Bough, server: Recorded, tmp_path: Path) -> None:
+    bough("keys", "create", "--services", "a", "--services", "b")
+    assert server.asked[0][1]["services"] == ["a", "b"]
+    bough("releases", "plan", "@bough.toml", "--bundles", ".=abc", "--bundles", "sub=def")
+    assert server.asked[1][1]["bundles"] == {".": "abc", "sub": "def"}
+    assert server.asked[1][1]["file"] == 'name = "shop"\n'
+    assert bough("releases", "plan", "x", "--bundles", "abc")[0] == 2
+
+
+def test_hyphens_in_commands_stand_for_underscores_in_names(bough: Bough, server: Recorded) -> None:
+    bough("principals", "set-role", "ada", "admin")
+    assert server.asked == [("principals.set_role", {"name": "ada", "role": "admin"})]
+
+
+def test_the_answer_is_a_table_or_one_line_of_json(bough: Bough, server: Recorded) -> None:
+    server.answers["principals.list"] = [
+        {"id": "p1", "name": "ada", "role": "admin", "created_at": 0.0},
+        {"id": "p2", "name": "bartholomew", "role": "viewer", "created_at": 0.0},
+    ]
+    _, out, _ = bough("principals", "list")
+    lines = out.splitlines()
+    assert lines[0].split() == ["ID", "NAME", "ROLE", "CREATED"]
+    assert lines[1].index("admin") == lines[2].index("viewer")
+    _, out, _ = bough("principals", "list", "--json")
+    assert json.loads(out) == server.answers["principals.list"]
+    assert out.count("\n") == 1
+
+
+def test_common_options_stand_anywhere(bough: Bough, server: Recorded) -> None:
+    server.answers["whoami"] = {"name": "ada"}
+    for words in (["--json", "whoami"], ["whoami", "--json"]):
+        assert json.loads(bough(*words)[1]) == {"name": "ada"}
+
+
+def test_a_stream_prints_a_line_for_every_item(bough: Bough, server: Recorded) -> None:
+    server.answers["releases.follow"] = [{"kind": "log", "text": "a"}, {"kind": "done", "state": "live"}]
+    _, out, _ = bough("releases", "follow", "rel_1", "--json")
+    assert [json.loads(line)["kind"] for line in out.splitlines()] == ["log", "done"]
+
+
+def test_an_error_is_three_lines_and_its_own_exit_code(bough: Bough, server: Recorded) -> None:
+    server.answers["whoami"] = Conflict("it is taken; somebody was faster", code="TAKEN", hint="bough status")
+    code, out, err = bough("whoami")
+    assert (code, out) == (5, "")
+    assert err.splitlines() == ["error: it is taken", "  why: somebody was faster (TAKEN)", "  try: bough status"]
+
+
+def test_an_error_as_json_is_on_stdout(bough: Bough, server: Recorded) -> None:
+    server.answers["whoami"] = NotFound("nobody", hint="look elsewhere", name="x")
+    code, out, err = bough("whoami", "--json")
+    assert (code, err) == (4, "")
+    assert json.loads(out) == {
+        "error": {"code": "NOT_FOUND", "message": "nobody", "hint": "look elsewhere", "fields": {"name": "x"}}
+    }
+
+
+@pytest.mark.parametrize(
+    "words", [["whomai"], ["whoami", "--wrong"], ["releases", "show"], ["releases", "show", "x"], ["logs", "-n", "x"]]
+)
+def test_wrong_words_end_with_2_and_point_to_help(bough: Bough, words: list[str]) -> None:
+    code, out, err = bough(*words)
+    assert (code, out) == (2, "")
+    assert "--help" in err.splitlines()[-1]
+    code, out, err = bough(*words, "--json")
+    assert (code, err) == (2, "")
+    assert json.loads(out)["error"]["code"] == "USAGE"
+
+
+def test_a_command_that_is_nearly_right_is_suggested(bough: Bough) -> None:
+    assert "did you mean 'deploy'?" in bough("depoly")[2]
+
+
+def test_a_fault_of_our_own_is_no_traceback(bough: Bough, server: Recorded) -> None:
+    server.answers["whoami"] = object()  # cannot be JSON
+    code, out, err = bough("whoami", "--json")
+    assert code == 1
+    assert json.loads(out)["error"]["code"] == "INTERNAL"
+    assert "Traceback" not in out + err
+
+
+def test_without_a_running_bough_the_first_command_says_up(bough: Bough, tmp_path: Path) -> None:
+    code, _, err = bough("status", connected=False)
+    assert (code, err.splitlines()[-1]) == (3, "  try: bough up")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/token").write_text("bough_x\n")
+    code, _, err = bough("status", connected=False)
+    assert (code, err.splitlines()[-1]) == (6, "  try: bough up")
+    assert "NOT_RUNNING" in err
+
+
+def test_a_remote_bough_needs_its_token(bough: Bough) -> None:
+    code, _, err = bough("whoami", "--url", "http://127.0.0.1:1", connected=False)
+    assert (code, "TOKEN_MISSING" in err) == (3, True)
+
+
+def test_outside_of_a_project_the_hint_is_init(bough: Bough, tmp_path: Path) -> None:
+    (tmp_path / "bough.toml").unlink()
+    code, _, err = bough("status")
+    assert (code, err.splitlines()[-1]) == (2, "  try: bough init")
+
+
+def test_what_makes_a_release_follows_it_unless_told_not_to(bough: Bough, server: Recorded) -> None:
+    release = {"id": "rel_1", "project": "shop", "environment": "main", "number": 4, "state": "pending"}
+    server.answers["releases.rollback"] = release
+    server.answers["releases.follow"] = [
+        {"kind": "done", "at": 1.0, "state": "live", "data": {"release": release | {"state": "live"}, "services": []}}
+    ]
+    code, out, _ = bough("rollback")
+    assert (code, "release 4 is live" in out) == (0, True)
+    assert [name for name, _ in server.asked] == ["releases.rollback", "releases.follow"]
+    server.asked.clear()
+    assert json.loads(bough("rollback", "--detach", "--json")[1])["state"] == "pending"
+    assert [name for name, _ in server.asked] == ["releases.rollback"]
+
+
+# The program itself, in a process
+
+
+def environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
+
+def bough_process(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bough.entrypoints.cli.main", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), **options)
+
+
+def test_help_imports_no_server_library_and_stays_instant() -> None:
+    code = (
+        "import sys, time; from bough.entrypoints.cli.main import run; code = run(['--help']);"
+        "unwanted = {'sqlalchemy', 'starlette', 'uvicorn', 'asyncio', 'bough.app'} & sys.modules.keys();"
+        "print(time.process_time(), file=sys.stderr); sys.exit(', '.join(unwanted) or code)"
+    )
+    spent = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+        assert done.returncode == 0, done.stderr
+        spent.append(float(done.stderr))
+    assert min(spent) < 0.2
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    command = f"{sys.executable} -m bough.entrypoints.cli.main --help | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment())
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)
+
+
+def test_nothing_is_coloured_without_a_terminal(tmp_path: Path) -> None:
+    done = bough_process("status", "--home", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr + done.stdout
+
+
+def test_colour_on_a_terminal_and_none_with_no_color(tmp_path: Path) -> None:
+    def on_a_terminal(**extra: str) -> bytes:
+        leader, follower = os.openpty()
+        command = [sys.executable, "-m", "bough.entrypoints.cli.main", "status"]
+        started = environment() | {"TERM": "xterm"} | extra
+        done = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, cwd=tmp_path, env=started)
+        done.wait(20)
+        os.close(follower)
+        text, deadline = b"", time.monotonic() + 5
+        while b"try:" not in text and time.monotonic() < deadline:
+            text += os.read(leader, 4096)
+        os.close(leader)
+        return text
+
+    assert b"\x1b[31merror" in on_a_terminal()
+    assert b"\x1b" not in on_a_terminal(NO_COLOR="1")

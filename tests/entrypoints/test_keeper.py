@@ -1,0 +1,189 @@
+"""The keeper: starts again what dies, adopts what lives, and may die itself. With small programs instead of Bough's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bough.entrypoints.keeper import FIRST_DELAY_S, LONGEST_DELAY_S, STEADY_S, Part
+from bough.entrypoints.processes import Presence, presence, starttime, stop
+from bough.kernel.platform import Home
+
+# A part: writes who it is, then sleeps; `stubborn` takes no notice of SIGTERM; `failing` ends at once.
+PART = """
+import json, os, signal, sys, time
+name, home, how = sys.argv[1:4]
+open(home + f"/{name}.starts", "a").write("x")
+if how == "failing":
+    sys.exit(1)
+if how == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+begun = int(open("/proc/self/stat").read().rpartition(")")[2].split()[19])
+path = f"{home}/run/{name}.json"
+with open(path + ".new", "w") as file:
+    json.dump({"pid": os.getpid(), "starttime": begun, "started_at": time.time()}, file)
+os.rename(path + ".new", path)
+time.sleep(600)
+"""
+KEEPER = """
+import sys
+from pathlib import Path
+from bough.entrypoints.keeper import Keeper
+from bough.kernel.platform import Home
+home = Path(sys.argv[1])
+how = dict(word.split("=") for word in sys.argv[2:])
+words = {name: [sys.executable, "-S", str(home / "part.py"), name, str(home), how[name]] for name in how}
+Keeper(Home(home), words).run()
+"""
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.home = Home(folder)
+        self.home.run.mkdir()
+        (folder / "part.py").write_text(PART)
+        self.keepers: list[subprocess.Popen[bytes]] = []
+
+    def keep(self, **how: str) -> subprocess.Popen[bytes]:
+        words = [f"{name}={value}" for name, value in how.items()]
+        command = [sys.executable, "-c", KEEPER, str(self.home.path), *words]
+        self.keepers.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        return self.keepers[-1]
+
+    def pid(self, name: str) -> int:
+        found: list[Presence] = []
+
+        def there() -> bool:
+            found[:] = [each] if (each := presence(self.home, name)) else []
+            return bool(found)
+
+        wait_until(there)
+        return found[0].pid
+
+    def starts(self, name: str) -> int:
+        path = self.home.path / f"{name}.starts"
+        return len(path.read_text()) if path.exists() else 0
+
+    def close(self) -> None:
+        for keeper in self.keepers:
+            keeper.kill()
+            keeper.wait()
+        for name in ("one", "two", "three"):
+            stop(self.home, name, grace_s=0.0)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    folder = Path(tempfile.mkdtemp(prefix="bk-", dir="/tmp"))
+    made = Bench(folder)
+    yield made
+    made.close()
+    shutil.rmtree(folder)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    ends = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < ends, "still not"
+        time.sleep(0.005)
+
+
+def test_a_part_that_is_killed_is_started_again(bench: Bench) -> None:
+    bench.keep(one="well", two="well")
+    other = bench.pid("two")
+    for _ in range(3):
+        before = bench.pid("one")
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: bench.pid("one") != before)  # noqa: B023
+    assert bench.starts("one") == 4
+    assert bench.pid("two") == other
+
+
+def test_a_keeper_that_is_killed_stops_nothing_and_the_next_one_adopts(bench: Bench) -> None:
+    keeper = bench.keep(one="well", two="well")
+    one, two = bench.pid("one"), bench.pid("two")
+    keeper.kill()
+    keeper.wait()
+    os.kill(two, signal.SIGKILL)
+    bench.keep(one="well", two="well")
+    wait_until(lambda: bench.pid("two") != two)
+    assert bench.pid("one") == one
+    assert (bench.starts("one"), bench.starts("two")) == (1, 2)
+    os.kill(one, signal.SIGKILL)  # not its child, and watched all the same
+    wait_until(lambda: bench.pid("one") != one)
+
+
+def test_a_keeper_that_is_asked_to_stop_leaves_its_parts_running(bench: Bench) -> None:
+    keeper = bench.keep(one="well")
+    one = bench.pid("one")
+    keeper.terminate()
+    assert keeper.wait(10) == 0
+    assert presence(bench.home, "one") is not None
+    assert presence(bench.home, "keeper") is None
+    assert bench.pid("one") == one
+
+
+def test_a_second_keeper_gives_way(bench: Bench) -> None:
+    bench.keep(one="well")
+    bench.pid("one")
+    second = bench.keep(one="well")
+    assert second.wait(10) != 0
+    assert bench.starts("one") == 1
+
+
+def test_a_part_that_cannot_start_is_tried_at_growing_intervals_and_at_once_on_sighup(bench: Bench) -> None:
+    keeper = bench.keep(one="failing")
+    wait_until(lambda: bench.starts("one") >= 3)
+    began = time.monotonic()
+    seen = bench.starts("one")
+    keeper.send_signal(signal.SIGHUP)
+    wait_until(lambda: bench.starts("one") > seen)
+    assert time.monotonic() - began < LONGEST_DELAY_S
+
+
+def test_intervals_double_up_to_a_limit_and_begin_anew_after_a_steady_run() -> None:
+    part = Part("one", [])
+    delays = []
+    for at in range(12):
+        part.hold(os.getpid(), float(at))
+        part.ended(float(at))
+        delays.append(part.due_at - at)
+    assert delays[:3] == pytest.approx([FIRST_DELAY_S, FIRST_DELAY_S * 2, FIRST_DELAY_S * 4])
+    assert delays[-1] == LONGEST_DELAY_S
+    part.hold(os.getpid(), 100.0)
+    part.ended(100.0 + STEADY_S)
+    assert part.due_at - (100.0 + STEADY_S) == pytest.approx(FIRST_DELAY_S)
+
+
+def test_stopping_ends_also_what_takes_no_notice_of_sigterm(bench: Bench) -> None:
+    keeper = bench.keep(one="stubborn")
+    one = bench.pid("one")
+    keeper.kill()
+    keeper.wait()
+    assert stop(bench.home, "one", grace_s=0.1)
+    assert starttime(one) == 0
+    assert not stop(bench.home, "one")
+
+
+def test_a_number_that_belongs_to_somebody_else_by_now_is_nobody(bench: Bench) -> None:
+    path = bench.home.run / "one.json"
+    mine = {"pid": os.getpid(), "starttime": starttime(os.getpid()), "started_at": time.time()}
+    path.write_text(json.dumps(mine))
+    assert presence(bench.home, "one") is not None
+    path.write_text(json.dumps(mine | {"starttime": 1}))
+    assert presence(bench.home, "one") is None
+    assert not stop(bench.home, "one")
+    path.write_text(json.dumps(mine | {"started_at": 0.0}))  # of an earlier boot
+    assert presence(bench.home, "one") is None
+    path.write_text("{torn")
+    assert presence(bench.home, "one") is None
