@@ -43,7 +43,7 @@ docs: $(READY) ## Write docs that are made from code: command line, OpenAPI, JSO
 
 lock: $(READY) ## Choose versions anew: requirements.lock, requirements-dev.lock; LOCK_FLAGS=--upgrade takes newer ones
 	$(LOCK) pyproject.toml --output-file requirements.lock
-	$(LOCK) pyproject.toml requirements-build.in --extra dev --output-file requirements-dev.lock
+	$(LOCK) pyproject.toml requirements-build.in --extra dev --extra otlp --output-file requirements-dev.lock
 
 migration: $(READY) ## Write the next migration: make migration NAME=add-budgets
 	$(BIN)/python tools/migration.py $(NAME)
