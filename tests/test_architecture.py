@@ -46,6 +46,7 @@ PROCESSES = {
     "bough.entrypoints.gateway": ("bough.gateway.server",),
     "bough.entrypoints.server": ("bough.gateway.portholder",),  # keeps the gateway's port while that starts again
     "bough.entrypoints.supervision": ("bough.gateway.portholder", "bough.adapters.engine.remote"),
+    "bough.entrypoints.cli.doctor": ("bough.adapters.engine.isolation", "bough.gateway.portholder"),  # shows the ladder
     "bough.entrypoints.cli": ("bough.builds", "bough.environments.models", "bough.adapters.builder"),  # packs folders
 }
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "core", "manager", "managers", "misc", "base"}
@@ -66,7 +67,8 @@ class Import(NamedTuple):
 
 
 def files() -> list[Path]:
-    return sorted(path for path in PACKAGE.rglob("*.py") if "versions" not in path.parts)
+    """All modules but migrations, and the templates of `bough init`, which are a user's code."""
+    return sorted(path for path in PACKAGE.rglob("*.py") if not {"versions", "templates"} & set(path.parts))
 
 
 def module_of(path: Path) -> str:
