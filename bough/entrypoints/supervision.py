@@ -183,11 +183,12 @@ def _wait(home: Home, missing: list[str]) -> None:
             if (report := failure(home, name)) is not None:
                 raise from_detail(report.status, report.error)
         if left and time.monotonic() > deadline:
+            log = log_tail(home, left[0])
             raise Unavailable(
-                f"the {left[0]} does not answer after {START_S:g} s",
+                f"the {left[0]} does not answer after {START_S:g} s; its log ends: {log[-1] if log else 'empty'}",
                 code="START_TIMEOUT",
                 hint=f"see {home.logs / left[0]}.log",
-                log=log_tail(home, left[0]),
+                log=log,
             )
         time.sleep(LOOK_S if left else 0)
 

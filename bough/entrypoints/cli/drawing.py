@@ -92,7 +92,8 @@ def _record(value: Mapping[str, Any]) -> str:
     parts = ["\n".join(f"{key.replace('_', ' '):<{longest}}  {cell(key, item)}".rstrip() for key, item in pairs)]
     for key, item in value.items():
         if _is_table(item):
-            parts.append(f"{key}\n" + table(item))
+            shown = [{name: each for name, each in row.items() if value.get(name) != each} for row in item]
+            parts.append(f"{key}\n" + table(shown))  # without what the record itself has said
     return "\n\n".join(filter(None, parts))
 
 

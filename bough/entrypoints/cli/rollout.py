@@ -104,11 +104,13 @@ def _failed(done: Any, lines: list[str]) -> Problem:
     what = f"{release.get('project')}/{release.get('environment')} release {release.get('number')}"
     still = f"release {live} still serves" if live else "nothing was live before"
     if done.state == "overtaken":
-        return Conflict(f"{what} was overtaken by a newer one; {still}", code="RELEASE_OVERTAKEN", hint="bough status")
+        return Conflict(
+            f"{what} ended; a newer one overtook it, {still}", code="RELEASE_OVERTAKEN", hint="bough status"
+        )
     failure = release.get("failure", {})
     service, why = failure.get("service", ""), str(failure.get("message", "it did not become ready"))
     return WorkloadFailed(
-        f"{what} failed in service {service}: {why}; {still}" if service else f"{what} failed: {why}; {still}",
+        f"{what} failed{f' in service {service}' if service else ''}, {still}; {why}",
         code=str(failure.get("code") or "RELEASE_FAILED"),
         hint=str(failure.get("hint") or f"bough logs {service} --lines 100"),
         release=release.get("number", 0),

@@ -1,0 +1,51 @@
+"""Values as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from bough.entrypoints.cli import drawing
+
+
+def test_columns_are_aligned_and_empty_ones_left_out() -> None:
+    rows = [{"name": "a", "note": "", "url": "u"}, {"name": "longer", "note": "", "url": "v"}]
+    assert drawing.draw(rows) == "NAME    URL\na       u\nlonger  v"
+
+
+def test_a_record_is_pairs_and_its_lists_are_tables_that_do_not_repeat_it() -> None:
+    value = {"project": "shop", "release": 2, "services": [{"project": "shop", "service": "a", "ready": True}]}
+    assert drawing.draw(value) == "project  shop\nrelease  2\n\nservices\nSERVICE  READY\na        yes"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("x", True, "yes"),
+        ("x", 1.5, "1.5"),
+        ("x", 2.0, "2"),
+        ("x", ["a", "b"], "a,b"),
+        ("x", {"cpus": 1, "gpus": 0}, "cpus=1 gpus=0"),
+        ("x", "ab" * 32, "abababababab"),
+        ("x", "ab" * 31, "ab" * 31),
+        ("finished_at", 0.0, "-"),
+        ("memory_bytes", 4_500_000, "4.5 MB"),
+    ],
+)
+def test_a_cell(name: str, value: object, text: str) -> None:
+    assert drawing.cell(name, value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456, "123 kB"), (5_000_000_000_000, "5000 GB")],
+)
+def test_a_size(count: int, text: str) -> None:
+    assert drawing.size(count) == text
+
+
+def test_nothing_to_show_says_so() -> None:
+    assert drawing.draw([]) == "none"
+
+
+def test_json_is_one_line() -> None:
+    assert drawing.as_json({"a": "x\ny"}) == '{"a":"x\\ny"}'
