@@ -196,6 +196,7 @@ class Lane:
         self._close_if_empty()
 
     def freed(self, wire: Wire, frame: Frame, now: float) -> None:
+        wire.suspect = False
         spent = now - (frame.sent_at if frame.sent_at > wire.last_reply else wire.last_reply)
         self._frame_s += 0.2 * (spent - self._frame_s) if self._frame_s else spent
         item = spent / frame.size
@@ -255,9 +256,9 @@ class Lane:
         self._depth = depth = rules.depth(self._frame_s, self._depth)
         while queue:
             best: Wire | None = None
-            least = depth
+            least = 1 if queue[0].attempts else depth  # a call that comes back needs a link of its own
             for wire in wires:
-                if wire.frames < least and not wire.blocked:
+                if wire.frames < least and not wire.blocked and not wire.suspect:
                     best, least = wire, wire.frames
             if best is None or best.hello is None:
                 return
@@ -276,10 +277,13 @@ class Lane:
             self._send(best, batch, rules.reason(len(batch), largest, route.max_wait_ms), now)
 
     def _pop(self, count: int) -> list[Call]:
+        """The next batch. A call whose replica died goes alone: if it is what kills, it takes no other with it."""
         queue = self._queue
         first = queue.popleft()
         batch, size = [first], len(first.request.body)
-        while len(batch) < count and size < FRAME_BYTES:
+        if first.attempts:
+            return batch
+        while len(batch) < count and size < FRAME_BYTES and not queue[0].attempts:
             call = queue.popleft()
             size += len(call.request.body)
             batch.append(call)

@@ -130,7 +130,7 @@ class Link:
 class Wire(asyncio.Protocol):
     __slots__ = (
         "_owner", "_partial", "_partial_bytes", "_timer", "batch", "blocked", "frames", "gone", "hello",
-        "inflight", "last_reply", "last_size", "paused_by", "retired", "target", "transport",
+        "inflight", "last_reply", "last_size", "paused_by", "retired", "suspect", "target", "transport",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, target: Target) -> None:
@@ -141,6 +141,7 @@ class Wire(asyncio.Protocol):
         self.batch: list[Call] = []  # used by the lane while it deals out
         self.blocked = False  # the socket's buffer is full
         self.retired = False
+        self.suspect = False  # has a call that a replica died with: nothing else is put at risk meanwhile
         self.gone = asyncio.Event()
         self.last_reply = 0.0
         self.last_size = 0  # requests in the frame sent last
@@ -155,6 +156,7 @@ class Wire(asyncio.Protocol):
         """One frame for all of them."""
         frame = Frame(len(calls), now)
         self.last_size = len(calls)
+        self.suspect = calls[0].attempts > 0
         inflight = self.inflight
         for call in calls:
             call.wire = self
