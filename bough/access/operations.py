@@ -13,14 +13,10 @@ from bough.access.models import KeyView, NewKey, NewToken, PrincipalView, TokenV
 from bough.kernel.context import Context, Principal, Role
 from bough.kernel.errors import Forbidden, Unauthenticated
 from bough.kernel.names import check_name
-from bough.kernel.operations import operation
+from bough.kernel.operations import Nothing, operation
 
 KEYS_CHANGED = "keys.changed"
 Days = Annotated[float, msgspec.Meta(ge=0, le=3650, description="days until it expires; 0: never")]
-
-
-class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
 
 
 class NamedPrincipal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from bough.environments.models import LIVE, SUPERSEDED, EnvironmentView, Manifes
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Conflict, Invalid
 from bough.kernel.names import check_name
-from bough.kernel.operations import operation
+from bough.kernel.operations import Nothing, operation
 from bough.kernel.project import FILE_NAME, PRODUCTION, resolve
 from bough.kernel.reconcile import wake
 from bough.kernel.settings import Document
@@ -62,10 +62,6 @@ class OfProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     digests: list[str]
-
-
-class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
 
 
 class ReleaseDetail(msgspec.Struct, frozen=True, kw_only=True):

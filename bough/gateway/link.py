@@ -314,4 +314,3 @@ class Wire(asyncio.Protocol):
             self._settle(call, monotonic())
             if self.retired and not self.inflight and not self.transport.is_closing():
                 self.transport.close()
-

@@ -232,4 +232,3 @@ def _chat(route: Route, number: int, request: dict[str, Any], meta: str, dice: r
         event = {**common, "object": "chat.completion.chunk", "choices": [choice]}
         parts.append(Reply(number, 200, b"data: " + _encode(event) + b"\n\n", CHUNK, _SSE))
     return [*parts, Reply(number, 200, b"data: [DONE]\n\n", END)]
-

@@ -90,4 +90,3 @@ def _kind(entry: Entry) -> str:
 
 def _model(entry: Entry) -> dict[str, Any]:
     return {"id": entry.route.service, "object": "model", "created": 0, "owned_by": entry.route.project}
-

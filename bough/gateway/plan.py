@@ -255,4 +255,3 @@ def _shape(parts: tuple[str, ...]) -> str:
         case ("v1", "models" | "chat" | "embeddings", *_):
             return OPENAI
     return BOUGH
-

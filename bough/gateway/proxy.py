@@ -368,4 +368,3 @@ def _end_to_end(headers: list[Header]) -> list[Header]:
         token.strip().lower() for name, value in headers if name.lower() == b"connection" for token in value.split(b",")
     }
     return [(name, value) for name, value in headers if name.lower() not in _HOP and name.lower() not in named]
-

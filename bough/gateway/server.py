@@ -226,4 +226,3 @@ def _identity(path: Path) -> tuple[int, int, int]:
         stat = path.stat()
         return stat.st_mtime_ns, stat.st_ino, stat.st_size
     return 0, 0, 0
-

@@ -348,4 +348,3 @@ class Upstream(asyncio.Protocol):
 
 def _active(spot: Spot) -> tuple[bool, int]:
     return not spot.up, spot.active
-

@@ -65,6 +65,10 @@ class Operation(Generic[Request, Response]):
         return "/api/v1/" + self.name.replace(".", "/")
 
 
+class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The request of an operation that needs none."""
+
+
 def operation(
     name: str, *, role: Role, writes: bool = False, command: str = "", secret: bool = False
 ) -> Callable[[Callable[[Context, Request], Response]], Operation[Request, Response]]:

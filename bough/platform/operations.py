@@ -12,15 +12,11 @@ from bough.kernel import events
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Unavailable
 from bough.kernel.events import Event
-from bough.kernel.operations import operation
+from bough.kernel.operations import Nothing, operation
 from bough.kernel.platform import Home, Platform
 from bough.kernel.tables import audit
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
-
-
-class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
 
 
 class ListAudit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -103,22 +103,23 @@ def show(context: Context, request: OneService) -> ServiceView:
 @operation("releases.follow", role=Role.VIEWER)
 def follow_release(context: Context, request: FollowRelease) -> Iterator[Progress]:
     """Streams what happens to a release until it is live or has failed: build output, services, the end."""
-    engine, seen, offsets = context.part(Engine), 0, dict[str, int]()
+    engine, offsets = context.part(Engine), dict[str, int]()
     with context.read() as tx:
         release, manifest = environments.find(tx, request.id)
         place = release.project, release.environment
+        first = events.read(tx, subject=release.id, limit=1)
+        seen = first[0].seq if first else 0
     while True:
         with context.read() as tx:
             release, _ = environments.find(tx, request.id)
             found = {name: store.of_service(tx, place, name, each.digest) for name, each in manifest.services.items()}
             mine = {each.id: name for name, each in found.items() if each is not None}
-            happened = [
-                each for each in events.read(tx, after=seen) if each.subject in mine and each.at >= release.created_at
-            ]
-            seen = max([seen, *(each.seq for each in events.read(tx, after=seen))])
-        for name, deployment in found.items():
+            news = events.read(tx, after=seen)
+        seen = news[-1].seq if news else seen
+        happened = [each for each in news if each.subject in mine]
+        for deployment in found.values():
             if deployment is not None:
-                yield from _build_output(engine, deployment, name, offsets)
+                yield from _build_output(engine, deployment, release, offsets)
         for each in happened:
             yield Progress(
                 kind="service",
@@ -127,7 +128,7 @@ def follow_release(context: Context, request: FollowRelease) -> Iterator[Progres
                 state=each.data.get("state", each.name),
                 data=each.data,
             )
-        if release.state in ENDED and not happened:
+        if release.state in ENDED and not news:
             if release.state != LIVE:
                 yield from _last_words(engine, release, found)
             yield _done(context, release, place)
@@ -219,16 +220,18 @@ def _replica(attempt: Attempt, usage: Usage) -> ReplicaView:
     )
 
 
-def _build_output(engine: Engine, deployment: Deployment, service: str, offsets: dict[str, int]) -> Iterator[Progress]:
+def _build_output(
+    engine: Engine, deployment: Deployment, release: Release, offsets: dict[str, int]
+) -> Iterator[Progress]:
     unit = unit_of(build_request(deployment))
     attempt = next((each for each in engine.snapshot() if each.unit == unit), None)
-    if attempt is None:
+    if attempt is None or (attempt.exit is not None and attempt.exit.at < release.created_at):  # an old build's
         return
     data, start = _read(engine, attempt, offsets.get(unit, 0))
     whole = data if attempt.exit else data[: data.rfind(b"\n") + 1]
     offsets[unit] = start + len(whole)
     for _, text in _lines(whole, start):
-        yield Progress(kind="log", at=time.time(), service=service, text=text)
+        yield Progress(kind="log", at=time.time(), service=deployment.service, text=text)
 
 
 def _last_words(engine: Engine, release: Release, found: dict[str, Deployment | None]) -> Iterator[Progress]:

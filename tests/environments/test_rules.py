@@ -41,10 +41,15 @@ def test_a_change_in_one_folder_touches_only_the_services_of_that_folder() -> No
     assert old.services["churn"].digest == new.services["churn"].digest
     assert old.services["api"].digest != new.services["api"].digest
     plan = rules.plan("shop", "main", old, new)
-    assert {change.name: change.action for change in plan.changes if change.what == "service"} == {"churn": "same", "api": "change"}
+    assert {change.name: change.action for change in plan.changes if change.what == "service"} == {
+        "churn": "same",
+        "api": "change",
+    }
 
 
-@pytest.mark.parametrize(("setting", "restarts"), [("replicas = 3", False), ("timeout_s = 5", False), ('env = {A = "1"}', True)])
+@pytest.mark.parametrize(
+    ("setting", "restarts"), [("replicas = 3", False), ("timeout_s = 5", False), ('env = {A = "1"}', True)]
+)
 def test_only_what_a_process_depends_on_restarts_it(setting: str, restarts: bool) -> None:
     new = manifest(FILE.replace('model = "service:Churn"', f'model = "service:Churn"\n{setting}'))
     change = next(each for each in rules.plan("shop", "main", manifest(), new).changes if each.name == "churn")
