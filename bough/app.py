@@ -59,7 +59,7 @@ class Bough:
             {
                 environments.RELEASE: rollout.handler(self.events),
                 deployments.KIND: replicas.handler(self.home, self.engine, self.events),
-                gateway.KIND: gateway.handler(self.home, platform, self.engine),
+                gateway.KIND: gateway.handler(self.home, platform, self.engine, self.events),
             },
         )
         self.database.on_commit(self.loop.poke)

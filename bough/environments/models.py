@@ -17,6 +17,7 @@ PENDING, STARTING, LIVE, FAILED, SUPERSEDED, OVERTAKEN = (
     "superseded",
     "overtaken",
 )
+ROUTED = "release.routed"  # the event that requests reach a live release
 ENDED = (LIVE, FAILED, SUPERSEDED, OVERTAKEN)
 
 

@@ -17,8 +17,9 @@ from bough.access import store as access
 from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.adapters.engine import READY as UNIT_READY
 from bough.environments import store as environments
-from bough.environments.models import Manifest, Release
+from bough.environments.models import ROUTED, Manifest, Release
 from bough.gateway.models import MOCK, MODEL, WEB, GatewayState, Key, Route, Table, Target
+from bough.kernel.events import Events, happened
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Handler, Turn, wake
@@ -28,6 +29,7 @@ from bough.serving.models import Deployment
 
 KIND, ID = "routes", "all"
 DRAIN_CHECK_S = 0.05
+BEHIND_CHECK_S = 0.5  # while the gateway does not take the table: it logs why
 REPLY_S = 5.0
 GIVE_UP_S = 60.0  # added to a service's own timeout: longer than any request can still be under way
 
@@ -37,27 +39,37 @@ def changed(tx: sa.Connection, _event: object = None) -> None:
     wake(tx, KIND, ID)
 
 
-def handler(home: Home, platform: Platform, engine: Engine) -> Handler:
+def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> Handler:
     def turn(turn: Turn) -> float | None:
         attempts = engine.snapshot()
         with turn.read() as tx:
-            routes = [route for live in environments.all_live(tx) for route in _routes(tx, platform, attempts, *live)]
+            live = environments.all_live(tx)
+            routes = [route for each in live for route in _routes(tx, platform, attempts, *each)]
             keys = _keys(tx)
             draining = serving.in_state(tx, deployments.DRAINING)
         generation = publish(home.table, routes, keys)
+        state, now = _poke(home.gateway_socket), turn.clock.now()
+        behind = state is not None and state.generation < generation
+        if not behind:
+            _announce(turn, events, [release for release, _ in live])
         leaving = [each for each in draining if not each.drained]
-        if not leaving:
-            _poke(home.gateway_socket)
-            return None
-        state = _poke(home.gateway_socket)
-        now = turn.clock.now()
         for deployment in leaving:
             if _has_drained(deployment, state, generation, now):
                 with turn.apply() as tx:
                     serving.drained(tx, deployment.id, now)
-        return DRAIN_CHECK_S
+        return DRAIN_CHECK_S if leaving else BEHIND_CHECK_S if behind else None
 
     return turn
+
+
+def _announce(turn: Turn, events: Events, live: list[Release]) -> None:
+    """Says once of each release that requests reach it now (or will, as soon as there is a gateway again)."""
+    with turn.read() as tx:
+        new = [release for release in live if not happened(tx, ROUTED, release.id)]
+    if new:
+        with turn.apply() as tx:
+            for release in new:
+                events.emit(tx, ROUTED, release.id, number=release.number)
 
 
 def publish(path: Path, routes: list[Route], keys: list[Key]) -> int:

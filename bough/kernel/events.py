@@ -60,6 +60,12 @@ def read(tx: sa.Connection, *, after: int = 0, subject: str | None = None, limit
     ]
 
 
+def happened(tx: sa.Connection, name: str, subject: str) -> bool:
+    """Whether there is such an event."""
+    found = sa.select(event_table.c.seq).where(event_table.c.subject == subject, event_table.c.name == name).limit(1)
+    return tx.execute(found).first() is not None
+
+
 def _new_key(result: sa.CursorResult[Any]) -> int:
     key = result.inserted_primary_key
     assert key is not None  # noqa: S101 - an insert into a table with a key always has one

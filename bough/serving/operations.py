@@ -13,7 +13,7 @@ from bough.adapters.engine import READY as UNIT_READY
 from bough.adapters.engine import Attempt, Engine
 from bough.builds.loop import unit_of
 from bough.environments import store as environments
-from bough.environments.models import ENDED, LIVE, Release
+from bough.environments.models import ENDED, LIVE, ROUTED, Release
 from bough.environments.operations import Environment, OfEnvironment
 from bough.kernel import events
 from bough.kernel.context import Context, Role
@@ -27,7 +27,7 @@ from bough.serving.models import Deployment, Progress, ReplicaView, ServiceView,
 from bough.serving.replicas import build_request
 
 FOLLOW_S = 0.05  # between looks at what is new; a person cannot tell it from at once
-TAIL_BYTES = 64 << 10
+ROUTED_WITHIN_S = 5.0
 
 
 class OneService(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,7 +103,7 @@ def show(context: Context, request: OneService) -> ServiceView:
 @operation("releases.follow", role=Role.VIEWER)
 def follow_release(context: Context, request: FollowRelease) -> Iterator[Progress]:
     """Streams what happens to a release until it is live or has failed: build output, services, the end."""
-    engine, offsets = context.part(Engine), dict[str, int]()
+    engine, offsets, routed = context.part(Engine), dict[str, int](), False
     with context.read() as tx:
         release, manifest = environments.find(tx, request.id)
         place = release.project, release.environment
@@ -117,6 +117,7 @@ def follow_release(context: Context, request: FollowRelease) -> Iterator[Progres
             news = events.read(tx, after=seen)
         seen = news[-1].seq if news else seen
         happened = [each for each in news if each.subject in mine]
+        routed = routed or any(each.name == ROUTED and each.subject == release.id for each in news)
         for deployment in found.values():
             if deployment is not None:
                 yield from _build_output(engine, deployment, release, offsets)
@@ -128,7 +129,7 @@ def follow_release(context: Context, request: FollowRelease) -> Iterator[Progres
                 state=each.data.get("state", each.name),
                 data=each.data,
             )
-        if release.state in ENDED and not news:
+        if release.state in ENDED and not news and (routed or release.state != LIVE or _overdue(context, release)):
             if release.state != LIVE:
                 yield from _last_words(engine, release, found)
             yield _done(context, release, place)
@@ -243,6 +244,11 @@ def _last_words(engine: Engine, release: Release, found: dict[str, Deployment | 
             data, start = _read(engine, attempt, 0)
             for _, text in _lines(data, start)[-20:]:
                 yield Progress(kind="log", at=time.time(), service=name, text=text)
+
+
+def _overdue(context: Context, release: Release) -> bool:
+    """Nobody routes: the gateway's part of the loop is not there to say so."""
+    return context.clock.now() - release.finished_at > ROUTED_WITHIN_S
 
 
 def _done(context: Context, release: Release, place: tuple[str, str]) -> Progress:
