@@ -359,7 +359,8 @@ def test_a_unit_sees_its_own_environment_and_nothing_of_the_nodes(real: Rig) -> 
 
 
 def test_a_confined_unit_writes_only_to_its_own_folders(real: Rig, tmp_path: Path) -> None:
-    outside, inside = Path(__file__).with_name("never-written"), tmp_path / "own"
+    # not in the checkout: that may lie under /tmp, which units share
+    outside, inside = Path("/var/tmp", f"bough-never-written-{os.getpid()}"), tmp_path / "own"
     inside.mkdir()
     script = f"echo x > {inside}/ok && echo could; echo x > {outside} || echo could not"
     real.engine.apply(real.spec("a", rigs.Story(argv=["sh", "-c", script]), cwd=str(inside), confine=True))
