@@ -1,0 +1,75 @@
+"""A full disk, a directory that cannot be written: a clear error, nothing lost, all well once there is room."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.machine import Machine
+
+SERVICE = "class Plus:\n    def predict(self, n: int) -> int:\n        return n + {step}\n"
+TOML = '\n[services.plus]\nmodel = "service:Plus"\n'
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Machine]:
+    """A platform whose home is a file system of its own, of 48 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder = Path(tempfile.mkdtemp(prefix="bd-", dir="/tmp"))
+    (folder / "home").mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder / "home"], capture_output=True
+    ).returncode:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    made = Machine(folder / "home")
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+        subprocess.run(["umount", "-l", folder / "home"], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_full_disk_refuses_a_deploy_clearly_and_loses_nothing(small_disk: Machine) -> None:
+    project = small_disk.project("plus", TOML, service_py=SERVICE.format(step=1))
+    small_disk.deploy(project)
+    assert small_disk.predict("plus", 1) == 2
+    filler = small_disk.home / "filler"
+    _fill(filler)
+    (project / "service.py").write_text(SERVICE.format(step=2) + "# " + "x" * 100_000)
+    refused = small_disk.run("deploy", "--json", cwd=project)
+    assert refused.returncode == 7, refused.stdout + refused.stderr
+    assert "space" in refused.stdout or "full" in refused.stdout
+    assert small_disk.predict("plus", 1) == 2
+    filler.unlink()
+    small_disk.deploy(project)
+    assert small_disk.predict("plus", 1) == 3
+    assert [each["state"] for each in small_disk.bough("releases", "--project", "plus")] == ["live", "superseded"]
+
+
+def test_a_home_that_cannot_be_written_is_named(own_machine: Machine) -> None:
+    blocked = own_machine.home.parent / "file"
+    blocked.write_text("not a folder")
+    own_machine.environment["BOUGH_HOME"] = str(blocked / "home")
+    done = own_machine.run("up")
+    assert done.returncode in (2, 7)
+    assert str(blocked) in done.stderr
+    own_machine.environment["BOUGH_HOME"] = str(own_machine.home)
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb") as file:
+        try:
+            while True:
+                file.write(b"\0" * 65_536)
+                file.flush()
+        except OSError:
+            return
