@@ -131,7 +131,14 @@ def live(tx: sa.Connection, place: tuple[str, str]) -> tuple[Release, Manifest] 
 
 
 def all_live(tx: sa.Connection) -> list[tuple[Release, Manifest]]:
-    ids = tx.execute(sa.select(environment.c.live).where(environment.c.live.is_not(None))).scalars()
+    """Those of older projects first."""
+    joined = sa.join(environment, project, environment.c.project == project.c.name)
+    ids = tx.execute(
+        sa.select(environment.c.live)
+        .select_from(joined)
+        .where(environment.c.live.is_not(None))
+        .order_by(project.c.created_at, environment.c.project, environment.c.name)
+    ).scalars()
     return [find(tx, id) for id in ids]
 
 

@@ -26,6 +26,7 @@ from bough.kernel.reconcile import Handler, Turn, wake
 from bough.serving import models as deployments
 from bough.serving import store as serving
 from bough.serving.models import Deployment
+from bough.serving.rules import bare_owners
 
 KIND, ID = "routes", "all"
 DRAIN_CHECK_S = 0.05
@@ -44,7 +45,9 @@ def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> H
         attempts = engine.snapshot()
         with turn.read() as tx:
             live = environments.all_live(tx)
-            routes = [route for each in live for route in _routes(tx, platform, attempts, *each)]
+            owners = bare_owners(live)
+            found = [route for each in live for route in _routes(tx, platform, attempts, *each)]
+            routes = [msgspec.structs.replace(each, bare=_owner(owners, each) == each.project) for each in found]
             keys = _keys(tx)
             draining = serving.in_state(tx, deployments.DRAINING)
         generation = publish(home.table, routes, keys)
@@ -99,6 +102,10 @@ def _routes(
         if deployment is not None and deployment.state in (deployments.READY, deployments.STARTING):
             found.append(_route(platform, attempts, release, deployment))
     return found
+
+
+def _owner(owners: dict[tuple[str, str, str], str], route: Route) -> str:
+    return owners[route.environment, route.api, route.service]
 
 
 def _route(platform: Platform, attempts: list[Attempt], release: Release, deployment: Deployment) -> Route:

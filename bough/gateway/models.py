@@ -34,6 +34,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_batch: int = 0  # 0: what the replica's hello says
     max_wait_ms: float = 0.0  # hold a batch open this long for more; 0: greedy
     idempotent: bool = True  # may be retried once on another replica when the first died before any byte
+    bare: bool = True  # found by the service's name alone; False where an older project has that name
     port: int = 0  # also listen here for this service alone
     signature: Signature | None = None
     deprecated: bool = False

@@ -106,8 +106,12 @@ class Routes:
         self.generation = table.generation
 
     def find(self, scope: Scope, service: str, api: str | None = None) -> Entry:
-        """The entry that `service` means. Without `api` the newest that is not deprecated. Raises `NotFound` (code
-        ROUTE_NOT_FOUND) or `Conflict` (code ROUTE_AMBIGUOUS)."""
+        """The entry that `service` means; written SERVICE[--ENVIRONMENT].PROJECT it says all by itself. Without `api`
+        the newest that is not deprecated. Raises `NotFound` (code ROUTE_NOT_FOUND) or `Conflict` (ROUTE_AMBIGUOUS)."""
+        label, dot, project = service.partition(".")
+        if dot:
+            service, _, environment = label.partition("--")
+            scope = Scope(project, environment)
         environment = scope.environment or PRODUCTION
         named = self._by_service.get(service, ())
         found = [
@@ -119,11 +123,13 @@ class Routes:
         ]  # fmt: skip
         if not found:
             raise _not_found(service, api, environment, named)
+        if len(found) > 1 and not scope.project:
+            found = [entry for entry in found if entry.route.bare] or found
         projects = sorted({entry.route.project for entry in found})
         if len(projects) > 1:
             raise Conflict(
                 f"{service} exists in the projects {', '.join(projects)}", code="ROUTE_AMBIGUOUS",
-                hint=f"send the header 'X-Bough-Project: {projects[0]}', or ask {service}.{projects[0]}.localhost",
+                hint=f"write {service}.{projects[0]} in its place, or send the header 'X-Bough-Project: {projects[0]}'",
                 projects=projects, header="X-Bough-Project",
             )  # fmt: skip
         return max(found, key=_preference)

@@ -22,7 +22,7 @@ from bough.kernel.operations import operation
 from bough.kernel.platform import Platform
 from bough.kernel.project import PRODUCTION
 from bough.runtime.spec import Usage
-from bough.serving import store
+from bough.serving import rules, store
 from bough.serving.models import Deployment, Progress, ReplicaView, ServiceView, Status
 from bough.serving.replicas import build_request
 
@@ -164,19 +164,25 @@ def services_in(context: Context, place: tuple[str, str]) -> list[ServiceView]:
         return []
     engine, platform = context.part(Engine), context.part(Platform)
     attempts, usage = engine.snapshot(), engine.usage()
+    owners = rules.bare_owners(environments.all_live(context.tx))
     found = []
     for name, service in live[1].services.items():
         deployment = store.of_service(context.tx, place, name, service.digest)
         if deployment is not None:
-            found.append(_view(platform, deployment, live[0], attempts, usage))
+            addresses = rules.addresses(platform, deployment, owners)
+            found.append(_view(addresses, deployment, live[0], attempts, usage))
     return found
 
 
 def _view(
-    platform: Platform, deployment: Deployment, release: Release, attempts: list[Attempt], usage: dict[str, Usage]
+    addresses: tuple[str, str],
+    deployment: Deployment,
+    release: Release,
+    attempts: list[Attempt],
+    usage: dict[str, Usage],
 ) -> ServiceView:
     mine = [each for each in attempts if each.unit.rsplit("-", 1)[0] == deployment.id]
-    url, address = urls(platform, deployment)
+    url, address = addresses
     settings = deployment.settings
     return ServiceView(
         project=deployment.project,
@@ -193,19 +199,6 @@ def _view(
         failure=deployment.failure,
         replicas=[_replica(each, usage.get(f"{each.unit}/{each.attempt}", Usage())) for each in mine],
     )
-
-
-def urls(platform: Platform, deployment: Deployment) -> tuple[str, str]:
-    """Where a service answers: what to open, and the same by path on the gateway."""
-    settings, gateway = deployment.settings, platform.gateway_url
-    name = settings.route or deployment.service
-    host = name if deployment.environment == PRODUCTION else f"{name}--{deployment.environment}"
-    by_host = f"http://{host}.{deployment.project}.localhost:{platform.gateway_port}"
-    if settings.is_web:
-        return by_host + "/", f"{gateway}/web/{name}/"
-    if deployment.environment != PRODUCTION:
-        return f"{by_host}/{settings.api}/{name}/predict", ""
-    return f"{gateway}/{settings.api}/{name}/predict", ""
 
 
 def _replica(attempt: Attempt, usage: Usage) -> ReplicaView:
@@ -263,9 +256,9 @@ def _done(context: Context, release: Release, place: tuple[str, str]) -> Progres
 
 def _addresses(tx: sa.Connection, platform: Platform, place: tuple[str, str]) -> list[dict[str, str]]:
     live = environments.live(tx, place)
-    found = []
+    owners, found = rules.bare_owners(environments.all_live(tx)), []
     for name, service in live[1].services.items() if live else ():
-        url, address = urls(platform, store.serving(tx, place, name, service))
+        url, address = rules.addresses(platform, store.serving(tx, place, name, service), owners)
         found.append({"service": name, "url": url, "address": address})
     return found
 

@@ -7,6 +7,9 @@ from typing import Any
 import msgspec
 
 from bough.adapters.engine import EXITED, READY, Attempt
+from bough.environments.models import Manifest, Release
+from bough.kernel.platform import Platform
+from bough.kernel.project import PRODUCTION
 from bough.serving.models import Deployment
 
 STABLE_S = 10.0  # a replica that lived this long did not crash because of how it was started
@@ -50,6 +53,30 @@ def look(deployment: Deployment, attempts: list[Attempt]) -> Look:
             elif not deployment.failure:  # the logs of a failed one are what its author reads next
                 forget.append(unit)
     return Look(ready=ready, start=start, stop=stop, forget=forget, failure=failure, explained=explained)
+
+
+def bare_owners(live: list[tuple[Release, Manifest]]) -> dict[tuple[str, str, str], str]:
+    """The project that each (environment, api, service) means when a request names no project: the oldest that has
+    it, so that an address in use never changes its meaning because another project comes. `live`: oldest first."""
+    owners: dict[tuple[str, str, str], str] = {}
+    for release, manifest in live:
+        for name, service in manifest.services.items():
+            key = release.environment, service.settings.api, service.settings.route or name
+            owners.setdefault(key, release.project)
+    return owners
+
+
+def addresses(platform: Platform, deployment: Deployment, owners: dict[tuple[str, str, str], str]) -> tuple[str, str]:
+    """Where a service answers: what to open or call, and for web services the same by path."""
+    settings, name = deployment.settings, deployment.settings.route or deployment.service
+    label = name if deployment.environment == PRODUCTION else f"{name}--{deployment.environment}"
+    full = f"{label}.{deployment.project}"
+    owner = owners.get((deployment.environment, settings.api, name), deployment.project)
+    is_bare = deployment.environment == PRODUCTION and owner == deployment.project
+    word = name if is_bare else full
+    if settings.is_web:
+        return f"http://{full}.localhost:{platform.gateway_port}/", f"{platform.gateway_url}/web/{word}/"
+    return f"{platform.gateway_url}/{settings.api}/{word}/predict", ""
 
 
 def why(attempt: Attempt) -> tuple[dict[str, Any], bool]:

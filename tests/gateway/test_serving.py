@@ -72,11 +72,15 @@ def test_projects_and_environments_are_told_apart(gateway: Running, replicas: Ma
     )
     status, _, body = gateway.post("churn", {})
     assert (status, code(body)) == (409, "ROUTE_AMBIGUOUS")
-    assert "X-Bough-Project" in json.loads(body)["error"]["hint"]
+    assert "churn.a" in json.loads(body)["error"]["hint"]
     assert json.loads(body)["error"]["fields"]["projects"] == ["a", "b"]
 
     def answer(path: str = "/v1/churn/predict", **headers: str) -> Any:
         return json.loads(gateway.request("POST", path, b"{}", **headers)[2])
+
+    assert answer("/v1/churn.a/predict") == "a"
+    assert answer("/v1/churn.b/predict") == "b"
+    assert answer("/v1/churn--pr-7.b/predict") == "preview"
 
     assert answer(X_Bough_Project="a") == "a"
     assert answer(X_Bough_Project="b") == "b"

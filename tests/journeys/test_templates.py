@@ -20,7 +20,7 @@ def test_a_new_project_deploys_and_answers(machine: Machine, template: str) -> N
     deployed = machine.deploy(project)
     url = deployed["services"][0]["url"]
     if template == "web":
-        assert machine.ask("/web/web/predict?q=x") == (200, b'{"prediction":"dummy","q":"x"}')
+        assert machine.ask(f"/web/web.{name}/predict?q=x") == (200, b'{"prediction":"dummy","q":"x"}')
         return
     status, answer = machine.ask("/" + url.split("/", 3)[3], (project / "example.json").read_bytes())
     assert status == 200, answer

@@ -215,6 +215,24 @@ def test_routes_follow_settings_that_need_no_restart(plane: Plane) -> None:
     assert plane.running() == units
 
 
+def test_the_older_project_keeps_the_bare_name_and_the_other_gets_an_address_of_its_own(plane: Plane) -> None:
+    plane.deploy(ONE)
+    plane.clock.advance(1.0)
+    plane.deploy(ONE.replace("shop", "attic"))
+    plane.deploy(ONE.replace("shop", "attic"), environment="staging")
+    assert {(each.project, each.environment): each.bare for each in plane.routes()} == {
+        ("shop", "main"): True,
+        ("attic", "main"): False,
+        ("attic", "staging"): True,
+    }
+    places = ({"project": "shop"}, {"project": "attic"}, {"project": "attic", "environment": "staging"})
+    assert [plane.call("services.list", **place)[0].url.removeprefix("http://127.0.0.1:7400") for place in places] == [
+        "/v1/churn/predict",
+        "/v1/churn.attic/predict",
+        "/v1/churn--staging.attic/predict",
+    ]
+
+
 def test_status_shows_what_serves_and_what_is_on_its_way(plane: Plane) -> None:
     plane.deploy(ONE)
     plane.behaviour["churn"] = Behaviour(ready_after_s=60.0)
