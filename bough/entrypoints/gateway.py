@@ -14,6 +14,7 @@ import msgspec
 import uvloop
 
 from bough.gateway.server import Gateway, Options
+from bough.kernel.processes import starttime
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,9 @@ async def _serve(home: Path, host: str, port: int, options: Options | None) -> N
     await gateway.start(host, port)
     path = home / "run" / "gateway.json"
     at = gateway.addresses[0]
-    presence = Presence(pid=os.getpid(), starttime=_starttime(), started_at=gateway.started_at, host=host, port=at[1])
+    presence = Presence(
+        pid=os.getpid(), starttime=starttime(os.getpid()), started_at=gateway.started_at, host=host, port=at[1]
+    )
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(msgspec.json.encode(presence))
     temporary.replace(path)
@@ -56,11 +59,3 @@ def _allow_many_connections() -> None:
     with contextlib.suppress(ValueError, OSError):
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _starttime() -> int:
-    """Field 22 of /proc/self/stat; 0 where there is no /proc."""
-    try:
-        return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-    except OSError:
-        return 0

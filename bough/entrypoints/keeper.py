@@ -27,11 +27,11 @@ from bough.entrypoints.processes import (
     command,
     environment,
     presence,
-    starttime,
 )
 from bough.kernel.errors import Conflict
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home
+from bough.kernel.processes import starttime
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 10.0
 LOOK_S = 0.05

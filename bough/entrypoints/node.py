@@ -19,16 +19,17 @@ import msgspec
 
 from bough.adapters.engine import wire
 from bough.adapters.engine.local import LocalEngine
-from bough.adapters.engine.local_files import read_whole, room, write_whole
-from bough.adapters.engine.local_processes import starttime
+from bough.adapters.engine.local_files import read_whole, write_whole
 from bough.entrypoints.node_http import NodeServer
 from bough.kernel.errors import Conflict, Problem
+from bough.kernel.files import as_exhausted
+from bough.kernel.processes import starttime
 
 
 def run(home: Path, *, node: str = "local", loader: str = "", zygote_idle_s: float = 600.0) -> None:
     """Serves until SIGTERM or SIGINT; units go on. Raises `Conflict` when a node already serves this home."""
     run_folder = home / "run"
-    with room(run_folder):
+    with as_exhausted(run_folder):
         run_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _locked(run_folder):
         ended = threading.Event()
@@ -51,7 +52,7 @@ def run(home: Path, *, node: str = "local", loader: str = "", zygote_idle_s: flo
 
 def _locked(run_folder: Path) -> IO[bytes]:
     """The lock belongs to the process: it is free again however the process ends."""
-    with room(run_folder):
+    with as_exhausted(run_folder):
         lock = (run_folder / "node.lock").open("ab")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,6 @@ import select
 import signal
 import socket
 import sys
-import time
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ import msgspec
 
 from bough.kernel.errors import Detail
 from bough.kernel.platform import Home
+from bough.kernel.processes import BOOT_SLACK_S, boot_time, starttime
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -28,8 +28,6 @@ KEEPER = "keeper"
 
 STOP_GRACE_S = 20.0  # the gateway lets requests end for up to 15 s
 ANSWER_S = 2.0
-_BOOT_SLACK_S = 60.0  # a wall clock that was corrected since may move the time of boot by less than this
-_STARTTIME = 19  # position in /proc/PID/stat after the command's closing parenthesis
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +55,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def presence(home: Home, name: str) -> Presence | None:
     """The living process that serves as `name`; None when there is none."""
     found = _read(home.run / f"{name}.json", Presence)
-    if found is None or found.started_at < _boot_time() - _BOOT_SLACK_S:
+    if found is None or found.started_at < boot_time() - BOOT_SLACK_S:
         return None
     return found if starttime(found.pid) == found.starttime else None
 
@@ -70,15 +68,6 @@ def listening(home: Home, name: str) -> ServerState | None:
 def pid_of(home: Home, name: str) -> int:
     found = presence(home, name)
     return found.pid if found else 0
-
-
-def starttime(pid: int) -> int:
-    """In clock ticks since boot; 0 when there is no such process, or only its zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[_STARTTIME])
 
 
 def answers(home: Home, name: str) -> bool:
@@ -167,7 +156,3 @@ def _read(path: Path, kind: type[T]) -> T | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError):
         return None
-
-
-def _boot_time() -> float:
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

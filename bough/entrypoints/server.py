@@ -19,12 +19,13 @@ import uvicorn
 from bough.app import Bough
 from bough.entrypoints.http.app import build
 from bough.entrypoints.http.streams import Streams
-from bough.entrypoints.processes import ServerState, pid_of, starttime
+from bough.entrypoints.processes import ServerState, pid_of
 from bough.gateway import portholder
 from bough.kernel import platform as settings
 from bough.kernel.errors import Conflict
 from bough.kernel.files import as_exhausted, write_whole
 from bough.kernel.platform import Home
+from bough.kernel.processes import starttime
 
 GRACE_S = 5  # for requests under way when asked to stop
 BACKLOG = 1024

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from bough.entrypoints.keeper import FIRST_DELAY_S, LONGEST_DELAY_S, STEADY_S, Part
-from bough.entrypoints.processes import Presence, presence, starttime, stop
+from bough.entrypoints.processes import Presence, presence, stop
 from bough.kernel.platform import Home
+from bough.kernel.processes import starttime
 
 # A part: writes who it is, then sleeps; `stubborn` takes no notice of SIGTERM; `failing` ends at once.
 PART = """

@@ -36,6 +36,7 @@ from bough.adapters.engine.local_records import Record, link_of
 from bough.adapters.engine.local_runtime import free_port, stage_runtime
 from bough.adapters.engine.local_zygotes import LOG_NAME, Zygotes
 from bough.kernel.errors import Busy, Conflict, Exhausted, Invalid, NotFound, Problem, Unavailable
+from bough.kernel.files import as_exhausted
 from bough.runtime.spec import Failure, UnitSpec, Usage
 
 _LOGS_KEPT, _ATTEMPTS_KEPT = 3, 64  # of one unit
@@ -76,7 +77,7 @@ class LocalEngine:
         self._draining = ""
         self._closed = False
         self._next_sweep = time.monotonic() + _SWEEP_S
-        with files.room(self._home):
+        with as_exhausted(self._home):
             for name in ("units", "runtime", "run/u"):
                 (self._home / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         self._events = Events(self._tick)
@@ -211,7 +212,7 @@ class LocalEngine:
             if older.exit is None and not older.asked:
                 self._stop(older, older.spec.grace_s)
         folder = self._home / "units" / spec.unit / str(spec.attempt)
-        with files.room(folder):
+        with as_exhausted(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             record = Record(spec, folder, link_of(self._home, spec.unit))
@@ -232,7 +233,7 @@ class LocalEngine:
 
     def _renew(self, record: Record) -> None:
         if record.spec.lease_s and record.exit is None:
-            with files.room(record.folder):
+            with as_exhausted(record.folder):
                 (record.folder / "lease").touch(mode=0o600)
 
     def _launch(self, record: Record) -> None:

@@ -3,47 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from bough.adapters.engine import LogChunk
-from bough.kernel.errors import Exhausted
+from bough.kernel.files import as_exhausted
 from bough.runtime.spec import Started
 
 T = TypeVar("T")
 
 _CHUNK_BYTES = 65536
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENFILE, errno.EMFILE}
-
-
-@contextlib.contextmanager
-def room(path: Path) -> Iterator[None]:
-    """A disk that is full or read-only becomes `Exhausted`, naming `path`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise Exhausted(
-            f"cannot write {path}: {error.strerror}; nothing was changed",
-            hint=f"free some space (df -h {path.parent}) or make the folder writable, then try again",
-            path=str(path),
-        ) from error
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Replaces `path` in one step. Safe against the death of any process; not flushed, because after a power loss
     no unit runs any more and an unreadable file says no less than a missing one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}~")
-    with room(path):
+    with as_exhausted(path):
         try:
             temporary.write_bytes(data)
             temporary.rename(path)
@@ -65,7 +47,7 @@ def claim_for_nobody(folder: Path) -> bool:
     """Makes sure that no shim will ever run the attempt in `folder`. False when one has begun already."""
     temporary = folder / f".claim.{os.getpid()}.{threading.get_ident()}"
     nobody = Started(shim_pid=0, shim_starttime=0, pid=0, starttime=0, at=time.time())
-    with room(temporary):
+    with as_exhausted(temporary):
         temporary.write_bytes(msgspec.json.encode(nobody))
     try:
         (folder / "pid.json").hardlink_to(temporary)
@@ -79,7 +61,7 @@ def claim_for_nobody(folder: Path) -> bool:
 def point(link: Path, target: Path) -> None:
     """Makes `link` a symbolic link to `target`, in one step."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}.{threading.get_ident()}~")
-    with room(link):
+    with as_exhausted(link):
         temporary.symlink_to(target)
         temporary.rename(link)
 

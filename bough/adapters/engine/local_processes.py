@@ -9,8 +9,8 @@ import signal
 import time
 from pathlib import Path
 
-_STATE, _SESSION, _STARTTIME = 0, 3, 19  # positions in /proc/PID/stat after the command's closing parenthesis
-_BOOT_SLACK_S = 60.0  # a wall clock that was corrected since may move the time of boot by less than this
+from bough.kernel.processes import BOOT_SLACK_S, SESSION, STATE, boot_time, starttime, stat
+
 _LEFTOVERS_S = 2.0  # killed processes are gone within this, or are stuck in the kernel
 
 
@@ -44,7 +44,7 @@ class Handle:
 def hold(pid: int, begun: int = 0, at: float = 0.0) -> Handle | None:
     """The process `pid` that began at tick `begun` (0: whoever has that number now) of the boot in which the wall
     clock read `at`; None when it has ended."""
-    if at and at < _boot_time() - _BOOT_SLACK_S:
+    if at and at < boot_time() - BOOT_SLACK_S:
         return None
     try:
         handle = Handle(pid, os.pidfd_open(pid))
@@ -54,12 +54,6 @@ def hold(pid: int, begun: int = 0, at: float = 0.0) -> Handle | None:
         handle.close()
         return None
     return handle
-
-
-def starttime(pid: int) -> int:
-    """0 when there is no such process, or only its zombie."""
-    fields = _stat(pid)
-    return int(fields[_STARTTIME]) if fields and fields[_STATE] not in (b"Z", b"X") else 0
 
 
 def kill_leftovers(folder: Path, session: int) -> int:
@@ -81,8 +75,8 @@ def kill_leftovers(folder: Path, session: int) -> int:
 
 
 def _belongs(pid: int, mark: bytes, session: int) -> bool:
-    fields = _stat(pid)
-    if not fields or fields[_STATE] in (b"Z", b"X"):
+    fields = stat(pid)
+    if not fields or fields[STATE] in (b"Z", b"X"):
         return False
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
@@ -91,19 +85,8 @@ def _belongs(pid: int, mark: bytes, session: int) -> bool:
     if mark in environment:
         return True
     # A forked replica shows its zygote's environment; the session's number alone could have been given out again.
-    return session > 0 and int(fields[_SESSION]) == session and b"BOUGH_ZYGOTE=1" in environment
+    return session > 0 and int(fields[SESSION]) == session and b"BOUGH_ZYGOTE=1" in environment
 
 
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names only, much faster
-
-
-def _stat(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return []
-
-
-def _boot_time() -> float:
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

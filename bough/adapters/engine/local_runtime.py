@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import bough
-from bough.adapters.engine.local_files import room
 from bough.kernel.errors import Unavailable
+from bough.kernel.files import as_exhausted
 from bough.runtime.spec import MODEL_ENVIRONMENT, UnitSpec
 
 # Below the kernel's ephemeral range, so that no outgoing connection takes a port between our choice and its use.
@@ -39,7 +39,7 @@ def stage_runtime(home: Path) -> Path:
     if target.is_dir():
         return target
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    with room(target):
+    with as_exhausted(target):
         for file in files:
             copy = temporary / "bough" / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from bough.adapters.engine import local_files as files
 from bough.adapters.engine.local_events import Events
 from bough.adapters.engine.local_processes import Handle, hold
 from bough.kernel.errors import Unavailable
+from bough.kernel.files import as_exhausted
 from bough.runtime.spec import CONTROL_NAME, Failure, Started, UnitSpec
 
 _BOOT = "import sys; sys.path[:1] = []; from bough.runtime.zygote import main; main()"
@@ -59,7 +60,7 @@ class Zygotes:
 
     def adopt(self) -> None:
         """Takes over those that survived the node, and removes what is left of the others."""
-        with files.room(self._home):
+        with as_exhausted(self._home):
             self._home.mkdir(exist_ok=True)
         for folder in self._home.iterdir():
             started = files.read_whole(folder / "pid.json", Started)
@@ -149,7 +150,7 @@ class Zygotes:
     def _start(self, key: str, spec: UnitSpec, environment: dict[str, str]) -> Zygote:
         folder = self._home / key
         files.remove_tree(folder)  # of one that has died
-        with files.room(folder):
+        with as_exhausted(folder):
             folder.mkdir(mode=0o700)
         files.write_whole(folder / "model.json", msgspec.json.encode(spec.model))
         python = spec.python or sys.executable
