@@ -82,6 +82,20 @@ def test_a_request_that_kills_its_replica_is_given_up_and_takes_no_other_with_it
     assert found["failed"] == 0, found
 
 
+def test_without_any_control_plane_the_data_plane_serves_and_heals(own_machine: Machine) -> None:
+    """Keeper and server are dead: a killed replica and a killed gateway still come back to their work."""
+    start(own_machine, "orphan", "")
+    for part in ("keeper", "server"):
+        kill(own_machine.part(part))
+    load = own_machine.load("/v1/orphan/predict", 4, expect='"twice":8')
+    time.sleep(0.5)
+    kill(own_machine.replicas()[0])
+    time.sleep(1.5)
+    found = load.stop()
+    assert found["failed"] == 0, found
+    assert found["requests"] > 100
+
+
 def test_kill_9_of_the_gateway_and_the_next_one_serves(machine: Machine) -> None:
     start(machine, "gateway-dies")
     for _ in range(3):
