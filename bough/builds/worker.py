@@ -10,6 +10,7 @@ As the main function of a process, this file names technologies, as `bough/app.p
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -48,13 +49,21 @@ def main(arguments: list[str]) -> int:
         return _fail(result_path, Failure(code="BUILD_CRASHED", message=text, traceback=traceback.format_exc()))
     log(f"built {request.service} in {time.perf_counter() - started:.2f} s")
     if build.environment is not None:
-        os.nice(19)
+        _stand_back()
         builder.compile(build.environment, log)
     return 0
 
 
 def log(line: str) -> None:
     print(line, flush=True)
+
+
+def _stand_back() -> None:
+    """From here on nobody waits for us. Where the scheduler groups processes by session, a nice value only counts among
+    those of one session: then the whole group has to be nice (sched(7), "The autogroup feature")."""
+    os.nice(19)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19")
 
 
 def _fail(result_path: Path, failure: Failure) -> int:
