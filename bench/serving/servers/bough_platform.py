@@ -6,12 +6,14 @@ told to stop and takes everything down again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,29 @@ def main() -> None:
         _bough("up", "--gateway-port", str(port), "--api-port", str(port + 1))
         key = _bough("keys", "create", "--project", "bench")["secret"]
         _bough("deploy", folder=project)
+        _wait_for_bytecode()
         partial = Path(os.environ["BENCH_KEY_FILE"]).with_suffix(".partial")
         partial.write_text(key)
         partial.rename(os.environ["BENCH_KEY_FILE"])
         stop.wait()
     finally:
         _bough("down", "--all")
+
+
+def _wait_for_bytecode() -> None:
+    """A build goes on compiling after its service answers; all peers are measured with bytecode compiled."""
+    home = os.environ["BOUGH_HOME"].encode()
+    for _ in range(600):
+        running = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+                if b"bough.builds.worker" in words and home in words:
+                    running.append(entry.name)
+        if not running:
+            return
+        time.sleep(0.1)
+    sys.exit("the build did not end within a minute")
 
 
 def _bough(*words: str, folder: str | None = None) -> Any:
