@@ -105,7 +105,8 @@ def families(labels: list[str], models: list[tuple[tuple[str, ...], ModelStats]]
 
 
 def _side(side: str, labels: list[str], totals: Iterable[tuple[tuple[str, ...], SideTotals]]) -> Iterator[Metric]:
-    from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+    from prometheus_client.core import CounterMetricFamily
+    from prometheus_client.core import Metric as Family
 
     name = f"bough_model_{side}"
     items = CounterMetricFamily(f"{name}_sampled", f"Items whose {side} was counted", labels=labels)
@@ -113,7 +114,7 @@ def _side(side: str, labels: list[str], totals: Iterable[tuple[tuple[str, ...], 
     missing = CounterMetricFamily(
         f"{name}_missing", "Sampled items in which a field was null or absent", labels=[*labels, "field"]
     )
-    numbers = HistogramMetricFamily(f"{name}_value", f"Numbers in a field of the {side}", labels=[*labels, "field"])
+    numbers = Family(f"{name}_value", f"Numbers in a field of the {side}", "histogram")
     categories = CounterMetricFamily(
         f"{name}_category", f"Values of a field of the {side}", labels=[*labels, "field", "value"]
     )
@@ -123,12 +124,22 @@ def _side(side: str, labels: list[str], totals: Iterable[tuple[tuple[str, ...], 
         for path, field in list(side_totals.fields.items()):
             missing.add_metric([*of, path], max(0, side_totals.items - field.present))
             if any(field.buckets):
-                numbers.add_metric([*of, path], cumulative(VALUE_BOUNDS, field.buckets), field.sum)
+                _histogram(numbers, {**dict(zip(labels, of, strict=True)), "field": path}, field)
             for value, count in list(field.values.items()):
                 categories.add_metric([*of, path, value], count)
             if field.other:
                 categories.add_metric([*of, path, OTHER], field.other)
     yield from (items, dropped, missing, numbers, categories)
+
+
+def _histogram(family: Metric, labels: dict[str, str], field: FieldTotals) -> None:
+    """By hand: the library leaves sum and count out where a bound is below zero, as OpenMetrics has it. Here the sum
+    is worth having, although it is no counter when numbers are negative."""
+    buckets = cumulative(VALUE_BOUNDS, field.buckets)
+    for bound, count in buckets:
+        family.add_sample(f"{family.name}_bucket", {**labels, "le": bound}, count)
+    family.add_sample(f"{family.name}_count", labels, buckets[-1][1])
+    family.add_sample(f"{family.name}_sum", labels, field.sum)
 
 
 def cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:

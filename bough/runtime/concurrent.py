@@ -138,16 +138,16 @@ class Wire(asyncio.Protocol):
             elif task := self._tasks.get(request.id):
                 task.cancel()
         answering = self._answering
-        watched = self._telemetry.wants()
+        watched = self._telemetry.left if self._telemetry.wants() else 0
         if answering.contract.batch and fresh:
-            self._start(fresh[0].id, self._answer_batch(fresh, watched))
+            self._start(fresh[0].id, self._answer_batch(fresh, bool(watched)))
             return
-        for request in fresh:
+        for at, request in enumerate(fresh):
             work = answering.expand(request)
             if isinstance(work, Reply):
                 self._put([work])
             else:
-                self._start(request.id, self._answer(work, request if watched else None))
+                self._start(request.id, self._answer(work, request if at < watched else None))
 
     def _start(self, number: int, coroutine: Any) -> None:
         task = self._loop.create_task(coroutine)

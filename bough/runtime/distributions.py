@@ -3,7 +3,7 @@
 Data minimisation is decided here. Numbers leave as counts in buckets and a sum. Booleans, and texts of one to three
 short words, leave as counts by value, a text only once it was seen twice (what occurs once is a name or a number of
 somebody, not a category). Of longer texts and of bytes only the length is counted. Keys of objects become paths; one
-that is long or looks like an address or a number of somebody is written `*`.
+that is long (over 64 characters or four words) or looks like an address or a number of somebody is written `*`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bough.runtime.frames import MAX_FIELDS, MAX_PATH, MAX_VALUES, MAX_WORD, VAL
 MAX_LEAVES = 1024  # values of one item that are looked at; what is beyond has no part in the numbers
 _DEPTH = 8
 _WORDS = re.compile(r"[^\W\d_][\w.+/:-]*(?: [\w.+/:-]+){0,2}")
-_KEY = re.compile(r"[\w .:/+-]{1,64}")
+_KEY = re.compile(r"(?=.{1,64}$)[\w.:/+()%-]+(?: [\w.:/+()%-]+){0,3}")
 _DIGITS = re.compile(r"\d(?:\D?\d){4}")
 
 

@@ -11,7 +11,7 @@ Nothing in here may fail a request: whatever goes wrong while counting is swallo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 from typing import Any, Optional
 
@@ -51,28 +51,29 @@ class Telemetry:
         name: str = "input",
         *,
         raw: bool = False,
-        opaque: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset()),
+        schemas: tuple[Any, Any] = ({}, {}),
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._per_s = per_s
         self._name = name  # of an input that is not an object
         self._raw = raw  # inputs are bytes
         self._now = now
-        self._left = 0
+        self.left = 0  # items that may be sampled before the second is over
         self._until = float("-inf") if per_s > 0 else float("inf")
         self._since: Optional[float] = None  # when the oldest item that has not been reported was noted
-        self._input, self._output = Distribution(opaque[0]), Distribution(opaque[1])
+        self._input, self._output = Distribution(_encoded(schemas[0])), Distribution(_encoded(schemas[1]))
+        self._words = _no_words_if_bytes(schemas[0]), _no_words_if_bytes(schemas[1])
 
     def wants(self) -> bool:
         """Whether items may be sampled now."""
-        if self._left:
+        if self.left:
             return True
         now = self._now()
         if now < self._until:
             return False
         self._until = now + WINDOW_S
-        self._left = self._per_s
-        return self._left > 0
+        self.left = self._per_s
+        return self.left > 0
 
     @property
     def patience_s(self) -> Optional[float]:
@@ -83,11 +84,11 @@ class Telemetry:
 
     def note(self, requests: Sequence[Request], replies: Sequence[Reply]) -> None:
         """Counts as many of `requests` as may be sampled, with those of `replies` that are whole answers to them."""
-        if self._left <= 0 and not self.wants():
+        if self.left <= 0 and not self.wants():
             return
         answers = {reply.id: reply for reply in replies if reply.flag == WHOLE}
-        for request in requests[: self._left]:
-            self._left -= 1
+        for request in requests[: self.left]:
+            self.left -= 1
             if self._since is None:
                 self._since = self._now()
             try:
@@ -98,7 +99,7 @@ class Telemetry:
     def report(self) -> Optional[Reply]:
         """What is to be sent now, if anything: at once when no more may be sampled in this second, so that a busy
         replica has nothing left to wait for, else a second after the first item that was noted."""
-        if self._since is None or (self._left and self._now() < self._since + WINDOW_S):
+        if self._since is None or (self.left and self._now() < self._since + WINDOW_S):
             return None
         self._since = None
         found = Observed(input=self._input.increments(), output=self._output.increments())
@@ -120,10 +121,10 @@ class Telemetry:
                 self._output.take_tensors(_flat(tensors.answered(answer.body, answer.headers)))
         elif verb == PREDICT:
             raw = self._raw or len(request.body) > MAX_BODY
-            self._input.take(self._name, request.body if raw else _decode(request.body))
+            self._input.take(self._name, request.body if raw else _decode(request.body), self._words[0])
             if answer is not None:
                 raw = bool(answer.headers) or len(answer.body) > MAX_BODY
-                self._output.take("output", answer.body if raw else _decode(answer.body))
+                self._output.take("output", answer.body if raw else _decode(answer.body), self._words[1])
         elif verb in (CHAT, EMBED):
             asked = _decode(request.body)
             asked.pop("model", None)
@@ -136,8 +137,8 @@ def telemetry_of(model: Model) -> Telemetry:
     """What counts for `model`; counts nothing when its spec says so."""
     contract = model.contract
     name = contract.parameters[0].name if contract.single else "input"
-    opaque = _encoded(contract.input_schema()), _encoded(contract.output_schema())
-    return Telemetry(model.spec.sample_per_s, name, raw=contract.raw, opaque=opaque)
+    schemas = contract.input_schema(), contract.output_schema()
+    return Telemetry(model.spec.sample_per_s, name, raw=contract.raw, schemas=schemas)
 
 
 def _flat(found: list[tensors.Input]) -> dict[str, tuple[list[Any], bool]]:
@@ -179,13 +180,27 @@ def _openai(answer: dict[str, Any]) -> dict[str, Any]:
 def _encoded(schema: Any) -> frozenset[str]:
     """Names of properties whose text is bytes in disguise (base64)."""
     found: set[str] = set()
-    if isinstance(schema, dict):
-        for name, entry in (schema.get("properties") or {}).items():
-            if b"contentEncoding" in msgspec.json.encode(entry):
-                found.add(name)
-        for entry in schema.values():
-            found |= _encoded(entry)
-    elif isinstance(schema, list):
-        for entry in schema:
-            found |= _encoded(entry)
+    for name, entry in _properties(schema):
+        if b"contentEncoding" in msgspec.json.encode(entry):
+            found.add(name)
     return frozenset(found)
+
+
+def _no_words_if_bytes(schema: Any) -> Optional[frozenset[str]]:
+    """No text is a category where bytes have no name that tells them: in a list, or under any key."""
+    named = sum(msgspec.json.encode(entry).count(b"contentEncoding") for _, entry in _properties(schema, nested=False))
+    return frozenset() if msgspec.json.encode(schema).count(b"contentEncoding") > named else None
+
+
+def _properties(schema: Any, nested: bool = True) -> Iterator[tuple[str, Any]]:
+    """Every property that is declared anywhere in a schema; without `nested`, not those within another one."""
+    inner: list[Any] = []
+    if isinstance(schema, dict):
+        declared = schema.get("properties")
+        if isinstance(declared, dict):
+            yield from declared.items()
+        inner = [entry for key, entry in schema.items() if nested or key != "properties"]
+    elif isinstance(schema, list):
+        inner = schema
+    for entry in inner:
+        yield from _properties(entry, nested)
