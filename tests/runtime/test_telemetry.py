@@ -89,6 +89,12 @@ def test_null_and_absent_are_missing_also_before_the_field_was_known() -> None:
     assert (side.items, side.fields["age"].present, side.fields["b.c"].present) == (4, 1, 1)
 
 
+def test_a_sum_beyond_what_a_float_holds_does_not_cost_the_counts() -> None:
+    side = counted({"x": 1e308}, {"x": 1e308}, {"x": 10**400})
+    assert side.fields["x"].buckets == {len(VALUE_BOUNDS): 2}
+    assert msgspec.json.decode(msgspec.json.encode(side), type=SideStats) == side
+
+
 def test_categories_are_counted_by_value_once_they_were_seen_twice() -> None:
     side = counted(*[{"plan": "pro", "paid": True}] * 3, {"plan": "free", "paid": False}, {"plan": "Ann Smith"})
     assert side.fields["plan"].values == {"pro": 3} and side.fields["plan"].present == 5
