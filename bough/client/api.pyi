@@ -196,6 +196,7 @@ class Service(Record):
     openai: str
     mock: bool
     mock_latency_ms: float
+    sample_per_s: int
 
 class ServiceManifest(Record):
     settings: Service

@@ -127,7 +127,8 @@ class Endpoints:
         gateway = self._gateway
         gateway.front.ledger.settle()
         shot = metrics.Snapshot()
-        shot.routes = [gateway.front.planner.other, *(entry.stats for entry in gateway.routes.entries.values())]
+        shot.routes = [gateway.front.planner.other, *gateway.routes.releases.all()]
+        shot.live = [(entry.stats.labels, entry.lane.route.deployment) for entry in gateway.routes.entries.values()]
         for lane in gateway.routes.lanes():
             state = lane.state()
             shot.lanes.append((lane.stats, state.queued, state.in_flight, state.links))

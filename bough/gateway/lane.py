@@ -47,17 +47,21 @@ class Lane:
     """Implements `link.Owner`."""
 
     __slots__ = (
-        "_depth", "_frame_s", "_hold_timer", "_item_s", "_leaving", "_links", "_loop", "_node", "_on_ready",
-        "_queue", "_scheduled", "_timer", "_wires", "closed", "draining", "route", "stats",
+        "_depth", "_frame_s", "_hold_timer", "_item_s", "_leaving", "_links", "_loop", "_node", "_observed",
+        "_on_ready", "_queue", "_scheduled", "_timer", "_wires", "closed", "draining", "route", "stats",
     )  # fmt: skip
 
-    def __init__(self, route: Route, node: Node, on_ready: Callable[[Lane], None]) -> None:
+    def __init__(
+        self, route: Route, node: Node, on_ready: Callable[[Lane], None],
+        observed: Callable[[Route, bytes], None] = lambda *_: None,
+    ) -> None:  # fmt: skip
         self.route = route
         self.stats = LaneStats(route)
         self.draining = False
         self.closed = False
         self._node = node
         self._on_ready = on_ready
+        self._observed = observed
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Call] = deque()
         self._links: dict[str, Link] = {}  # by unit and address
@@ -213,6 +217,9 @@ class Lane:
     def absent(self, target: Target) -> None:
         if not self.draining:
             self._node.wake(target.unit)
+
+    def observed(self, body: bytes) -> None:
+        self._observed(self.route, body)
 
     def wanted(self) -> bool:
         return bool(self._queue)

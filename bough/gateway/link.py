@@ -21,6 +21,7 @@ from bough.runtime.frames import (
     LENGTH,
     MAX_FRAME_BYTES,
     PROTOCOL,
+    STATS,
     WHOLE,
     Hello,
     Reply,
@@ -66,6 +67,9 @@ class Owner(Protocol):
 
     def absent(self, target: Target) -> None:
         """Nobody listens at the target's address."""
+
+    def observed(self, body: bytes) -> None:
+        """The replica tells what it has sampled."""
 
     def wanted(self) -> bool:
         """Requests wait for a link."""
@@ -283,6 +287,8 @@ class Wire(asyncio.Protocol):
             elif reply.flag == GOODBYE:
                 self._owner.leaving(self)
                 self.retired = True
+            elif reply.flag == STATS:
+                self._owner.observed(reply.body)
             elif (call := inflight.get(reply.id)) is not None:
                 if streams is None:
                     streams = {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bough.gateway import rules
 from bough.gateway.call import Call
+from bough.gateway.distributions import ModelStats, cumulative, families
 from bough.gateway.models import Route
 
 if TYPE_CHECKING:
@@ -35,16 +36,18 @@ LATENCY_S = (
     30.0,
     60.0,
 )
+ROUTE_LABELS = ("project", "environment", "service", "api", "release")
 BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class RouteStats:
-    """Of one service in one environment, over all its deployments."""
+    """Of one release of one service under one api in one environment (`ROUTE_LABELS`)."""
 
-    __slots__ = ("buckets", "bytes_in", "bytes_out", "labels", "last", "seconds", "statuses")
+    __slots__ = ("buckets", "bytes_in", "bytes_out", "labels", "last", "model", "seconds", "statuses")
 
     def __init__(self, *labels: str) -> None:
         self.labels = labels
+        self.model = ModelStats()
         self.statuses: dict[int, int] = {}
         self.buckets = [0] * (len(LATENCY_S) + 1)
         self.seconds = 0.0
@@ -99,6 +102,7 @@ class Snapshot:
 
     def __init__(self) -> None:
         self.routes: list[RouteStats] = []
+        self.live: list[tuple[tuple[str, ...], str]] = []  # a route's labels, and the deployment that answers
         self.lanes: list[tuple[LaneStats, int, int, int]] = []  # stats, queued, in flight, links
         self.connections = 0
         self.generation = 0
@@ -123,7 +127,7 @@ def render(snapshot: Snapshot) -> bytes:
 def _families(snapshot: Snapshot) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-    route, lane = ["project", "environment", "service"], ["project", "environment", "service", "deployment"]
+    route, lane = list(ROUTE_LABELS), ["project", "environment", "service", "deployment"]
     requests = CounterMetricFamily("bough_requests", "Requests answered", labels=[*route, "status"])
     latency = HistogramMetricFamily("bough_request_seconds", "From the whole request to the whole answer", labels=route)
     bytes_in = CounterMetricFamily("bough_request_bytes", "Bytes of request bodies", labels=route)
@@ -131,10 +135,15 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     for stats in snapshot.routes:
         for status, count in sorted(stats.statuses.items()):
             requests.add_metric([*stats.labels, str(status)], count)
-        latency.add_metric(stats.labels, _cumulative(LATENCY_S, stats.buckets), stats.seconds)
+        latency.add_metric(stats.labels, cumulative(LATENCY_S, stats.buckets), stats.seconds)
         bytes_in.add_metric(stats.labels, stats.bytes_in)
         bytes_out.add_metric(stats.labels, stats.bytes_out)
     yield from (requests, latency, bytes_in, bytes_out)
+    info = GaugeMetricFamily("bough_release_info", "The deployment that answers now", labels=[*route, "deployment"])
+    for labels, deployment in snapshot.live:
+        info.add_metric([*labels, deployment], 1)
+    yield info
+    yield from families(route, [(stats.labels, stats.model) for stats in snapshot.routes])
 
     batches = CounterMetricFamily("bough_batches", "Batches sent, by why they were released", labels=[*lane, "reason"])
     sizes = HistogramMetricFamily("bough_batch_size", "Requests per batch", labels=lane)
@@ -151,7 +160,7 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     for of, *values in snapshot.lanes:
         for reason, count in of.reasons.items():
             batches.add_metric([*of.labels, reason], count)
-        sizes.add_metric(of.labels, _cumulative(BATCH, of.sizes), float(of.sent))
+        sizes.add_metric(of.labels, cumulative(BATCH, of.sizes), float(of.sent))
         waited.add_metric(of.labels, of.queue_s)
         retried.add_metric(of.labels, of.retried)
         for gauge, value in zip(gauges.values(), values, strict=True):
@@ -164,11 +173,3 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "bough_access_log_dropped", "Log lines that could not be written", value=snapshot.log_dropped
     )
-
-
-def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
-    total, buckets = 0, []
-    for bound, count in zip([*map(str, bounds), "+Inf"], counts, strict=True):
-        total += count
-        buckets.append((bound, float(total)))
-    return buckets

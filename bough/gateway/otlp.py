@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bough.gateway.metrics import RouteStats
+from bough.gateway.metrics import ROUTE_LABELS, RouteStats
 
 if TYPE_CHECKING:
     from bough.gateway.access_log import Record
@@ -115,7 +115,7 @@ def _metrics(routes: Callable[[], Iterable[RouteStats]]) -> Any:
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
     def labels(stats: RouteStats) -> dict[str, str]:
-        return dict(zip(("project", "environment", "service"), stats.labels, strict=True))
+        return dict(zip(ROUTE_LABELS, stats.labels, strict=True))
 
     def requests(_: CallbackOptions) -> Iterator[Observation]:
         for stats in list(routes()):

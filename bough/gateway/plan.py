@@ -67,7 +67,7 @@ class Planner:
     def __init__(self, routes: Routes, suffix: str = ".localhost") -> None:
         self._routes = routes
         self._suffix = suffix
-        self.other = RouteStats("", "", "")  # what is no service's
+        self.other = RouteStats("", "", "", "", "")  # what is no service's
 
     def plan(self, head: Head, bound: Route | None = None) -> Plan:
         """Never raises: a refusal is a plan too."""

@@ -16,6 +16,8 @@ from bough.kernel.errors import Conflict, Invalid, NotFound
 from bough.kernel.project import PRODUCTION
 
 Name = tuple[str, str, str, str]  # project, environment, service, api
+PAST_RELEASES = 3  # of one service whose numbers are still shown
+PAST_TOTAL = 256
 _decode = msgspec.json.Decoder(Table).decode
 
 
@@ -49,15 +51,16 @@ class AnyLane(Protocol):
 
 
 class Entry:
-    """A public name. `lane` is where requests go now; `coming` is the next deployment, until it is ready."""
+    """A public name. `lane` is where requests go now; `coming` is the next deployment, until it is ready. `stats` are
+    those of the release that `lane` belongs to."""
 
     __slots__ = ("coming", "lane", "route", "stats")
 
-    def __init__(self, route: Route, lane: AnyLane) -> None:
+    def __init__(self, route: Route, lane: AnyLane, stats: RouteStats) -> None:
         self.route = route
         self.lane = lane
         self.coming: AnyLane | None = None
-        self.stats = RouteStats(route.project, route.environment, route.service)
+        self.stats = stats
 
 
 class Scope:
@@ -79,6 +82,7 @@ class Routes:
         self.keys = Keyring(Table(generation=0))
         self.entries: dict[Name, Entry] = {}
         self.leaving: list[AnyLane] = []
+        self.releases = Releases()
         self.switched: Callable[[], None] = lambda: None  # an entry has got another lane
         self._by_service: dict[str, list[Entry]] = {}
         self._make = make
@@ -96,9 +100,11 @@ class Routes:
         for name, route in wanted.items():
             entry = self.entries.get(name)  # type: ignore[assignment]
             if entry is None:
-                self.entries[name] = Entry(route, self._make(route))
+                self.entries[name] = Entry(route, self._make(route), self.releases.of(route))
             else:
                 self._replace(entry, route)
+                entry.stats = self.releases.of(entry.lane.route)
+        self.releases.prune({entry.stats.labels for entry in self.entries.values()})
         self._by_service = {}
         for (_, _, service, _), entry in self.entries.items():
             self._by_service.setdefault(service, []).append(entry)
@@ -149,9 +155,14 @@ class Routes:
             if entry.coming is lane:
                 entry.coming = None
                 entry.lane, before = lane, entry.lane
+                entry.stats = self.releases.of(lane.route)
                 self._hand_over(before, lane)
                 self._retire(before)
                 self.switched()
+
+    def observed(self, route: Route, body: bytes) -> None:
+        """A replica of `route` tells what it has sampled."""
+        self.releases.of(route).model.add(body)
 
     def _replace(self, entry: Entry, route: Route) -> None:
         entry.route = route
@@ -179,6 +190,31 @@ class Routes:
         lane.drain()
         if not lane.closed:
             self.leaving.append(lane)
+
+
+class Releases:
+    """The statistics of the releases in use and, for scrapes to come, of some that were."""
+
+    def __init__(self) -> None:
+        self._stats: dict[tuple[str, ...], RouteStats] = {}
+
+    def of(self, route: Route) -> RouteStats:
+        labels = (route.project, route.environment, route.service, route.api, str(route.release))
+        stats = self._stats.pop(labels, None) or RouteStats(*labels)
+        self._stats[labels] = stats  # the one used last comes last
+        return stats
+
+    def all(self) -> list[RouteStats]:
+        return list(self._stats.values())
+
+    def prune(self, live: set[tuple[str, ...]]) -> None:
+        """Forgets what is neither live nor among the last `PAST_RELEASES` of its service and `PAST_TOTAL` of all."""
+        kept: dict[tuple[str, ...], int] = {}
+        past = [labels for labels in reversed(self._stats) if labels not in live]
+        for number, labels in enumerate(past):
+            kept[labels[:-1]] = kept.get(labels[:-1], 0) + 1
+            if number >= PAST_TOTAL or kept[labels[:-1]] > PAST_RELEASES:
+                del self._stats[labels]
 
 
 def read_table(path: Path) -> Table:

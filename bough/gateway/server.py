@@ -141,7 +141,7 @@ class Gateway:
         return self._log.dropped if self._log is not None else 0
 
     def _stats(self) -> list[RouteStats]:
-        return [self._other, *(entry.stats for entry in list(self.routes.entries.values()))]
+        return [self._other, *self.routes.releases.all()]
 
     def _busy(self) -> bool:
         return any(connection.busy for connection in self.front.connections)
@@ -153,7 +153,7 @@ class Gateway:
             return WebLane(route, self._node, self._ready)
         if route.kind == MOCK:
             return MockLane(route)
-        return Lane(route, self._node, self._ready)
+        return Lane(route, self._node, self._ready, self.routes.observed)
 
     def _ready(self, lane: AnyLane) -> None:
         for target in lane.route.targets:

@@ -21,20 +21,23 @@ from bough.runtime.link import LINGER_S
 from bough.runtime.models import Prepared, as_load_error
 from bough.runtime.outgoing import Outgoing
 from bough.runtime.protocols.work import Failed, Work
+from bough.runtime.telemetry import Telemetry
 
 _SLICE_S = 0.00005
 
 
 def serve(
-    listener: socket.socket, answering: Answering, hello: Hello, prepared: Prepared, ready: Callable[[], None]
-) -> int:
+    listener: socket.socket, answering: Answering, hello: Hello, prepared: Prepared, telemetry: Telemetry,
+    ready: Callable[[], None],
+) -> int:  # fmt: skip
     """Finishes an asynchronous load, calls `ready`, serves until SIGTERM; returns the exit status."""
-    return asyncio.run(_serve(listener, answering, hello, prepared, ready))
+    return asyncio.run(_serve(listener, answering, hello, prepared, telemetry, ready))
 
 
 async def _serve(
-    listener: socket.socket, answering: Answering, hello: Hello, prepared: Prepared, ready: Callable[[], None]
-) -> int:
+    listener: socket.socket, answering: Answering, hello: Hello, prepared: Prepared, telemetry: Telemetry,
+    ready: Callable[[], None],
+) -> int:  # fmt: skip
     try:
         await prepared.load_async()
     except (Exception, SystemExit) as error:  # user code may raise anything
@@ -52,7 +55,7 @@ async def _serve(
         if not accepting.done():
             accepting.cancel()
             break
-        wire = Wire(answering, hello)
+        wire = Wire(answering, hello, telemetry)
         await loop.connect_accepted_socket(lambda wire=wire: wire, accepting.result()[0])  # type: ignore[misc]
         serving: set[asyncio.Future[Any]] = {asked, wire.closed}
         await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
@@ -64,10 +67,12 @@ async def _serve(
 class Wire(asyncio.Protocol):
     """One gateway connection."""
 
-    def __init__(self, answering: Answering, hello: Hello) -> None:
+    def __init__(self, answering: Answering, hello: Hello, telemetry: Telemetry) -> None:
         loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = loop.create_future()
         self._answering = answering
+        self._telemetry = telemetry
+        self._report_at: Optional[asyncio.TimerHandle] = None
         self._hello = hello
         self._loop = loop
         self._transport: Optional[asyncio.Transport] = None
@@ -98,6 +103,8 @@ class Wire(asyncio.Protocol):
         self._transport = None
         for task in self._tasks.values():
             task.cancel()
+        if self._report_at is not None:
+            self._report_at.cancel()
         self._writable.set()
         if not self.closed.done():
             self.closed.set_result(None)
@@ -131,36 +138,43 @@ class Wire(asyncio.Protocol):
             elif task := self._tasks.get(request.id):
                 task.cancel()
         answering = self._answering
+        watched = self._telemetry.left if self._telemetry.wants() else 0
         if answering.contract.batch and fresh:
-            self._start(fresh[0].id, self._answer_batch(fresh))
+            self._start(fresh[0].id, self._answer_batch(fresh, bool(watched)))
             return
-        for request in fresh:
+        for at, request in enumerate(fresh):
             work = answering.expand(request)
             if isinstance(work, Reply):
                 self._put([work])
             else:
-                self._start(request.id, self._answer(work))
+                self._start(request.id, self._answer(work, request if at < watched else None))
 
     def _start(self, number: int, coroutine: Any) -> None:
         task = self._loop.create_task(coroutine)
         self._tasks[number] = task
         task.add_done_callback(lambda _: self._tasks.pop(number, None))
 
-    async def _answer_batch(self, requests: list[Request]) -> None:
+    async def _answer_batch(self, requests: list[Request], watched: bool) -> None:
         answering = self._answering
         replies: list[Reply] = []
         items, works = answering.gather(requests, replies)
         results = await batching.run_async(items, answering.contract, answering.model.max_batch) if items else []
         answering.settle(works, results, replies)
         self._put(replies)
+        if watched:
+            self._note(requests, replies)
 
-    async def _answer(self, work: Work) -> None:
+    async def _answer(self, work: Work, watched: Optional[Request]) -> None:
         contract = self._answering.contract
         if work.stream is not None and contract.streams:
             await self._stream(Outgoing(work, work.stream), work.items[0])
-            return
-        results = [await self._outcome(item) for item in work.items]
-        self._put(self._answering.finish(work, results))
+            replies: list[Reply] = []  # of what is streamed only the input is counted
+        else:
+            results = [await self._outcome(item) for item in work.items]
+            replies = self._answering.finish(work, results)
+            self._put(replies)
+        if watched is not None:
+            self._note([watched], replies)
 
     async def _outcome(self, item: Any) -> Any:
         contract = self._answering.contract
@@ -195,6 +209,24 @@ class Wire(asyncio.Protocol):
             if hasattr(pieces, "aclose"):
                 await _closed(pieces)
         self._put(replies)
+
+    def _note(self, requests: list[Request], replies: list[Reply]) -> None:
+        """Behind the write of the answers, which has been asked for."""
+        self._loop.call_soon(self._count, requests, replies)
+
+    def _count(self, requests: list[Request], replies: list[Reply]) -> None:
+        self._telemetry.note(requests, replies)
+        self._report()
+
+    def _report(self) -> None:
+        telemetry = self._telemetry
+        if report := telemetry.report():
+            self._put([report])
+        if self._report_at is not None:
+            self._report_at.cancel()
+            self._report_at = None
+        if (patience := telemetry.patience_s) is not None and self._transport is not None:
+            self._report_at = self._loop.call_later(patience, self._report)
 
     def _put(self, replies: list[Reply]) -> None:
         if replies:

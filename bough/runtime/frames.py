@@ -16,12 +16,16 @@ not answered and accepts again: the gateway decides what is retried.
 A replica that was told to stop sends one reply with `flag=GOODBYE` (id 0): everything sent so far will be answered;
 the gateway sends nothing more on this connection and closes it once it has all its answers. A gateway that does not
 close is cut off half a second later, after the batch in hand.
+
+About once a second, and only when it has sampled something, a replica sends one reply with `flag=STATS` (id 0, status
+0): its body is an `Observed` as JSON, the *increments* since the one before it. A gateway that does not know the flag
+finds no request 0 and drops it; one that knows it adds the numbers up and never answers.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Any, Optional
+from typing import Annotated, Any, Optional
 
 import msgspec
 
@@ -41,6 +45,7 @@ WHOLE = 0
 CHUNK = 1
 END = 2
 GOODBYE = 3  # not an answer: the replica is stopping
+STATS = 4  # not an answer: what was sampled of inputs and outputs
 
 MAX_FRAME_BYTES = 1 << 30
 LENGTH = struct.Struct("<I")
@@ -98,6 +103,47 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     openai: Optional[str] = None  # Optional: this module runs on Python 3.9
 
 
+# Upper bounds of the buckets that numbers are counted in, the same for every field so that they add up over replicas,
+# releases and time; one bucket more is for what is larger. Log-spaced, but for the tenths in which probabilities live.
+VALUE_BOUNDS = (
+    -1e6, -1e4, -1e3, -100.0, -10.0, -1.0, -0.1, 0.0, 0.001, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
+    1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5, 1e6, 1e9,
+)  # fmt: skip
+MAX_FIELDS = 64  # of one side
+MAX_VALUES = 20  # that a category names; the rest is `other`
+MAX_PATH = 128  # characters
+MAX_WORD = 32  # characters of a text that may count as a category
+MAX_STATS_BYTES = 1 << 18
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+
+
+class FieldStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One field, by its dotted path: `age`, `address.city`, `scores[]` (the elements), `len(text)` (a length).
+    `present` counts items; the rest counts values, of which an array has many."""
+
+    present: _Count = 0
+    sum: float = 0.0
+    buckets: dict[int, _Count] = {}  # number of the bucket -> numbers in it
+    values: dict[str, _Count] = {}
+    other: _Count = 0
+
+
+class SideStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Of inputs or of outputs. A field was missing from `items - present` items."""
+
+    items: _Count = 0
+    fields: dict[str, FieldStats] = {}
+    dropped: _Count = 0  # values of fields beyond the limit
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of a reply with `flag=STATS`."""
+
+    input: SideStats = SideStats()
+    output: SideStats = SideStats()
+
+
 _REQUESTS = msgspec.msgpack.Decoder(list[Request])
 _REPLIES = msgspec.msgpack.Decoder(list[Reply])
 _HELLO = msgspec.msgpack.Decoder(Hello)
@@ -115,3 +161,5 @@ def pack(message: Any) -> bytearray:
 decode_requests = _REQUESTS.decode
 decode_replies = _REPLIES.decode
 decode_hello = _HELLO.decode
+decode_observed = msgspec.json.Decoder(Observed).decode
+encode_observed = msgspec.json.Encoder().encode

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 from collections.abc import Iterable
@@ -31,11 +32,12 @@ class Link:
         self._stop = stop
         self._rest = bytearray()  # the beginning of a frame that is not all here
 
-    def receive(self, *, wait: bool = True) -> Optional[list[Request]]:
-        """All requests that have arrived, at least one when it waits; None once the gateway has closed."""
+    def receive(self, *, wait: bool = True, patience_s: Optional[float] = None) -> Optional[list[Request]]:
+        """All requests that have arrived, at least one when it waits (with `patience_s`: no longer than so); None once
+        the gateway has closed."""
         requests: list[Request] = []
         while not requests:
-            data = self._read(wait)
+            data = self._read(wait, patience_s)
             if data is None:
                 return requests
             if not data:
@@ -49,8 +51,8 @@ class Link:
     def send(self, replies: Any) -> None:
         self._socket.sendall(pack(replies))
 
-    def _read(self, wait: bool) -> Optional[bytes]:
-        """None when nothing is there and it must not wait."""
+    def _read(self, wait: bool, patience_s: Optional[float]) -> Optional[bytes]:
+        """None when nothing is there and it must not wait, or not longer."""
         try:
             if not wait:
                 if self._stop.asked:
@@ -58,11 +60,19 @@ class Link:
                 return self._socket.recv(_READ_BYTES, socket.MSG_DONTWAIT)
             self._stop.wait_on(self._socket)
             try:
+                if patience_s is not None and not self._comes(patience_s):
+                    return None
                 return self._socket.recv(_READ_BYTES)
             finally:
                 self._stop.working()
         except BlockingIOError:
             return None
+
+    def _comes(self, within_s: float) -> bool:
+        """Not by a timeout of the socket, which would hold for sending too."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(within_s * 1000.0))
 
     def _take(self, requests: list[Request]) -> None:
         rest, at = self._rest, 0

@@ -19,10 +19,11 @@ import msgspec
 
 from bough.runtime import concurrent, streaming
 from bough.runtime.answering import Answering
-from bough.runtime.frames import CANCEL, PROTOCOL, Hello, Signature
+from bough.runtime.frames import CANCEL, PROTOCOL, Hello, Reply, Request, Signature
 from bough.runtime.link import Link, Stop, dropped, greet, listen
 from bough.runtime.models import BATCH, Model, Prepared, as_load_error
 from bough.runtime.spec import SOCKET_NAME, UnitSpec
+from bough.runtime.telemetry import Telemetry, telemetry_of
 
 _COLLECT_AFTER = 50_000  # objects; the default of 700 walks the young generation several times for each frame
 
@@ -46,14 +47,17 @@ def run(prepared: Prepared, unit: UnitSpec, folder: Any) -> int:
     listener = listen(str(Path(folder, SOCKET_NAME)))
     stop.watch(listener)
     answering = Answering(model, unit.labels.get("service", unit.unit))
+    telemetry = telemetry_of(model)
     hello = Hello(
         protocol=PROTOCOL, unit=unit.unit, attempt=unit.attempt, pid=os.getpid(), mode=model.mode,
         concurrency=model.concurrency, max_batch=model.max_batch,
     )  # fmt: skip
     if model.contract.is_async or prepared.async_load:
-        return concurrent.serve(listener, answering, hello, prepared, lambda: write_ready(model.signature(), folder))
+        return concurrent.serve(
+            listener, answering, hello, prepared, telemetry, lambda: write_ready(model.signature(), folder)
+        )
     write_ready(model.signature(), folder)
-    code = _serve(listener, stop, answering, hello)
+    code = _serve(listener, stop, answering, telemetry, hello)
     stop.uninstall()
     return code
 
@@ -64,7 +68,7 @@ def write_ready(signature: Signature, folder: Any) -> None:
     temporary.rename(Path(folder, "ready.json"))
 
 
-def _serve(listener: socket.socket, stop: Stop, answering: Answering, hello: Hello) -> int:
+def _serve(listener: socket.socket, stop: Stop, answering: Answering, telemetry: Telemetry, hello: Hello) -> int:
     model = answering.model
     while not stop.asked:
         try:
@@ -79,21 +83,45 @@ def _serve(listener: socket.socket, stop: Stop, answering: Answering, hello: Hel
             with contextlib.suppress(ConnectionError):
                 greet(connection, hello)
                 link = Link(connection, stop)
-                streaming.serve(link, stop, answering) if model.contract.streams else _answer(link, answering, model)
+                if model.contract.streams:
+                    streaming.serve(link, stop, answering, telemetry)
+                else:
+                    _answer(link, answering, model, telemetry)
             stop.forget(connection)
     return 0
 
 
-def _answer(link: Link, answering: Answering, model: Model) -> None:
+def _answer(link: Link, answering: Answering, model: Model, telemetry: Telemetry) -> None:
     size, batching = model.max_batch, model.mode == BATCH
     while True:
-        requests = link.receive()
+        requests = link.receive(patience_s=telemetry.patience_s)
         if requests is None:
             return
         if any(request.verb == CANCEL for request in requests):
             requests = dropped(requests, CANCEL)
         for start in range(0, len(requests), size):
             part = requests if len(requests) <= size else requests[start : start + size]
+            if telemetry.wants():
+                _answer_watched(part, link, answering, batching, telemetry)
+                continue
             replies = answering.answer_batch(part) if batching else answering.answer_items(part, link.send)
             if replies:
                 link.send(replies)
+        if report := telemetry.report():
+            link.send([report])
+
+
+def _answer_watched(
+    part: list[Request], link: Link, answering: Answering, batching: bool, telemetry: Telemetry
+) -> None:
+    """The same, and keeps what went out until it has been counted."""
+    sent: list[Reply] = []
+
+    def send(replies: list[Reply]) -> None:
+        link.send(replies)
+        sent.extend(replies)
+
+    replies = answering.answer_batch(part) if batching else answering.answer_items(part, send)
+    if replies:
+        send(replies)
+    telemetry.note(part, sent)

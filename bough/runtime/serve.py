@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--max-batch", default=0, type=int)
     parser.add_argument("--concurrency", default=0, type=int)
     parser.add_argument("--trust", action="store_true")
+    parser.add_argument("--sample-per-s", default=20, type=int)
     parser.add_argument("--name", default="model", help="what it is called in answers")
     given = parser.parse_args(arguments)
     if given.socket.name != SOCKET_NAME:
@@ -37,6 +38,7 @@ def main(arguments: list[str]) -> int:
     spec = ModelSpec(
         reference=given.reference, folder=str(given.folder.resolve()), loader=given.loader, preload=given.preload,
         openai=given.openai, max_batch=given.max_batch, concurrency=given.concurrency, trust=given.trust,
+        sample_per_s=given.sample_per_s,
     )  # fmt: skip
     try:
         prepared = prepare(spec)

@@ -55,6 +55,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_batch: int = 0  # 0: what the class says
     concurrency: int = 0
     trust: bool = False  # allow formats that run code when read (pickle, joblib)
+    sample_per_s: int = 20  # items at most whose inputs and outputs each replica counts; 0: none
 
 
 class UnitSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -18,6 +18,7 @@ from bough.runtime.frames import CANCEL, Reply, Request
 from bough.runtime.link import Link, Stop
 from bough.runtime.outgoing import Outgoing
 from bough.runtime.protocols.work import Failed
+from bough.runtime.telemetry import Telemetry
 
 _SLICE_S = 0.00005
 _FLUSH_S = 0.0005  # a round over many quick streams is sent in parts, so that first pieces are not held up
@@ -25,13 +26,13 @@ _FLUSH_S = 0.0005  # a round over many quick streams is sent in parts, so that f
 Running = tuple[Outgoing, Iterator[Any]]
 
 
-def serve(link: Link, stop: Stop, answering: Answering) -> None:
+def serve(link: Link, stop: Stop, answering: Answering, telemetry: Telemetry) -> None:
     """Until the gateway closes; raises ConnectionError when it vanishes."""
     active: dict[int, Running] = {}
     closed = False
     try:
         while not closed or (stop.asked and active):
-            requests = [] if closed else link.receive(wait=not active)
+            requests = [] if closed else link.receive(wait=not active, patience_s=telemetry.patience_s)
             if requests is None:
                 closed = True
                 continue
@@ -41,6 +42,10 @@ def serve(link: Link, stop: Stop, answering: Answering) -> None:
             _round(active, replies, link)
             if replies:
                 link.send(replies)
+            if requests and telemetry.wants():  # of what is streamed only the inputs are counted
+                telemetry.note([request for request in requests if request.verb != CANCEL], replies)
+            if not closed and (report := telemetry.report()):
+                link.send([report])
     finally:
         for _, iterator in active.values():
             _close(iterator)

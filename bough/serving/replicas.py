@@ -193,6 +193,7 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int) -> UnitSpec:
             max_batch=settings.batch.max_size,
             concurrency=settings.concurrency,
             trust=settings.trust,
+            sample_per_s=settings.sample_per_s,
         )
     return UnitSpec(
         unit=unit,

@@ -24,10 +24,13 @@ from bough.runtime.frames import (
     GOODBYE,
     LENGTH,
     PREDICT,
+    STATS,
     Hello,
+    Observed,
     Reply,
     Request,
     decode_hello,
+    decode_observed,
     decode_replies,
     pack,
 )  # fmt: skip
@@ -100,6 +103,7 @@ class Connection:
         self.socket.connect(str(path))
         self.hello: Hello = decode_hello(self._frame())
         self.said_goodbye = False
+        self.observed: list[Observed] = []  # telemetry that came meanwhile
 
     def send(self, *requests: Request) -> None:
         self.socket.sendall(pack(list(requests)))
@@ -108,7 +112,8 @@ class Connection:
         """The next frame; `EOFError` when the replica has closed."""
         found: list[Reply] = decode_replies(self._frame())
         self.said_goodbye |= any(reply.flag == GOODBYE for reply in found)
-        return [reply for reply in found if reply.flag != GOODBYE]
+        self.observed += [decode_observed(reply.body) for reply in found if reply.flag == STATS]
+        return [reply for reply in found if reply.flag not in (GOODBYE, STATS)]
 
     def collect(self, numbers: Iterable[int]) -> dict[int, Reply]:
         """Whole answers by number; the parts of a stream are put together, with the first one's status and headers."""

@@ -50,7 +50,14 @@ class Inference(msgspec.Struct):
     outputs: list[Wanted] = []
 
 
+class Answered(msgspec.Struct):
+    """An answer, as far as its tensors go."""
+
+    outputs: list[Input]
+
+
 _decode = msgspec.json.Decoder(Inference).decode
+_decode_answer = msgspec.json.Decoder(Answered).decode
 
 
 def parse(body: bytes, meta: str) -> Inference:
@@ -60,22 +67,19 @@ def parse(body: bytes, meta: str) -> Inference:
         if not 0 <= head <= len(body):
             raise ValueError(f"Inference-Header-Content-Length is {head}, the body has {len(body)} bytes")
         request = _decode(memoryview(body)[:head])
-        at = head
-        for tensor in request.inputs:
-            size = tensor.parameters.get("binary_data_size")
-            _check(tensor, size)
-            if size is None:
-                tensor.data = _from_json(tensor)
-                continue
-            if at + size > len(body):
-                raise ValueError(f"input {tensor.name!r}: binary_data_size {size} reaches beyond the body")
-            tensor.data = _from_bytes(tensor, body[at : at + size])
-            at += size
-        if at != len(body):
-            raise ValueError(f"{len(body) - at} bytes of the body belong to no input")
+        _fill(request.inputs, body, head)
         return request
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, struct.error, RecursionError) as error:
         raise Reject(str(error), status=400, code="TENSORS_INVALID") from error
+
+
+def answered(body: bytes, headers: bytes) -> list[Input]:
+    """The outputs of an answer that `render` made."""
+    _, found, length = headers.partition(b"Inference-Header-Content-Length: ")
+    head = int(length.split(b"\r\n", 1)[0]) if found else len(body)
+    outputs = _decode_answer(memoryview(body)[:head]).outputs
+    _fill(outputs, body, head)
+    return outputs
 
 
 def render(model: str, request: Inference, outputs: dict[str, Any]) -> tuple[bytes, bytes]:
@@ -114,6 +118,21 @@ def render(model: str, request: Inference, outputs: dict[str, Any]) -> tuple[byt
 
 def to_lists(data: Any) -> Any:
     return data.tolist() if hasattr(data, "tolist") else data
+
+
+def _fill(tensors: list[Input], body: bytes, at: int) -> None:
+    for tensor in tensors:
+        size = tensor.parameters.get("binary_data_size")
+        _check(tensor, size)
+        if size is None:
+            tensor.data = _from_json(tensor)
+            continue
+        if at + size > len(body):
+            raise ValueError(f"input {tensor.name!r}: binary_data_size {size} reaches beyond the body")
+        tensor.data = _from_bytes(tensor, body[at : at + size])
+        at += size
+    if at != len(body):
+        raise ValueError(f"{len(body) - at} bytes of the body belong to no input")
 
 
 def _check(tensor: Input, size: Any) -> None:
