@@ -40,3 +40,9 @@ def test_the_architecture_page_is_short_and_names_every_folder() -> None:
     assert len(page.splitlines()) <= 120
     folders = [path.name for path in (ROOT / "bough").iterdir() if path.is_dir() and not path.name.startswith("_")]
     assert [name for name in folders if f"`{name}/`" not in page] == []
+
+
+def test_every_file_that_the_architecture_page_names_is_there() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    named = set(re.findall(r"`([\w/]+\.(?:py|json))`", page)) - {"run/routes.json"}
+    assert [name for name in named if not (ROOT / "bough" / name).exists() and not (ROOT / name).exists()] == []

@@ -1,9 +1,9 @@
 """What values look like, without the values: counts by field, bounded whatever comes.
 
-Data minimisation is decided here. Numbers leave as counts in buckets and a sum. Booleans, and texts of one to three
-short words, leave as counts by value, a text only once it was seen twice (what occurs once is a name or a number of
-somebody, not a category). Of longer texts and of bytes only the length is counted. Keys of objects become paths; one
-that is long (over 64 characters or four words) or looks like an address or a number of somebody is written `*`.
+Data minimisation is decided here. Numbers leave as counts in buckets and a sum. Booleans, and texts that the author
+has listed in the type (Literal, Enum), leave as counts by value, a text only once it was seen twice. Of all other texts
+and of bytes only the length is counted. Keys of objects become paths; one that is long (over 64 characters or four
+words) or looks like an address or a number of somebody is written `*`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Distribution:
         self._seen.clear()
         for name, (values, rows) in tensors.items():
             path = _safe(name)
-            self._elements(f"{path}[]" if rows else path, values, name not in self._opaque, None, 0)
+            self._elements(f"{path}[]" if rows else path, values, False, None, 0)  # a tensor has no listed texts
 
     def increments(self) -> SideStats:
         fields = {path: found for path, field in self._fields.items() if (found := field.increments()) is not None}

@@ -14,12 +14,16 @@ import os
 import select
 import signal
 import socket
+import struct
 from collections.abc import Iterable
 from typing import Any, Optional
 
 from bough.runtime.frames import GOODBYE, LENGTH, MAX_FRAME_BYTES, Hello, Reply, Request, decode_requests, pack
 
 LINGER_S = 0.5
+# A signal that arrives just before `recv` goes to sleep is only noticed when it wakes: so it never sleeps for longer.
+# An option of the socket, which costs nothing; a timeout of Python's would be one more system call for each frame.
+_LONGEST_SLEEP = struct.pack("ll", 1, 0)  # struct timeval: seconds, microseconds
 _READ_BYTES = 1 << 18
 _GOODBYE = [Reply(0, 0, b"", GOODBYE)]
 
@@ -29,12 +33,13 @@ class Link:
 
     def __init__(self, connection: socket.socket, stop: Stop) -> None:
         self._socket = connection
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _LONGEST_SLEEP)
         self._stop = stop
         self._rest = bytearray()  # the beginning of a frame that is not all here
 
     def receive(self, *, wait: bool = True, patience_s: Optional[float] = None) -> Optional[list[Request]]:
-        """All requests that have arrived, at least one when it waits (with `patience_s`: no longer than so); None once
-        the gateway has closed."""
+        """All requests that have arrived, at least one when it waits (for `patience_s` or a second, whichever is less);
+        None once the gateway has closed."""
         requests: list[Request] = []
         while not requests:
             data = self._read(wait, patience_s)

@@ -62,7 +62,7 @@ class Telemetry:
         self._until = float("-inf") if per_s > 0 else float("inf")
         self._since: Optional[float] = None  # when the oldest item that has not been reported was noted
         self._input, self._output = Distribution(_encoded(schemas[0])), Distribution(_encoded(schemas[1]))
-        self._words = _no_words_if_bytes(schemas[0]), _no_words_if_bytes(schemas[1])
+        self._words = _enumerated(schemas[0]), _enumerated(schemas[1])
 
     def wants(self) -> bool:
         """Whether items may be sampled now."""
@@ -186,10 +186,23 @@ def _encoded(schema: Any) -> frozenset[str]:
     return frozenset(found)
 
 
-def _no_words_if_bytes(schema: Any) -> Optional[frozenset[str]]:
-    """No text is a category where bytes have no name that tells them: in a list, or under any key."""
-    named = sum(msgspec.json.encode(entry).count(b"contentEncoding") for _, entry in _properties(schema, nested=False))
-    return frozenset() if msgspec.json.encode(schema).count(b"contentEncoding") > named else None
+def _enumerated(schema: Any) -> Optional[frozenset[str]]:
+    """Keys whose texts the author has listed (Literal, Enum): no other text ever leaves by value, for it may be
+    somebody's name. None when the whole item is such a text."""
+    shared = schema.get("$defs", {}) if isinstance(schema, dict) else {}
+    if _is_listed(schema, shared):
+        return None
+    return frozenset(name for name, entry in _properties(schema) if _is_listed(entry, shared))
+
+
+def _is_listed(entry: Any, shared: dict[str, Any]) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    if "enum" in entry or "const" in entry:
+        return True
+    target = shared.get(str(entry.get("$ref", "")).rpartition("/")[2])
+    inner = [target, entry.get("items"), *entry.get("anyOf", ())]
+    return any(isinstance(each, dict) and ("enum" in each or "const" in each) for each in inner)
 
 
 def _properties(schema: Any, nested: bool = True) -> Iterator[tuple[str, Any]]:

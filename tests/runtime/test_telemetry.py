@@ -6,7 +6,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -233,7 +233,8 @@ def observed(instance: Any, *bodies: Any, verb: int = PREDICT, meta: str = "", *
 @dataclass
 class Photo:
     picture: bytes
-    label: str
+    label: Literal["cat", "dog"]
+    owner: str = "Ada Lovelace"
 
 
 class Sees:
@@ -273,8 +274,10 @@ class Embeds:
 
 
 def test_bytes_are_never_told_not_even_as_base64() -> None:
-    found = observed(Sees(), {"picture": "aGVsbG8h", "label": "cat"})
+    found = observed(Sees(), {"picture": "aGVsbG8h", "label": "cat", "owner": "Ada"})
     assert b"aGVsbG8h" not in msgspec.json.encode(found)
+    assert b"Ada" not in msgspec.json.encode(found)  # nobody listed it as a value, so it may be a name
+    assert found.input.fields["len(owner)"].sum == 6
     assert found.input.fields["label"].values == {"cat": 2} and found.input.fields["len(picture)"].sum == 16
     assert found.output.fields["len(echo)"].sum == 16
     for body in (b"cat", b'"Y2F0"'):
