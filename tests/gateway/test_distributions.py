@@ -23,11 +23,22 @@ from .conftest import Replica, Running, route
 
 Make = Callable[..., Replica]
 MODEL = """
+from typing import Literal, TypedDict
+
 import bough
+
+class Row(TypedDict, total=False):
+    age: int
+    plan: Literal["pro", "free"]
+    note: str
+
+class Answer(TypedDict):
+    risk: float
+    label: Literal["high", "low"]
 
 class Scores:
     @bough.batch(max_size=32)
-    def predict(self, rows: list[dict]) -> list[dict]:
+    def predict(self, rows: list[Row]) -> list[Answer]:
         return [{"risk": row["age"] / 100, "label": "high" if row["age"] > 50 else "low"} for row in rows]
 """
 
