@@ -114,7 +114,7 @@ class LocalEngine:
             self._renew(record)
         self._launch(record)
         with self._lock:
-            record.refresh()
+            self._look(record)  # not a bare refresh: what it finds for the first time has consequences
             return record.attempt(self.node)
 
     def stop(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
