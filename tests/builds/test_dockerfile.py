@@ -105,7 +105,7 @@ def test_the_escape_directive_and_windows_line_ends_are_respected() -> None:
         ("python -m pip install --upgrade pip setuptools && pip install 'uvicorn[standard]>=0.2' flask", (),
          ("uvicorn[standard]>=0.2", "flask")),
         ("uv pip install --system --no-cache -r requirements.txt", ("requirements.txt",), ()),
-        ("--mount=type=cache,target=/root/.cache/pip pip install -rrequirements.txt", ("requirements.txt",), ()),
+        ("--mount=type=cache,target=/var/cache/pip pip install -rrequirements.txt", ("requirements.txt",), ()),
         ("uv sync --frozen --no-dev", ("pyproject.toml",), ()),
         ("pip install --no-cache-dir .", ("pyproject.toml",), ()),
         ('["pip", "install", "six"]', (), ("six",)),
