@@ -39,6 +39,7 @@ def upgrade() -> None:
 def main(name: str) -> None:
     for store in sorted(ROOT.glob("bough/*/store.py")):
         importlib.import_module(f"bough.{store.parent.name}.store")
+    importlib.import_module("bough.kernel.catalog")
     first = name == "--first"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bough.db"

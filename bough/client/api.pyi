@@ -34,6 +34,14 @@ class EnvironmentView(Record):
     name: str
     created_at: float
     release: int
+    parent: str
+    branch: str
+    created_by: str
+    ttl_s: float
+    expires_at: float
+    protected: bool
+    paused: bool
+    budget: float
 
 class Event(Record):
     seq: int

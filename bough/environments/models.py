@@ -82,3 +82,11 @@ class EnvironmentView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     name: str
     created_at: float
     release: int = 0
+    parent: str = ""
+    branch: str = ""  # of git, as git has it
+    created_by: str = ""
+    ttl_s: float = 0.0
+    expires_at: float = 0.0
+    protected: bool = False
+    paused: bool = False  # its schedules
+    budget: float = 0.0

@@ -101,7 +101,9 @@ def create(context: Context, request: ProposeRelease) -> Release:
     name, manifest = _propose(context, request, check_bundles=True)
     place, digest = (name, check_name(request.environment, "environment")), rules.digest(manifest)
     now = context.clock.now()
-    store.ensure_environment(context.tx, *place, now)
+    store.ensure_project(context.tx, name, now)
+    if not store.exists(context.tx, place):
+        store.add_environment(context.tx, place, now, by=context.principal.name)
     newest = store.newest(context.tx, place)
     if newest and newest[0].digest == digest and newest[0].state == LIVE:
         return newest[0]

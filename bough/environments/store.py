@@ -8,6 +8,8 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.environments.models import ENDED, LIVE, PENDING, SUPERSEDED, EnvironmentView, Manifest, Release
+from bough.kernel import catalog
+from bough.kernel.catalog import LAST, SERVICE, Point, Write
 from bough.kernel.errors import NotFound
 from bough.kernel.names import new_id
 from bough.kernel.tables import metadata
@@ -26,6 +28,13 @@ environment = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("live", sa.Text),  # id of the release that serves
+    sa.Column("parent", sa.Text, nullable=False, server_default=sa.text("''")),  # the environment that it branched from
+    sa.Column("branch", sa.Text, nullable=False, server_default=sa.text("''")),  # of git, as git has it
+    sa.Column("created_by", sa.Text, nullable=False, server_default=sa.text("''")),
+    sa.Column("ttl_s", sa.Float, nullable=False, server_default="0"),  # 0: stays
+    sa.Column("expires_at", sa.Float, nullable=False, server_default="0"),
+    sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),  # its schedules
+    sa.Column("budget", sa.Float, nullable=False, server_default="0"),  # a month; 0: none
 )
 
 release = sa.Table(
@@ -49,21 +58,50 @@ release = sa.Table(
 )
 
 
-def ensure_environment(tx: sa.Connection, project_name: str, name: str, now: float) -> None:
-    if not tx.execute(project.select().where(project.c.name == project_name)).first():
-        tx.execute(project.insert().values(name=project_name, created_at=now))
-    if not tx.execute(environment.select().where(*_is(project_name, name))).first():
-        tx.execute(environment.insert().values(project=project_name, name=name, created_at=now))
+def ensure_project(tx: sa.Connection, name: str, now: float) -> None:
+    if not tx.execute(project.select().where(project.c.name == name)).first():
+        tx.execute(project.insert().values(name=name, created_at=now))
+
+
+def exists(tx: sa.Connection, place: tuple[str, str]) -> bool:
+    return tx.execute(environment.select().where(*_is(*place))).first() is not None
+
+
+def add_environment(
+    tx: sa.Connection, place: tuple[str, str], now: float, *, by: str, parent: str = "", start: Point | None = None,
+    branch: str = "", ttl_s: float = 0.0, sealed: tuple[str, ...] = (), paused: bool = False,
+) -> int:  # fmt: skip
+    """A new environment with a layer of its own on `start`; returns the layer."""
+    values = {"created_by": by, "parent": parent, "branch": branch, "ttl_s": ttl_s, "paused": paused}
+    expires = now + ttl_s if ttl_s else 0.0
+    values |= {"project": place[0], "name": place[1], "created_at": now, "expires_at": expires}
+    tx.execute(environment.insert().values(**values))
+    return catalog.open_head(tx, *place, start, sealed)
 
 
 def environments(tx: sa.Connection, project_name: str = "") -> list[EnvironmentView]:
     joined = sa.outerjoin(environment, release, environment.c.live == release.c.id)
-    query = sa.select(environment, release.c.number.label("release")).select_from(joined)
+    same = sa.and_(catalog.head.c.project == environment.c.project, catalog.head.c.environment == environment.c.name)
+    query = sa.select(environment, release.c.number.label("release"), catalog.head.c.protected)
+    query = query.select_from(sa.join(joined, catalog.head, same))
     if project_name:
         query = query.where(environment.c.project == project_name)
     rows = tx.execute(query.order_by(environment.c.project, environment.c.name))
     return [
-        EnvironmentView(project=row.project, name=row.name, created_at=row.created_at, release=row.release or 0)
+        EnvironmentView(
+            project=row.project,
+            name=row.name,
+            created_at=row.created_at,
+            release=row.release or 0,
+            parent=row.parent,
+            branch=row.branch,
+            created_by=row.created_by,
+            ttl_s=row.ttl_s,
+            expires_at=row.expires_at,
+            protected=row.protected,
+            paused=row.paused,
+            budget=row.budget,
+        )
         for row in rows
     ]
 
@@ -155,6 +193,17 @@ def set_live(tx: sa.Connection, made: Release, now: float) -> None:
         tx.execute(release.update().where(release.c.id == before[0].id).values(state=SUPERSEDED))
     tx.execute(environment.update().where(*_is(*place)).values(live=made.id))
     set_state(tx, made.id, LIVE, now)
+    define_services(tx, made, now)
+
+
+def define_services(tx: sa.Connection, made: Release, now: float) -> None:
+    """Writes what the live release consists of into the environment's layer, where its branches find it."""
+    services = msgspec.to_builtins(find(tx, made.id)[1].services)
+    layer = catalog.layer_of(tx, made.project, made.environment)
+    there = {each.key: each.value for each in catalog.items(tx, Point(layer, LAST), SERVICE)}
+    changed = [name for name in sorted(services.keys() | there.keys()) if services.get(name) != there.get(name)]
+    writes = [Write(SERVICE, name, services.get(name)) for name in changed]
+    catalog.commit(tx, layer, writes, at=now, by=made.created_by, why=f"release {made.number}")
 
 
 def _is(project_name: str, name: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:

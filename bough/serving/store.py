@@ -35,6 +35,7 @@ deployment = sa.Table(
     sa.Column("failure", sa.Text, nullable=False),
     sa.Column("crashes", sa.Integer, nullable=False),
     sa.Column("drained", sa.Boolean, nullable=False),
+    sa.Column("secrets", sa.Text, nullable=False, server_default="{}"),  # the versions that it runs with
     sa.UniqueConstraint("project", "environment", "service", "digest"),
 )
 _JSON = ("settings", "build", "signature", "failure")
