@@ -15,12 +15,16 @@ from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
+from bough.environments import branches, branching
+from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
+from bough.environments import store as environment_store
 from bough.gateway import loop as gateway
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
 from bough.kernel.errors import Problem
 from bough.kernel.events import Events
+from bough.kernel.merging import Mergers
 from bough.kernel.operations import Operations
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Loop, wake
@@ -29,7 +33,7 @@ from bough.serving import operations as serving
 from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
-OPERATION_MODULES: list[ModuleType] = [access, environments, serving, platform_operations]
+OPERATION_MODULES: list[ModuleType] = [access, environments, branches, serving, platform_operations]
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
 RETRY_S = 0.5  # before asking an engine again that did not answer
@@ -49,14 +53,16 @@ class Bough:
         self.blobs: Blobs = self._blobs
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
         self.events = Events(self.clock)
-        for name in (access.KEYS_CHANGED, "release.live", replicas.CHANGED):
+        for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
             self.events.on(name, gateway.changed)
-        parts = Parts({Engine: self.engine, Blobs: self.blobs, Platform: platform, Home: self.home})
+        mergers = Mergers()
+        parts = Parts({Engine: self.engine, Blobs: self.blobs, Platform: platform, Home: self.home, Mergers: mergers})
         self.operations = Operations(OPERATION_MODULES, self.database, self.events, self.clock, parts)
         self.loop = Loop(
             self.database,
             self.clock,
             {
+                branching.KIND: environments_loop.handler(self.database, self.events, self.clock),
                 environments.RELEASE: rollout.handler(self.events),
                 deployments.KIND: replicas.handler(self.home, self.engine, self.events),
                 gateway.KIND: gateway.handler(self.home, platform, self.engine, self.events),
@@ -74,6 +80,7 @@ class Bough:
         self._blobs.sweep()
         with self.database.write() as tx:
             access.bootstrap(tx, self.home.token, self.clock.now())
+            environment_store.give_heads(tx, self.clock.now())
             for deployment in deployments.in_state(tx, "building", "starting", "ready", "failed", "draining"):
                 wake(tx, deployments.KIND, deployment.id)
             gateway.changed(tx)

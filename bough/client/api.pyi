@@ -20,6 +20,10 @@ class Batch(Record):
     max_size: int
     max_wait_ms: float
 
+class Branched(Record):
+    environment: EnvironmentView
+    created: bool
+
 class Change(Record):
     what: str
     name: str
@@ -28,6 +32,32 @@ class Change(Record):
     files: bool
     # keys: dict[str, builtins.list[Any]]
     policy: dict[str, Any]
+
+class Changed(Record):
+    kind: str
+    name: str
+    action: str
+    fields: dict[str, builtins.list[Any]]
+
+class ConflictView(Record):
+    id: str
+    ours: str
+    theirs: str
+
+class EnvironmentDetail(Record):
+    environment: EnvironmentView
+    services: builtins.list[str]
+    sealed: builtins.list[str]
+    ahead: dict[str, int]
+    behind: dict[str, int]
+    children: builtins.list[str]
+
+class EnvironmentDiff(Record):
+    environment: str
+    against: str
+    parent_moved: bool
+    counts: dict[str, dict[str, int]]
+    changes: builtins.list[Changed]
 
 class EnvironmentView(Record):
     project: str
@@ -92,6 +122,14 @@ class Manifest(Record):
     project: str
     services: dict[str, ServiceManifest]
     jobs: dict[str, JobManifest]
+
+class Merge(Record):
+    into: str
+    fast_forward: bool
+    merged: dict[str, int]
+    conflicts: builtins.list[ConflictView]
+    release: None | Release
+    dry_run: bool
 
 class NewKey(Record):
     id: str
@@ -248,7 +286,61 @@ class _Blobs:
     def missing(self, *, digests: builtins.list[str]) -> builtins.list[str]: ...
 
 class _Environments:
+    def change(
+        self,
+        *,
+        project: str,
+        branch: str,
+        ttl: str = ...,
+        budget: float = ...,
+        paused: str = ...,
+        idempotency_key: str = ...,
+    ) -> EnvironmentView: ...
+    def create(
+        self,
+        *,
+        project: str,
+        branch: str,
+        source: str = ...,
+        ttl: str = ...,
+        sealed: bool = ...,
+        idempotency_key: str = ...,
+    ) -> Branched: ...
+    def diff(
+        self,
+        *,
+        project: str,
+        branch: str,
+        against: str = ...,
+        kinds: builtins.list[str] = ...,
+    ) -> EnvironmentDiff: ...
+    def discard(self, *, project: str, branch: str, idempotency_key: str = ...) -> EnvironmentView: ...
     def list(self, *, project: str = ...) -> builtins.list[EnvironmentView]: ...
+    def merge(
+        self,
+        *,
+        project: str,
+        branch: str,
+        into: str = ...,
+        ours: bool = ...,
+        theirs: bool = ...,
+        per_key: dict[str, str] = ...,
+        kinds: builtins.list[str] = ...,
+        with_secrets: bool = ...,
+        dry_run: bool = ...,
+        message: str = ...,
+        idempotency_key: str = ...,
+    ) -> Merge: ...
+    def protect(
+        self,
+        *,
+        project: str,
+        branch: str,
+        off: bool = ...,
+        idempotency_key: str = ...,
+    ) -> EnvironmentView: ...
+    def reset(self, *, project: str, branch: str, to: str = ..., idempotency_key: str = ...) -> Merge: ...
+    def show(self, *, project: str, branch: str) -> EnvironmentDetail: ...
     def status(self, *, project: str, environment: str = ...) -> Status: ...
 
 class _Events:

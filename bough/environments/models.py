@@ -8,6 +8,8 @@ import msgspec
 
 from bough.kernel.project import Job, Service
 
+JOB_PREFIX = "jobs/"  # of a job's name in the catalog, where services have theirs bare
+
 # Superseded: it was live. Overtaken: a newer release came before it could be.
 PENDING, STARTING, LIVE, FAILED, SUPERSEDED, OVERTAKEN = (
     "pending",
@@ -90,3 +92,57 @@ class EnvironmentView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     protected: bool = False
     paused: bool = False  # its schedules
     budget: float = 0.0
+
+
+class Branched(msgspec.Struct, frozen=True, kw_only=True):
+    """`created` is False for one that was there."""
+
+    environment: EnvironmentView
+    created: bool
+
+
+class EnvironmentDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """`ahead` and `behind` count, by kind, what it and its parent have changed since it branched."""
+
+    environment: EnvironmentView
+    services: list[str]
+    sealed: list[str]
+    ahead: dict[str, int]
+    behind: dict[str, int]
+    children: list[str]
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`action` is add, remove or change; `fields` holds [before, after] of what a person can read."""
+
+    kind: str
+    name: str
+    action: str
+    fields: dict[str, list[Any]] = {}
+
+
+class EnvironmentDiff(msgspec.Struct, frozen=True, kw_only=True):
+    environment: str
+    against: str
+    parent_moved: bool  # a merge is no fast-forward
+    counts: dict[str, dict[str, int]]
+    changes: list[Changed]
+
+
+class ConflictView(msgspec.Struct, frozen=True, kw_only=True):
+    """`ours` is what was done where it would be merged into, `theirs` what the branch did."""
+
+    id: str
+    ours: str
+    theirs: str
+
+
+class Merge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`merged` counts entries by kind; `release` brings services live, where there were any."""
+
+    into: str
+    fast_forward: bool
+    merged: dict[str, int]
+    conflicts: list[ConflictView] = []
+    release: Release | None = None
+    dry_run: bool = False

@@ -1,4 +1,4 @@
-"""Verbs of projects, environments and releases."""
+"""Verbs of projects and releases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import msgspec
 from bough.adapters.blobs import Blobs
 from bough.builds.rules import parse_bundle
 from bough.environments import rules, store
+from bough.environments.branching import branch_off
 from bough.environments.models import LIVE, SUPERSEDED, EnvironmentView, Manifest, Plan, Release
+from bough.kernel import catalog
+from bough.kernel.catalog import Point
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Conflict, Invalid
 from bough.kernel.names import check_name
@@ -56,10 +59,6 @@ class RollBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     to: Annotated[int, msgspec.Meta(ge=0, le=2**31, description="release to return to; 0: the one before")] = 0
 
 
-class OfProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    project: str = ""
-
-
 class Missing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     digests: list[str]
 
@@ -73,12 +72,6 @@ class ReleaseDetail(msgspec.Struct, frozen=True, kw_only=True):
 def list_projects(context: Context, request: Nothing) -> list[EnvironmentView]:
     """Lists projects with their production environment."""
     return [each for each in store.environments(context.tx) if each.name == PRODUCTION]
-
-
-@operation("environments.list", role=Role.VIEWER)
-def list_environments(context: Context, request: OfProject) -> list[EnvironmentView]:
-    """Lists environments and the release that serves in each."""
-    return store.environments(context.tx, request.project)
 
 
 @operation("blobs.missing", role=Role.DEVELOPER)
@@ -103,11 +96,11 @@ def create(context: Context, request: ProposeRelease) -> Release:
     now = context.clock.now()
     store.ensure_project(context.tx, name, now)
     if not store.exists(context.tx, place):
-        store.add_environment(context.tx, place, now, by=context.principal.name)
+        _open(context, place)
     newest = store.newest(context.tx, place)
     if newest and newest[0].digest == digest and newest[0].state == LIVE:
         return newest[0]
-    return _release(context, place, manifest, request.message, request.commit)
+    return make_release(context, place, manifest, request.message, request.commit)
 
 
 @operation("releases.list", role=Role.VIEWER, command="releases")
@@ -134,7 +127,41 @@ def roll_back(context: Context, request: RollBack) -> Release:
         target, manifest = store.find_number(context.tx, place, request.to)
     else:
         target, manifest = _before(context, place, current[0])
-    return _release(context, place, manifest, f"rolled back to release {target.number}", target.commit, target.number)
+    return make_release(
+        context, place, manifest, f"rolled back to release {target.number}", target.commit, target.number
+    )
+
+
+def make_release(
+    context: Context, place: tuple[str, str], manifest: Manifest, message: str, commit: str, to: int = 0
+) -> Release:
+    """A release of `manifest` that is on its way; a deploy keeps an environment with a time to live alive."""
+    catalog.writable_layer(context.tx, *place, context.principal)
+    now, by = context.clock.now(), context.principal.name
+    made = store.add_release(
+        context.tx,
+        place,
+        manifest,
+        rules.digest(manifest),
+        by=by,
+        now=now,
+        message=message,
+        commit=commit,
+        rolled_back_to=to,
+    )
+    context.emit("release.created", made.id, number=made.number, project=place[0], environment=place[1])
+    wake(context.tx, RELEASE, made.id)
+    store.prolong(context.tx, place, now)
+    return made
+
+
+def _open(context: Context, place: tuple[str, str]) -> None:
+    """An environment that nobody has made before its first deploy branches from production, if there is one."""
+    if place[1] != PRODUCTION and store.exists(context.tx, (place[0], PRODUCTION)):
+        start = Point(catalog.layer_of(context.tx, place[0], PRODUCTION))
+        branch_off(context, place, start, parent=PRODUCTION, branch=place[1])
+    else:
+        store.add_environment(context.tx, place, context.clock.now(), by=context.principal.name)
 
 
 def _propose(context: Context, request: ProposeRelease, *, check_bundles: bool) -> tuple[str, Manifest]:
@@ -159,26 +186,6 @@ def _check_complete(blobs: Blobs, bundles: set[str]) -> None:
             hint="bough deploy uploads them",
             digests=lacking[:100],
         )
-
-
-def _release(
-    context: Context, place: tuple[str, str], manifest: Manifest, message: str, commit: str, to: int = 0
-) -> Release:
-    now, by = context.clock.now(), context.principal.name
-    made = store.add_release(
-        context.tx,
-        place,
-        manifest,
-        rules.digest(manifest),
-        by=by,
-        now=now,
-        message=message,
-        commit=commit,
-        rolled_back_to=to,
-    )
-    context.emit("release.created", made.id, number=made.number, project=place[0], environment=place[1])
-    wake(context.tx, RELEASE, made.id)
-    return made
 
 
 def _before(context: Context, place: tuple[str, str], current: Release) -> tuple[Release, Manifest]:

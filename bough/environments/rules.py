@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from bough.environments.models import Change, JobManifest, Manifest, Plan, ServiceManifest
-from bough.kernel.project import Project, Workload
+from bough.environments.models import JOB_PREFIX, Change, JobManifest, Manifest, Plan, ServiceManifest
+from bough.kernel.catalog import SECRET, Write
+from bough.kernel.project import PRODUCTION, Project, Workload
+
+PRODUCTION_BRANCHES = ("main", "master")  # of git: what they hold is production
+LONGEST_ENVIRONMENT = 28  # leaves room for a service's name in a DNS label of 63: SERVICE--ENVIRONMENT
 
 # Settings that only the gateway or the number of replicas depends on: changing them restarts nothing.
 WITHOUT_RESTART = frozenset(
@@ -65,6 +72,55 @@ def policy(settings: Workload) -> dict[str, Any]:
     return {key: fields[key] for key in shown if key in fields}
 
 
+def with_services(manifest: Manifest, writes: Iterable[Write]) -> Manifest:
+    """`manifest` with services and jobs put in or taken out, as entries of the catalog say."""
+    services, jobs = dict(manifest.services), dict(manifest.jobs)
+    for each in writes:
+        if each.key.startswith(JOB_PREFIX):
+            _put(jobs, each.key.removeprefix(JOB_PREFIX), each.value, JobManifest)
+        else:
+            _put(services, each.key, each.value, ServiceManifest)
+    return Manifest(project=manifest.project, services=services, jobs=jobs)
+
+
+def changed_fields(kind: str, before: Any, after: Any) -> dict[str, list[Any]]:
+    """What a person can compare of two values of an entry: [before, after] of each plain field that differs, one level
+    deep into settings. Of a secret its version and nothing else."""
+    old, new = (_flat(each) for each in (before, after))
+    names = sorted(old.keys() | new.keys())
+    if kind == SECRET:
+        names = [name for name in names if name == "version"]
+    return {name: [old.get(name), new.get(name)] for name in names if old.get(name) != new.get(name)}
+
+
+def deed(kind: str, before: Any, after: Any) -> str:
+    """What one side of a conflict did."""
+    if after is None:
+        return "removed it"
+    if before is None:
+        return "added it"
+    fields = changed_fields(kind, before, after)
+    shown = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in list(fields.items())[:3])
+    return f"changed it ({shown})" if shown else "changed it"
+
+
+def environment_name(branch: str, taken: Mapping[str, str]) -> str:
+    """The environment that a git branch means; `taken`: environments that there are and their branches. Stable for as
+    long as the environment lives, and never another branch's: what a DNS label cannot say is told apart by a digest."""
+    if branch in PRODUCTION_BRANCHES:
+        return PRODUCTION
+    for name, of in taken.items():
+        if of == branch:
+            return name
+    plain = unicodedata.normalize("NFKD", branch).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
+    mark = hashlib.sha256(branch.encode()).hexdigest()[:4]
+    short = slug[:LONGEST_ENVIRONMENT].strip("-")
+    if not short or short != slug or short in taken or short == PRODUCTION:
+        short = f"{slug[: LONGEST_ENVIRONMENT - 5].strip('-') or 'branch'}-{mark}"
+    return short
+
+
 def _change(what: str, name: str, before: Any, after: Any) -> Change:
     if after is None:
         return Change(what=what, name=name, action="remove")
@@ -77,6 +133,26 @@ def _change(what: str, name: str, before: Any, after: Any) -> Change:
     restarts = isinstance(after, ServiceManifest) and before.digest != after.digest
     action = "change" if keys or files else "same"
     return Change(what=what, name=name, action=action, restarts=restarts, files=files, keys=keys, policy=shown)
+
+
+def _put(found: dict[str, Any], name: str, value: Any, into: Any) -> None:
+    if value is None:
+        found.pop(name, None)
+    else:
+        found[name] = msgspec.convert(value, into)
+
+
+def _flat(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {} if value is None else {"value": value}
+    found: dict[str, Any] = {}
+    for name, each in value.items():
+        if isinstance(each, str | int | float | bool):
+            found[name] = each
+        elif isinstance(each, dict):
+            plain = {key: inner for key, inner in each.items() if isinstance(inner, str | int | float | bool)}
+            found |= {f"{name}.{key}": inner for key, inner in plain.items()}
+    return found
 
 
 def _digest(value: Any) -> str:

@@ -7,7 +7,17 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from bough.environments.models import ENDED, LIVE, PENDING, SUPERSEDED, EnvironmentView, Manifest, Release
+from bough.environments.models import (
+    ENDED,
+    JOB_PREFIX,
+    LIVE,
+    OVERTAKEN,
+    PENDING,
+    SUPERSEDED,
+    EnvironmentView,
+    Manifest,
+    Release,
+)
 from bough.kernel import catalog
 from bough.kernel.catalog import LAST, SERVICE, Point, Write
 from bough.kernel.errors import NotFound
@@ -77,6 +87,71 @@ def add_environment(
     values |= {"project": place[0], "name": place[1], "created_at": now, "expires_at": expires}
     tx.execute(environment.insert().values(**values))
     return catalog.open_head(tx, *place, start, sealed)
+
+
+def give_heads(tx: sa.Connection, now: float) -> None:
+    """Environments from before there were branches get a layer, with what is live in them."""
+    with_head = sa.select(catalog.head.c.environment).where(catalog.head.c.project == environment.c.project)
+    rows = tx.execute(environment.select().where(environment.c.name.not_in(with_head.correlate(environment)))).all()
+    for row in rows:
+        catalog.open_head(tx, row.project, row.name, None)
+        if row.live:
+            define_services(tx, find(tx, row.live)[0], now)
+
+
+def branches(tx: sa.Connection, project_name: str) -> dict[str, str]:
+    """Every environment of a project, and the git branch that it stands for."""
+    rows = tx.execute(sa.select(environment.c.name, environment.c.branch).where(environment.c.project == project_name))
+    return {row.name: row.branch or row.name for row in rows}
+
+
+def resolve(tx: sa.Connection, project_name: str, text: str) -> tuple[str, str]:
+    """The environment that a person means by its name or by its git branch; raises `NotFound`."""
+    there = branches(tx, project_name)
+    named = [text] if text in there else [name for name, of in there.items() if of == text]
+    if named:
+        return project_name, named[0]
+    raise NotFound(
+        f"{project_name} has no environment {text!r}; it has {', '.join(sorted(there)) or 'none'}",
+        code="ENVIRONMENT_NOT_FOUND", hint=f"bough branch create {text}",
+    )  # fmt: skip
+
+
+def view(tx: sa.Connection, place: tuple[str, str]) -> EnvironmentView:
+    """One environment, as `environments` lists it."""
+    found = [each for each in environments(tx, place[0]) if each.name == place[1]]
+    if not found:
+        raise NotFound(f"there is no {'/'.join(place)}", code="ENVIRONMENT_NOT_FOUND", hint="bough branch list")
+    return found[0]
+
+
+def change_environment(tx: sa.Connection, place: tuple[str, str], **values: Any) -> None:
+    tx.execute(environment.update().where(*_is(*place)).values(**values))
+
+
+def prolong(tx: sa.Connection, place: tuple[str, str], now: float) -> None:
+    """A time to live counts from the last deploy."""
+    mine = *_is(*place), environment.c.ttl_s > 0
+    tx.execute(environment.update().where(*mine).values(expires_at=now + environment.c.ttl_s))
+
+
+def remove_environment(tx: sa.Connection, place: tuple[str, str]) -> None:
+    """The row; its releases stay as history."""
+    tx.execute(environment.delete().where(*_is(*place)))
+
+
+def adopt_children(tx: sa.Connection, place: tuple[str, str], parent: str) -> None:
+    mine = environment.c.project == place[0], environment.c.parent == place[1]
+    tx.execute(environment.update().where(*mine).values(parent=parent))
+
+
+def end_releases(tx: sa.Connection, place: tuple[str, str], now: float) -> None:
+    """Nothing that was on its way comes to life any more."""
+    under_way = release.c.project == place[0], release.c.environment == place[1], release.c.state.not_in(ENDED)
+    tx.execute(release.update().where(*under_way).values(state=OVERTAKEN, finished_at=now))
+    tx.execute(
+        release.update().where(*under_way[:2], release.c.state == LIVE).values(state=SUPERSEDED, finished_at=now)
+    )
 
 
 def environments(tx: sa.Connection, project_name: str = "") -> list[EnvironmentView]:
@@ -198,7 +273,9 @@ def set_live(tx: sa.Connection, made: Release, now: float) -> None:
 
 def define_services(tx: sa.Connection, made: Release, now: float) -> None:
     """Writes what the live release consists of into the environment's layer, where its branches find it."""
-    services = msgspec.to_builtins(find(tx, made.id)[1].services)
+    manifest = find(tx, made.id)[1]
+    jobs = {JOB_PREFIX + name: msgspec.to_builtins(each) for name, each in manifest.jobs.items()}
+    services = msgspec.to_builtins(manifest.services) | jobs
     layer = catalog.layer_of(tx, made.project, made.environment)
     there = {each.key: each.value for each in catalog.items(tx, Point(layer, LAST), SERVICE)}
     changed = [name for name in sorted(services.keys() | there.keys()) if services.get(name) != there.get(name)]

@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from bough.kernel import moments
 from bough.kernel.context import Principal, Role
 from bough.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from bough.kernel.tables import metadata
@@ -171,6 +172,12 @@ def protect(tx: sa.Connection, project: str, environment: str, protected: bool) 
     tx.execute(head.update().where(*_is(project, environment)).values(protected=protected))
 
 
+def sealed_kinds(tx: sa.Connection, of: int) -> tuple[str, ...]:
+    """The kinds that a layer does not take from its parent."""
+    text = tx.execute(sa.select(layer.c.sealed).where(layer.c.id == of)).scalar() or ""
+    return tuple(filter(None, text.split(",")))
+
+
 def close_head(tx: sa.Connection, project: str, environment: str) -> None:
     """Lets go of an environment's layer; garbage collection finds what only it could see."""
     tx.execute(head.delete().where(*_is(project, environment)))
@@ -208,6 +215,15 @@ def point(tx: sa.Connection, project: str, name: str, at: float | None = None) -
             hint=f"bough branch list --project {project}; bough tags list --project {project}",
         )
     return Point(row.layer, row.seq)
+
+
+def point_of(tx: sa.Connection, project: str, text: str, environment: str, now: float) -> Point:
+    """The state that a person means: `ENVIRONMENT`, `TAG`, `TIME` (of `environment`), or `ENVIRONMENT@TIME`; empty:
+    `environment` as it is now."""
+    name, _, when = text.partition("@")
+    if moments.is_moment(text):
+        name, when = "", text
+    return point(tx, project, name or environment, moments.moment(when, now) if when else None)
 
 
 def set_tag(tx: sa.Connection, project: str, name: str, environment: str, at: float, by: str) -> Point:
@@ -317,7 +333,8 @@ def _encode(value: Any) -> str:
 
 def _chain_of() -> sa.CTE:
     start, until = sa.bindparam("start", type_=sa.Integer), sa.bindparam("until", type_=sa.Integer)
-    own: sa.Select[Any] = sa.select(start.label("layer"), until.label("seq"), sa.literal_column("0").label("depth"))
+    columns: list[sa.ColumnElement[Any]] = [start.label("layer"), until.label("seq"), sa.literal(0).label("depth")]
+    own = sa.select(*columns)
     above = own.cte("chain", recursive=True)
     seen = sa.case((layer.c.at < above.c.seq, layer.c.at), else_=above.c.seq)
     up = (

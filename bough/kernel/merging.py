@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.kernel import catalog
-from bough.kernel.catalog import LAST, Point, Write
+from bough.kernel.catalog import Point, Write
 from bough.kernel.errors import Invalid
 
 OURS, THEIRS = "ours", "theirs"
@@ -82,6 +82,13 @@ class Merger(Protocol):
         changed the entry, and differently. May write blobs; must not write anything else."""
 
 
+class Mergers:
+    """Those of every kind that has one; put together in `app.py`."""
+
+    def __init__(self, by_kind: Mapping[str, Merger] | None = None) -> None:
+        self.by_kind = dict(by_kind or {})
+
+
 def differences(tx: sa.Connection, before: Point, after: Point, kinds: Iterable[str] = ()) -> list[Difference]:
     """What differs between two points, by kind and key."""
     keys = _touched(tx, before, after)
@@ -104,6 +111,12 @@ def base_of(tx: sa.Connection, one: Point, other: Point) -> Point:
     return Point(0, 0)
 
 
+def incoming(tx: sa.Connection, ours: Point, theirs: Point, kinds: Iterable[str] = ()) -> list[Difference]:
+    """What `theirs` has changed since the common base and `ours` does not have yet."""
+    found = differences(tx, base_of(tx, ours, theirs), theirs, kinds)
+    return [each for each in found if _value(tx, ours, each.kind, each.key) != each.after]
+
+
 def three_way(
     tx: sa.Connection,
     ours: Point,
@@ -114,14 +127,10 @@ def three_way(
     choices: Choices,
 ) -> Merged:
     """What writing into `ours` makes it hold all that `theirs` has changed since their common base."""
-    base = base_of(tx, ours, theirs)
-    changed = differences(tx, base, theirs, kinds)
     writes: list[Write] = []
     conflicts: list[Conflict] = []
-    for each in changed:
+    for each in incoming(tx, ours, theirs, kinds):
         mine = _value(tx, ours, each.kind, each.key)
-        if mine == each.after:  # both came to the same
-            continue
         if mine == each.before:  # only they have changed it
             writes.append(Write(each.kind, each.key, each.after))
             continue
@@ -164,9 +173,3 @@ def _touched(tx: sa.Connection, one: Point, other: Point) -> set[tuple[str, str]
 def _value(tx: sa.Connection, at: Point, kind: str, key: str) -> Any:
     found = catalog.get(tx, at, kind, key)
     return None if found is None else found.value
-
-
-__all__ = [
-    "LAST", "OURS", "SIDES", "THEIRS", "Choices", "Conflict", "Difference", "Merged", "Merger", "Point", "base_of",
-    "differences", "has_moved", "three_way",
-]  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 
 from bough.environments import rules
 from bough.environments.models import Manifest
+from bough.kernel.names import check_name
 from bough.kernel.project import DEFAULTS, resolve
 from bough.kernel.settings import Document
 
@@ -71,3 +72,28 @@ def test_the_four_kinds_of_workload_have_policies_of_their_own() -> None:
     assert len({str(sorted(shown[name].items())) for name in ("churn", "nightly", "fit", "load")}) == len(DEFAULTS)
     assert shown["fit"]["capacity"] == "auto"
     assert shown["load"]["retries"] == 2
+
+
+@pytest.mark.parametrize(
+    ("branch", "name"),
+    [("dev", "dev"), ("feature/login", "feature-login"), ("main", "main"), ("master", "main"), ("v1.2", "v1-2"),
+     ("Fix.Ünïcode", "fix-unicode"), ("a__b--c", "a-b-c")],
+)  # fmt: skip
+def test_a_git_branch_becomes_a_dns_label_that_reads_like_it(branch: str, name: str) -> None:
+    assert rules.environment_name(branch, {}) == name
+
+
+@pytest.mark.parametrize("branch", ["..", "../../etc/passwd", "日本語", "///", "x" * 200, "-", "a/../b", "MAIN"])
+def test_any_git_branch_has_a_valid_name_that_is_stable(branch: str) -> None:
+    name = rules.environment_name(branch, {})
+    assert check_name(name, "environment") == name
+    assert len(name) <= rules.LONGEST_ENVIRONMENT
+    assert rules.environment_name(branch, {name: branch}) == name
+    assert name != "main"
+
+
+def test_two_git_branches_that_read_alike_have_two_environments() -> None:
+    first = rules.environment_name("feature/x", {})
+    second = rules.environment_name("feature-x", {first: "feature/x"})
+    assert first != second
+    assert rules.environment_name("feature/x", {first: "feature/x", second: "feature-x"}) == first

@@ -187,7 +187,7 @@ def test_a_machine_that_lost_everything_gets_the_same_releases_back(plane: Plane
 def test_environments_do_not_see_each_other(plane: Plane) -> None:
     plane.deploy(ONE)
     staging = plane.deploy(ONE + "[environments.staging.services.churn]\nreplicas = 2\n", environment="staging")
-    assert staging.number == 1
+    assert staging.number == 2  # the first is what it inherited
     assert {(route.environment, len(route.targets)) for route in plane.routes()} == {("main", 1), ("staging", 2)}
 
 
@@ -219,7 +219,7 @@ def test_the_older_project_keeps_the_bare_name_and_the_other_gets_an_address_of_
     plane.deploy(ONE)
     plane.clock.advance(1.0)
     plane.deploy(ONE.replace("shop", "attic"))
-    plane.deploy(ONE.replace("shop", "attic"), environment="staging")
+    plane.deploy(ONE.replace("shop", "attic") + "timeout_s = 3\n", environment="staging")
     assert {(each.project, each.environment): each.bare for each in plane.routes()} == {
         ("shop", "main"): True,
         ("attic", "main"): False,

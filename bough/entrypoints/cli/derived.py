@@ -10,11 +10,14 @@ from typing import Any
 
 import click
 
+from bough.client.contract import contract
+from bough.entrypoints.cli import drawing
 from bough.entrypoints.cli.options import command, common, with_session
-from bough.entrypoints.cli.session import Session, project_name
+from bough.entrypoints.cli.session import Session, git_branch, project_name
 
 _TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
 _FROM_PROJECT = "project"
+_FROM_GIT = "branch"
 _FILE = "file"  # its text is meant, which nobody types: @PATH reads it
 
 
@@ -56,15 +59,27 @@ def parameters(operation: Mapping[str, Any]) -> list[click.Parameter]:
 
 
 def follows(operation: Mapping[str, Any]) -> bool:
-    """What makes a release is followed until the release is live."""
-    return bool(operation["writes"]) and operation["returns"].get("$ref", "").endswith("/Release")
+    """What makes a release, or answers with one among others, is followed until the release is live."""
+    return bool(operation["writes"]) and (_returns(operation) == "Release" or _holds_release(operation))
+
+
+def _holds_release(operation: Mapping[str, Any]) -> bool:
+    held = contract()["schemas"].get(_returns(operation), {}).get("properties", {}).get("release", {})
+    return any(each.get("$ref", "").endswith("/Release") for each in (held, *held.get("anyOf", [])))
+
+
+def _returns(operation: Mapping[str, Any]) -> str:
+    return str(operation["returns"].get("$ref", "")).rpartition("/")[2]
 
 
 def _parameter(field: Mapping[str, Any]) -> click.Parameter:
     name, kind = field["name"], field["kind"]
+    if name == _FROM_GIT and field["required"]:
+        about = _about(field).rstrip(".") + "; without it the one that git has checked out."
+        return click.Argument([name], required=False, metavar=name.upper(), help=about)
     if _is_argument(field):
         return click.Argument([name], type=_type(field), metavar=name.upper(), help=_about(field))
-    flag = ["--" + name.replace("_", "-"), name]
+    flag = ["--" + field.get("flag", name).replace("_", "-"), name]
     if name == "environment":
         flag.insert(1, "-e")
     about = _about(field)
@@ -111,14 +126,20 @@ def _runner(name: str, operation: Mapping[str, Any]) -> Any:
         if operation["streams"]:
             for item in answer:
                 session.answer(item)
-        elif follows(operation) and not detach:
+        elif follows(operation) and not detach and (release := _release_in(operation, answer)):
             from bough.entrypoints.cli import rollout
 
-            rollout.follow_to_the_end(session, answer)
+            if release is not answer:
+                session.note(drawing.draw({key: answer[key] for key in answer if key != "release"}))
+            rollout.follow_to_the_end(session, release)
         else:
             session.answer(answer)
 
     return run
+
+
+def _release_in(operation: Mapping[str, Any], answer: Any) -> Any:
+    return answer if _returns(operation) == "Release" else answer.get("release")
 
 
 def _value(field: Mapping[str, Any], given: Any) -> Any:
@@ -128,9 +149,13 @@ def _value(field: Mapping[str, Any], given: Any) -> Any:
         return _content(given[1:])
     if given is None and field["name"] == _FROM_PROJECT and field["required"]:
         return project_name()
+    if given is None and field["name"] == _FROM_GIT and field["required"]:
+        return git_branch()
     if kind == "list":
         return list(given) if given else None
     if kind == "map":
+        if len(given) == 1 and given[0].startswith("@"):
+            return _mapping(given[0][1:], field["name"])
         pairs = [each.partition("=") for each in given]
         if bad := next((key for key, equals, _ in pairs if not equals), None):
             raise click.BadParameter(f"{bad!r} is not KEY=VALUE", param_hint=f"--{field['name']}")
@@ -141,6 +166,16 @@ def _value(field: Mapping[str, Any], given: Any) -> Any:
         except ValueError as error:
             raise click.BadParameter(f"not JSON: {error}", param_hint=f"--{field['name']}") from error
     return given
+
+
+def _mapping(path: str, name: str) -> dict[str, str]:
+    try:
+        found = json.loads(_content(path))
+    except ValueError as error:
+        raise click.BadParameter(f"{path} is not JSON: {error}", param_hint=f"--{name}") from error
+    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+        raise click.BadParameter(f"{path} is not a JSON object of texts", param_hint=f"--{name}")
+    return found
 
 
 def _content(path: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,6 +131,23 @@ def project_name() -> str:
     if not isinstance(name, str) or not name:
         raise document.error(("name",), "missing: every project has a name", hint='add name = "my-project"')
     return name
+
+
+def git_branch() -> str:
+    """The branch that git has checked out here; `Invalid` (BRANCH_MISSING) where there is none."""
+    done = None
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["git", "symbolic-ref", "--short", "-q", "HEAD"],  # noqa: S607 - the user's own git
+            capture_output=True, text=True, timeout=10, check=False,
+        )  # fmt: skip
+    if done is None or done.returncode != 0:
+        raise Invalid(
+            "git has no branch checked out here; say which is meant",
+            code="BRANCH_MISSING",
+            hint="bough branch create NAME, or git switch -c NAME",
+        )
+    return done.stdout.strip()
 
 
 def load_project(folder: Path, environment: str) -> Project:

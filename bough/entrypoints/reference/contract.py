@@ -46,7 +46,7 @@ def _field(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
         default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
         described["default"] = msgspec.to_builtins(default)
     described["help"] = schema.get("description", "")
-    for key in ("minimum", "maximum"):
+    for key in ("minimum", "maximum", "flag"):
         if key in schema:
             described[key] = schema[key]
     return described

@@ -1,0 +1,341 @@
+"""Verbs of branches: create, list, show, diff, merge, reset, discard, protect."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any
+
+import msgspec
+
+from bough.environments import branching, rules, store
+from bough.environments.branching import branch_off, kinds_of, manifest_at, parent_point, rebase
+from bough.environments.models import (
+    Branched,
+    Changed,
+    ConflictView,
+    EnvironmentDetail,
+    EnvironmentDiff,
+    EnvironmentView,
+    Merge,
+)
+from bough.environments.operations import make_release
+from bough.kernel import catalog, merging
+from bough.kernel.catalog import LAST, SERVICE, Point
+from bough.kernel.context import Context, Role
+from bough.kernel.errors import Conflict, Invalid
+from bough.kernel.merging import Choices, Mergers
+from bough.kernel.moments import duration_s
+from bough.kernel.names import check_name
+from bough.kernel.operations import operation
+from bough.kernel.project import PRODUCTION
+from bough.kernel.reconcile import wake
+
+Name = Annotated[str, msgspec.Meta(description="environment, or the git branch that it stands for")]
+BranchName = Annotated[str, msgspec.Meta(description="git branch, or environment")]
+Kinds = Annotated[list[str], msgspec.Meta(description="only these kinds: file, table, service, secret …")]
+SHOWN = 1000  # changes of a diff that are listed; all of them are counted
+
+
+class OfProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str = ""
+
+
+class CreateBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    branch: BranchName
+    source: Annotated[
+        str,
+        msgspec.Meta(
+            description="environment, tag, time, or ENVIRONMENT@TIME to branch from", extra_json_schema={"flag": "from"}
+        ),
+    ] = PRODUCTION
+    ttl: Annotated[str, msgspec.Meta(description="discard it so long after its last deploy, such as 3d")] = ""
+    sealed: Annotated[bool, msgspec.Meta(description="inherit no secrets")] = False
+
+
+class OneBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    branch: BranchName
+
+
+class DiffBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    branch: BranchName
+    against: Annotated[
+        str,
+        msgspec.Meta(description="environment, tag or time; empty: what a merge into the parent would bring"),
+    ] = ""
+    kinds: Kinds = []
+
+
+class MergeBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    branch: BranchName
+    into: Annotated[str, msgspec.Meta(description="environment to merge into; empty: the parent")] = ""
+    ours: Annotated[bool, msgspec.Meta(description="in conflicts keep what is merged into")] = False
+    theirs: Annotated[bool, msgspec.Meta(description="in conflicts take the branch's")] = False
+    per_key: Annotated[
+        dict[str, str], msgspec.Meta(description="ours or theirs for each conflict by its id; @FILE reads JSON")
+    ] = {}
+    kinds: Kinds = []
+    with_secrets: Annotated[bool, msgspec.Meta(description="merge the branch's secrets as well")] = False
+    dry_run: Annotated[bool, msgspec.Meta(description="say what would happen, change nothing")] = False
+    message: str = ""
+
+
+class ResetBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    branch: BranchName
+    to: Annotated[str, msgspec.Meta(description="environment, tag or time; empty: the parent as it is now")] = ""
+
+
+class ProtectBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    branch: BranchName
+    off: Annotated[bool, msgspec.Meta(description="no longer")] = False
+
+
+class ChangeBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    branch: BranchName
+    ttl: Annotated[str, msgspec.Meta(description="from now on, such as 3d; none: it stays")] = ""
+    budget: Annotated[float, msgspec.Meta(ge=-1, le=1e9, description="a month; 0: none; -1: as it is")] = -1.0
+    paused: Annotated[str, msgspec.Meta(description="yes or no: whether its schedules rest; empty: as it is")] = ""
+
+
+@operation("environments.create", role=Role.DEVELOPER, writes=True, command="branch create")
+def create(context: Context, request: CreateBranch) -> Branched:
+    """Gives a git branch an environment of its own: URL, services, secrets, and all data as it is now, copied nowhere.
+
+    Nothing starts and nothing is built: a service wakes with its first request. An environment that is there already is
+    returned as it is."""
+    tx, project = context.tx, request.project
+    taken = store.branches(tx, project)
+    name = rules.environment_name(request.branch, taken)
+    if name in taken:
+        return Branched(environment=store.view(tx, (project, name)), created=False)
+    check_name(name, "environment")
+    ttl_s = duration_s(request.ttl) if request.ttl else 0.0
+    if name == PRODUCTION:
+        store.ensure_project(tx, check_name(project, "project"), context.clock.now())
+        store.add_environment(tx, (project, name), context.clock.now(), by=context.principal.name, branch=PRODUCTION)
+        return Branched(environment=store.view(tx, (project, name)), created=True)
+    start, parent = _start(context, project, request.source)
+    sealed = (catalog.SECRET,) if request.sealed else ()
+    branch_off(context, (project, name), start, parent=parent, branch=request.branch, ttl_s=ttl_s, sealed=sealed)
+    return Branched(environment=store.view(tx, (project, name)), created=True)
+
+
+@operation("environments.list", role=Role.VIEWER, command="branch list")
+def list_environments(context: Context, request: OfProject) -> list[EnvironmentView]:
+    """Lists environments, where each came from and the release that serves in it."""
+    return store.environments(context.tx, request.project)
+
+
+@operation("environments.show", role=Role.VIEWER, command="branch show")
+def show(context: Context, request: OneBranch) -> EnvironmentDetail:
+    """Shows an environment: its services, and how far it and its parent have moved since it branched."""
+    tx = context.tx
+    place = store.resolve(tx, request.project, request.branch)
+    view, point = store.view(tx, place), Point(catalog.layer_of(tx, *place))
+    ahead: dict[str, int] = {}
+    behind: dict[str, int] = {}
+    if view.parent:
+        other = parent_point(tx, place, view.parent)
+        ahead = _counted(merging.incoming(tx, other, point))
+        behind = _counted(merging.incoming(tx, point, other))
+    live = store.live(tx, place)
+    return EnvironmentDetail(
+        environment=view,
+        services=sorted(live[1].services) if live else [],
+        sealed=list(catalog.sealed_kinds(tx, point.layer)),
+        ahead=ahead,
+        behind=behind,
+        children=sorted(each.name for each in store.environments(tx, place[0]) if each.parent == place[1]),
+    )
+
+
+@operation("environments.diff", role=Role.VIEWER, command="branch diff")
+def diff(context: Context, request: DiffBranch) -> EnvironmentDiff:
+    """Shows what an environment has changed: services, files, tables, secrets (never their values).
+
+    Without --against: what a merge into its parent would bring."""
+    tx = context.tx
+    place = store.resolve(tx, request.project, request.branch)
+    view, point = store.view(tx, place), Point(catalog.layer_of(tx, *place))
+    kinds = kinds_of(request.kinds, secrets=True)
+    against = request.against or view.parent
+    moved = False
+    if request.against:
+        other = catalog.point_of(tx, place[0], request.against, PRODUCTION, context.clock.now())
+        found = merging.differences(tx, other, point, kinds)
+    else:
+        other = parent_point(tx, place, view.parent)
+        found, moved = merging.incoming(tx, other, point, kinds), merging.has_moved(tx, other, point, kinds)
+    counts: dict[str, dict[str, int]] = {}
+    for each in found:
+        of_kind = counts.setdefault(each.kind, {})
+        of_kind[each.action] = of_kind.get(each.action, 0) + 1
+    return EnvironmentDiff(
+        environment=place[1],
+        against=against,
+        parent_moved=moved,
+        counts=counts,
+        changes=[
+            Changed(kind=each.kind, name=each.key, action=each.action,
+                    fields=rules.changed_fields(each.kind, each.before, each.after)) for each in found[:SHOWN]
+        ],
+    )  # fmt: skip
+
+
+@operation("environments.merge", role=Role.DEVELOPER, writes=True, command="branch merge")
+def merge(context: Context, request: MergeBranch) -> Merge:
+    """Brings what a branch has changed into its parent, in one transaction over all kinds.
+
+    What both have changed differently is a conflict: nothing is written, and the answer says what each side did. Decide
+    with --ours, --theirs, or --per-key. Services go live as a release of the very bundles that ran in the branch;
+    secrets stay behind unless asked for. Afterwards the branch goes on from the merged state."""
+    tx, now = context.tx, context.clock.now()
+    place = store.resolve(tx, request.project, request.branch)
+    into = store.resolve(tx, request.project, request.into or store.view(tx, place).parent or _no_parent(place))
+    if into == place:
+        raise Invalid(
+            f"{place[1]} cannot be merged into itself", code="MERGE_INTO_ITSELF", hint="choose another --into"
+        )
+    target = catalog.writable_layer(tx, *into, context.principal)
+    choices = _choices(request)
+    kinds = kinds_of(request.kinds, secrets=request.with_secrets)
+    ours, theirs = Point(target), Point(catalog.layer_of(tx, *place))
+    moved = merging.has_moved(tx, ours, theirs, kinds)
+    merged = merging.three_way(tx, ours, theirs, kinds=kinds, mergers=context.part(Mergers).by_kind, choices=choices)
+    counts = dict(Counter(each.kind for each in merged.writes))
+    conflicts = [_view(each) for each in merged.conflicts]
+    if request.dry_run:
+        return Merge(into=into[1], fast_forward=not moved, merged=counts, conflicts=conflicts, dry_run=True)
+    if conflicts:
+        raise _conflicted(place, into, conflicts)
+    why = request.message or f"merge of {place[1]}"
+    data = [each for each in merged.writes if each.kind != SERVICE]
+    catalog.commit(tx, target, data, at=now, by=context.principal.name, why=why)
+    release = None
+    if services := [each for each in merged.writes if each.kind == SERVICE]:
+        manifest = rules.with_services(manifest_at(tx, into[0], Point(target)), services)
+        live = store.live(tx, place)
+        release = make_release(context, into, manifest, why, live[0].commit if live else "")
+    if store.view(tx, place).parent == into[1]:
+        rebase(context, place, Point(target, LAST), keep=[each for each in catalog.KINDS if each not in kinds])
+        if (live := store.live(tx, place)) is not None:
+            store.define_services(tx, live[0], now)
+    context.emit(
+        "environment.merged", "/".join(place), project=place[0], environment=place[1], into=into[1],
+        seconds=round(now - store.view(tx, place).created_at, 3),
+    )  # fmt: skip
+    return Merge(into=into[1], fast_forward=not moved, merged=counts, release=release)
+
+
+@operation("environments.reset", role=Role.DEVELOPER, writes=True, command="branch reset")
+def reset(context: Context, request: ResetBranch) -> Merge:
+    """Makes an environment what its parent is now, or what a tag or a time was; what it had changed is left behind."""
+    tx = context.tx
+    place = store.resolve(tx, request.project, request.branch)
+    catalog.writable_layer(tx, *place, context.principal)
+    if request.to:
+        onto = catalog.point_of(tx, place[0], request.to, place[1], context.clock.now())
+    else:
+        onto = parent_point(tx, place, store.view(tx, place).parent)
+    left = _counted(merging.differences(tx, onto, Point(catalog.layer_of(tx, *place))))
+    rebase(context, place, onto, keep=())
+    manifest, release = manifest_at(tx, place[0], onto), None
+    live = store.live(tx, place)
+    if live is None or rules.digest(manifest) != live[0].digest:
+        release = make_release(context, place, manifest, f"reset to {request.to or 'the parent'}", "")
+    return Merge(into=place[1], fast_forward=True, merged=left, release=release)
+
+
+@operation("environments.discard", role=Role.DEVELOPER, writes=True, command="branch discard")
+def discard(context: Context, request: OneBranch) -> EnvironmentView:
+    """Removes an environment: its services stop, and what only it could see is garbage. Production stays."""
+    place = store.resolve(context.tx, request.project, request.branch)
+    if place[1] == PRODUCTION:
+        raise Conflict(
+            "production cannot be discarded",
+            code="PRODUCTION_STAYS",
+            hint="bough branch reset main --to TAG, or bough down",
+        )
+    catalog.writable_layer(context.tx, *place, context.principal)
+    found = store.view(context.tx, place)
+    branching.discard(context, place)
+    return found
+
+
+@operation("environments.protect", role=Role.APPROVER, writes=True, command="branch protect")
+def protect(context: Context, request: ProtectBranch) -> EnvironmentView:
+    """Protects an environment: deploying to it, merging into it, resetting it, writing its data ask for an approver."""
+    place = store.resolve(context.tx, request.project, request.branch)
+    catalog.protect(context.tx, *place, protected=not request.off)
+    return store.view(context.tx, place)
+
+
+@operation("environments.change", role=Role.DEVELOPER, writes=True, command="branch change")
+def change(context: Context, request: ChangeBranch) -> EnvironmentView:
+    """Changes an environment's time to live, budget, or whether its schedules rest."""
+    tx, now = context.tx, context.clock.now()
+    place = store.resolve(tx, request.project, request.branch)
+    values: dict[str, Any] = {}
+    if request.ttl:
+        ttl_s = 0.0 if request.ttl == "none" else duration_s(request.ttl)
+        values |= {"ttl_s": ttl_s, "expires_at": now + ttl_s if ttl_s else 0.0}
+        wake(tx, branching.KIND, "/".join(place), at=now + ttl_s)
+    if request.budget >= 0:
+        values["budget"] = request.budget
+    if request.paused:
+        if request.paused not in ("yes", "no"):
+            raise Invalid(f"paused is yes or no, not {request.paused!r}", code="REQUEST_INVALID", hint="--paused yes")
+        values["paused"] = request.paused == "yes"
+    if values:
+        store.change_environment(tx, place, **values)
+    return store.view(tx, place)
+
+
+def _start(context: Context, project: str, source: str) -> tuple[Point, str]:
+    """Where a branch begins, and the environment that it will be merged into."""
+    point = catalog.point_of(context.tx, project, source, PRODUCTION, context.clock.now())
+    name = source.partition("@")[0]
+    return point, name if store.exists(context.tx, (project, name)) else PRODUCTION
+
+
+def _choices(request: MergeBranch) -> Choices:
+    if request.ours and request.theirs:
+        raise Invalid("--ours and --theirs exclude each other", code="CHOICE_INVALID", hint="use --per-key for both")
+    choices = Choices(
+        all=merging.OURS if request.ours else merging.THEIRS if request.theirs else "", by_id=request.per_key
+    )
+    choices.check()
+    return choices
+
+
+def _no_parent(place: tuple[str, str]) -> str:
+    raise Conflict(f"{'/'.join(place)} has no parent", code="PARENT_MISSING", hint="say where to: --into ENVIRONMENT")
+
+
+def _view(each: merging.Conflict) -> ConflictView:
+    return ConflictView(
+        id=each.id,
+        ours=rules.deed(each.kind, each.base, each.ours),
+        theirs=rules.deed(each.kind, each.base, each.theirs),
+    )
+
+
+def _conflicted(place: tuple[str, str], into: tuple[str, str], conflicts: list[ConflictView]) -> Conflict:
+    shown = "; ".join(f"{each.id}: {into[1]} {each.ours}, {place[1]} {each.theirs}" for each in conflicts[:5])
+    more = f" and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
+    return Conflict(
+        f"{place[1]} and {into[1]} changed the same in {len(conflicts)} places: nothing was merged; {shown}{more}",
+        code="MERGE_CONFLICT",
+        hint=f"bough branch merge {place[1]} with --theirs, --ours or --per-key ID=SIDE; --dry-run lists all",
+        conflicts=msgspec.to_builtins(conflicts[:SHOWN]),
+    )
+
+
+def _counted(found: list[merging.Difference]) -> dict[str, int]:
+    return dict(Counter(each.kind for each in found))

@@ -1,0 +1,110 @@
+"""What branching does: an environment with a layer of its own, and what it inherits running as its own.
+
+A new branch is three rows in one transaction: the environment, its layer, and a release that says which services it has
+— those that its parent had at that point, bundle by bundle, so nothing is sent and nothing is built. Everything else,
+of every kind, it sees through its layer. Nothing is started either: `serving` hears of the branch and lets each service
+wake with its first request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.environments import rules, store
+from bough.environments.models import JOB_PREFIX, JobManifest, Manifest, Release, ServiceManifest
+from bough.kernel import catalog
+from bough.kernel.catalog import KINDS, LAST, SERVICE, Point, Write
+from bough.kernel.context import Context
+from bough.kernel.errors import Conflict
+from bough.kernel.reconcile import wake
+
+KIND = "environment"  # what the loop looks after: time to live
+BRANCHED, DISCARDED = "environment.branched", "environment.discarded"  # events; data: project, environment, release
+
+Place = tuple[str, str]
+
+
+def branch_off(
+    context: Context, place: Place, start: Point, *, parent: str, branch: str = "", ttl_s: float = 0.0,
+    sealed: Sequence[str] = (),
+) -> Release | None:  # fmt: skip
+    """Makes `place` as a branch of `parent` at `start`. Returns the release that serves in it; None when there was
+    nothing to serve."""
+    tx, now, by = context.tx, context.clock.now(), context.principal.name
+    store.add_environment(
+        tx, place, now, by=by, parent=parent, start=start, branch=branch, ttl_s=ttl_s, sealed=tuple(sealed), paused=True
+    )
+    if ttl_s:
+        wake(tx, KIND, "/".join(place), at=now + ttl_s)
+    manifest = manifest_at(tx, place[0], start)
+    release = None
+    if manifest.services or manifest.jobs:
+        release = store.add_release(
+            tx, place, manifest, rules.digest(manifest), by=by, now=now, message=f"branched from {parent}", commit=""
+        )
+        store.set_live(tx, release, now)
+    context.emit(
+        BRANCHED, "/".join(place), project=place[0], environment=place[1], parent=parent,
+        release=release.id if release else "",
+    )  # fmt: skip
+    return release
+
+
+def discard(context: Context, place: Place) -> None:
+    """Lets go of all that only this environment has. Environments that branched from it go on: what they see of it
+    stays, and their parent is now its parent."""
+    tx, now = context.tx, context.clock.now()
+    found = store.view(tx, place)
+    store.end_releases(tx, place, now)
+    store.adopt_children(tx, place, found.parent)
+    store.remove_environment(tx, place)
+    catalog.close_head(tx, *place)
+    context.emit(DISCARDED, "/".join(place), project=place[0], environment=place[1])
+
+
+def manifest_at(tx: sa.Connection, project: str, at: Point) -> Manifest:
+    """The services and jobs that a point shows."""
+    services: dict[str, ServiceManifest] = {}
+    jobs: dict[str, JobManifest] = {}
+    for each in catalog.items(tx, at, SERVICE):
+        if each.key.startswith(JOB_PREFIX):
+            jobs[each.key.removeprefix(JOB_PREFIX)] = msgspec.convert(each.value, JobManifest)
+        else:
+            services[each.key] = msgspec.convert(each.value, ServiceManifest)
+    return Manifest(project=project, services=services, jobs=jobs)
+
+
+def rebase(context: Context, place: Place, onto: Point, *, keep: Sequence[str]) -> None:
+    """Puts the environment on a fresh layer over `onto`. Of its own changes those of the kinds `keep` come along."""
+    tx = context.tx
+    old = catalog.layer_of(tx, *place)
+    kept = [
+        Write(kind, key, found.value if found else None)
+        for kind, key in sorted(catalog.written(tx, old))
+        if kind in keep
+        for found in [catalog.get(tx, Point(old), kind, key)]
+    ]
+    catalog.open_head(tx, *place, onto, catalog.sealed_kinds(tx, old))
+    layer = catalog.layer_of(tx, *place)
+    catalog.commit(tx, layer, kept, at=context.clock.now(), by=context.principal.name, why="kept over a rebase")
+
+
+def parent_point(tx: sa.Connection, place: Place, parent: str) -> Point:
+    if not parent:
+        raise Conflict(
+            f"{'/'.join(place)} has no parent to go back to", code="PARENT_MISSING",
+            hint="say to which state: --to TAG or --to TIME",
+        )  # fmt: skip
+    return Point(catalog.layer_of(tx, place[0], parent), LAST)
+
+
+def kinds_of(chosen: Sequence[str], *, secrets: bool) -> tuple[str, ...]:
+    """The kinds that a merge or a comparison is about. A branch's secrets are usually not its parent's: a test
+    database's password must not reach production because somebody merged code."""
+    kinds = tuple(chosen) or KINDS
+    if unknown := [each for each in kinds if each not in KINDS]:
+        raise Conflict(f"there is no kind {unknown[0]!r}", code="KIND_UNKNOWN", hint=f"kinds: {', '.join(KINDS)}")
+    return tuple(each for each in kinds if secrets or each in chosen or each != catalog.SECRET)

@@ -1,0 +1,41 @@
+"""Times and durations as people write them: `3d`, `12h`, `2026-05-03T12:00`, `2h ago`."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from bough.kernel.errors import Invalid
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+
+
+def duration_s(text: str) -> float:
+    """Seconds in `90s`, `1.5h`, `3d`, `1d12h`; raises `Invalid` (DURATION_INVALID)."""
+    parts = _DURATION.findall(text)
+    if not parts or _DURATION.sub("", text).strip():
+        raise Invalid(
+            f"{text!r} is not a duration",
+            code="DURATION_INVALID",
+            hint="write a number and s, m, h, d or w, such as 3d",
+        )
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def is_moment(text: str) -> bool:
+    """Whether it is meant as a time: a date, or so long ago."""
+    return bool(re.match(r"\d{4}-\d{2}-\d{2}|\d[\d.smhdw ]* ago\Z", text))
+
+
+def moment(text: str, now: float) -> float:
+    """Seconds since the epoch for an ISO 8601 date or time (local without an offset) or `2h ago`; raises `Invalid`
+    (TIME_INVALID)."""
+    if text.endswith(" ago"):
+        return now - duration_s(text.removesuffix(" ago"))
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise Invalid(
+            f"{text!r} is not a time", code="TIME_INVALID", hint="write 2026-05-03T12:00, with +02:00 or Z if not local"
+        ) from None
