@@ -128,7 +128,7 @@ class Merge(Record):
     fast_forward: bool
     merged: dict[str, int]
     conflicts: builtins.list[ConflictView]
-    release: None | Release
+    release: Release | None
     dry_run: bool
 
 class NewKey(Record):

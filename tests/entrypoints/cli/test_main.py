@@ -93,7 +93,7 @@ def test_options_override_what_the_folder_says(bough: Bough, server: Recorded) -
 
 
 def test_a_project_that_may_be_left_out_is_left_out(bough: Bough, server: Recorded) -> None:
-    bough("environments", "list")
+    bough("branch", "list")
     assert server.asked == [("environments.list", {"project": ""})]
 
 
