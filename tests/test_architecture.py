@@ -47,6 +47,7 @@ PROCESSES = {
     "bough.entrypoints.server": ("bough.gateway.portholder",),  # keeps the gateway's port while that starts again
     "bough.entrypoints.supervision": ("bough.gateway.portholder", "bough.adapters.engine.remote"),
     "bough.entrypoints.cli.doctor": ("bough.adapters.engine.isolation", "bough.gateway.portholder"),  # shows the ladder
+    "bough.entrypoints.cli.check": ("bough.builds", "bough.adapters.blobs"),  # keeps what the builds' worker reads
     "bough.entrypoints.cli": ("bough.builds", "bough.environments.models", "bough.adapters.builder"),  # packs folders
 }
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "core", "manager", "managers", "misc", "base"}

@@ -117,6 +117,7 @@ class LogLine(Record):
     attempt: int
     offset: int
     text: str
+    cursor: str
 
 class Manifest(Record):
     project: str
@@ -414,6 +415,7 @@ class _Services:
         lines: int = ...,
         follow: bool = ...,
         build: bool = ...,
+        cursor: str = ...,
     ) -> Iterator[LogLine]: ...
     def show(self, *, project: str, service: str, environment: str = ...) -> ServiceView: ...
 

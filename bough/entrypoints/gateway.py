@@ -5,26 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import resource
 import signal
 from pathlib import Path
 
-import msgspec
 import uvloop
 
+from bough.entrypoints import processes
 from bough.gateway.server import Gateway, Options
-from bough.kernel.processes import starttime
-
-
-class Presence(msgspec.Struct, frozen=True, kw_only=True):
-    """`run/gateway.json`: which process serves, and where."""
-
-    pid: int
-    starttime: int
-    started_at: float
-    host: str
-    port: int
+from bough.kernel.platform import Home
 
 
 def run(home: Path, host: str, port: int, options: Options | None = None) -> None:
@@ -42,14 +31,7 @@ async def _serve(home: Path, host: str, port: int, options: Options | None) -> N
         loop.add_signal_handler(number, stop.set)
     gateway = Gateway(home, options)
     await gateway.start(host, port)
-    path = home / "run" / "gateway.json"
-    at = gateway.addresses[0]
-    presence = Presence(
-        pid=os.getpid(), starttime=starttime(os.getpid()), started_at=gateway.started_at, host=host, port=at[1]
-    )
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(msgspec.json.encode(presence))
-    temporary.replace(path)
+    path = processes.say(Home(home), processes.GATEWAY, gateway.started_at, host, gateway.addresses[0][1])
     await stop.wait()
     await gateway.stop()
     path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from bough.kernel.errors import Detail
+from bough.kernel.files import write_whole
 from bough.kernel.platform import Home
 from bough.kernel.processes import BOOT_SLACK_S, boot_time, starttime
 
@@ -38,8 +39,8 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float
 
 
-class ServerState(Presence, frozen=True, kw_only=True):
-    """`run/server.json`; `run/gateway.json` has the same fields."""
+class Listening(Presence, frozen=True, kw_only=True):
+    """`run/server.json` and `run/gateway.json`: where it listens, too."""
 
     host: str
     port: int
@@ -52,6 +53,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     status: int  # the HTTP status of the error's class, which tells the class
 
 
+def say(home: Home, name: str, started_at: float, host: str, port: int) -> Path:
+    """This process listens as `name`: writes `run/<name>.json`, which its caller takes away when it stops."""
+    own = os.getpid()
+    state = Listening(pid=own, starttime=starttime(own), started_at=started_at, host=host, port=port)
+    path = home.run / f"{name}.json"
+    write_whole(path, msgspec.json.encode(state))
+    return path
+
+
 def presence(home: Home, name: str) -> Presence | None:
     """The living process that serves as `name`; None when there is none."""
     found = _read(home.run / f"{name}.json", Presence)
@@ -60,9 +70,9 @@ def presence(home: Home, name: str) -> Presence | None:
     return found if starttime(found.pid) == found.starttime else None
 
 
-def listening(home: Home, name: str) -> ServerState | None:
+def listening(home: Home, name: str) -> Listening | None:
     """Where the server or the gateway that lives listens."""
-    return _read(home.run / f"{name}.json", ServerState) if presence(home, name) else None
+    return _read(home.run / f"{name}.json", Listening) if presence(home, name) else None
 
 
 def pid_of(home: Home, name: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import gc
 import logging
-import os
 import signal
 import socket
 import time
@@ -17,15 +16,14 @@ import msgspec
 import uvicorn
 
 from bough.app import Bough
+from bough.entrypoints import processes
 from bough.entrypoints.http.app import build
 from bough.entrypoints.http.streams import Streams
-from bough.entrypoints.processes import ServerState, pid_of
 from bough.gateway import portholder
 from bough.kernel import platform as settings
 from bough.kernel.errors import Conflict
-from bough.kernel.files import as_exhausted, write_whole
+from bough.kernel.files import as_exhausted
 from bough.kernel.platform import Home
-from bough.kernel.processes import starttime
 
 GRACE_S = 5  # for requests under way when asked to stop
 BACKLOG = 1024
@@ -43,12 +41,9 @@ def run(home: Path, host: str = "", port: int = 0) -> None:
         host, port = listening.getsockname()[:2]
         bough = Bough(home, msgspec.structs.replace(platform, api_host=host, api_port=port))
         bough.start()
-        state_file = place.run / "server.json"
-        state = ServerState(
-            pid=os.getpid(), starttime=starttime(os.getpid()), started_at=time.time(), host=host, port=port
-        )
+        state_file = place.run / f"{processes.SERVER}.json"
         try:
-            write_whole(state_file, msgspec.json.encode(state))
+            processes.say(place, processes.SERVER, time.time(), host, port)
             gc.collect()
             gc.freeze()
             _serve(bough, listening)
@@ -103,7 +98,7 @@ def _locked(place: Home) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
-        other = pid_of(place, "server")
+        other = processes.pid_of(place, "server")
         raise Conflict(
             f"a server already serves {place.path}" + (f" (pid {other})" if other else ""),
             code="SERVER_RUNNING",

@@ -28,16 +28,24 @@ def as_exhausted(place: Path) -> Iterator[None]:
     except OSError as error:
         path = str(error.filename or place)
         if error.errno in _FULL:
-            raise Exhausted(
-                f"no space left to write {path} ({error.strerror}); nothing was half-written",
-                code="DISK_FULL", hint=f"free some space (df -h {place}), then run the same command again", path=path,
-            ) from error  # fmt: skip
+            what = f"no space left to write {path} ({error.strerror}); nothing was half-written"
+            raise disk_full(what, place, path=path) from error
         if error.errno in _READ_ONLY:
-            raise Exhausted(
-                f"{path} cannot be written ({error.strerror}); nothing was changed",
-                code="NOT_WRITABLE", hint=f"ls -ld {place}; make it writable for the user that runs Bough", path=path,
-            ) from error  # fmt: skip
+            what = f"{path} cannot be written ({error.strerror}); nothing was changed"
+            raise not_writable(what, place, path=path) from error
         raise
+
+
+def disk_full(message: str, place: Path, **fields: str) -> Exhausted:
+    """The one error for a disk without room, whoever met it: code DISK_FULL."""
+    hint = f"free some space (df -h {place}), then run the same command again"
+    return Exhausted(message, code="DISK_FULL", hint=hint, **fields)
+
+
+def not_writable(message: str, place: Path, **fields: str) -> Exhausted:
+    """The one error for a place that takes no writes, whoever met it: code NOT_WRITABLE."""
+    hint = f"ls -ld {place}; make it writable for the user that runs Bough"
+    return Exhausted(message, code="NOT_WRITABLE", hint=hint, **fields)
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:

@@ -114,6 +114,13 @@ class Settings(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     jobs: dict[str, dict[str, Any]] = {}
 
 
+class Overrides(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`Settings` as the JSON Schema shows them: every key has a default, so any part of a table will do."""
+
+    services: dict[str, Service] = {}
+    jobs: dict[str, Job] = {}
+
+
 class File(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """bough.toml as written; services and jobs stay raw until `resolve`."""
 
@@ -197,9 +204,14 @@ def json_schema() -> dict[str, Any]:
         tags: dict[str, str] = {}
         services: dict[str, Service] = {}
         jobs: dict[str, Job] = {}
-        environments: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+        environments: dict[str, Overrides] = {}
 
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(ProjectFile)}
+    schema = msgspec.json.schema(ProjectFile)
+    for table in (Service, Job):
+        properties = schema["$defs"][table.__name__]["properties"]
+        for key in _CHOICES.keys() & properties.keys():
+            properties[key]["enum"] = list(_CHOICES[key])
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _overrides(document: Document, file: File, environment: str) -> Settings:

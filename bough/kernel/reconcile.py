@@ -9,7 +9,10 @@ For the few effects that must not happen twice there are *steps*: `turn.step(nam
 generation of the object and returns the recorded result ever after. An effect that dies between happening and being
 recorded runs again: at least once is the honest promise, so effects should be idempotent where they can.
 
-Long work never runs inside a handler; the handler makes sure that a unit exists and asks to be called again.
+Long work never runs inside a handler; the handler makes sure that a unit exists and asks to be called again. Whatever
+it records renews its lease; nothing else does, so that a handler that hangs is taken over like one that died. One that
+says nothing for a whole lease (30 s) is a fault: another worker may have done its work meanwhile, its own no longer
+counts, and the log says so. What handlers wait for is bounded below that (the engine's answers: 10 s).
 
 What was rejected: a workflow engine (replays tie running work to the code that started it) and queues of tasks (a task
 says what to do, not what should be true, so a lost or doubled one is a fault; here both are harmless).
@@ -55,18 +58,23 @@ class LeaseLost(Exception):
 class Turn:
     """One call of a handler for one object."""
 
-    def __init__(self, store: Store, clock: Clock, kind: str, id: str, token: str, generation: int) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, kind: str, id: str, token: str, generation: int, *, lease_s: float = LEASE_S
+    ) -> None:
         self.kind, self.id, self.generation = kind, id, generation
         self.clock, self.token = clock, token
-        self._store = store
+        self._store, self._lease_s = store, lease_s
+        self.renewed_at = clock.now()
 
     @contextmanager
     def apply(self) -> Iterator[sa.Connection]:
-        """A transaction in which the lease is still ours; raises `LeaseLost` otherwise."""
+        """A transaction in which the lease is still ours, and is renewed; raises `LeaseLost` otherwise."""
         with self._store.write() as tx:
-            mine = sa.select(work.c.token).where(work.c.kind == self.kind, work.c.id == self.id)
-            if tx.execute(mine).scalar() != self.token:
+            now = self.clock.now()
+            held = {"at_kind": self.kind, "at_id": self.id, "held": self.token, "until": now + self._lease_s}
+            if tx.execute(_RENEW, held).rowcount == 0:
                 raise LeaseLost(f"{self.kind} {self.id}")
+            self.renewed_at = now
             yield tx
 
     def read(self) -> AbstractContextManager[sa.Connection]:
@@ -172,7 +180,7 @@ class Loop:
         try:
             after = self._handlers[turn.kind](turn)
         except LeaseLost:
-            log.warning("lease lost", extra={"kind": turn.kind, "id": turn.id})
+            self._lost(turn)
             return True
         except Exception as error:  # whatever a handler raises is kept, shown and tried again; the loop goes on
             pause = min(RETRY_S[0] * 2 ** min(failures, _DOUBLINGS), RETRY_S[1])
@@ -217,7 +225,8 @@ class Loop:
             row = tx.execute(self._take, {"now": now, "new_token": token, "until": now + self._lease_s}).first()
         if row is None:  # another worker was faster
             return None
-        return Turn(self._store, self._clock, row.kind, row.id, token, row.generation), row.failures
+        turn = Turn(self._store, self._clock, row.kind, row.id, token, row.generation, lease_s=self._lease_s)
+        return turn, row.failures
 
     def _release(self, turn: Turn, after_s: float | None, *, error: str | None = None) -> None:
         now = self._clock.now()
@@ -235,10 +244,15 @@ class Loop:
         }
         with self._store.write() as tx:
             if tx.execute(_GIVE_BACK, values).rowcount == 0:
-                log.warning("lease lost", extra={"kind": turn.kind, "id": turn.id})
+                self._lost(turn)
+
+    def _lost(self, turn: Turn) -> None:
+        silent_s = self._clock.now() - turn.renewed_at
+        log.warning("%s %s lost its lease, after %.1f s without a word: its turn does not count", turn.kind, turn.id,
+                    silent_s)  # fmt: skip
 
 
-# The three statements of every turn, built once: their building would cost more than their running.
+# The statements of every turn, built once: their building would cost more than their running.
 
 
 def _following(kinds: Iterable[str]) -> sa.Select[Any]:
@@ -290,4 +304,16 @@ def _give_back() -> sa.Update:
     )
 
 
-_GIVE_BACK = _give_back()
+def _renew() -> sa.Update:
+    return (
+        work.update()
+        .where(
+            work.c.kind == sa.bindparam("at_kind"),
+            work.c.id == sa.bindparam("at_id"),
+            work.c.token == sa.bindparam("held"),
+        )
+        .values(due_at=sa.bindparam("until", type_=sa.Float))
+    )
+
+
+_GIVE_BACK, _RENEW = _give_back(), _renew()

@@ -24,6 +24,7 @@ from bough.kernel.project import PRODUCTION
 from bough.runtime.spec import Usage
 from bough.serving import rules, store
 from bough.serving.models import Deployment, Progress, ReplicaView, ServiceView, Status
+from bough.serving.reading import LogLine, Reader, read, split, text_of
 from bough.serving.replicas import build_request
 
 FOLLOW_S = 0.05  # between looks at what is new; a person cannot tell it from at once
@@ -47,16 +48,9 @@ class ReadLogs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lines: Annotated[int, msgspec.Meta(ge=0, le=1_000_000, description="how many of the last lines")] = 100
     follow: bool = False
     build: Annotated[bool, msgspec.Meta(description="the build's log instead of the replicas'")] = False
-
-
-class LogLine(msgspec.Struct, frozen=True, kw_only=True):
-    """`offset` is where the line begins in its attempt's output."""
-
-    service: str
-    unit: str
-    attempt: int
-    offset: int
-    text: str
+    cursor: Annotated[
+        str, msgspec.Meta(description="go on after the line that carried it, instead of the last lines")
+    ] = ""
 
 
 @operation("environments.status", role=Role.VIEWER, command="status")
@@ -139,22 +133,15 @@ def follow_release(context: Context, request: FollowRelease) -> Iterator[Progres
 
 @operation("services.logs", role=Role.VIEWER, command="services logs")
 def logs(context: Context, request: ReadLogs) -> Iterator[LogLine]:
-    """Streams the output of services, oldest line first; with follow, as it comes."""
-    engine, offsets, first = context.part(Engine), dict[tuple[str, int], int](), True
+    """Streams the output of services, oldest line first; with follow, as it comes.
+
+    Every line carries a cursor: asked for again with it, the stream goes on exactly there, whatever was restarted."""
+    engine = context.part(Engine)
+    reader = Reader(engine, request.cursor, request.lines)
     while True:
-        attempts = _attempts_to_read(context, engine, request)
-        for attempt, service in attempts:
-            key = attempt.unit, attempt.attempt
-            data, start = _read(engine, attempt, offsets.get(key, 0))
-            # Following, half a line waits for its end.
-            rest = data if first or not request.follow else data[: data.rfind(b"\n") + 1]
-            lines = _lines(rest, start)
-            offsets[key] = start + len(rest)
-            for offset, text in lines[-request.lines or len(lines) :] if first else lines:
-                yield LogLine(service=service, unit=attempt.unit, attempt=attempt.attempt, offset=offset, text=text)
+        yield from reader.read(_attempts_to_read(context, engine, request), follow=request.follow)
         if not request.follow:
             return
-        first = False
         context.pause(FOLLOW_S)
 
 
@@ -221,11 +208,11 @@ def _build_output(
     attempt = next((each for each in engine.snapshot() if each.unit == unit), None)
     if attempt is None or (attempt.exit is not None and attempt.exit.at < release.created_at):  # an old build's
         return
-    data, start = _read(engine, attempt, offsets.get(unit, 0))
+    data, start = read(engine, unit, attempt.attempt, offsets.get(unit, 0))
     whole = data if attempt.exit else data[: data.rfind(b"\n") + 1]
     offsets[unit] = start + len(whole)
-    for _, text in _lines(whole, start):
-        yield Progress(kind="log", at=time.time(), service=deployment.service, text=text)
+    for _, line in split(whole, start):
+        yield Progress(kind="log", at=time.time(), service=deployment.service, text=text_of(line))
 
 
 def _last_words(engine: Engine, release: Release, found: dict[str, Deployment | None]) -> Iterator[Progress]:
@@ -234,9 +221,9 @@ def _last_words(engine: Engine, release: Release, found: dict[str, Deployment | 
     deployment = found.get(name)
     for attempt in engine.snapshot() if deployment else []:
         if deployment and attempt.unit.rsplit("-", 1)[0] == deployment.id:
-            data, start = _read(engine, attempt, 0)
-            for _, text in _lines(data, start)[-20:]:
-                yield Progress(kind="log", at=time.time(), service=name, text=text)
+            data, start = read(engine, attempt.unit, attempt.attempt, 0)
+            for _, line in split(data, start)[-20:]:
+                yield Progress(kind="log", at=time.time(), service=name, text=text_of(line))
 
 
 def _overdue(context: Context, release: Release) -> bool:
@@ -279,18 +266,4 @@ def _attempts_to_read(context: Context, engine: Engine, request: ReadLogs) -> li
         owner = units.get(attempt.unit) if request.build else owners.get(attempt.unit.rsplit("-", 1)[0])
         if owner:
             found.append((attempt, owner))
-    return found
-
-
-def _read(engine: Engine, attempt: Attempt, offset: int) -> tuple[bytes, int]:
-    """All output from `offset` on, and where it begins."""
-    chunks = list(engine.logs(attempt.unit, attempt.attempt, offset, follow=False))
-    return b"".join(chunk.data for chunk in chunks), chunks[0].offset if chunks else offset
-
-
-def _lines(data: bytes, start: int) -> list[tuple[int, str]]:
-    found = []
-    for line in data.splitlines(keepends=True):
-        found.append((start, line.decode(errors="replace").rstrip("\r\n")))
-        start += len(line)
     return found

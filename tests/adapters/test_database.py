@@ -171,7 +171,7 @@ def test_a_full_database_refuses_and_keeps_what_it_has(lines: SqliteDatabase) ->
         tx.exec_driver_sql("PRAGMA max_page_count = 3")
         for _ in range(100):
             tx.execute(line.insert().values(text="x" * 4000))
-    assert raised.value.own_code == "DISK_EXHAUSTED"
+    assert raised.value.own_code == "DISK_FULL"
     assert "nothing was changed" in raised.value.message and "df -h" in raised.value.hint
     assert count(lines) == 1
 
@@ -194,12 +194,13 @@ def test_a_full_disk_refuses_loses_nothing_and_works_again_once_there_is_room(sm
         with database.write() as tx:
             metadata.create_all(tx)
         committed = 0
-        with pytest.raises(Exhausted, match="nothing was changed"):
+        with pytest.raises(Exhausted, match="nothing was changed") as raised:
             for _ in range(2000):
                 with database.write() as tx:
                     tx.execute(line.insert().values(text="x" * 2000))
                 committed += 1
         assert committed > 10
+        assert raised.value.own_code == "DISK_FULL"
         assert count(database) == committed
         subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
         with database.write() as tx:
@@ -220,7 +221,7 @@ def test_a_disk_that_turns_read_only_refuses_and_can_still_be_read(small_disk: P
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(Exhausted) as raised, database.write() as tx:
         tx.execute(line.insert().values(text="refused"))
-    assert raised.value.own_code == "DISK_EXHAUSTED"
+    assert raised.value.own_code == "NOT_WRITABLE"
     database.close()
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     assert count(database) == 1
@@ -230,8 +231,9 @@ def test_a_disk_that_turns_read_only_refuses_and_can_still_be_read(small_disk: P
 def test_a_folder_that_is_not_there_or_not_ours_is_refused_with_its_name(tmp_path: Path) -> None:
     for place in (tmp_path / "absent", Path("/proc")):
         database = SqliteDatabase(place / "lines.db")
-        with pytest.raises(Exhausted, match=str(place)), database.write():
+        with pytest.raises(Exhausted, match=str(place)) as raised, database.write():
             pass
+        assert raised.value.own_code == "NOT_WRITABLE"
         database.close()
 
 

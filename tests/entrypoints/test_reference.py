@@ -77,8 +77,9 @@ def test_the_contract_holds_exactly_the_operations() -> None:
     assert contract()["operations"].keys() == OPERATIONS.keys()
 
 
-def test_at_most_ten_commands_are_written_by_hand_and_their_sentences_agree() -> None:
-    assert len(HAND_WRITTEN) <= 10
+def test_at_most_eleven_commands_are_written_by_hand_and_their_sentences_agree() -> None:
+    """Ten work with the folder or the machine of who types; `check` does too, and needs no Bough at all."""
+    assert len(HAND_WRITTEN) <= 11
     for name, sentence in HAND_WRITTEN.items():
         command = importlib.import_module(f"bough.entrypoints.cli.{name}").command
         assert command.name == name

@@ -289,7 +289,11 @@ def test_examples_are_valid_by_the_schema(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["no name", "unknown section", "unknown key", "unknown key deep", "wrong type", "negative", "one of many"]
-)
+    "name",
+    [
+        "no name", "unknown section", "unknown key", "unknown key deep", "wrong type", "negative", "one of many",
+        "a choice", "choice in the override",
+    ],
+)  # fmt: skip
 def test_an_editor_finds_the_plain_mistakes_by_the_schema(name: str) -> None:
     assert not SCHEMA.is_valid(Document(MISTAKES[name][0]).data)

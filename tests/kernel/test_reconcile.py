@@ -253,6 +253,36 @@ def test_who_lost_the_lease_applies_nothing(database: SqliteDatabase, clock: Vir
         assert tx.execute(step.select()).all() == []
 
 
+def test_what_a_handler_records_renews_its_lease(database: SqliteDatabase, clock: VirtualClock) -> None:
+    """Three times two thirds of a lease, with a word between them, and nobody else gets in."""
+
+    def long(turn: Turn) -> None:
+        for number in range(3):
+            clock.advance(LEASE_S * 2 / 3)
+            assert not other.run_once()
+            turn.step(f"part {number}", lambda: True)
+
+    turns: list[str] = []
+    other = make(database, clock, thing=lambda turn: turns.append(turn.id))
+    wake_now(database, "a")
+    assert make(database, clock, thing=long).run_once()
+    assert turns == []
+    assert row(database, "a").token is None
+
+
+def test_a_turn_that_outlived_its_lease_is_told_in_the_log(
+    database: SqliteDatabase, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slow(turn: Turn) -> None:
+        clock.advance(LEASE_S + 1)
+        make(database, clock, thing=lambda turn: None).run_once()
+
+    caplog.set_level(logging.WARNING, "bough.reconcile")
+    wake_now(database, "a")
+    make(database, clock, thing=slow).run_once()
+    assert "thing a lost its lease, after 31.0 s without a word" in caplog.text
+
+
 def test_a_lease_is_respected_until_it_ends_and_taken_over_after(database: SqliteDatabase, clock: VirtualClock) -> None:
     def dies(turn: Turn) -> None:
         raise Killed

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bough.kernel.errors import Exhausted, Invalid, Problem, WorkloadFailed
+from bough.kernel.errors import Invalid, Problem, WorkloadFailed
+from bough.kernel.files import disk_full, not_writable
 
 # Hosts that everybody may know; any other address may be a company's own.
 _PUBLIC = ("github.com", "docs.astral.sh", "pypi.org", "files.pythonhosted.org", "packaging.python.org")
@@ -64,12 +65,9 @@ def complaint(output: str, home: Path) -> Problem:
     """The error for what uv wrote before it failed. `output` is redacted already."""
     cause = _cause(output)
     if "No space left" in output or "Disk quota exceeded" in output:
-        return Exhausted(
-            f"no space left for the environment: {cause}", code="DISK_FULL",
-            hint=f"df -h {home}; free some space, then run the same command again", path=str(home),
-        )  # fmt: skip
+        return disk_full(f"no space left for the environment: {cause}", home, path=str(home))
     if "Read-only file system" in output or "Permission denied" in output:
-        return Exhausted(f"the environment cannot be written: {cause}", code="NOT_WRITABLE", hint=f"ls -ld {home}")
+        return not_writable(f"the environment cannot be written: {cause}", home, path=str(home))
     for pattern, code, what, hint in _KINDS:
         if found := pattern.search(output):
             return _failed(code, what.format(found[1]), cause, hint.format(found[1]))

@@ -3,7 +3,6 @@ meets SQLITE_BUSY, which no timeout cures; and a lock in this process, which wak
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -14,9 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from bough.kernel.errors import Exhausted, Problem, Unavailable
+from bough.kernel.files import as_exhausted, disk_full, not_writable
 
 BUSY_TIMEOUT_S = 10.0
-_REFUSED = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+_UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -86,29 +86,25 @@ class SqliteDatabase:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sa.exc.OperationalError as error:
-            raise self._problem(error) from error
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
-                raise self._exhausted(str(error)) from error
-            raise
+        with as_exhausted(self.path.parent):
+            try:
+                yield
+            except sa.exc.OperationalError as error:
+                raise self._problem(error) from error
 
     def _problem(self, error: sa.exc.OperationalError) -> Problem:
         text = str(error.orig)
         code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the rest tells the kind of the kind
-        if code in _REFUSED:
-            return self._exhausted(text)
+        where = f"{self.path} cannot be written ({text}); nothing was changed"
+        if code == sqlite3.SQLITE_FULL:
+            return disk_full(where, self.path.parent)
+        if code in _UNWRITABLE:
+            return not_writable(where, self.path.parent)
+        if code == sqlite3.SQLITE_IOERR:  # SQLite says no more: a quota, a disk that fails, a file cut short
+            hint = f"df -h {self.path.parent}; where there is room, look for the disk's own errors: dmesg"
+            return Exhausted(where, code="DISK_FAILED", hint=hint)
         if code in _BUSY:
             return Unavailable(
                 "the database is busy with another writer", code="DATABASE_BUSY", hint="try again in a moment"
             )
         return Problem(f"the database failed: {text}", code="DATABASE_FAILED", hint="bough doctor")
-
-    def _exhausted(self, text: str) -> Exhausted:
-        return Exhausted(
-            f"cannot write to {self.path}: {text}; nothing was changed",
-            code="DISK_EXHAUSTED",
-            hint=f"free space or make the directory writable, then try again (df -h {self.path.parent})",
-        )

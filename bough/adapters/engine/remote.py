@@ -19,7 +19,7 @@ from bough.runtime.spec import UnitSpec, Usage
 
 T = TypeVar("T")
 
-_ANSWER_TIMEOUT_S = 30.0
+_ANSWER_TIMEOUT_S = 10.0  # well below the lease of a handler that waits for it (kernel/reconcile.py)
 _IDLE_CONNECTIONS = 8
 
 

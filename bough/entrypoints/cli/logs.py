@@ -34,7 +34,7 @@ def run(
     environment: str,
     follow: bool,
     lines: int,
-    since_offset: int | None,
+    cursor: str,
     build: bool,
 ) -> None:
     if service in (*PARTS, KEEPER) and not project:
@@ -46,12 +46,9 @@ def run(
         "environment": environment,
         "follow": follow,
         "build": build,
+        "cursor": cursor,
     }
-    if since_offset is not None:
-        lines = ALL_LINES
     for item in items(session.client(), request, lines):
-        if since_offset is not None and item.offset < since_offset:
-            continue
         if session.json:
             session.answer(item)
         else:
@@ -61,22 +58,18 @@ def run(
 
 def items(client: Any, request: dict[str, Any], lines: int) -> Iterator[Any]:
     """Lines; when the connection is cut while following, asked for again from where they ended."""
-    last: dict[tuple[str, int], int] = {}
     away_since = 0.0
     while True:
         try:
             for item in client.services.logs(**request, lines=lines):
                 away_since = 0.0
-                attempt = (item.unit, item.attempt)
-                if item.offset > last.get(attempt, -1):
-                    last[attempt] = item.offset
-                    yield item
+                request = request | {"cursor": item.cursor}
+                yield item
             return
         except Problem as problem:
             away_since = away_since or time.monotonic()
             if problem.own_code not in LOST or not request["follow"] or time.monotonic() - away_since > AWAY_S:
                 raise
-            lines = ALL_LINES if last else lines
             time.sleep(PAUSE_S)
 
 
@@ -105,8 +98,8 @@ command = make(
         environment(),
         click.Option(["--follow", "-f"], is_flag=True, help="Go on as lines come."),
         click.Option(["--lines", "-n"], type=click.IntRange(0, ALL_LINES), default=100, show_default=True,
-                     help="How many of the last lines of each replica."),
-        click.Option(["--since-offset"], type=click.IntRange(0), help="Only lines from this byte of the output on."),
+                     help="How many of the last lines of each replica, restarts included."),
+        click.Option(["--cursor"], default="", metavar="TEXT", help="Go on after the line that carried it (--json)."),
         click.Option(["--build"], is_flag=True, help="The build's output instead of the replicas'."),
     ],
     run,

@@ -25,6 +25,7 @@ HAND_WRITTEN = {
     "logs": "Prints the output of services.",
     "dev": "Serves the project in this folder, again after every change.",
     "explain": "Shows every setting's value and where it came from.",
+    "check": "Checks what a program promises, before it is deployed.",
     "doctor": "Shows what this machine can do.",
     "down": "Stops Bough on this machine.",
 }

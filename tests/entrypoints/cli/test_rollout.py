@@ -111,16 +111,17 @@ def test_following_takes_no_longer_than_allowed() -> None:
 
 
 def line(offset: int, text: str, unit: str = "u", attempt: int = 1) -> dict[str, Any]:
-    return {"service": "a", "unit": unit, "attempt": attempt, "offset": offset, "text": text}
+    cursor = f"{unit}/{attempt}:{offset + len(text) + 1}"
+    return {"service": "a", "unit": unit, "attempt": attempt, "offset": offset, "text": text, "cursor": cursor}
 
 
 def test_logs_go_on_where_they_ended_when_the_server_comes_back() -> None:
     first, second, third = line(0, "one"), line(4, "two"), line(8, "three")
     other = line(0, "new attempt", attempt=2)
-    transport = Streams([first, second, CUT], [first, second, third, other])
+    transport = Streams([first, second, CUT], [third, other])
     found = list(logs.items(Client(transport=transport), {"project": "p", "follow": True}, lines=2))
     assert [item.text for item in found] == ["one", "two", "three", "new attempt"]
-    assert [asked["lines"] for asked in transport.asked] == [2, logs.ALL_LINES]
+    assert [asked.get("cursor") for asked in transport.asked] == [None, second["cursor"]]
 
 
 def test_logs_that_are_not_followed_are_not_asked_for_again() -> None:

@@ -1,0 +1,148 @@
+"""`bough check`: whether a program keeps what hosts expect of it, tried on this machine, without a running Bough."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from bough.adapters.blobs.directory import DirectoryBlobs
+from bough.builds import contract
+from bough.builds.dockerfile import read_dockerfile
+from bough.builds.models import BuildRequest, BuildResult, Scan
+from bough.builds.rules import parse_result
+from bough.entrypoints.cli import sending
+from bough.entrypoints.cli.drawing import DIM, GREEN, RED, YELLOW, columns_of, paint
+from bough.entrypoints.cli.options import command as make
+from bough.entrypoints.cli.options import common, environment, folder
+from bough.entrypoints.cli.session import Session, find_project
+from bough.kernel.errors import Invalid, Problem, WorkloadFailed
+from bough.kernel.platform import Home
+from bough.kernel.project import Service
+
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")  # of this command's environment; a container has no more
+_COLOURS = {contract.KEPT: GREEN, contract.BROKEN: RED, contract.UNPROVEN: YELLOW}
+
+_HELP = """Checks that web services keep the container contract.
+
+Builds each web service of the project as a deploy would and starts it on ports of this machine, without a running
+Bough: it must listen on $PORT, else on 8080; answer its health path; after SIGTERM answer the request that is under way
+(--slow names a path whose answer takes about a second) and end; and end with a status other than 0 when its port is
+taken. A broken promise ends the command with status 8. What could not be shown here is unproven, which is no breach."""
+
+
+def run(session: Session, folder: str, environment: str, service: str, slow: str, start_s: float) -> None:
+    root = find_project(Path(folder))
+    prepared = sending.prepare(root, environment)
+    services = {name: each for name, each in prepared.project.services.items() if service in ("", name)}
+    if service and not services:
+        raise Invalid(f"the project has no service {service!r}", code="SERVICE_NOT_FOUND", hint="bough explain")
+    web = {name: each for name, each in services.items() if each.is_web}
+    if not web:
+        raise Invalid(
+            "there is no web service to check; a model service has no container, Bough keeps the contract for it",
+            code="NO_WEB_SERVICE", hint="write command or dockerfile in bough.toml",
+        )  # fmt: skip
+    found = []
+    for name, settings in web.items():
+        build = _build(session, name, settings, prepared.scans[settings.path])
+        promises = contract.check(_program(settings, build, slow, start_s))
+        session.out(_text(session, name, promises))
+        found.append({"service": name, "promises": msgspec.to_builtins(promises)})
+    _conclude(session, found)
+
+
+def _build(session: Session, name: str, settings: Service, scanned: Scan) -> BuildResult:
+    """What a deploy would run, made by the same worker and kept in the same home."""
+    home = Home(session.home.path)
+    _keep(home, scanned)
+    request = BuildRequest(
+        service=name, bundle=scanned.digest, command=settings.command, dockerfile=settings.dockerfile,
+        docker=settings.docker, requirements=settings.requirements, python=settings.python, environment=settings.env,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="bough-check-") as place:
+        asked, result = Path(place, "request.json"), Path(place, "result.json")
+        asked.write_bytes(msgspec.json.encode(request))
+        worker = [sys.executable, "-P", "-m", "bough.builds.worker", str(home.path), str(asked), str(result)]
+        with subprocess.Popen(worker, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
+            for line in process.stdout or ():
+                session.note(f"  {paint(f'{name} |', DIM, session.colour)} {line.rstrip()}")
+        outcome = parse_result(result.read_bytes()) if result.exists() else None
+    if isinstance(outcome, BuildResult):
+        return outcome
+    if outcome is None:
+        raise Problem("the build ended without a word", code="BUILD_FAILED", hint="run it again; its output says why")
+    raise WorkloadFailed(outcome.message, code=outcome.code, hint=outcome.hint)
+
+
+def _keep(home: Home, scanned: Scan) -> None:
+    blobs = DirectoryBlobs(home.blobs)
+    for digest, path in {entry.digest: entry.path for entry in scanned.bundle.entries}.items():
+        if not blobs.has(digest):
+            with (scanned.folder / path).open("rb") as content:
+                blobs.put(content, expect=digest)
+    blobs.put(scanned.bundle.manifest, expect=scanned.digest)
+
+
+def _program(settings: Service, build: BuildResult, slow: str, start_s: float) -> contract.Program:
+    own = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    fixed = 0
+    if settings.dockerfile and not settings.command and not build.container:
+        text = Path(build.folder, settings.dockerfile).read_text("utf-8")
+        fixed = contract.fixed_port(read_dockerfile(text, settings.dockerfile))
+    return contract.Program(
+        argv=build.argv or ["/bin/sh", "-c", build.shell], cwd=build.workdir, fixed_port=fixed,
+        environment=own | {"PYTHONUNBUFFERED": "1"} | build.environment | settings.env,
+        health_path=settings.health if settings.health != "/" else build.health_path or "/",
+        slow_path=slow, start_s=start_s or settings.health_timeout_s, grace_s=settings.grace_s,
+    )  # fmt: skip
+
+
+def _text(session: Session, name: str, promises: list[contract.Promise]) -> str:
+    rows = columns_of([[each.name, each.state, each.detail] for each in promises]).splitlines()
+    lines = [f"{name}:"]
+    for row, each in zip(rows, promises, strict=True):
+        painted = paint(each.state, _COLOURS[each.state], session.colour)
+        lines.append("  " + row.replace(f"  {each.state}", f"  {painted}", 1))
+        lines += [f"      try: {each.hint}"] if each.hint else []
+    return "\n".join(lines)
+
+
+def _conclude(session: Session, found: list[dict[str, Any]]) -> None:
+    broken = [f"{each['service']}: {one['name']}" for each in found for one in each["promises"]
+              if one["state"] == contract.BROKEN]  # fmt: skip
+    if broken:
+        raise WorkloadFailed(
+            f"the container contract is broken; {', '.join(broken)}", code="CONTRACT_BROKEN",
+            hint="correct what is marked broken, then: bough check container", services=found,
+        )  # fmt: skip
+    if session.json:
+        session.answer({"services": found})
+
+
+_container = make(
+    "container",
+    _HELP,
+    [
+        folder(),
+        environment(),
+        click.Option(["--service"], default="", metavar="NAME", help="One service; all web services without it."),
+        click.Option(["--slow"], default="", metavar="PATH", help="A path whose answer takes about a second."),
+        click.Option(["--start-s"], type=click.FloatRange(0, 3600), default=0.0,
+                     help="Seconds that a start may take; the service's health_timeout_s without it."),
+    ],
+    run,
+    examples="Examples:\n  bough check container\n  bough check container --service web --slow '/count?to=300000'",
+)  # fmt: skip
+command = click.Group(
+    "check",
+    commands={"container": _container},
+    params=common(),
+    help="Checks what a program promises, before it is deployed.",
+)

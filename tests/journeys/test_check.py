@@ -1,0 +1,35 @@
+"""`bough check container`, on the FastAPI example and on services that break what they promise."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.journeys.machine import Machine
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "fastapi-app"
+
+
+def test_the_fastapi_example_keeps_the_container_contract(machine: Machine) -> None:
+    copy = machine.home.parent / "checked"
+    shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    found = machine.bough("check", "container", "--slow", "/count?to=200000", cwd=copy)["services"]
+    assert [each["service"] for each in found] == ["web"]
+    states = {each["name"]: each["state"] for each in found[0]["promises"]}
+    assert states.pop("drain") in ("kept", "unproven")  # how long the answer takes is the machine's affair
+    assert set(states.values()) == {"kept"}
+
+
+def test_a_broken_contract_ends_with_8_and_names_the_promise(machine: Machine) -> None:
+    project = machine.project("deaf", '[services.deaf]\ncommand = "sleep 60"\n')
+    error = machine.bough("check", "container", "--start-s", "1", cwd=project, code=8)["error"]
+    assert error["code"] == "CONTRACT_BROKEN"
+    assert "deaf: port" in error["message"] and "deaf: exit_status" in error["message"]
+    assert error["fields"]["services"][0]["promises"][0]["hint"]
+
+
+def test_what_has_no_container_is_refused(machine: Machine) -> None:
+    project = machine.project("modelled", '[services.it]\nmodel = "service:Model"\n', service_py="class Model: ...\n")
+    assert machine.bough("check", "container", cwd=project, code=2)["error"]["code"] == "NO_WEB_SERVICE"
+    error = machine.bough("check", "container", "--service", "nobody", cwd=project, code=2)["error"]
+    assert error["code"] == "SERVICE_NOT_FOUND"
