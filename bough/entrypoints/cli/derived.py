@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from bough.client.contract import contract
-from bough.entrypoints.cli import drawing
+from bough.entrypoints.cli import branching
 from bough.entrypoints.cli.options import command, common, with_session
 from bough.entrypoints.cli.session import Session, git_branch, project_name
+from bough.kernel.errors import Problem
 
 _TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
 _FROM_PROJECT = "project"
@@ -122,7 +123,7 @@ def _runner(name: str, operation: Mapping[str, Any]) -> Any:
         detach = values.pop("detach", False)
         fields = {field["name"]: _value(field, values[field["name"]]) for field in operation["fields"]}
         fields = {key: value for key, value in fields.items() if value is not None}
-        answer = session.client().call(name, **fields)
+        answer = _asked(session, name, fields)
         if operation["streams"]:
             for item in answer:
                 session.answer(item)
@@ -130,12 +131,22 @@ def _runner(name: str, operation: Mapping[str, Any]) -> Any:
             from bough.entrypoints.cli import rollout
 
             if release is not answer:
-                session.note(drawing.draw({key: answer[key] for key in answer if key != "release"}))
+                session.out(branching.merged(session, answer))
             rollout.follow_to_the_end(session, release)
         else:
-            session.answer(answer)
+            says = branching.SAYS.get(name)
+            session.answer(answer, text=says(session, answer) if says and not session.json else None)
 
     return run
+
+
+def _asked(session: Session, name: str, fields: dict[str, Any]) -> Any:
+    try:
+        answer = session.client().call(name, **fields)
+    except Problem as problem:
+        branching.refused(session, problem)
+        raise
+    return branching.COMPLETES[name](session, answer) if name in branching.COMPLETES else answer
 
 
 def _release_in(operation: Mapping[str, Any], answer: Any) -> Any:

@@ -78,7 +78,8 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2].rpartition(".")[2]
     if "anyOf" in schema:
-        return " | ".join(sorted({_type(each) for each in schema["anyOf"]}))
+        kinds = {_type(each) for each in schema["anyOf"]}
+        return " | ".join([*sorted(kinds - {"None"}), *sorted(kinds & {"None"})])
     kind = schema.get("type")
     if kind == "array":
         return f"builtins.list[{_type(schema.get('items', {}))}]"

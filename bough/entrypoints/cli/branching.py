@@ -1,0 +1,99 @@
+"""What `bough branch …` says on a terminal, where a plain record would not do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bough.entrypoints.cli import drawing
+from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, paint
+from bough.entrypoints.cli.session import Session
+from bough.kernel.errors import NotFound, Problem
+
+ROUTED_WITHIN_S = 3.0  # the gateway takes a new branch's routes within tens of milliseconds
+LOOK_S = 0.02
+_MARKS = {"add": ("+", GREEN), "remove": ("-", RED), "change": ("~", YELLOW)}
+
+
+def with_services(session: Session, answer: Any) -> Any:
+    """The answer of `branch create` with the URLs that it made, once requests to them are taken."""
+    view = answer["environment"]
+    answer["services"] = []
+    deadline = time.monotonic() + ROUTED_WITHIN_S
+    while view.get("release"):
+        try:
+            found = session.client().services.list(project=view["project"], environment=view["name"])
+        except NotFound:
+            break
+        if found or time.monotonic() > deadline:
+            keys = ("service", "state", "url", "address")
+            answer["services"] = [{key: each.get(key, "") for key in keys} for each in found]
+            break
+        time.sleep(LOOK_S)
+    return answer
+
+
+def created(session: Session, answer: Mapping[str, Any]) -> str:
+    view = answer["environment"]
+    name = f"{view['project']}/{view['name']}"
+    if not answer["created"]:
+        first = f"{name} is there already"
+    elif view.get("parent"):
+        first = f"{name} branched from {view['parent']}: everything it has, copied nowhere"
+    else:
+        first = f"{name} is there, and empty"
+    if view.get("expires_at"):
+        first += f"; it goes away {drawing.moment(view['expires_at'])} unless it is deployed to"
+    longest = max((len(each["service"]) for each in answer["services"]), default=0)
+    lines = [f"  {each['service']:<{longest}}  {each['url']}  {each['state']}" for each in answer["services"]]
+    return "\n".join([first, *lines])
+
+
+def compared(session: Session, answer: Mapping[str, Any]) -> str:
+    if not answer["changes"]:
+        return f"{answer['environment']} and {answer['against']} do not differ"
+    lines = []
+    for each in answer["changes"]:
+        mark, colour = _MARKS[each["action"]]
+        fields = "; ".join(_field(name, *both) for name, both in list(each.get("fields", {}).items())[:4])
+        head = paint(f"{mark} {each['kind']} {each['name']}", colour, session.colour)
+        lines.append(f"{head}{'  ' + fields if fields and each['action'] == 'change' else ''}")
+    total = sum(sum(each.values()) for each in answer["counts"].values())
+    if total > len(lines):
+        lines.append(f"… and {total - len(lines)} more; --json counts them, --kinds narrows")
+    counts = "; ".join(
+        f"{kind}: {', '.join(f'{number} {action}' for action, number in sorted(each.items()))}"
+        for kind, each in sorted(answer["counts"].items())
+    )
+    moved = f"; {answer['against']} has moved since" if answer["parent_moved"] else ""
+    return "\n".join([*lines, f"{answer['environment']} against {answer['against']}: {counts}{moved}"])
+
+
+def merged(session: Session, answer: Mapping[str, Any]) -> str:
+    counts = ", ".join(f"{number} {kind}" for kind, number in sorted(answer["merged"].items())) or "nothing"
+    how = "would merge" if answer.get("dry_run") else "merged"
+    lines = [f"{how} {counts} into {answer['into']}{' (fast-forward)' if answer['fast_forward'] else ''}"]
+    for each in answer.get("conflicts", []):
+        head = paint(f"! {each['id']}", RED, session.colour)
+        lines.append(f"{head}  {answer['into']} {each['ours']}, the branch {each['theirs']}")
+    return "\n".join(lines)
+
+
+def refused(session: Session, problem: Problem) -> None:
+    """A conflict of a merge, line by line; the error itself follows."""
+    for each in problem.fields.get("conflicts", []):
+        head = paint(f"! {each['id']}", RED, session.colour)
+        session.note(f"{head}  ours {each['ours']}, theirs {each['theirs']}")
+
+
+COMPLETES: dict[str, Callable[[Session, Any], Any]] = {"environments.create": with_services}
+SAYS: dict[str, Callable[[Session, Mapping[str, Any]], str]] = {
+    "environments.create": created,
+    "environments.diff": compared,
+    "environments.merge": merged,
+}
+
+
+def _field(name: str, before: Any, after: Any) -> str:
+    return f"{name} {'-' if before is None else before} -> {'-' if after is None else after}"
