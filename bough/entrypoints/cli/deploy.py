@@ -12,7 +12,7 @@ from bough.client import Client
 from bough.entrypoints.cli import first_answer, rollout, sending
 from bough.entrypoints.cli.drawing import size
 from bough.entrypoints.cli.options import command as make
-from bough.entrypoints.cli.options import environment, folder
+from bough.entrypoints.cli.options import environment_here, folder
 from bough.entrypoints.cli.session import Session, find_project
 
 _HELP = """Deploys the project in this folder and prints its URLs.
@@ -30,7 +30,7 @@ def run(session: Session, folder: str, environment: str, message: str, detach: b
     began = time.monotonic()
     root = find_project(Path(folder))
     client = session.client()
-    prepared = sending.prepare(root, environment)
+    prepared = sending.prepare(root, sending.environment_of(session, root, environment))
     name = f"{prepared.project.name}/{environment}"
     session.out(f"{name}: {prepared.count} files, {size(prepared.size)}")
     for scanned in prepared.scans.values():
@@ -77,7 +77,7 @@ command = make(
     _HELP,
     [
         folder(),
-        environment(),
+        environment_here(),
         click.Option(["--message", "-m"], default="", metavar="TEXT", help="Kept with the release."),
         click.Option(["--detach"], is_flag=True, help="Do not wait until it is live."),
         click.Option(["--timeout"], type=float, default=0.0, metavar="SECONDS", help="Wait no longer; 0: to the end."),

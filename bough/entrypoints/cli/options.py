@@ -53,6 +53,16 @@ def environment() -> click.Option:
     )
 
 
+def environment_here() -> click.Option:
+    """For what sends the folder: see `sending.environment_of`."""
+    return click.Option(
+        ["--environment", "-e"],
+        default="",
+        metavar="NAME",
+        help="Environment; without it that of the git branch checked out here, if it has one, else production (main).",
+    )
+
+
 def folder() -> click.Argument:
     about = "The project's folder, or one inside it; the present one without it."
     return click.Argument(["folder"], default=".", metavar="[FOLDER]", required=False, help=about)

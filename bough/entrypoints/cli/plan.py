@@ -8,14 +8,15 @@ from typing import Any
 from bough.entrypoints.cli import sending
 from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, cell, paint
 from bough.entrypoints.cli.options import command as make
-from bough.entrypoints.cli.options import environment, folder
+from bough.entrypoints.cli.options import environment_here, folder
 from bough.entrypoints.cli.session import Session, find_project
 
 _SIGNS = {"add": ("+", GREEN), "remove": ("-", RED), "change": ("~", YELLOW), "same": (" ", 0)}
 
 
 def run(session: Session, folder: str, environment: str) -> None:
-    prepared = sending.prepare(find_project(Path(folder)), environment)
+    root = find_project(Path(folder))
+    prepared = sending.prepare(root, sending.environment_of(session, root, environment))
     plan = session.client().releases.plan(**prepared.request())
     session.answer(plan, text=_text(session, plan))
 
@@ -46,7 +47,7 @@ command = make(
     "plan",
     "Says what a deploy would change.\n\nNothing is sent and nothing is changed; also tells whether running processes "
     "would be replaced.",
-    [folder(), environment()],
+    [folder(), environment_here()],
     run,
     examples="Example:\n  bough plan -e staging",
 )

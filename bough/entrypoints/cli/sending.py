@@ -13,8 +13,9 @@ from bough.builds.bundle import scan
 from bough.builds.models import Scan
 from bough.client import Client
 from bough.entrypoints.cli.drawing import size
-from bough.entrypoints.cli.session import FILE_NAME, Session, load_project
-from bough.kernel.project import Project
+from bough.entrypoints.cli.session import FILE_NAME, Session, git_branch, load_project
+from bough.kernel.errors import Invalid
+from bough.kernel.project import PRODUCTION, Project
 
 STATE_FOLDER = ".bough"  # beside the project file; never part of a bundle
 DIGESTS_AT_ONCE = 20_000  # in one question, which stays far below the largest body that is taken
@@ -44,6 +45,22 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     bytes: int
+
+
+def environment_of(session: Session, folder: Path, chosen: str) -> str:
+    """The environment that `folder` is sent to: the chosen one, else that of its git branch, else production. A branch
+    without an environment of its own means production, as it did before there were branches."""
+    if chosen:
+        return chosen
+    try:
+        branch = git_branch(folder) if _in_git(folder) else PRODUCTION
+    except Invalid:  # no branch is checked out
+        return PRODUCTION
+    if branch == PRODUCTION:
+        return PRODUCTION
+    name = load_project(folder, PRODUCTION).name
+    there = session.client().environments.list(project=name)
+    return next((each.name for each in there if each.get("branch") == branch), PRODUCTION)
 
 
 def prepare(folder: Path, environment: str) -> Prepared:
@@ -96,7 +113,7 @@ def state_folder(folder: Path) -> Path:
 
 def commit_of(folder: Path) -> str:
     """The commit that git has checked out here; empty without git."""
-    if not any((each / ".git").exists() for each in (folder.absolute(), *folder.absolute().parents)):
+    if not _in_git(folder):
         return ""
     try:
         done = subprocess.run(  # noqa: S603 - fixed words
@@ -106,3 +123,7 @@ def commit_of(folder: Path) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
+
+
+def _in_git(folder: Path) -> bool:
+    return any((each / ".git").exists() for each in (folder.absolute(), *folder.absolute().parents))

@@ -133,12 +133,12 @@ def project_name() -> str:
     return name
 
 
-def git_branch() -> str:
-    """The branch that git has checked out here; `Invalid` (BRANCH_MISSING) where there is none."""
+def git_branch(folder: Path = Path()) -> str:
+    """The branch that git has checked out in `folder`; `Invalid` (BRANCH_MISSING) where there is none."""
     done = None
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(
-            ["git", "symbolic-ref", "--short", "-q", "HEAD"],  # noqa: S607 - the user's own git
+        done = subprocess.run(  # noqa: S603 - fixed words
+            ["git", "-C", str(folder), "symbolic-ref", "--short", "-q", "HEAD"],  # noqa: S607 - the user's own git
             capture_output=True, text=True, timeout=10, check=False,
         )  # fmt: skip
     if done is None or done.returncode != 0:
