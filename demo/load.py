@@ -43,6 +43,7 @@ class Load:
             "failures": dict(self.failures),
             "per_second": round(len(self.milliseconds) / took, 1),
             "p50_ms": round(statistics.median(found), 3),
+            "p95_ms": round(found[int(len(found) * 0.95)], 3),
             "p99_ms": round(found[int(len(found) * 0.99)], 3),
             "longest_ms": round(found[-1], 3),
         }

@@ -248,12 +248,16 @@ def _workload(
     ]
     merged: dict[str, Any] = {}
     for field in msgspec.structs.fields(into):
-        origins[".".join((*path, field.name))] = f"default of a {kind}"
+        inner = msgspec.structs.fields(field.type) if field.type in (Batch, Resources) else ()
+        for key in (field.name, *(f"{field.name}.{each.name}" for each in inner)):
+            origins[".".join((*path, key))] = f"default of a {kind}"
     for values, origin in layers:
         for key, value in values.items():
             both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
             merged[key] = {**merged[key], **value} if both_tables else value
-            origins[".".join((*path, key))] = origin if isinstance(origin, str) else document.origin((*origin, key))
+            for keys in ((key,), *((key, inner) for inner in (value if isinstance(value, dict) else ()))):
+                place = origin if isinstance(origin, str) else document.origin((*origin, *keys))
+                origins[".".join((*path, *keys))] = place
     elsewhere: dict[str, KeyPath] = dict.fromkeys(layers[-1][0], ("environments", environment, *path))
     workload = document.decode(path, merged, into, elsewhere=elsewhere)
     for key, choices in _CHOICES.items():

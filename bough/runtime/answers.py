@@ -57,6 +57,8 @@ def to_plain(value: Any) -> Any:
     raise NotImplementedError(f"a {type(value).__module__}.{type(value).__qualname__} has no JSON form")
 
 
+_SEE_LOGS = "the service's output has the traceback: bough logs SERVICE"
+
 _encode = msgspec.json.Encoder(enc_hook=to_plain).encode
 
 
@@ -103,8 +105,10 @@ def whole(number: int, value: Any, encode: Callable[[Any], bytes] = encode_json)
 
 
 def refusal(number: int, reject: Reject) -> Reply:
-    """`{"error": {code, message, fields}}`, as everywhere on the platform."""
+    """`{"error": {code, message, hint, fields}}`, as everywhere on the platform."""
     detail: dict[str, Any] = {"code": reject.code, "message": reject.message}
+    if reject.hint:
+        detail["hint"] = reject.hint
     if reject.fields:
         detail["fields"] = reject.fields
     try:
@@ -126,9 +130,9 @@ def explain(number: int, error: BaseException) -> Reject:
         return error
     failure_log.write(number, error)
     if isinstance(error, OutputInvalid):
-        return Reject(str(error), status=500, code="OUTPUT_INVALID")
+        return Reject(str(error), status=500, code="OUTPUT_INVALID", hint=_SEE_LOGS)
     kind = type(error).__name__
-    return Reject(f"predict raised {kind}: {error}", status=500, code="PREDICT_FAILED", type=kind)
+    return Reject(f"predict raised {kind}: {error}", status=500, code="PREDICT_FAILED", hint=_SEE_LOGS, type=kind)
 
 
 class FailureLog:

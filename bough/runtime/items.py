@@ -141,6 +141,9 @@ def convert(value: Any, kind: Any) -> Any:
     return value if kind is Any else msgspec.convert(value, kind, dec_hook=_dec_hook)
 
 
+INPUT_HINT = "GET /v2/models/SERVICE shows the names and types that the service takes"
+
+
 def input_invalid(error: Exception) -> Reject:
     """A decoding error as a 422 that a person can act on."""
     if isinstance(error, RecursionError):
@@ -160,7 +163,7 @@ def input_invalid(error: Exception) -> Reject:
 
 
 def _invalid(message: str, **fields: Any) -> Reject:
-    return Reject(message, status=422, code="INPUT_INVALID", **fields)
+    return Reject(message, status=422, code="INPUT_INVALID", hint=INPUT_HINT, **fields)
 
 
 def _is_raw(body: bytes, content_type: str) -> bool:

@@ -42,13 +42,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Reject(Exception):
-    """Refuses a request: the client gets `status`, `code` and `message`; nothing is logged as a failure."""
+    """Refuses a request: the client gets `status`, `code`, `message` and `hint`; nothing is logged as a failure."""
 
-    def __init__(self, message: str, *, status: int = 400, code: str = "REJECTED", **fields: Any) -> None:
+    def __init__(
+        self, message: str, *, status: int = 400, code: str = "REJECTED", hint: str = "", **fields: Any
+    ) -> None:
         super().__init__(message)
         if not 400 <= status <= 599:
             raise ValueError(f"Reject takes a status from 400 to 599, not {status}")
-        self.message, self.status, self.code, self.fields = message, status, code, fields
+        self.message, self.status, self.code, self.hint, self.fields = message, status, code, hint, fields
 
 
 @overload

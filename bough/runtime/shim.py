@@ -221,7 +221,7 @@ class _Guard:
             self._give_up(
                 "memory", "MEMORY_LIMIT",
                 f"used {meter.memory_bytes >> 20} MB of memory, more than its limit of {plan.memory_bytes >> 20} MB",
-                "raise limits.memory_mb, or load less",
+                "raise resources.memory_mb in bough.toml, or load less",
             )  # fmt: skip
         if plan.processes and meter.processes > plan.processes:
             self._give_up(

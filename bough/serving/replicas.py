@@ -12,7 +12,7 @@ from bough.kernel.events import Events
 from bough.kernel.platform import Home
 from bough.kernel.reconcile import Handler, Turn
 from bough.runtime.frames import Signature
-from bough.runtime.spec import Failure, Limits, ModelSpec, UnitSpec
+from bough.runtime.spec import Failure, Limits, ModelSpec, UnitSpec, Usage
 from bough.serving import rules, store
 from bough.serving.models import BUILDING, DRAINING, FAILED, READY, STARTING, STOPPED, Deployment
 from bough.serving.rollout import on_deployment_changed
@@ -20,6 +20,7 @@ from bough.serving.rollout import on_deployment_changed
 CHANGED = "deployment.changed"
 BUILD_CHECK_S = 0.25  # the engine's hints wake the deployment sooner; this bounds a lost hint
 START_CHECK_S = 0.5
+MEASURED_WITHIN_S = 3.0  # shims measure once a second
 WATCH_S = 5.0  # a ready deployment is looked at so often without a hint
 
 
@@ -93,8 +94,23 @@ class Replicas:
         if look.start:
             return self._start(turn, deployment, look)
         if look.ready >= deployment.wanted:
+            if deployment.state == STARTING and not self._within_memory(deployment, attempts, now):
+                return BUILD_CHECK_S
             return self._ready(turn, deployment, attempts)
         return START_CHECK_S
+
+    def _within_memory(self, deployment: Deployment, attempts: list[Attempt], now: float) -> bool:
+        """Whether each replica with a limit has been measured since it was ready: its shim ends one that is over, and
+        a release must not go live just before that."""
+        if not deployment.settings.resources.memory_mb:
+            return True
+        usage = self._engine.usage()
+        mine = [each for each in attempts if each.unit.rsplit("-", 1)[0] == deployment.id and each.state == UNIT_READY]
+        return all(
+            now - each.ready_at > MEASURED_WITHIN_S
+            or usage.get(f"{each.unit}/{each.attempt}", Usage()).memory_bytes > 0
+            for each in mine
+        )
 
     def _start(self, turn: Turn, deployment: Deployment, look: rules.Look) -> float:
         again = any(attempt > 1 for _, attempt in look.start)

@@ -97,6 +97,11 @@ class Machine:
                 found.append(pid)
         return found
 
+    def pid_of(self, unit: str) -> int:
+        """The process of a replica's latest attempt."""
+        latest = max((self.home / "units" / unit).glob("*/pid.json"), key=lambda path: int(path.parent.name))
+        return int(json.loads(latest.read_text())["pid"])
+
     def processes(self) -> list[int]:
         """Every process that belongs to this home."""
         found = []

@@ -31,6 +31,11 @@ TOML = '[services.it]\nmodel = "service:Model"\n'
             "ZeroDivisionError", "bough dev",
         ),
         (
+            "too-big", TOML + "resources.memory_mb = 64\n",
+            {"service_py": GOOD + "    def load(self):\n        self.weights = bytes(bytearray(b'x' * (400 << 20)))\n"},
+            8, "MEMORY_LIMIT", "more than its limit of 64 MB", "resources.memory_mb",
+        ),
+        (
             "wrong-python", 'python = "3.4"\n' + TOML, {"service_py": GOOD}, 8, "PYTHON_NOT_FOUND",
             "Python 3.4 is not installed", "uv python install 3.4",
         ),

@@ -103,7 +103,7 @@ def _bubblewrap() -> Rung:
 
 def _cgroups() -> Rung:
     """Version 2, and our own group writable, so that groups for units can be made below it."""
-    gives = "memory and CPU limits kept by the kernel"
+    gives = "memory and CPU limits could be kept by the kernel; units are not put into groups yet"
     lines = Path("/proc/self/cgroup").read_text("utf-8").splitlines()
     own = next((line[3:] for line in lines if line.startswith("0::")), "")
     root = Path("/sys/fs/cgroup")

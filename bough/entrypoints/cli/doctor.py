@@ -37,7 +37,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(session: Session) -> None:
     home = session.home
-    findings = [*_machine(home), *_processes(home), *_tools(), *_isolation(home)]
+    findings = [*_machine(home), *_processes(home), *_tools(), *_limits(), *_isolation(home)]
     problems = [each for each in findings if each.state == PROBLEM]
     answer = {"findings": findings, "problems": len(problems)}
     session.answer(msgspec.to_builtins(answer), text=_text(session, findings, problems))
@@ -89,6 +89,17 @@ def _tools() -> list[Finding]:
         why = version or ("installed, but its engine does not answer" if shutil.which(tool) else "not installed")
         found.append(Finding(area="build", name=tool, state=YES if version else NO, detail=why))
     return found
+
+
+def _limits() -> list[Finding]:
+    """What the limits and figures of `resources` are worth here."""
+    said = {
+        "memory": (YES, "resources.memory_mb: measured once a second, a unit above it is ended"),
+        "cpu": (NO, "resources.cpus is part of the plan and limits nothing yet: units share the machine's cores"),
+        "gpus": (NO, "resources.gpus is part of the plan and reserves nothing: every unit sees every GPU"),
+        "gpu time": (NO, "gpu_s in a unit's usage is not measured and stays 0"),
+    }  # fmt: skip
+    return [Finding(area="limits", name=name, state=state, detail=detail) for name, (state, detail) in said.items()]
 
 
 def _isolation(home: Home) -> list[Finding]:

@@ -61,7 +61,7 @@ def cell(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        if name.endswith("_at"):
+        if name == "at" or name.endswith("_at"):
             return moment(value)
         return f"{value:.3f}".rstrip("0").rstrip(".")
     if name == "memory_bytes" and isinstance(value, int):

@@ -30,10 +30,18 @@ def settings(project: Project) -> list[dict[str, Any]]:
     values: dict[str, Any] = {"name": project.name}
     for section in ("services", "jobs"):
         for name, workload in getattr(project, section).items():
-            values |= {f"{section}.{name}.{key}": value for key, value in msgspec.to_builtins(workload).items()}
+            for key, value in msgspec.to_builtins(workload).items():
+                values |= _flat(f"{section}.{name}.{key}", value)
     return [
         {"key": key, "value": value, "origin": project.origins.get(key, "default")} for key, value in values.items()
     ]
+
+
+def _flat(key: str, value: Any) -> dict[str, Any]:
+    """A table's keys may come from different places, so each has a row of its own."""
+    return (
+        {f"{key}.{inner}": each for inner, each in value.items()} if isinstance(value, dict) and value else {key: value}
+    )
 
 
 def _matching(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:

@@ -54,7 +54,18 @@ def document(operations: Mapping[str, Operation[Any, Any]]) -> dict[str, Any]:
         "security": [{"token": []}],
     }
     _drop_unused(made, schemas)
+    _say_items(made)
     return made
+
+
+def _say_items(found: Any) -> None:
+    """An array of anything says so: generators of clients leave out a schema that names no items."""
+    if isinstance(found, dict):
+        if found.get("type") == "array" and "prefixItems" not in found:
+            found.setdefault("items", {})
+        found = list(found.values())
+    for each in found if isinstance(found, list) else ():
+        _say_items(each)
 
 
 def item_of(operation: Operation[Any, Any]) -> Any:

@@ -88,6 +88,25 @@ def test_explain_says_where_a_value_came_from(bough: Bough, tmp_path: Path) -> N
     assert found[0]["origin"] == "default of a service"
 
 
+def test_explain_tells_the_keys_of_a_table_apart(bough: Bough, tmp_path: Path) -> None:
+    text = (
+        'name = "shop"\n[services.churn]\nmodel = "service:Churn"\nresources.cpus = 2\nenv = {A = "1"}\n'
+        "[environments.main.services.churn.resources]\nmemory_mb = 64\n"
+    )
+    (tmp_path / "bough.toml").write_text(text)
+    rows = {each["key"]: each for each in json.loads(bough("explain", "services.churn", "--json")[1])}
+    lines = text.splitlines()
+
+    def line(key: str) -> str:
+        return f"bough.toml:{next(at for at, each in enumerate(lines, 1) if each.startswith(key))}"
+
+    assert rows["services.churn.resources.cpus"]["origin"] == line("resources.cpus")
+    assert rows["services.churn.resources.memory_mb"]["origin"] == line("memory_mb")
+    assert rows["services.churn.resources.gpus"]["origin"] == "default of a service"
+    assert rows["services.churn.env.A"]["value"] == "1"
+    assert rows["services.churn.batch.max_size"]["origin"] == "default of a service"
+
+
 def test_explain_takes_the_start_or_the_last_word_of_a_key(bough: Bough, tmp_path: Path) -> None:
     (tmp_path / "bough.toml").write_text(TOML)
     assert len(json.loads(bough("explain", "services.churn", "--json")[1])) > 20
@@ -112,6 +131,9 @@ def test_doctor_tells_what_it_tried(bough: Bough) -> None:
     assert found["bough", "server"]["state"] in ("no", "problem")
     assert {"landlock", "reflink", "gpu"} <= {name for area, name in found if area == "isolation"}
     assert all(each["detail"] for each in found.values())
+    assert found["limits", "memory"]["state"] == "yes"
+    for name, said in (("cpu", "limits nothing"), ("gpu time", "stays 0")):
+        assert found["limits", name]["state"] == "no" and said in found["limits", name]["detail"]
     assert "landlock" in bough("doctor")[1]
 
 
