@@ -212,17 +212,29 @@ def _unwrap_mlserver(setup: Setup, answer: Any) -> Any:
 def _torchserve(setup: Setup) -> Launch:
     from models import MAX_BATCH
 
+    size = MAX_BATCH.get(setup.workload, 1) if setup.batching else 1
+    delay_ms = 5 if setup.batching else 1
+    return _torchserve_with(
+        setup, model=f"batchSize: {size}\nmaxBatchDelay: {delay_ms}\n",
+        properties="disable_system_metrics=true\nasync_logging=true\n", is_quiet=True,
+    )  # fmt: skip
+
+
+def _torchserve_default(setup: Setup) -> Launch:
+    """As it comes: its own logging and batch size. Number of workers and addresses are given as for all peers."""
+    return _torchserve_with(setup, model="", properties="", is_quiet=False)
+
+
+def _torchserve_with(setup: Setup, *, model: str, properties: str, is_quiet: bool) -> Launch:
     store = setup.folder / "store"
     store.mkdir()
-    size = MAX_BATCH.get(setup.workload, 1) if setup.batching else 1
     (setup.folder / "model.yaml").write_text(
-        f"minWorkers: {setup.workers}\nmaxWorkers: {setup.workers}\nbatchSize: {size}\n"
-        f"maxBatchDelay: {5 if setup.batching else 1}\nresponseTimeout: 60\n"
+        f"minWorkers: {setup.workers}\nmaxWorkers: {setup.workers}\nresponseTimeout: 60\n{model}"
     )
     (setup.folder / "config.properties").write_text(
         f"inference_address=http://127.0.0.1:{setup.port}\nmanagement_address=http://127.0.0.1:{setup.port + 1}\n"
         f"metrics_address=http://127.0.0.1:{setup.port + 2}\ngrpc_inference_port={setup.port + 3}\n"
-        f"grpc_management_port={setup.port + 4}\ndisable_system_metrics=true\nasync_logging=true\n"
+        f"grpc_management_port={setup.port + 4}\n{properties}"
     )
     (setup.folder / "log4j2.xml").write_text(
         '<Configuration status="ERROR"><Appenders><Console name="C"/></Appenders>'
@@ -234,7 +246,7 @@ def _torchserve(setup: Setup) -> Launch:
     )
     serve = (
         f"{setup.bin('torchserve', 'torchserve')} --start --foreground --ncs --ts-config config.properties "
-        "--model-store store --models bench=bench.mar --disable-token-auth --log-config log4j2.xml"
+        f"--model-store store --models bench=bench.mar --disable-token-auth{' --log-config log4j2.xml' * is_quiet}"
     )
     path = f"{setup.envs / 'torchserve' / 'bin'}:{os.environ.get('PATH', '')}"
     own = {"PATH": path, "LOG_LOCATION": str(setup.folder), "METRICS_LOCATION": str(setup.folder)}
@@ -266,5 +278,7 @@ OTHERS: tuple[Peer, ...] = (
          path=_mlserver_path, wrap=_wrap_mlserver, unwrap=_unwrap_mlserver,
          note="streams in one process: they do not pass its workers"),
     Peer(name="torchserve", kind="server", launch=_torchserve, env="torchserve", batches=BATCHABLE,
-         path=lambda _: "/predictions/bench", missing=_needs_java),
+         path=lambda _: "/predictions/bench", missing=_needs_java, note="tuned: request logs off, batching"),
+    Peer(name="torchserve-default", kind="server", launch=_torchserve_default, env="torchserve",
+         path=lambda _: "/predictions/bench", missing=_needs_java, note="as it comes: request logs on, no batching"),
 )  # fmt: skip

@@ -280,7 +280,7 @@ class Lane:
             count = rules.take(len(queue), len(wires), largest)
             if best.frames and not rules.worth_queueing(count, best.last_size, largest):
                 return
-            batch = self._pop(count)
+            batch = self._pop_similar(count) if best.hello.similar else self._pop(count)
             self._send(best, batch, rules.reason(len(batch), largest, route.max_wait_ms), now)
 
     def _pop(self, count: int) -> list[Call]:
@@ -294,6 +294,21 @@ class Lane:
             call = queue.popleft()
             size += len(call.request.body)
             batch.append(call)
+        return batch
+
+    def _pop_similar(self, count: int) -> list[Call]:
+        """The same for a model that pads: the oldest call and others of similar size, in their order."""
+        queue = self._queue
+        if queue[0].attempts or count == 1:
+            return self._pop(1)
+        fresh = [call for call in queue if not call.attempts]
+        sizes = [len(call.request.body) for call in fresh]
+        chosen = rules.similar(sizes, max(1, min(count, FRAME_BYTES // max(1, sizes[0]))))
+        batch = [fresh[index] for index in chosen]
+        leaving = set(batch)
+        staying = [call for call in queue if call not in leaving]
+        queue.clear()
+        queue.extend(staying)
         return batch
 
     def _send(self, wire: Wire, batch: list[Call], reason: str, now: float) -> None:

@@ -8,6 +8,8 @@ arrived while the replica was busy), so no timer is needed to form batches.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 FULL, DEADLINE, IDLE = "full", "deadline", "idle"  # why a batch was released
 
 HEAVY_S = 0.003  # a frame longer than this makes a model heavy …
@@ -15,6 +17,8 @@ LIGHT_S = 0.0015  # … and only one shorter than this makes it light again: no 
 ITEM_FRAME_S = 0.002  # target length of a frame in mode `item`: a crash or a cancel costs no more than this
 MAX_ITEM_FRAME = 256
 NO_CAP = 1024  # requests per frame when neither route nor replica sets a limit
+SIMILAR = 1.2  # items are, when the largest is at most so many times the smallest: a sixth of the work is padding
+SIMILAR_AMONG = 8  # waiting items are looked at in any case, else the older half
 _WEIGHT = 0.2  # of the newest measurement in a running mean
 
 
@@ -38,6 +42,21 @@ def cap(route_max: int, hello_max: int) -> int:
 def take(queued: int, links: int, largest: int) -> int:
     """Requests that an idle link takes now: an even share of the queue, never more than `largest`."""
     return min(largest, queued, -(-queued // max(1, links)))
+
+
+def similar(sizes: Sequence[int], count: int) -> list[int]:
+    """Which waiting items go together when a model pads, by their sizes, oldest first: the oldest, so that nobody
+    starves, and up to `count` in all that are near it in size (two in any case: a call has costs of its own). The
+    younger half is not looked at: its turn comes, and those who wait must not be overtaken for ever."""
+    oldest = low = high = sizes[0]
+    among = range(1, min(len(sizes), max(SIMILAR_AMONG, -(-len(sizes) // 2))))
+    chosen = [0]
+    for index in sorted(among, key=lambda index: abs(sizes[index] - oldest))[: count - 1]:
+        low, high = min(low, sizes[index]), max(high, sizes[index])
+        if high > SIMILAR * low and len(chosen) > 1:
+            break
+        chosen.append(index)
+    return sorted(chosen)
 
 
 def worth_queueing(share: int, under_way: int, largest: int) -> bool:

@@ -70,7 +70,8 @@ class Reply(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
     """What a replica says of itself. `mode`: `item` and `batch` are answered in order, one frame at a time;
-    `concurrent` (async or streaming) takes up to `concurrency` requests at once."""
+    `concurrent` (async or streaming) takes up to `concurrency` requests at once. `similar`: it pads, so requests of
+    similar size should share a frame."""
 
     protocol: int
     unit: str
@@ -79,6 +80,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     concurrency: int
     max_batch: int
+    similar: bool = False
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

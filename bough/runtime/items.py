@@ -20,7 +20,7 @@ import msgspec
 
 from bough.runtime import arrays
 from bough.runtime.answers import json_encoder
-from bough.runtime.service import Reject, batch_size
+from bough.runtime.service import Reject, batch_similar, batch_size
 
 _LISTS = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection, tuple)
 _STREAMS = (
@@ -51,6 +51,7 @@ class Contract:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.batch = batch_size(function)
+        self.similar = batch_similar(function)
         hints = _hints(function)
         self.parameters = _parameters(function, hints, bool(self.batch))
         self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

@@ -50,7 +50,7 @@ def run(prepared: Prepared, unit: UnitSpec, folder: Any) -> int:
     telemetry = telemetry_of(model)
     hello = Hello(
         protocol=PROTOCOL, unit=unit.unit, attempt=unit.attempt, pid=os.getpid(), mode=model.mode,
-        concurrency=model.concurrency, max_batch=model.max_batch,
+        concurrency=model.concurrency, max_batch=model.max_batch, similar=model.contract.similar,
     )  # fmt: skip
     if model.contract.is_async or prepared.async_load:
         return concurrent.serve(

@@ -19,7 +19,9 @@ or `Reject` nothing has to be imported.
   msgspec.Struct, TypedDict, NamedTuple, pydantic models, lists, dicts, numbers, str, bytes, numpy.ndarray; no
   annotation takes any JSON. `bytes` takes the raw body, or a base64 string in JSON.
 * With `@bough.batch` it takes a list of items and returns a list of as many answers, in the same order. With several
-  parameters each is a list (a column). `numpy.ndarray` takes the items stacked along the first axis.
+  parameters each is a list (a column). `numpy.ndarray` takes the items stacked along the first axis. A model that pads
+  its items to the longest says `@bough.batch(similar=True)`: a batch is then the request that has waited longest and
+  those that are near it in size (bytes of the body), so that less of the work is padding.
 * `async def`, generators (each piece is sent as it comes) and async generators work as they are.
 * `raise bough.Reject("no such customer", status=404)` refuses one request; in a batch, *return* a `Reject` in the
   item's place. Any other exception is a 500 that names its type, and its traceback goes to the log.
@@ -56,14 +58,18 @@ class Reject(Exception):
 @overload
 def batch(function: F) -> F: ...
 @overload
-def batch(function: None = None, *, max_size: int = DEFAULT_BATCH) -> Callable[[F], F]: ...
-def batch(function: Optional[F] = None, *, max_size: int = DEFAULT_BATCH) -> Union[F, Callable[[F], F]]:
-    """Marks a `predict` that takes up to `max_size` items at once. Use it as `@batch` or `@batch(max_size=64)`."""
+def batch(function: None = None, *, max_size: int = DEFAULT_BATCH, similar: bool = False) -> Callable[[F], F]: ...
+def batch(
+    function: Optional[F] = None, *, max_size: int = DEFAULT_BATCH, similar: bool = False
+) -> Union[F, Callable[[F], F]]:
+    """Marks a `predict` that takes up to `max_size` items at once. Use it as `@batch` or `@batch(max_size=64)`.
+    `similar` asks for items of similar size in one batch; it has no effect on an `async def predict`, which gets its
+    requests as they come."""
     if max_size < 1:
         raise ValueError(f"max_size must be at least 1, not {max_size}")
 
     def mark(method: F) -> F:
-        setattr(method, _ATTRIBUTE, max_size)
+        setattr(method, _ATTRIBUTE, (max_size, similar))
         return method
 
     return mark if function is None else mark(function)
@@ -71,5 +77,14 @@ def batch(function: Optional[F] = None, *, max_size: int = DEFAULT_BATCH) -> Uni
 
 def batch_size(function: Any) -> int:
     """What `batch` said of `function`; 0 when it was not marked."""
-    size = getattr(function, _ATTRIBUTE, 0)
-    return size if isinstance(size, int) else 0
+    return _marked(function)[0]
+
+
+def batch_similar(function: Any) -> bool:
+    """Whether `batch` asked for items of similar size."""
+    return _marked(function)[1]
+
+
+def _marked(function: Any) -> tuple[int, bool]:
+    mark = getattr(function, _ATTRIBUTE, None)  # an object that answers to any name has no mark either
+    return mark if isinstance(mark, tuple) else (0, False)

@@ -34,7 +34,7 @@ class Embeddings:
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(MAX_TOKENS)
 
-    @bough.batch(max_size=32)
+    @bough.batch(max_size=32, similar=True)  # texts are padded to the longest
     def predict(self, texts: list[str]) -> list[list[float]]:
         """Unit vectors of 384 floats, so that a dot product is a cosine similarity."""
         rows = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts)]

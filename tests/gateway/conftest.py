@@ -35,10 +35,10 @@ class Replica:
     with the frame in its hands."""
 
     def __init__(self, folder: Path, unit: str, handle: Handler = echo, *, mode: str = "batch", concurrency: int = 64,
-                 max_batch: int = 64, attempt: int = 1) -> None:  # fmt: skip
+                 max_batch: int = 64, attempt: int = 1, similar: bool = False) -> None:  # fmt: skip
         self.path = folder / f"{unit}.sock"
         self.unit, self.handle, self.mode, self.attempt = unit, handle, mode, attempt
-        self.concurrency, self.max_batch = concurrency, max_batch
+        self.concurrency, self.max_batch, self.similar = concurrency, max_batch, similar
         self.gate = threading.Event()
         self.gate.set()
         self.frames: list[list[Request]] = []
@@ -88,7 +88,7 @@ class Replica:
 
     def _serve(self, connection: socket.socket) -> None:
         hello = Hello(protocol=PROTOCOL, unit=self.unit, attempt=self.attempt, pid=1, mode=self.mode,
-                      concurrency=self.concurrency, max_batch=self.max_batch)  # fmt: skip
+                      concurrency=self.concurrency, max_batch=self.max_batch, similar=self.similar)  # fmt: skip
         connection.sendall(pack(hello))
         buffer = b""
         while data := connection.recv(1 << 16):

@@ -54,6 +54,51 @@ def test_what_arrived_meanwhile_leaves_as_one_batch(gateway: Running, replicas: 
     assert metric(gateway, label % "idle") == 2
 
 
+def test_a_model_that_pads_gets_requests_of_similar_size_and_nobody_waits_for_ever(
+    gateway: Running, replicas: Make
+) -> None:
+    replica = replicas(max_batch=8, similar=True)
+    replica.gate.clear()
+    gateway.start(routes=[route("churn", replica)])
+    gateway.until_up("dep-churn")
+    threads = ask_many(gateway, 1)
+    assert replica.arrived.wait(5)
+    said: dict[str, bytes] = {}
+
+    def ask(text: str) -> None:
+        said[text] = gateway.post("churn", text)[2]
+
+    texts = [letter * size for letter, size in zip("abcdefgh", (40, 900, 42, 850, 38, 90, 41, 95), strict=True)]
+    for queued, text in enumerate(texts, 1):
+        threads.append(threading.Thread(target=ask, args=(text,)))
+        threads[-1].start()
+        gateway.wait(lambda queued=queued: gateway.lane("dep-churn")["queued"] == queued)
+    replica.gate.set()
+    for thread in threads:
+        thread.join(10)
+    letters = [[json.loads(request.body)[0] for request in frame] for frame in replica.frames[1:]]
+    assert letters == [["a", "c", "e", "g"], ["b", "d"], ["f", "h"]]
+    assert {text: json.loads(answer) for text, answer in said.items()} == {text: text for text in texts}
+
+
+def test_similar_requests_of_which_one_killed_a_replica_do_not_travel_with_it(gateway: Running, replicas: Make) -> None:
+    first, second = replicas("u1", similar=True), replicas("u2", similar=True)
+    first.gate.clear()
+    second.gate.clear()
+    gateway.start(routes=[route("churn", first, second)])
+    gateway.until_up("dep-churn", 2)
+    threads = ask_many(gateway, 2)
+    gateway.wait(lambda: gateway.lane("dep-churn")["in_flight"] == 2)
+    threads += ask_many(gateway, 4)
+    gateway.wait(lambda: gateway.lane("dep-churn")["queued"] == 4)
+    first.kill()
+    gateway.wait(lambda: gateway.lane("dep-churn")["queued"] == 5)
+    second.gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert [len(frame) for frame in second.frames] == [1, 1, 4]
+
+
 def test_a_queue_is_spread_over_the_replicas(gateway: Running, replicas: Make) -> None:
     first, second = replicas("u1"), replicas("u2")
     for replica in (first, second):

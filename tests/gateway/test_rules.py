@@ -28,6 +28,23 @@ def test_depth_is_one_or_two_and_does_not_flap(frame_s: float, current: int) -> 
     assert rules.depth(frame_s, chosen) == chosen
 
 
+@given(st.lists(st.integers(0, 2000), min_size=1, max_size=80), st.integers(1, 40))
+def test_similar_items_go_with_the_oldest_and_overtake_only_the_older_half(sizes: list[int], count: int) -> None:
+    chosen = rules.similar(sizes, count)
+    assert chosen[0] == 0 and chosen == sorted(set(chosen))
+    assert len(chosen) <= count
+    assert chosen[-1] < max(rules.SIMILAR_AMONG, (len(sizes) + 1) // 2)
+    picked = [sizes[index] for index in chosen]
+    assert len(picked) <= 2 or max(picked) <= rules.SIMILAR * min(picked)
+    assert len(picked) == min(count, len(sizes), 2) or len(picked) > 2
+
+
+def test_similar_items_are_those_nearest_to_the_oldest_in_size() -> None:
+    assert rules.similar([100, 10, 95, 400, 110, 12], 8) == [0, 2, 4]
+    assert rules.similar([100, 10, 95, 400, 110, 12], 2) == [0, 2]
+    assert rules.similar([10, 400, 200], 8) == [0, 2]
+
+
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 500))
 def test_a_second_frame_is_no_crumb(share: int, under_way: int, largest: int) -> None:
     if rules.worth_queueing(share, under_way, largest):

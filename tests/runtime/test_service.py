@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 import bough
 from bough.runtime.answers import FailureLog
 from bough.runtime.items import Contract, SignatureUnsupported
+from bough.runtime.service import DEFAULT_BATCH
 from tests.runtime.wire import ask, content, error, serving
 
 
@@ -281,6 +282,20 @@ def test_answers_belong_to_their_requests_whatever_fails(values: list[Any], size
         else:
             assert content(reply) == 64 / value
     assert max(service.model.instance.calls, default=0) <= size
+
+
+def test_a_batch_says_whether_it_wants_items_of_similar_size() -> None:
+    @bough.batch(max_size=8, similar=True)
+    def padded(rows: list[str]) -> list[int]:
+        return [len(row) for row in rows]
+
+    @bough.batch
+    def plain(rows: list[str]) -> list[int]:
+        return [len(row) for row in rows]
+
+    assert (Contract(padded).batch, Contract(padded).similar) == (8, True)
+    assert (Contract(plain).batch, Contract(plain).similar) == (DEFAULT_BATCH, False)
+    assert not Contract(lambda row: row).similar
 
 
 @pytest.mark.parametrize(

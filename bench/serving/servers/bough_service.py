@@ -61,7 +61,7 @@ class Minilm:
     def load(self) -> None:
         self.model = models.load("minilm")
 
-    @bough.batch(max_size=models.MAX_BATCH["minilm"])
+    @bough.batch(max_size=models.MAX_BATCH["minilm"], similar=True)
     def predict(self, items: list[Text]) -> list[Embedding]:
         return self.model(items)
 
