@@ -95,7 +95,7 @@ class Receiving:
                 yield line
             yield held
         finally:
-            if not handed_over:
+            if head.complete and not handed_over:
                 self._release(project, head.updates)
             with contextlib.suppress(RuntimeError):
                 await answers.aclose()  # type: ignore[attr-defined]  # a generator

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import uvicorn
 
+from bough.adapters.repositories.git import LIMIT_BYTES, GitRepositories
 from bough.entrypoints.http.app import build
 from bough.entrypoints.http.streams import Streams
+from bough.pushes.deploying import Deploying
+from bough.pushes.receiving import Receiving
 from tests.plane import Plane
 
 TOML = 'name = "shop"\n\n[services.till]\nmodel = "service:Till"\n'
@@ -19,15 +22,19 @@ TOML = 'name = "shop"\n\n[services.till]\nmodel = "service:Till"\n'
 class Remote:
     """`plane` lives on by itself while git waits for it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
         self.folder = folder
         self.plane = Plane(folder)
+        bough = self.plane.bough
+        repositories = GitRepositories(bough.home.repositories, limit_bytes=limit_bytes)
+        deploying = Deploying(repositories, bough.operations, bough.blobs)
+        self.pushes = Receiving(repositories, bough.operations, deploying, bough.database, bough.events)
         self.tokens = {role: self._token(role) for role in ("viewer", "developer", "approver")}
         self._ends = threading.Event()
         self._life = threading.Thread(target=self._live, daemon=True)
         self._life.start()
         config = uvicorn.Config(
-            build(self.plane.bough, Streams(), self.plane.bough.pushes), port=0, ws="none", lifespan="off",
+            build(bough, Streams(), self.pushes), port=0, ws="none", lifespan="off",
             log_config=None, timeout_graceful_shutdown=2, loop="asyncio",
         )  # fmt: skip
         self._server = uvicorn.Server(config)
@@ -40,7 +47,7 @@ class Remote:
         self.port = self._server.servers[0].sockets[0].getsockname()[1]
 
     def stop(self) -> None:
-        self.plane.bough.pushes.stop()
+        self.pushes.stop()
         self._server.should_exit = True
         self._thread.join(10)
         self._ends.set()

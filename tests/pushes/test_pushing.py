@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
+import random
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bough.pushes.models import DISCARDED, FAILED, LIVE
+from bough.pushes.packets import FLUSH, packet
 from bough.runtime.spec import Failure
 from tests.pushes.remote import TOML, Remote, Working
 
@@ -251,10 +256,49 @@ def test_a_damaged_object_is_refused(remote: Remote, work: Working) -> None:
 
 
 def test_fifty_megabytes_arrive(remote: Remote, work: Working) -> None:
-    import random
-
     work.commit(model_bin=random.Random(1).randbytes(50 << 20))
     assert "is live" in work.git("push", "bough", "HEAD")
+
+
+def test_more_than_the_limit_is_refused_with_gits_words(tmp_path: Path) -> None:
+    remote = Remote(tmp_path / "small", limit_bytes=1 << 20)
+    work = Working(tmp_path / "large", remote.url())
+    work.commit(bough_toml=TOML, service_py="one", model_bin=random.Random(2).randbytes(8 << 20))
+    assert "exceeds maximum allowed size" in work.git("push", "bough", "HEAD", fails=True)
+    assert remote.names() == {}
+    remote.stop()
+
+
+def test_a_push_that_breaks_off_has_changed_nothing(remote: Remote, work: Working) -> None:
+    work.git("push", "bough", "HEAD")
+    commit = work.git("rev-parse", "HEAD").strip()
+    login = base64.b64encode(f"me:{remote.tokens['developer']}".encode()).decode()
+    connection = http.client.HTTPConnection("127.0.0.1", remote.port, timeout=10)
+    connection.putrequest("POST", "/git/shop/git-receive-pack")
+    connection.putheader("Authorization", f"Basic {login}")
+    connection.putheader("Content-Length", "100000")
+    wish = packet(f"{commit} {'0' * 40} refs/heads/main\0 report-status side-band-64k".encode())
+    connection.endheaders(wish + FLUSH + b"and never the rest")
+    connection.close()
+    work.commit(service_py="two")
+    assert "release 2 is live" in work.git("push", "bough", "HEAD")
+
+
+def test_a_pusher_who_goes_away_has_pushed_all_the_same(remote: Remote, work: Working) -> None:
+    pushing = subprocess.Popen(
+        ["git", "push", "bough", "HEAD"], cwd=work.folder, env=work.environment, stderr=subprocess.PIPE, text=True
+    )
+    assert pushing.stderr
+    while "on its way" not in pushing.stderr.readline():
+        assert pushing.poll() is None
+    pushing.kill()
+    pushing.communicate()
+    ends = time.monotonic() + 20
+    while not remote.plane.call("pushes.list", project="shop").pushes:
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    assert remote.live() == work.git("rev-parse", "HEAD").strip()
+    assert "up-to-date" in work.git("push", "bough", "HEAD")
 
 
 def test_pushes_to_several_branches_at_once_all_become_live(remote: Remote, work: Working, tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ log = logging.getLogger("bough.git")
 class GitRepositories:
     """One folder `NAME.git` per repository. Names are checked by the caller: they become part of a path."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._folder, self._limit_bytes = folder, limit_bytes
 
     def sweep(self) -> None:
         """Removes what a process that was killed left half-done."""
@@ -170,7 +170,7 @@ class GitRepositories:
             "core.protectNTFS": "true",
             "transfer.fsckObjects": "true",
             "transfer.hideRefs": "refs/bough",
-            "receive.maxInputSize": str(LIMIT_BYTES),
+            "receive.maxInputSize": str(self._limit_bytes),
             "receive.autogc": "false",  # `tidy` does it, when nobody waits
             "receive.keepAlive": "5",
             "gc.autoDetach": "false",

@@ -53,12 +53,12 @@ def moved(session: Session, checkout: Checkout, branch: str, folder: str) -> Non
             return
         project = _project(checkout, folder)
         client = session.client()
-        if not checkout.settings("bough.production") and _is_production(branch):
-            session.out(f"{_now()} {branch} is production and left alone; bough git install --production changes that")
-            return
         _have_production(session, project)
         made = client.environments.create(project=project, branch=branch)
         environment, known = made.environment.name, checkout.common / STATE / _key(f"{branch}:{folder}:live")
+        if environment == PRODUCTION and not checkout.settings("bough.production"):
+            session.out(f"{_now()} {branch} is production and left alone; bough git install --production changes that")
+            return
         if not made.created and _text(known) == commit:
             return
         session.out(f"{_now()} {branch} -> {project}/{environment}, commit {commit[:9]}")
@@ -68,13 +68,14 @@ def moved(session: Session, checkout: Checkout, branch: str, folder: str) -> Non
 
 def gone(session: Session, checkout: Checkout, branch: str, folder: str) -> None:
     """Discards the environment of a branch that was deleted; not of one that got another name."""
-    if checkout.commit_of(branch) or _is_production(branch):
-        return
+    if checkout.commit_of(branch):
+        return  # packed, or made again
     if new := _renamed_to(checkout, branch):
         session.out(f"{_now()} {branch} is called {new} now; its environment stays: bough branch discard {branch}")
         return
     client, project = session.client(), _project(checkout, folder)
-    if any(each.get("branch") == branch for each in client.environments.list(project=project)):
+    there = client.environments.list(project=project)
+    if any(each.get("branch") == branch and each.name != PRODUCTION for each in there):
         found = client.environments.discard(project=project, branch=branch)
         session.out(f"{_now()} {branch} is deleted; {project}/{found.name} is discarded")
 
@@ -99,10 +100,6 @@ def _have_production(session: Session, project: str) -> None:
     client = session.client()
     if not any(each.name == PRODUCTION for each in client.environments.list(project=project)):
         client.environments.create(project=project, branch=PRODUCTION)
-
-
-def _is_production(branch: str) -> bool:
-    return branch in ("main", "master")
 
 
 def _project(checkout: Checkout, folder: str) -> str:
