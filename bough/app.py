@@ -15,6 +15,7 @@ from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
+from bough.adapters.repositories.git import GitRepositories
 from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
@@ -29,11 +30,14 @@ from bough.kernel.operations import Operations
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Loop, wake
 from bough.platform import operations as platform_operations
+from bough.pushes import operations as pushes
+from bough.pushes.deploying import Deploying
+from bough.pushes.receiving import Receiving
 from bough.serving import operations as serving
 from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
-OPERATION_MODULES: list[ModuleType] = [access, environments, branches, serving, platform_operations]
+OPERATION_MODULES: list[ModuleType] = [access, environments, branches, serving, pushes, platform_operations]
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
 RETRY_S = 0.5  # before asking an engine again that did not answer
@@ -58,6 +62,9 @@ class Bough:
         mergers = Mergers()
         parts = Parts({Engine: self.engine, Blobs: self.blobs, Platform: platform, Home: self.home, Mergers: mergers})
         self.operations = Operations(OPERATION_MODULES, self.database, self.events, self.clock, parts)
+        self._repositories = GitRepositories(self.home.repositories)
+        deploying = Deploying(self._repositories, self.operations, self.blobs)
+        self.pushes = Receiving(self._repositories, self.operations, deploying, self.database, self.events)
         self.loop = Loop(
             self.database,
             self.clock,
@@ -78,6 +85,7 @@ class Bough:
     def start(self) -> None:
         """Makes sure that there is an admin, looks at everything once, and starts the loops."""
         self._blobs.sweep()
+        self._repositories.sweep()
         with self.database.write() as tx:
             access.bootstrap(tx, self.home.token, self.clock.now())
             environment_store.give_heads(tx, self.clock.now())

@@ -30,6 +30,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "training": {"registry", "environments", "data", "builds"},
     "serving": {"registry", "environments", "builds"},
     "gateway": {"serving", "environments", "access"},
+    "pushes": {"environments", "builds"},
     "queues": {"serving"},
     "features": {"environments", "data"},
     "monitoring": {"registry"},

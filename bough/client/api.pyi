@@ -175,6 +175,24 @@ class Progress(Record):
     text: str
     data: dict[str, Any]
 
+class Push(Record):
+    project: str
+    environment: str
+    branch: str
+    state: str
+    seconds: float
+    by: str
+    at: float
+    commit: str
+    release: int
+    why: str
+
+class Pushes(Record):
+    pushes: builtins.list[Push]
+    live: int
+    median_s: float
+    slowest_s: float
+
 class Release(Record):
     id: str
     project: str
@@ -372,6 +390,9 @@ class _Principals:
 class _Projects:
     def list(self) -> builtins.list[EnvironmentView]: ...
 
+class _Pushes:
+    def list(self, *, project: str, environment: str = ..., limit: int = ...) -> Pushes: ...
+
 class _Releases:
     def create(
         self,
@@ -440,6 +461,7 @@ class Api:
     platform: _Platform
     principals: _Principals
     projects: _Projects
+    pushes: _Pushes
     releases: _Releases
     services: _Services
     tokens: _Tokens

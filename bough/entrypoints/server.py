@@ -56,9 +56,11 @@ class _Server(uvicorn.Server):
     """Ends the open streams as soon as it is asked to stop: they would hold it up for as long as they like."""
 
     streams: Streams
+    bough: Bough
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.streams.stop()
+        self.bough.pushes.stop()
         super().handle_exit(sig, frame)
 
 
@@ -66,13 +68,13 @@ def _serve(bough: Bough, listening: socket.socket) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     streams = Streams()
     config = uvicorn.Config(
-        build(bough, streams), loop="uvloop", http="httptools", ws="none", lifespan="off", log_config=None,
-        access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S, backlog=BACKLOG,
+        build(bough, streams, bough.pushes), loop="uvloop", http="httptools", ws="none", lifespan="off",
+        log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S, backlog=BACKLOG,
         h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     server = _Server(config)
-    server.streams = streams
+    server.streams, server.bough = streams, bough
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     server.run(sockets=[listening])
 

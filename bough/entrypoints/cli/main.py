@@ -27,6 +27,7 @@ HAND_WRITTEN = {
     "explain": "Shows every setting's value and where it came from.",
     "check": "Checks what a program promises, before it is deployed.",
     "doctor": "Shows what this machine can do.",
+    "git": "Lets git drive environments: a remote to push to, or hooks that follow what is committed.",
     "down": "Stops Bough on this machine.",
 }
 _EVERYDAY = ("status", "releases", "rollback")

@@ -56,6 +56,15 @@ class Session:
                 )
         return self._client
 
+    def token(self) -> str:
+        """The token in use; empty when there is none."""
+        if given := self.token_option or os.environ.get("BOUGH_TOKEN", ""):
+            return given
+        try:
+            return "" if self.remote else self.home.token.read_text("ascii").strip()
+        except OSError:
+            return ""
+
     def _check_running(self) -> None:
         from bough.entrypoints import processes  # slow to import, and `--help` does not need it
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from bough.adapters.blobs import Blobs
-from bough.entrypoints.http import openapi, requests, uploads
+from bough.entrypoints.http import git, openapi, requests, uploads
 from bough.entrypoints.http.answers import JSON, REQUEST_ID, answer, not_routed, refusal, request_id
 from bough.entrypoints.http.streams import Streams
 from bough.kernel.context import Principal, Role
@@ -39,8 +39,8 @@ class Served(Protocol):
 Endpoint = Callable[[Request], Awaitable[Response | None]]
 
 
-def build(served: Served, streams: Streams | None = None) -> Starlette:
-    """`streams` lets the caller end the open ones before it stops."""
+def build(served: Served, streams: Streams | None = None, remote: git.Remote | None = None) -> Starlette:
+    """`streams` lets the caller end the open ones before it stops; `remote` is what git pushes to."""
     open_streams = streams or Streams()
     routes = [
         _route(operation.path, _operation(served, operation, open_streams), operation.method)
@@ -51,6 +51,8 @@ def build(served: Served, streams: Streams | None = None) -> Starlette:
         _route(openapi.DOCUMENT_PATH, _document(served), "GET"),
         _route(openapi.HEALTH_PATH, _health, "GET"),
     ]
+    if remote is not None:
+        routes += [_route(*each) for each in git.endpoints(remote, served.authenticate)]
     return Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
 
 
