@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
 from bough.environments import operations as environments
+from bough.environments.references import SecretUsers
 from bough.gateway import loop as gateway
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
@@ -25,11 +27,15 @@ from bough.kernel.operations import Operations
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Loop, wake
 from bough.platform import operations as platform_operations
+from bough.secrets import operations as secret_operations
+from bough.secrets import store as secrets
+from bough.secrets.models import Dependents
+from bough.secrets.vault import Vault
 from bough.serving import operations as serving
 from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
-OPERATION_MODULES: list[ModuleType] = [access, environments, serving, platform_operations]
+OPERATION_MODULES: list[ModuleType] = [access, secret_operations, environments, serving, platform_operations]
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
 RETRY_S = 0.5  # before asking an engine again that did not answer
@@ -51,14 +57,26 @@ class Bough:
         self.events = Events(self.clock)
         for name in (access.KEYS_CHANGED, "release.live", replicas.CHANGED):
             self.events.on(name, gateway.changed)
-        parts = Parts({Engine: self.engine, Blobs: self.blobs, Platform: platform, Home: self.home})
-        self.operations = Operations(OPERATION_MODULES, self.database, self.events, self.clock, parts)
+        self._vault = Vault(home, os.environ)
+        parts = Parts(
+            {
+                Engine: self.engine,
+                Blobs: self.blobs,
+                Platform: platform,
+                Home: self.home,
+                Vault: self._vault,
+                Dependents: SecretUsers(environments.release),
+            }
+        )
+        self.operations = Operations(
+            OPERATION_MODULES, self.database, self.events, self.clock, parts, self._private_digest
+        )
         self.loop = Loop(
             self.database,
             self.clock,
             {
                 environments.RELEASE: rollout.handler(self.events),
-                deployments.KIND: replicas.handler(self.home, self.engine, self.events),
+                deployments.KIND: replicas.handler(self.home, platform, self.engine, self.events),
                 gateway.KIND: gateway.handler(self.home, platform, self.engine, self.events),
             },
         )
@@ -96,6 +114,13 @@ class Bough:
                 elif _exists(tx, owner):
                     wake(tx, deployments.KIND, owner)
                     gateway.changed(tx)
+
+    def _private_digest(self, content: bytes) -> str:
+        if not self._vault.exists:
+            with self.database.read() as tx:
+                if not secrets.any_at_all(tx):  # else it is gone, which must be said
+                    self._vault.create()
+        return self._vault.private_digest(content)
 
     def _watch(self) -> None:
         """Turns the engine's hints into wakes. A hint that is missed costs seconds, never truth: every object that is

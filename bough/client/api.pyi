@@ -71,6 +71,8 @@ class Job(Record):
 class JobManifest(Record):
     settings: Job
     bundle: str
+    secrets: dict[str, str]
+    links: dict[str, str]
 
 class KeyView(Record):
     id: str
@@ -136,6 +138,12 @@ class Progress(Record):
     text: str
     data: dict[str, Any]
 
+class Rekeyed(Record):
+    master: str
+    envelopes: int
+    kept: builtins.list[str]
+    broken: builtins.list[str]
+
 class Release(Record):
     id: str
     project: str
@@ -169,6 +177,36 @@ class Resources(Record):
     cpus: float
     memory_mb: int
     gpus: int
+
+class Sealing(Record):
+    project: str
+    environment: str
+    sealed: bool
+    secrets: builtins.list[SecretView]
+
+class SecretVersion(Record):
+    version: int
+    environment: str
+    at: float
+    by: str
+    removed: bool
+
+class SecretView(Record):
+    name: str
+    version: int
+    environment: str
+    source: str
+    at: float
+    by: str
+    services: builtins.list[str]
+
+class SecretsSet(Record):
+    project: str
+    environment: str
+    secrets: builtins.list[SecretView]
+    services: builtins.list[str]
+    release: int
+    release_id: str
 
 class Service(Record):
     command: str
@@ -210,6 +248,8 @@ class ServiceManifest(Record):
     settings: Service
     bundle: str
     digest: str
+    secrets: dict[str, str]
+    links: dict[str, str]
 
 class ServiceView(Record):
     project: str
@@ -311,6 +351,37 @@ class _Releases:
     ) -> Release: ...
     def show(self, *, project: str, number: int, environment: str = ...) -> ReleaseDetail: ...
 
+class _Secrets:
+    def history(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        limit: int = ...,
+    ) -> builtins.list[SecretVersion]: ...
+    def list(self, *, project: str, environment: str = ...) -> builtins.list[SecretView]: ...
+    def rekey(self, *, idempotency_key: str = ...) -> Rekeyed: ...
+    def remove(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> builtins.list[SecretView]: ...
+    def seal(self, *, project: str, environment: str = ..., idempotency_key: str = ...) -> Sealing: ...
+    def set(
+        self,
+        *,
+        project: str,
+        values: dict[str, str],
+        environment: str = ...,
+        deploy: bool = ...,
+        idempotency_key: str = ...,
+    ) -> SecretsSet: ...
+    def unseal(self, *, project: str, environment: str = ..., idempotency_key: str = ...) -> Sealing: ...
+
 class _Services:
     def list(self, *, project: str, environment: str = ...) -> builtins.list[ServiceView]: ...
     def logs(
@@ -347,6 +418,7 @@ class Api:
     principals: _Principals
     projects: _Projects
     releases: _Releases
+    secrets: _Secrets
     services: _Services
     tokens: _Tokens
     def call(self, name: str, /, **fields: Any) -> Any: ...

@@ -8,7 +8,7 @@ import msgspec
 
 from bough.adapters.blobs import Blobs
 from bough.builds.rules import parse_bundle
-from bough.environments import rules, store
+from bough.environments import references, rules, store
 from bough.environments.models import LIVE, SUPERSEDED, EnvironmentView, Manifest, Plan, Release
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Conflict, Invalid
@@ -107,7 +107,7 @@ def create(context: Context, request: ProposeRelease) -> Release:
     newest = store.newest(context.tx, place)
     if newest and newest[0].digest == digest and newest[0].state == LIVE:
         return newest[0]
-    return _release(context, place, manifest, request.message, request.commit)
+    return release(context, place, manifest, request.message, request.commit)
 
 
 @operation("releases.list", role=Role.VIEWER, command="releases")
@@ -119,8 +119,8 @@ def list_releases(context: Context, request: ListReleases) -> list[Release]:
 @operation("releases.show", role=Role.VIEWER)
 def show(context: Context, request: OneRelease) -> ReleaseDetail:
     """Shows one release and everything it consists of."""
-    release, manifest = store.find_number(context.tx, (request.project, request.environment), request.number)
-    return ReleaseDetail(release=release, manifest=manifest)
+    found, manifest = store.find_number(context.tx, (request.project, request.environment), request.number)
+    return ReleaseDetail(release=found, manifest=manifest)
 
 
 @operation("releases.rollback", role=Role.DEVELOPER, writes=True, command="rollback")
@@ -134,36 +134,13 @@ def roll_back(context: Context, request: RollBack) -> Release:
         target, manifest = store.find_number(context.tx, place, request.to)
     else:
         target, manifest = _before(context, place, current[0])
-    return _release(context, place, manifest, f"rolled back to release {target.number}", target.commit, target.number)
+    return release(context, place, manifest, f"rolled back to release {target.number}", target.commit, target.number)
 
 
-def _propose(context: Context, request: ProposeRelease, *, check_bundles: bool) -> tuple[str, Manifest]:
-    project = resolve(Document(request.file, FILE_NAME), request.environment)
-    workloads = list(project.services.values()) + list(project.jobs.values())
-    if missing := sorted({each.path for each in workloads} - request.bundles.keys()):
-        raise Invalid(f"there is no bundle for {', '.join(missing)}", code="BUNDLE_MISSING", hint="bough deploy")
-    if check_bundles:
-        _check_complete(context.part(Blobs), set(request.bundles.values()))
-    return project.name, rules.manifest(project, request.bundles)
-
-
-def _check_complete(blobs: Blobs, bundles: set[str]) -> None:
-    lacking = list(blobs.missing(sorted(bundles)))
-    for digest in bundles - set(lacking):
-        bundle = parse_bundle(blobs.read(digest))
-        lacking += blobs.missing(entry.digest for entry in bundle.entries)
-    if lacking:
-        raise Invalid(
-            f"{len(lacking)} files of the bundles have not been uploaded",
-            code="BLOBS_MISSING",
-            hint="bough deploy uploads them",
-            digests=lacking[:100],
-        )
-
-
-def _release(
+def release(
     context: Context, place: tuple[str, str], manifest: Manifest, message: str, commit: str, to: int = 0
 ) -> Release:
+    """Makes a release of a manifest and sets it off. `to`: the release that it returns to."""
     now, by = context.clock.now(), context.principal.name
     made = store.add_release(
         context.tx,
@@ -179,6 +156,32 @@ def _release(
     context.emit("release.created", made.id, number=made.number, project=place[0], environment=place[1])
     wake(context.tx, RELEASE, made.id)
     return made
+
+
+def _propose(context: Context, request: ProposeRelease, *, check_bundles: bool) -> tuple[str, Manifest]:
+    document = Document(request.file, FILE_NAME)
+    project = resolve(document, request.environment)
+    workloads = list(project.services.values()) + list(project.jobs.values())
+    if missing := sorted({each.path for each in workloads} - request.bundles.keys()):
+        raise Invalid(f"there is no bundle for {', '.join(missing)}", code="BUNDLE_MISSING", hint="bough deploy")
+    if check_bundles:
+        _check_complete(context.part(Blobs), set(request.bundles.values()))
+    pins = references.pins(context.tx, project, document)
+    return project.name, rules.manifest(project, request.bundles, pins)
+
+
+def _check_complete(blobs: Blobs, bundles: set[str]) -> None:
+    lacking = list(blobs.missing(sorted(bundles)))
+    for digest in bundles - set(lacking):
+        bundle = parse_bundle(blobs.read(digest))
+        lacking += blobs.missing(entry.digest for entry in bundle.entries)
+    if lacking:
+        raise Invalid(
+            f"{len(lacking)} files of the bundles have not been uploaded",
+            code="BLOBS_MISSING",
+            hint="bough deploy uploads them",
+            digests=lacking[:100],
+        )
 
 
 def _before(context: Context, place: tuple[str, str], current: Release) -> tuple[Release, Manifest]:
