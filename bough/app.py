@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
 from bough.environments import store as environment_store
+from bough.environments.references import SecretUsers
 from bough.gateway import loop as gateway
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
@@ -33,11 +35,17 @@ from bough.platform import operations as platform_operations
 from bough.pushes import operations as pushes
 from bough.pushes.deploying import Deploying
 from bough.pushes.receiving import Receiving
+from bough.secrets import operations as secret_operations
+from bough.secrets import store as secrets
+from bough.secrets.models import Dependents
+from bough.secrets.vault import Vault
 from bough.serving import operations as serving
 from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
-OPERATION_MODULES: list[ModuleType] = [access, environments, branches, serving, pushes, platform_operations]
+OPERATION_MODULES: list[ModuleType] = [
+    *(access, secret_operations, environments, branches, serving, pushes, platform_operations)
+]
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
 RETRY_S = 0.5  # before asking an engine again that did not answer
@@ -60,8 +68,21 @@ class Bough:
         for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
             self.events.on(name, gateway.changed)
         mergers = Mergers()
-        parts = Parts({Engine: self.engine, Blobs: self.blobs, Platform: platform, Home: self.home, Mergers: mergers})
-        self.operations = Operations(OPERATION_MODULES, self.database, self.events, self.clock, parts)
+        self._vault = Vault(home, os.environ)
+        parts = Parts(
+            {
+                Engine: self.engine,
+                Blobs: self.blobs,
+                Platform: platform,
+                Home: self.home,
+                Mergers: mergers,
+                Vault: self._vault,
+                Dependents: SecretUsers(environments.make_release),
+            }
+        )
+        self.operations = Operations(
+            OPERATION_MODULES, self.database, self.events, self.clock, parts, self._private_digest
+        )
         self._repositories = GitRepositories(self.home.repositories)
         deploying = Deploying(self._repositories, self.operations, self.blobs)
         self.pushes = Receiving(self._repositories, self.operations, deploying, self.database, self.events)
@@ -71,7 +92,7 @@ class Bough:
             {
                 branching.KIND: environments_loop.handler(self.database, self.events, self.clock),
                 environments.RELEASE: rollout.handler(self.events),
-                deployments.KIND: replicas.handler(self.home, self.engine, self.events),
+                deployments.KIND: replicas.handler(self.home, platform, self.engine, self.events),
                 gateway.KIND: gateway.handler(self.home, platform, self.engine, self.events),
             },
         )
@@ -111,6 +132,13 @@ class Bough:
                 elif _exists(tx, owner):
                     wake(tx, deployments.KIND, owner)
                     gateway.changed(tx)
+
+    def _private_digest(self, content: bytes) -> str:
+        if not self._vault.exists:
+            with self.database.read() as tx:
+                if not secrets.any_at_all(tx):  # else it is gone, which must be said
+                    self._vault.create()
+        return self._vault.private_digest(content)
 
     def _watch(self) -> None:
         """Turns the engine's hints into wakes. A hint that is missed costs seconds, never truth: every object that is

@@ -42,13 +42,16 @@ WIRE_FORMATS = ("bough.runtime.frames", "bough.runtime.spec")
 # What is the main file of a process puts it together, as `app.py` does for the server.
 PROCESSES = {
     "bough.builds.worker": ("bough.adapters.blobs", "bough.adapters.builder"),
-    "bough.entrypoints.node": ("bough.adapters.engine",),
+    "bough.entrypoints.node": ("bough.adapters.engine", "bough.secrets.vault"),  # opens what a unit is given
     "bough.entrypoints.node_http": ("bough.adapters.engine",),
     "bough.entrypoints.gateway": ("bough.gateway.server",),
     "bough.entrypoints.server": ("bough.gateway.portholder",),  # keeps the gateway's port while that starts again
     "bough.entrypoints.supervision": ("bough.gateway.portholder", "bough.adapters.engine.remote"),
-    "bough.entrypoints.cli.doctor": ("bough.adapters.engine.isolation", "bough.gateway.portholder"),  # shows the ladder
+    "bough.entrypoints.cli.doctor": (  # shows the ladder, and whether the master key is safe
+        *("bough.adapters.engine.isolation", "bough.gateway.portholder", "bough.secrets.vault"),
+    ),
     "bough.entrypoints.cli.check": ("bough.builds", "bough.adapters.blobs"),  # keeps what the builds' worker reads
+    "bough.entrypoints.cli.secrets_set": ("bough.secrets.envfile",),
     "bough.entrypoints.cli": ("bough.builds", "bough.environments.models", "bough.adapters.builder"),  # packs folders
 }
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "core", "manager", "managers", "misc", "base"}

@@ -67,6 +67,7 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     requirements: str = ""  # path in the bundle; empty: found by name
     python: str = ""  # version; empty: the Dockerfile's, else the one that runs Bough
     environment: dict[str, str] = {}  # laid over the Dockerfile's ENV
+    given: list[str] = []  # variables whose values the process gets when it starts: secrets, addresses
     port: int = 0  # fixed port that the command binds; empty: what EXPOSE says
     refresh: bool = False  # resolve again although a lock is there
 

@@ -94,7 +94,7 @@ class Build:
         port = request.port or _exposed(_dockerfile(folder, request), request.dockerfile)
         return BuildResult(
             request=request_digest(request, platform=this_machine()), folder=str(folder), workdir=str(folder),
-            shell=self._containers.command(image, port, request.environment), port=port, container=image,
+            shell=self._containers.command(image, port, request.environment, request.given), port=port, container=image,
             bundle_bytes=bundle.size, steps=self._steps, warnings=self._warnings,
         )  # fmt: skip
 

@@ -101,6 +101,8 @@ class Job(Record):
 class JobManifest(Record):
     settings: Job
     bundle: str
+    secrets: dict[str, str]
+    links: dict[str, str]
 
 class KeyView(Record):
     id: str
@@ -193,6 +195,12 @@ class Pushes(Record):
     median_s: float
     slowest_s: float
 
+class Rekeyed(Record):
+    master: str
+    envelopes: int
+    kept: builtins.list[str]
+    broken: builtins.list[str]
+
 class Release(Record):
     id: str
     project: str
@@ -226,6 +234,36 @@ class Resources(Record):
     cpus: float
     memory_mb: int
     gpus: int
+
+class Sealing(Record):
+    project: str
+    environment: str
+    sealed: bool
+    secrets: builtins.list[SecretView]
+
+class SecretVersion(Record):
+    version: int
+    environment: str
+    at: float
+    by: str
+    removed: bool
+
+class SecretView(Record):
+    name: str
+    version: int
+    environment: str
+    source: str
+    at: float
+    by: str
+    services: builtins.list[str]
+
+class SecretsSet(Record):
+    project: str
+    environment: str
+    secrets: builtins.list[SecretView]
+    services: builtins.list[str]
+    release: int
+    release_id: str
 
 class Service(Record):
     command: str
@@ -267,6 +305,8 @@ class ServiceManifest(Record):
     settings: Service
     bundle: str
     digest: str
+    secrets: dict[str, str]
+    links: dict[str, str]
 
 class ServiceView(Record):
     project: str
@@ -425,6 +465,37 @@ class _Releases:
     ) -> Release: ...
     def show(self, *, project: str, number: int, environment: str = ...) -> ReleaseDetail: ...
 
+class _Secrets:
+    def history(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        limit: int = ...,
+    ) -> builtins.list[SecretVersion]: ...
+    def list(self, *, project: str, environment: str = ...) -> builtins.list[SecretView]: ...
+    def rekey(self, *, idempotency_key: str = ...) -> Rekeyed: ...
+    def remove(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> builtins.list[SecretView]: ...
+    def seal(self, *, project: str, environment: str = ..., idempotency_key: str = ...) -> Sealing: ...
+    def set(
+        self,
+        *,
+        project: str,
+        values: dict[str, str],
+        environment: str = ...,
+        deploy: bool = ...,
+        idempotency_key: str = ...,
+    ) -> SecretsSet: ...
+    def unseal(self, *, project: str, environment: str = ..., idempotency_key: str = ...) -> Sealing: ...
+
 class _Services:
     def list(self, *, project: str, environment: str = ...) -> builtins.list[ServiceView]: ...
     def logs(
@@ -463,6 +534,7 @@ class Api:
     projects: _Projects
     pushes: _Pushes
     releases: _Releases
+    secrets: _Secrets
     services: _Services
     tokens: _Tokens
     def call(self, name: str, /, **fields: Any) -> Any: ...

@@ -24,6 +24,7 @@ from bough.entrypoints.node_http import NodeServer
 from bough.kernel.errors import Conflict, Problem
 from bough.kernel.files import as_exhausted
 from bough.kernel.processes import starttime
+from bough.secrets.vault import Vault
 
 
 def run(home: Path, *, node: str = "local", loader: str = "", zygote_idle_s: float = 600.0) -> None:
@@ -36,7 +37,8 @@ def run(home: Path, *, node: str = "local", loader: str = "", zygote_idle_s: flo
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())
         state = wire.NodeState(node=node, pid=os.getpid(), starttime=starttime(os.getpid()), started_at=time.time())
-        engine = LocalEngine(home, node=node, loader=loader, zygote_idle_s=zygote_idle_s)
+        unseal = Vault(home, os.environ).open_text
+        engine = LocalEngine(home, node=node, loader=loader, zygote_idle_s=zygote_idle_s, unseal=unseal)
         server = NodeServer(run_folder / "node.sock", engine, state)
         write_whole(run_folder / "node.json", msgspec.json.encode(state))
         gc.collect()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from bough.environments import branching, rules, store
-from bough.environments.branching import branch_off, kinds_of, manifest_at, parent_point, rebase
+from bough.environments.branching import branch_off, kinds_of, manifest_at, manifest_for, parent_point, rebase, repinned
 from bough.environments.models import (
     Branched,
     Changed,
@@ -218,8 +218,10 @@ def merge(context: Context, request: MergeBranch) -> Merge:
     data = [each for each in merged.writes if each.kind != SERVICE]
     catalog.commit(tx, target, data, at=now, by=context.principal.name, why=why)
     release = None
-    if services := [each for each in merged.writes if each.kind == SERVICE]:
-        manifest = rules.with_services(manifest_at(tx, into[0], Point(target)), services)
+    services = [each for each in merged.writes if each.kind == SERVICE]
+    before = manifest_at(tx, into[0], Point(target))
+    manifest = repinned(tx, into, rules.with_services(before, services))
+    if manifest != before:
         live = store.live(tx, place)
         release = make_release(context, into, manifest, why, live[0].commit if live else "")
     if store.view(tx, place).parent == into[1]:
@@ -245,7 +247,7 @@ def reset(context: Context, request: ResetBranch) -> Merge:
         onto = parent_point(tx, place, store.view(tx, place).parent)
     left = _counted(merging.differences(tx, onto, Point(catalog.layer_of(tx, *place))))
     rebase(context, place, onto, keep=())
-    manifest, release = manifest_at(tx, place[0], onto), None
+    manifest, release = manifest_for(tx, place, onto), None
     live = store.live(tx, place)
     if live is None or rules.digest(manifest) != live[0].digest:
         release = make_release(context, place, manifest, f"reset to {request.to or 'the parent'}", "")

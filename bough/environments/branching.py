@@ -8,6 +8,7 @@ wake with its first request.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import msgspec
@@ -15,10 +16,11 @@ import sqlalchemy as sa
 
 from bough.environments import rules, store
 from bough.environments.models import JOB_PREFIX, JobManifest, Manifest, Release, ServiceManifest
+from bough.environments.references import pinned_here
 from bough.kernel import catalog
 from bough.kernel.catalog import KINDS, LAST, SERVICE, Point, Write
 from bough.kernel.context import Context
-from bough.kernel.errors import Conflict
+from bough.kernel.errors import Conflict, Invalid, NotFound
 from bough.kernel.reconcile import wake
 
 KIND = "environment"  # what the loop looks after: time to live
@@ -39,7 +41,7 @@ def branch_off(
     )
     if ttl_s:
         wake(tx, KIND, "/".join(place), at=now + ttl_s)
-    manifest = manifest_at(tx, place[0], start)
+    manifest = manifest_for(tx, place, start)
     release = None
     if manifest.services or manifest.jobs:
         release = store.add_release(
@@ -77,6 +79,23 @@ def manifest_at(tx: sa.Connection, project: str, at: Point) -> Manifest:
     return Manifest(project=project, services=services, jobs=jobs)
 
 
+def manifest_for(tx: sa.Connection, place: Place, at: Point) -> Manifest:
+    """The same, as `place` would run it: with the versions of secrets that it sees. A service that needs one that it
+    does not see (a sealed branch) stays as it is, and says so when it is woken."""
+    found = manifest_at(tx, place[0], at)
+    services = dict(found.services)
+    for name, each in services.items():
+        with contextlib.suppress(NotFound):
+            services[name] = pinned_here(tx, place, each)
+    return msgspec.structs.replace(found, services=services)
+
+
+def repinned(tx: sa.Connection, place: Place, manifest: Manifest) -> Manifest:
+    """`manifest` with the versions of secrets that `place` sees; raises `NotFound` for one that it does not."""
+    services = {name: pinned_here(tx, place, each) for name, each in manifest.services.items()}
+    return msgspec.structs.replace(manifest, services=services)
+
+
 def rebase(context: Context, place: Place, onto: Point, *, keep: Sequence[str]) -> None:
     """Puts the environment on a fresh layer over `onto`. Of its own changes those of the kinds `keep` come along."""
     tx = context.tx
@@ -106,5 +125,5 @@ def kinds_of(chosen: Sequence[str], *, secrets: bool) -> tuple[str, ...]:
     database's password must not reach production because somebody merged code."""
     kinds = tuple(chosen) or KINDS
     if unknown := [each for each in kinds if each not in KINDS]:
-        raise Conflict(f"there is no kind {unknown[0]!r}", code="KIND_UNKNOWN", hint=f"kinds: {', '.join(KINDS)}")
+        raise Invalid(f"there is no kind {unknown[0]!r}", code="KIND_UNKNOWN", hint=f"kinds: {', '.join(KINDS)}")
     return tuple(each for each in kinds if secrets or each in chosen or each != catalog.SECRET)

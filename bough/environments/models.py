@@ -23,18 +23,23 @@ ROUTED = "release.routed"  # the event that requests reach a live release
 ENDED = (LIVE, FAILED, SUPERSEDED, OVERTAKEN)
 
 
-class ServiceManifest(msgspec.Struct, frozen=True, kw_only=True):
+class ServiceManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One service in a release. `bundle` is the digest of its folder; `digest` covers everything that its processes
-    depend on, so two releases with equal digests share running replicas."""
+    depend on, so two releases with equal digests share running replicas. `secrets`: the versions that it runs with,
+    by name, as `main@17`. `links`: the services that it refers to, each with the words of its address."""
 
     settings: Service
     bundle: str
     digest: str
+    secrets: dict[str, str] = {}
+    links: dict[str, str] = {}
 
 
-class JobManifest(msgspec.Struct, frozen=True, kw_only=True):
+class JobManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     settings: Job
     bundle: str
+    secrets: dict[str, str] = {}
+    links: dict[str, str] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

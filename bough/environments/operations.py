@@ -8,7 +8,7 @@ import msgspec
 
 from bough.adapters.blobs import Blobs
 from bough.builds.rules import parse_bundle
-from bough.environments import rules, store
+from bough.environments import references, rules, store
 from bough.environments.branching import branch_off
 from bough.environments.models import LIVE, SUPERSEDED, EnvironmentView, Manifest, Plan, Release
 from bough.kernel import catalog
@@ -112,8 +112,8 @@ def list_releases(context: Context, request: ListReleases) -> list[Release]:
 @operation("releases.show", role=Role.VIEWER)
 def show(context: Context, request: OneRelease) -> ReleaseDetail:
     """Shows one release and everything it consists of."""
-    release, manifest = store.find_number(context.tx, (request.project, request.environment), request.number)
-    return ReleaseDetail(release=release, manifest=manifest)
+    found, manifest = store.find_number(context.tx, (request.project, request.environment), request.number)
+    return ReleaseDetail(release=found, manifest=manifest)
 
 
 @operation("releases.rollback", role=Role.DEVELOPER, writes=True, command="rollback")
@@ -135,7 +135,8 @@ def roll_back(context: Context, request: RollBack) -> Release:
 def make_release(
     context: Context, place: tuple[str, str], manifest: Manifest, message: str, commit: str, to: int = 0
 ) -> Release:
-    """A release of `manifest` that is on its way; a deploy keeps an environment with a time to live alive."""
+    """A release of `manifest` that is on its way; `to`: the release that it returns to. A deploy keeps an environment
+    with a time to live alive."""
     catalog.writable_layer(context.tx, *place, context.principal)
     now, by = context.clock.now(), context.principal.name
     made = store.add_release(
@@ -165,13 +166,15 @@ def _open(context: Context, place: tuple[str, str]) -> None:
 
 
 def _propose(context: Context, request: ProposeRelease, *, check_bundles: bool) -> tuple[str, Manifest]:
-    project = resolve(Document(request.file, FILE_NAME), request.environment)
+    document = Document(request.file, FILE_NAME)
+    project = resolve(document, request.environment)
     workloads = list(project.services.values()) + list(project.jobs.values())
     if missing := sorted({each.path for each in workloads} - request.bundles.keys()):
         raise Invalid(f"there is no bundle for {', '.join(missing)}", code="BUNDLE_MISSING", hint="bough deploy")
     if check_bundles:
         _check_complete(context.part(Blobs), set(request.bundles.values()))
-    return project.name, rules.manifest(project, request.bundles)
+    pins = references.pins(context.tx, project, document)
+    return project.name, rules.manifest(project, request.bundles, pins)
 
 
 def _check_complete(blobs: Blobs, bundles: set[str]) -> None:

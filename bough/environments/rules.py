@@ -12,7 +12,8 @@ import msgspec
 
 from bough.environments.models import JOB_PREFIX, Change, JobManifest, Manifest, Plan, ServiceManifest
 from bough.kernel.catalog import SECRET, Write
-from bough.kernel.project import PRODUCTION, Project, Workload
+from bough.kernel.project import PRODUCTION, Project, Service, Workload
+from bough.kernel.references import secrets_in, services_in
 
 PRODUCTION_BRANCHES = ("main", "master")  # of git: what they hold is production
 LONGEST_ENVIRONMENT = 28  # leaves room for a service's name in a DNS label of 63: SERVICE--ENVIRONMENT
@@ -38,15 +39,40 @@ WITHOUT_RESTART = frozenset(
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def manifest(project: Project, bundles: dict[str, str]) -> Manifest:
-    """What a release consists of; `bundles` maps a folder of the project (`path`) to its bundle's digest."""
-    services = {}
-    for name, settings in project.services.items():
-        kept = {key: value for key, value in msgspec.to_builtins(settings).items() if key not in WITHOUT_RESTART}
-        digest = _digest({"settings": kept, "bundle": bundles[settings.path]})
-        services[name] = ServiceManifest(settings=settings, bundle=bundles[settings.path], digest=digest)
-    jobs = {name: JobManifest(settings=each, bundle=bundles[each.path]) for name, each in project.jobs.items()}
+def manifest(project: Project, bundles: dict[str, str], pins: Mapping[str, str] | None = None) -> Manifest:
+    """What a release consists of; `bundles` maps a folder of the project (`path`) to its bundle's digest, `pins` every
+    secret in use to the version that it has now."""
+
+    def parts(settings: Workload) -> dict[str, Any]:
+        return {
+            "bundle": bundles[settings.path],
+            "secrets": {name: (pins or {})[name] for name in secrets_in(settings.env)},
+            "links": {name: _link(name, project.services[name]) for name in services_in(settings.env)},
+        }
+
+    services = {
+        name: with_digest(ServiceManifest(settings=each, digest="", **parts(each)))
+        for name, each in project.services.items()
+    }
+    jobs = {name: JobManifest(settings=each, **parts(each)) for name, each in project.jobs.items()}
     return Manifest(project=project.name, services=services, jobs=jobs)
+
+
+def repinned(service: ServiceManifest, pins: Mapping[str, str]) -> ServiceManifest:
+    """The service with other versions of the secrets in `pins`; itself when it uses none of them."""
+    changed = {name: pins[name] for name in service.secrets.keys() & pins.keys()}
+    return with_digest(msgspec.structs.replace(service, secrets=service.secrets | changed))
+
+
+def with_digest(service: ServiceManifest) -> ServiceManifest:
+    settings = msgspec.to_builtins(service.settings)
+    kept = {key: value for key, value in settings.items() if key not in WITHOUT_RESTART}
+    covered: dict[str, Any] = {"settings": kept, "bundle": service.bundle}
+    if service.secrets:
+        covered["secrets"] = service.secrets
+    if service.links:
+        covered["links"] = service.links
+    return msgspec.structs.replace(service, digest=_digest(covered))
 
 
 def digest(manifest: Manifest) -> str:
@@ -129,6 +155,9 @@ def _change(what: str, name: str, before: Any, after: Any) -> Change:
         return Change(what=what, name=name, action="add", restarts=what == "service", policy=shown)
     old, new = msgspec.to_builtins(before.settings), msgspec.to_builtins(after.settings)
     keys = {key: [old.get(key), new[key]] for key in new if old.get(key) != new[key]}
+    for secret in sorted(before.secrets.keys() | after.secrets.keys()):
+        if before.secrets.get(secret) != after.secrets.get(secret):
+            keys[f"secrets.{secret}"] = [before.secrets.get(secret), after.secrets.get(secret)]
     files = before.bundle != after.bundle
     restarts = isinstance(after, ServiceManifest) and before.digest != after.digest
     action = "change" if keys or files else "same"
@@ -153,6 +182,11 @@ def _flat(value: Any) -> dict[str, Any]:
             plain = {key: inner for key, inner in each.items() if isinstance(inner, str | int | float | bool)}
             found |= {f"{name}.{key}": inner for key, inner in plain.items()}
     return found
+
+
+def _link(name: str, settings: Service) -> str:
+    """The parts of a service's address that are its own: what follows is its name in the environment."""
+    return f"{'web' if settings.is_web else settings.api}/{settings.route or name}"
 
 
 def _digest(value: Any) -> str:

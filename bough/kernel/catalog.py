@@ -20,7 +20,7 @@ go backwards; change numbers do not).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -183,6 +183,18 @@ def close_head(tx: sa.Connection, project: str, environment: str) -> None:
     tx.execute(head.delete().where(*_is(project, environment)))
 
 
+def is_sealed(tx: sa.Connection, of: int, kind: str) -> bool:
+    """Whether a layer takes nothing of that kind from its parent."""
+    return f",{kind}," in (tx.execute(sa.select(layer.c.sealed).where(layer.c.id == of)).scalar() or "")
+
+
+def seal(tx: sa.Connection, of: int, kind: str, sealed: bool) -> None:
+    """Seals a layer off from its parent for one kind, or opens it again."""
+    found = tx.execute(sa.select(layer.c.sealed).where(layer.c.id == of)).scalar() or ""
+    kinds = sorted({*filter(None, found.split(",")), kind} if sealed else {*filter(None, found.split(","))} - {kind})
+    tx.execute(layer.update().where(layer.c.id == of).values(sealed=f",{','.join(kinds)}," if kinds else ""))
+
+
 # --- points
 
 
@@ -269,16 +281,17 @@ def written(tx: sa.Connection, into: int, after: int = 0, until: int = LAST) -> 
     return {(row.kind, row.key) for row in tx.execute(query)}
 
 
-def chain(tx: sa.Connection, at: Point) -> list[Point]:
-    """The layers that a point shows, its own first, each with the last change that shows through."""
-    values = {"start": at.layer, "until": at.seq, "sealed": "-"}
+def chain(tx: sa.Connection, at: Point, kind: str = "") -> list[Point]:
+    """The layers that a point shows (for `kind`: up to where that is sealed off), its own first, each with the last
+    change that shows through."""
+    values = {"start": at.layer, "until": at.seq, "sealed": f"%,{kind},%" if kind else "-"}
     return [Point(row.layer, row.seq) for row in tx.execute(_CHAIN_QUERY, values)]
 
 
 def history(tx: sa.Connection, at: Point, kind: str = "", key: str = "", limit: int = 100) -> list[Commit]:
     """The changes that a point shows, newest first; of one entry, or of all without `kind`."""
     found: list[Commit] = []
-    for each in chain(tx, at):
+    for each in chain(tx, at, kind):
         joined = sa.join(change, entry, sa.and_(entry.c.layer == each.layer, entry.c.seq == change.c.seq))
         query = sa.select(change, entry.c.value if kind else sa.null().label("value"))
         query = query.select_from(joined if kind else change).where(
@@ -313,6 +326,17 @@ def commit(tx: sa.Connection, into: int, writes: Iterable[Write], *, at: float, 
     assert made is not None  # noqa: S101 - as above
     tx.execute(entry.insert(), [{"layer": into, "seq": made[0], **row} for row in rows])
     return int(made[0])
+
+
+def rewrite(tx: sa.Connection, kind: str, changed: Callable[[str, Any], Any]) -> int:
+    """Replaces the values of a kind wherever they stand, also in the past; `changed(key, value)` gives the new one.
+    Only for what means the same as before, such as a secret sealed anew. Returns how many there were."""
+    rows = tx.execute(entry.select().where(entry.c.kind == kind, entry.c.value.is_not(None))).all()
+    for row in rows:
+        same = entry.c.layer == row.layer, entry.c.kind == kind, entry.c.key == row.key, entry.c.seq == row.seq
+        value = _encode(changed(row.key, msgspec.json.decode(row.value)))
+        tx.execute(entry.update().where(*same).values(value=value))
+    return len(rows)
 
 
 def _is(project: str, environment: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:

@@ -12,7 +12,9 @@ are derived from that declaration; the role check, the transaction, idempotency,
 from __future__ import annotations
 
 import hashlib
+import hmac
 import inspect
+import os
 import threading
 import time
 import typing
@@ -45,10 +47,11 @@ class Operation(Generic[Request, Response]):
         writes: bool,
         command: str,
         secret: bool,
+        private: bool = False,
     ) -> None:
         hints = typing.get_type_hints(function)
         self.function, self.name, self.role, self.writes = function, name, role, writes
-        self.secret = secret
+        self.secret, self.private = secret, private
         self.command = command or name.replace(".", " ")
         self.request: type[Request] = hints[list(inspect.signature(function).parameters)[1]]
         self.response: Any = hints["return"]
@@ -70,15 +73,16 @@ class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def operation(
-    name: str, *, role: Role, writes: bool = False, command: str = "", secret: bool = False
+    name: str, *, role: Role, writes: bool = False, command: str = "", secret: bool = False, private: bool = False
 ) -> Callable[[Callable[[Context, Request], Response]], Operation[Request, Response]]:
     """Declares a verb. `writes` opens a write transaction, audits the call and makes it a POST; a function that yields
     is a stream: it gets no open transaction and uses `context.read()` itself. `command` names the command when it is
     not the operation's own name ("releases list"). `secret`: the response holds one and is kept nowhere, so a repeated
-    key is answered with a conflict."""
+    key is answered with a conflict. `private`: the request holds one, so no digest of it is kept from which a short
+    value could be found by trying."""
 
     def declare(function: Callable[[Context, Request], Response]) -> Operation[Request, Response]:
-        return Operation(function, name, role, writes=writes, command=command, secret=secret)
+        return Operation(function, name, role, writes=writes, command=command, secret=secret, private=private)
 
     return declare
 
@@ -90,10 +94,21 @@ class Store(Protocol):
 
 
 class Operations:
-    """All operations of one running Bough."""
+    """All operations of one running Bough. `private_digest` is keyed: what it gives tells nothing of the request to
+    whoever has only the database. Without one, its key lives as long as this process."""
 
-    def __init__(self, modules: Sequence[ModuleType], store: Store, events: Events, clock: Clock, parts: Parts) -> None:
+    def __init__(
+        self,
+        modules: Sequence[ModuleType],
+        store: Store,
+        events: Events,
+        clock: Clock,
+        parts: Parts,
+        private_digest: Callable[[bytes], str] | None = None,
+    ) -> None:
         self._store, self._events, self._clock, self._parts = store, events, clock, parts
+        passing = os.urandom(32)
+        self._private = private_digest or (lambda content: hmac.digest(passing, content, "sha256").hex())
         self.all = collect(modules)
 
     def call(
@@ -113,7 +128,7 @@ class Operations:
                 return self._stream(found, request, principal, closed)
             with self._store.read() as tx:
                 return found.function(self._context(principal, tx), request)
-        digest = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+        digest = self._digest(found, request, principal, key)
         try:
             self._check_role(found, principal)
             with self._store.write() as tx:
@@ -129,6 +144,12 @@ class Operations:
             with self._store.write() as tx:  # the refusal is part of the record, though its effects were rolled back
                 self._audit(tx, found, principal, request, digest, outcome, began)
             raise
+
+    def _digest(self, found: Operation[Any, Any], request: Any, who: Principal, key: str) -> str:
+        """Of a private request only with a key, and bound to that: equal requests must not show as equal either."""
+        if not found.private:
+            return hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+        return self._private(b"\0".join((who.id.encode(), key.encode(), msgspec.json.encode(request)))) if key else ""
 
     def _context(self, principal: Principal, tx: sa.Connection) -> Context:
         return Context(principal, tx, self._clock, self._events, self._parts, self._store)
@@ -200,7 +221,7 @@ class Operations:
                 subject=subject,
                 outcome=outcome,
                 milliseconds=round((time.perf_counter() - began) * 1000, 2),
-                request_digest=digest,
+                request_digest="" if found.private else digest,
             )
         )
 

@@ -11,6 +11,7 @@ settings over the file over those defaults and keeps, for every value, where it 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ import msgspec
 
 from bough.kernel.errors import Problem
 from bough.kernel.names import check_name
+from bough.kernel.references import parse, services_in
 from bough.kernel.settings import Document, KeyPath
 
 FILE_NAME = "bough.toml"
@@ -190,7 +192,16 @@ def resolve(document: Document, environment: str = PRODUCTION) -> Project:
         for name, raw in file.jobs.items()
     }
     _check_routes(document, services)
+    for section, workloads in (("services", services), ("jobs", jobs)):
+        for name, each in workloads.items():
+            _check_references(document, environment, (section, name), each, services)
     return Project(name=file.name, environment=environment, services=services, jobs=jobs, origins=origins)
+
+
+def place_of(document: Document, environment: str, path: KeyPath, variable: str) -> KeyPath:
+    """Where a variable of the workload at `path` was written: in the environment's settings, or in its own."""
+    own = ("environments", environment, *path, "env", variable)
+    return own if variable in document.table(own[:-1]) else (*path, "env", variable)
 
 
 def json_schema() -> dict[str, Any]:
@@ -285,6 +296,27 @@ def _check_what_runs(document: Document, path: KeyPath, workload: Workload, else
             (*elsewhere.get("model", path), "model"),
             f"{workload.model!r} must be written module:Class",
             hint='for example model = "service:Churn"',
+        )
+
+
+def _check_references(
+    document: Document, environment: str, path: KeyPath, workload: Workload, services: Mapping[str, Service]
+) -> None:
+    for variable, text in workload.env.items():
+        place = place_of(document, environment, path, variable)
+        try:
+            parse(text)
+        except Problem as problem:
+            raise document.error(place, problem.message, problem.hint) from problem
+        if unknown := sorted(services_in({variable: text}).keys() - services.keys()):
+            near = difflib.get_close_matches(unknown[0], services, 1)
+            meant = f"did you mean ${{services.{near[0]}.url}}?" if near else f"add [services.{unknown[0]}]"
+            raise document.error(place, f"there is no service {unknown[0]!r}", meant)
+    if "${secrets." in workload.command:
+        raise document.error(
+            (*path, "command"),
+            "a command is seen by everyone who lists processes; secrets go into env",
+            hint='env = { TOKEN = "${secrets.NAME}" }, and read $TOKEN in the program',
         )
 
 

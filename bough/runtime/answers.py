@@ -24,6 +24,7 @@ from typing import Any, Optional, get_args, get_origin
 import msgspec
 
 from bough.runtime.frames import Reply
+from bough.runtime.redaction import redact
 from bough.runtime.service import Reject
 
 try:
@@ -132,7 +133,8 @@ def explain(number: int, error: BaseException) -> Reject:
     if isinstance(error, OutputInvalid):
         return Reject(str(error), status=500, code="OUTPUT_INVALID", hint=_SEE_LOGS)
     kind = type(error).__name__
-    return Reject(f"predict raised {kind}: {error}", status=500, code="PREDICT_FAILED", hint=_SEE_LOGS, type=kind)
+    message = redact(f"predict raised {kind}: {error}")
+    return Reject(message, status=500, code="PREDICT_FAILED", hint=_SEE_LOGS, type=kind)
 
 
 class FailureLog:
@@ -153,7 +155,7 @@ class FailureLog:
             self.reset()
         self._count += 1
         if self._count <= _BURST:
-            text = "".join(traceback.format_exception(type(error), error, _user_frames(error)))
+            text = redact("".join(traceback.format_exception(type(error), error, _user_frames(error))))
             sys.stderr.write(f"request {number} failed\n{text}")
             sys.stderr.flush()
 

@@ -20,6 +20,7 @@ import msgspec
 
 SOCKET_NAME = "replica.sock"
 CONTROL_NAME = "control.sock"
+SECRETS_VARIABLE = "BOUGH_SECRETS"  # {variable: the texts around its secrets} as JSON, for the process itself
 
 # What the process of a model finds in its environment unless the project says otherwise: one native thread for each
 # replica (parallelism comes from replicas, and a pool of threads does not survive a fork), and no thread of telemetry.
@@ -69,6 +70,9 @@ class UnitSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     python: str = ""  # interpreter of the environment that the unit runs in
     cwd: str = ""
     environment: dict[str, str] = {}
+    # Variables that hold secrets: texts and sealed envelopes in turn, a text first and last. Opened when the process
+    # starts, by whoever starts it; values are in no file.
+    secrets: dict[str, list[str]] = {}
     labels: dict[str, str] = {}  # project, environment, service, deployment …: for people and for `logs`
     wants_port: bool = False  # the node picks a free loopback port and sets PORT
     health_path: str = ""  # GET it until below 500; empty: the unit writes ready.json

@@ -29,7 +29,8 @@ from typing import Any
 
 import msgspec
 
-from bough.runtime import failures, shim
+from bough.runtime import failures, redaction, shim
+from bough.runtime.redaction import redact
 from bough.runtime.spec import CONTROL_NAME, MODEL_ENVIRONMENT, SOCKET_NAME, ModelSpec, UnitSpec
 
 DEFAULT_LOADER = "bough.runtime.models"  # `prepare`; its `run` is bough.runtime.replica's
@@ -63,6 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not again and not shim.claim(folder, os.getpid()):
         return
     started_at = time.monotonic()
+    redaction.learn(os.environ)
     spec = _reduced(msgspec.json.decode(Path(folder, "model.json").read_bytes(), type=ModelSpec))
     try:
         os.chdir(spec.folder)
@@ -161,6 +163,7 @@ def _replicate(order: Order, spec: UnitSpec, prepared: Any, run: Run) -> int:
     gc.enable()
     os.environ.clear()
     os.environ.update(order.environment)
+    redaction.learn(order.environment)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # else every replica draws the same numbers
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -211,7 +214,7 @@ def _threads() -> int:
 
 def _explain(folder: str, spec: ModelSpec | None, error: BaseException) -> None:
     """error.json. An error that carries `code` and `hint` speaks for itself."""
-    text = failures.short_traceback(error.__cause__ or error, spec.folder if spec else "")
+    text = redact(failures.short_traceback(error.__cause__ or error, spec.folder if spec else ""))
     print(text, end="", file=sys.stderr)
     name = spec.reference if spec else "the model"
     message = f"loading {name} failed: {type(error).__name__}: {error}"
@@ -225,4 +228,5 @@ def _explain(folder: str, spec: ModelSpec | None, error: BaseException) -> None:
     own_code, own_hint = getattr(error, "code", None), getattr(error, "hint", None)
     if isinstance(own_code, str) and own_code and not isinstance(error, SystemExit):
         code, message = own_code, str(error)
-    shim.write_error(folder, code, message, own_hint if isinstance(own_hint, str) and own_hint else hint, text)
+    hint = own_hint if isinstance(own_hint, str) and own_hint else hint
+    shim.write_error(folder, code, redact(message), redact(hint), text)

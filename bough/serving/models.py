@@ -32,6 +32,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     failure: dict[str, Any] = {}
     crashes: int = 0
     drained: bool = False
+    secrets: dict[str, str] = {}  # the versions that it runs with, by name
 
     @property
     def wanted(self) -> int:

@@ -8,9 +8,14 @@ from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.adapters.engine import READY as UNIT_READY
 from bough.builds import loop as builds
 from bough.builds.models import BuildRequest, BuildResult
+from bough.environments import references
+from bough.environments.models import ServiceManifest
+from bough.environments.references import Filled
+from bough.kernel.errors import Problem
 from bough.kernel.events import Events
-from bough.kernel.platform import Home
+from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Handler, Turn
+from bough.kernel.references import without
 from bough.runtime.frames import Signature
 from bough.runtime.spec import Failure, Limits, ModelSpec, UnitSpec, Usage
 from bough.serving import rules, store
@@ -27,8 +32,8 @@ WATCH_S = 5.0  # a ready deployment is looked at so often without a hint
 class Replicas:
     """The handler for deployments."""
 
-    def __init__(self, home: Home, engine: Engine, events: Events) -> None:
-        self._home, self._engine, self._events = home, engine, events
+    def __init__(self, home: Home, platform: Platform, engine: Engine, events: Events) -> None:
+        self._home, self._platform, self._engine, self._events = home, platform, engine, events
 
     def handle(self, turn: Turn) -> float | None:
         with turn.read() as tx:
@@ -112,7 +117,7 @@ class Replicas:
             for each in mine
         )
 
-    def _start(self, turn: Turn, deployment: Deployment, look: rules.Look) -> float:
+    def _start(self, turn: Turn, deployment: Deployment, look: rules.Look) -> float | None:
         again = any(attempt > 1 for _, attempt in look.start)
         if again:
             pause = rules.pause_s(deployment.crashes)
@@ -123,9 +128,24 @@ class Replicas:
                 store.change(tx, deployment.id, turn.clock.now(), crashes=crashes)
                 text = look.failure.get("message", "")
                 self._events.emit(tx, "replica.restarted", deployment.id, service=deployment.service, why=text)
+        try:
+            filled = self._fill(turn, deployment)
+        except Problem as problem:
+            if deployment.state != STARTING:
+                raise
+            return self._change(turn, deployment, state=FAILED, failure=msgspec.to_builtins(problem.detail()), then=0.0)
         for unit, attempt in look.start:
-            self._engine.apply(unit_spec(deployment, unit, attempt))
+            self._engine.apply(unit_spec(deployment, unit, attempt, filled))
         return START_CHECK_S
+
+    def _fill(self, turn: Turn, deployment: Deployment) -> Filled:
+        """What its variables refer to, with secrets still sealed."""
+        place = deployment.project, deployment.environment
+        with turn.read() as tx:
+            manifest = references.manifest_of(
+                tx, place, deployment.service, deployment.digest, deployment.release
+            ) or ServiceManifest(settings=deployment.settings, bundle=deployment.bundle, digest=deployment.digest)
+            return references.fill(tx, place, manifest, self._platform, deployment.secrets)
 
     def _ready(self, turn: Turn, deployment: Deployment, attempts: list[Attempt]) -> float:
         mine = [each for each in attempts if each.unit.rsplit("-", 1)[0] == deployment.id and each.state == UNIT_READY]
@@ -166,8 +186,8 @@ class Replicas:
         }
 
 
-def handler(home: Home, engine: Engine, events: Events) -> Handler:
-    return Replicas(home, engine, events).handle
+def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> Handler:
+    return Replicas(home, platform, engine, events).handle
 
 
 def build_request(deployment: Deployment) -> BuildRequest:
@@ -182,16 +202,17 @@ def build_request(deployment: Deployment) -> BuildRequest:
         docker=settings.docker,
         requirements=settings.requirements,
         python=settings.python,
-        environment=settings.env,
+        environment=without(settings.env),
+        given=sorted(settings.env.keys() - without(settings.env).keys()),
     )
 
 
-def unit_spec(deployment: Deployment, unit: str, attempt: int) -> UnitSpec:
-    """How one replica runs."""
+def unit_spec(deployment: Deployment, unit: str, attempt: int, filled: Filled) -> UnitSpec:
+    """How one replica runs; `filled` are the variables of its settings."""
     settings, build = deployment.settings, deployment.build
     assert build is not None  # noqa: S101 - nothing starts before it is built
     environment = (
-        build.environment | settings.env | {f"BOUGH_{key.upper()}": value for key, value in _labels(deployment).items()}
+        build.environment | filled.plain | {f"BOUGH_{key.upper()}": value for key, value in _labels(deployment).items()}
     )
     limits = Limits(memory_mb=settings.resources.memory_mb, cpus=settings.resources.cpus)
     if settings.is_web:
@@ -220,6 +241,7 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int) -> UnitSpec:
         python=build.python,
         cwd=build.workdir,
         environment=environment,
+        secrets=filled.secrets,
         labels=_labels(deployment),
         wants_port=settings.is_web,
         health_path=health,

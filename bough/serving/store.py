@@ -38,7 +38,7 @@ deployment = sa.Table(
     sa.Column("secrets", sa.Text, nullable=False, server_default="{}"),  # the versions that it runs with
     sa.UniqueConstraint("project", "environment", "service", "digest"),
 )
-_JSON = ("settings", "build", "signature", "failure")
+_JSON = ("settings", "build", "signature", "failure", "secrets")
 
 
 def get(tx: sa.Connection, id: str) -> Deployment | None:
@@ -87,7 +87,9 @@ def ensure(tx: sa.Connection, made: Release, service: str, manifest: ServiceMani
             "signature": "null",
             "crashes": 0,
         }
-        fresh = _columns(settings=manifest.settings, state=BUILDING, failure={}, drained=False)
+        fresh = _columns(
+            settings=manifest.settings, secrets=manifest.secrets, state=BUILDING, failure={}, drained=False
+        )
         tx.execute(deployment.insert().values(**values, **fresh, release=made.number, changed_at=now))
     else:
         id = found.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bough.builds.models import BuildResult
+from bough.environments.references import Filled
 from bough.environments.rules import WITHOUT_RESTART
 from bough.kernel.project import Service
 from bough.serving.models import READY, Deployment
@@ -15,6 +16,6 @@ def test_how_much_is_sampled_reaches_the_replica_and_needs_a_new_one() -> None:
         settings=Service(model="m:M", sample_per_s=3), build=BuildResult(request="r", folder="/b", workdir="/b"),
         created_at=0.0, changed_at=0.0,
     )  # fmt: skip
-    model = unit_spec(deployment, "dep_1-0", 1).model
+    model = unit_spec(deployment, "dep_1-0", 1, Filled()).model
     assert model is not None and model.sample_per_s == 3
     assert "sample_per_s" not in WITHOUT_RESTART

@@ -7,7 +7,7 @@ with hashes before anything is installed; no index address or password is printe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -78,6 +78,6 @@ class Containers(Protocol):
         """The image of `dockerfile` (a path in `folder`), built now or earlier; `digest` stands for all that goes into
         it. Blocks. Raises `WorkloadFailed` (IMAGE_BUILD_FAILED) or `Unavailable` (NO_CONTAINER_ENGINE)."""
 
-    def command(self, image: str, port: int, environment: dict[str, str]) -> str:
+    def command(self, image: str, port: int, environment: dict[str, str], given: Sequence[str] = ()) -> str:
         """A shell command that runs `image` in the foreground and gives its `port` (0: the one in PORT) out on
         127.0.0.1:$PORT. Pure. Ends with the container, and the container with it."""

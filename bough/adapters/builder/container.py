@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from bough.adapters.builder import Log
@@ -62,7 +63,7 @@ class CommandLineContainers:
             )  # fmt: skip
         return image
 
-    def command(self, image: str, port: int, environment: dict[str, str]) -> str:
+    def command(self, image: str, port: int, environment: dict[str, str], given: Sequence[str] = ()) -> str:
         inside = str(port) if port else "$PORT"
         words = [shlex.quote(self.engine()), "run", "--rm", "--init"]
         # Signals reach the program through the client; `--init` makes a first process that passes them on.
@@ -70,6 +71,8 @@ class CommandLineContainers:
         for name, value in sorted(environment.items()):
             if re.fullmatch(r"[A-Za-z_]\w*", name) and name != "PORT":
                 words += ["--env", shlex.quote(f"{name}={value}")]
+        for name in given:  # by name alone: the value is in the client's environment, not in its words
+            words += ["--env", shlex.quote(name)]
         return " ".join(["exec", *words, shlex.quote(image)])
 
 

@@ -20,7 +20,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -50,7 +50,8 @@ _HEARTBEAT_S = 5.0
 
 
 class LocalEngine:
-    """`loader` replaces Bough's own loading of models in zygotes (for tests and other runtimes)."""
+    """`loader` replaces Bough's own loading of models in zygotes (for tests and other runtimes); `unseal` opens sealed
+    secrets."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class LocalEngine:
         zygote_idle_s: float = 600.0,
         loader: str = "",
         inherited: Mapping[str, str] | None = None,
+        unseal: Callable[[str], str] | None = None,
     ) -> None:
         self.node = node
         self._home = home.resolve()
@@ -83,7 +85,8 @@ class LocalEngine:
         self._events = Events(self._tick)
         self._zygotes = Zygotes(self._home, self._events, loader, self._zygote_changed)
         runtime = stage_runtime(self._home)
-        self._launcher = Launcher(runtime, self._zygotes, os.environ if inherited is None else inherited)
+        around = os.environ if inherited is None else inherited
+        self._launcher = Launcher(runtime, self._zygotes, around, unseal or _no_secrets)
         self._adopt()
         self._events.start()
 
@@ -454,6 +457,10 @@ class LocalEngine:
         if due:
             self._next_sweep = time.monotonic() + _SWEEP_S
             self.sweep()
+
+
+def _no_secrets(sealed: str) -> str:
+    raise Invalid("this node opens no secrets", code="SECRETS_NOT_HERE", hint="run the unit on another node")
 
 
 def _check(spec: UnitSpec) -> None:

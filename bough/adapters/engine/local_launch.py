@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import msgspec
 
 from bough.adapters.engine.local_records import Record, point_link
 from bough.adapters.engine.local_runtime import base_environment, unit_environment
 from bough.adapters.engine.local_zygotes import Zygotes, key_of
 from bough.kernel.errors import Exhausted
+from bough.runtime.spec import SECRETS_VARIABLE, UnitSpec
 
 # The shim without its packages' `__init__`, which may import what an isolated interpreter does not find.
 _BOOT = """import sys
@@ -24,10 +27,15 @@ main(sys.argv[1:])"""
 
 
 class Launcher:
-    def __init__(self, runtime: Path, zygotes: Zygotes, inherited: Mapping[str, str]) -> None:
+    """`unseal` opens the secrets of a unit. Their values go from here into the process, and nowhere else."""
+
+    def __init__(
+        self, runtime: Path, zygotes: Zygotes, inherited: Mapping[str, str], unseal: Callable[[str], str]
+    ) -> None:
         self._runtime = runtime
         self._zygotes = zygotes
         self._inherited = dict(inherited)
+        self._unseal = unseal
 
     def launch(self, record: Record) -> int:
         """The pid of the attempt's shim; 0 while its zygote (then `record.waits_for`) is not ready."""
@@ -38,7 +46,7 @@ class Launcher:
 
     def _spawn(self, record: Record) -> int:
         spec, limits = record.spec, record.spec.limits
-        environment = unit_environment(spec, self._base(record), record.folder, record.port)
+        environment = unit_environment(spec, self._base(record), record.folder, record.port) | self._secrets(spec)
         python: str = getattr(sys, "_base_executable", sys.executable)  # not the venv's link: saves a search
         plan = (
             record.folder, spec.cwd, spec.grace_s, spec.lease_s, limits.log_mb << 20, limits.memory_mb << 20,
@@ -61,14 +69,25 @@ class Launcher:
     def _fork_replica(self, record: Record) -> int:
         base = self._base(record)
         record.zygote_tries += 1
-        zygote = self._zygotes.ensure(record.spec, base)
+        secrets = self._secrets(record.spec)
+        zygote = self._zygotes.ensure(record.spec, base, secrets)
         record.waits_for = zygote.key
         if not zygote.is_ready():
             return 0
         point_link(record)
-        return self._zygotes.fork(
-            zygote, record.folder, unit_environment(record.spec, base, record.folder, record.port)
-        )
+        environment = unit_environment(record.spec, base, record.folder, record.port) | secrets
+        return self._zygotes.fork(zygote, record.folder, environment)
+
+    def _secrets(self, spec: UnitSpec) -> dict[str, str]:
+        """The variables that hold secrets, and one that says which those are."""
+        if not spec.secrets:
+            return {}
+        opened = {
+            name: "".join(self._unseal(part) if at % 2 else part for at, part in enumerate(parts))
+            for name, parts in spec.secrets.items()
+        }
+        texts = {name: parts[::2] for name, parts in spec.secrets.items()}
+        return opened | {SECRETS_VARIABLE: msgspec.json.encode(texts).decode()}
 
     def _base(self, record: Record) -> dict[str, str]:
         return base_environment(record.spec, self._runtime, self._inherited)

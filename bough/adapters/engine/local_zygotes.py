@@ -70,15 +70,16 @@ class Zygotes:
                 continue
             self._add(Zygote(folder.name, folder, process))
 
-    def ensure(self, spec: UnitSpec, environment: dict[str, str]) -> Zygote:
-        """The zygote for `spec`, started if there is none; look at `is_ready`."""
+    def ensure(self, spec: UnitSpec, environment: dict[str, str], secrets: dict[str, str]) -> Zygote:
+        """The zygote for `spec`, started if there is none; look at `is_ready`. `secrets` are the opened ones, which
+        loading the model may need."""
         key = key_of(spec, environment)
         with self._lock:
             zygote = self._living.get(key)
             if zygote and zygote.process.alive():
                 zygote.idle_since = time.monotonic()
                 return zygote
-            return self._start(key, spec, environment)
+            return self._start(key, spec, environment | secrets)
 
     def fork(self, zygote: Zygote, folder: Path, environment: dict[str, str]) -> int:
         """Has a replica forked for the attempt in `folder`; returns its shim's pid."""
@@ -198,7 +199,7 @@ class Zygotes:
 
 
 def key_of(spec: UnitSpec, environment: dict[str, str]) -> str:
-    parts = (spec.python or sys.executable, msgspec.to_builtins(spec.model), environment)
+    parts = (spec.python or sys.executable, msgspec.to_builtins(spec.model), environment, spec.secrets)
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
 

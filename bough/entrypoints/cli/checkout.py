@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bough.kernel.errors import Invalid, Problem
+from bough.kernel.errors import Invalid, Problem, Unavailable
 
 COMMAND_S = 600.0
 
@@ -73,7 +73,7 @@ def _run(folder: Path, *words: str, environment: dict[str, str] | None = None) -
             timeout=COMMAND_S, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except FileNotFoundError as error:
-        raise Problem("there is no git on this machine", code="GIT_MISSING", hint="install git") from error
+        raise Unavailable("there is no git on this machine", code="GIT_MISSING", hint="install git") from error
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise Problem(f"git {words[0]} failed; {said[-1] if said else 'it said nothing'}", code="GIT_FAILED")

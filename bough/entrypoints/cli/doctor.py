@@ -18,7 +18,9 @@ from bough.entrypoints.cli.session import Session
 from bough.entrypoints.processes import PARTS, answers, listening
 from bough.gateway import portholder
 from bough.kernel import platform as settings
+from bough.kernel.errors import Problem
 from bough.kernel.platform import Home
+from bough.secrets.vault import Vault
 
 LOW_DISK_BYTES = 2 << 30
 ASK_S = 5.0
@@ -37,7 +39,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(session: Session) -> None:
     home = session.home
-    findings = [*_machine(home), *_processes(home), *_tools(), *_limits(), *_isolation(home)]
+    findings = [
+        *(*_machine(home), *_processes(home), *_tools(), *_limits()),
+        *(_master_key(home), *_isolation(home)),
+    ]
     problems = [each for each in findings if each.state == PROBLEM]
     answer = {"findings": findings, "problems": len(problems)}
     session.answer(msgspec.to_builtins(answer), text=_text(session, findings, problems))
@@ -100,6 +105,18 @@ def _limits() -> list[Finding]:
         "gpu time": (NO, "gpu_s in a unit's usage is not measured and stays 0"),
     }  # fmt: skip
     return [Finding(area="limits", name=name, state=state, detail=detail) for name, (state, detail) in said.items()]
+
+
+def _master_key(home: Home) -> Finding:
+    vault = Vault(home.path, os.environ)
+    if not vault.exists:
+        return Finding(area="secrets", name="master key", state=NO, detail="none yet: made with the first secret")
+    try:
+        vault.check()
+    except Problem as problem:
+        return Finding(area="secrets", name="master key", state=PROBLEM, detail=problem.message, hint=problem.hint)
+    detail = f"{vault.path}; is there a copy elsewhere? nothing opens without it"
+    return Finding(area="secrets", name="master key", state=YES, detail=detail)
 
 
 def _isolation(home: Home) -> list[Finding]:

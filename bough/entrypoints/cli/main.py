@@ -30,6 +30,8 @@ HAND_WRITTEN = {
     "git": "Lets git drive environments: a remote to push to, or hooks that follow what is committed.",
     "down": "Stops Bough on this machine.",
 }
+# The same for members of groups, whose other members are made from the contract.
+MEMBERS = {"secrets set": "secrets_set"}
 _EVERYDAY = ("status", "releases", "rollback")
 INTERRUPTED, PIPE_CLOSED = 130, 141
 
@@ -82,11 +84,19 @@ def _tree() -> dict[str, Any]:
 
 
 def _command(word: str, entry: dict[str, Any]) -> click.Command:
-    members = {second: derived.build(*found) for second, found in sorted(entry.items()) if second}
+    found = {second: operation for second, operation in sorted(entry.items()) if second}
+    members = {second: _member(f"{word} {second}") or derived.build(*each) for second, each in found.items()}
     name, operation = entry.get("", ("", None))
     if not members:
         return derived.build(name, operation)
     return derived.as_group(name, operation, word, members)
+
+
+def _member(words: str) -> click.Command | None:
+    if words not in MEMBERS:
+        return None
+    found: click.Command = importlib.import_module(f"bough.entrypoints.cli.{MEMBERS[words]}").command
+    return found
 
 
 def _summary(word: str, entry: dict[str, Any]) -> str:

@@ -1,0 +1,155 @@
+"""What services refer to: finding it before a release is made, and filling it in before a process starts.
+
+A release pins secrets: its manifest names their versions, so that the same release always runs with the same ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.environments import rules, store
+from bough.environments.models import LIVE, PENDING, STARTING, Manifest, Release, ServiceManifest
+from bough.kernel import catalog
+from bough.kernel.catalog import LAST, SERVICE, Point
+from bough.kernel.context import Context
+from bough.kernel.errors import NotFound
+from bough.kernel.names import check_name
+from bough.kernel.platform import Platform
+from bough.kernel.project import PRODUCTION, Project, place_of
+from bough.kernel.references import SecretReference, ServiceReference, parse, secrets_in
+from bough.kernel.settings import Document, KeyPath
+from bough.secrets import store as secrets
+
+Place = tuple[str, str]
+Releasing = Callable[[Context, Place, Manifest, str, str], Release]  # the manifest, a message, the commit
+
+
+class Filled(msgspec.Struct, frozen=True, kw_only=True):
+    """Variables of a process. `secrets`: by variable, texts and sealed envelopes in turn, a text first and last."""
+
+    plain: dict[str, str] = {}
+    secrets: dict[str, list[str]] = {}
+
+
+def pins(tx: sa.Connection, project: Project, document: Document) -> dict[str, str]:
+    """Every secret that the project's workloads refer to, with its version in the environment now. Raises what is not
+    there, with file, line and key."""
+    place = project.name, project.environment
+    known = secrets.pins(tx, place) if store.exists(tx, place) else {}
+    found: dict[str, str] = {}
+    for path, environment in _environments(project):
+        for name, variable in secrets_in(environment).items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                meant = f"; did you mean {near[0]!r}?" if near else ""
+                where = place_of(document, project.environment, path, variable)
+                raise document.error(
+                    where, f"there is no secret {name!r} in {'/'.join(place)}{meant}",
+                    hint=f"bough secrets set {name}" + ("" if place[1] == PRODUCTION else f" -e {place[1]}"),
+                )  # fmt: skip
+            found[name] = known[name]
+    return found
+
+
+def pinned_here(tx: sa.Connection, place: Place, service: ServiceManifest) -> ServiceManifest:
+    """A service that another environment has released, with the versions that `place` sees: how a branch runs what it
+    inherits. Raises `NotFound` (SECRET_NOT_FOUND) for one that it does not see."""
+    known = secrets.pins(tx, place) if service.secrets else {}
+    for name in service.secrets:
+        if name not in known:
+            raise secrets.missing(place, name)
+    return rules.repinned(service, known)
+
+
+def fill(
+    tx: sa.Connection, place: Place, service: ServiceManifest, platform: Platform, pinned: Mapping[str, str]
+) -> Filled:
+    """The variables of a service in an environment; secrets stay sealed. `pinned`: the versions to use."""
+    plain: dict[str, str] = {}
+    sealed: dict[str, list[str]] = {}
+    for variable, text in service.settings.env.items():
+        parts = [""]
+        for part in parse(text):
+            if isinstance(part, SecretReference):
+                envelope = secrets.sealed(tx, place, part.name, pinned[part.name])
+                parts += [msgspec.json.encode(envelope).decode(), ""]
+            elif isinstance(part, ServiceReference):
+                parts[-1] += address(platform, place, service.links[part.name])
+            else:
+                parts[-1] += part
+        if len(parts) == 1:
+            plain[variable] = parts[0]
+        else:
+            sealed[variable] = parts
+    return Filled(plain=plain, secrets=sealed)
+
+
+def address(platform: Platform, place: Place, link: str) -> str:
+    """Where a service of the same environment answers, by a path that every client can resolve."""
+    kind, _, name = link.partition("/")
+    word = f"{name if place[1] == PRODUCTION else f'{name}--{place[1]}'}.{place[0]}"
+    return f"{platform.gateway_url}/web/{word}" if kind == "web" else f"{platform.gateway_url}/{kind}/{word}/predict"
+
+
+def manifest_of(tx: sa.Connection, place: Place, service: str, digest: str, number: int) -> ServiceManifest | None:
+    """A service as its release or, where it is inherited, the catalog describes it."""
+    with contextlib.suppress(NotFound):
+        found = store.find_number(tx, place, number)[1].services.get(service)
+        if found is not None and found.digest == digest:
+            return found
+    if not store.exists(tx, place):
+        return None
+    entry = catalog.get(tx, Point(catalog.layer_of(tx, *place), LAST), SERVICE, service)
+    return msgspec.convert(entry.value, ServiceManifest) if entry else None
+
+
+class SecretUsers:
+    """`secrets.models.Dependents`."""
+
+    def __init__(self, release: Releasing) -> None:
+        self._release = release
+
+    def begin(self, context: Context, place: Place) -> None:
+        if place[1] != PRODUCTION or store.environments(context.tx, place[0]):
+            return
+        now = context.clock.now()
+        store.ensure_project(context.tx, check_name(place[0], "project"), now)
+        store.add_environment(context.tx, place, now, by=context.principal.name)
+
+    def using(self, context: Context, place: Place) -> dict[str, list[str]]:
+        current = self._current(context, place)
+        users: dict[str, list[str]] = {}
+        for name, service in current[1].services.items() if current else ():
+            for secret in service.secrets:
+                users.setdefault(secret, []).append(name)
+        return users
+
+    def redeploy(self, context: Context, place: Place, names: Sequence[str]) -> tuple[str, int] | None:
+        current = self._current(context, place)
+        if current is None:
+            return None
+        release, manifest = current
+        now = {name: pin for name, pin in secrets.pins(context.tx, place).items() if name in names}
+        changed = {name: rules.repinned(each, now) for name, each in manifest.services.items()}
+        if changed == manifest.services:
+            return None
+        what = f"secret {names[0]} set" if len(names) == 1 else f"{len(names)} secrets set"
+        made = self._release(context, place, msgspec.structs.replace(manifest, services=changed), what, release.commit)
+        return made.id, made.number
+
+    def _current(self, context: Context, place: Place) -> tuple[Release, Manifest] | None:
+        """The release on its way, which would be overtaken otherwise, else the live one."""
+        newest = store.newest(context.tx, place)
+        if newest and newest[0].state in (PENDING, STARTING, LIVE):
+            return newest
+        return store.live(context.tx, place)
+
+
+def _environments(project: Project) -> Iterator[tuple[KeyPath, dict[str, str]]]:
+    yield from ((("services", name), each.env) for name, each in project.services.items())
+    yield from ((("jobs", name), each.env) for name, each in project.jobs.items())

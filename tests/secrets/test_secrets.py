@@ -1,0 +1,318 @@
+"""Secrets of environments: versions, inheritance, who gets them, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bough.environments import store as environments
+from bough.kernel import catalog
+from bough.kernel.catalog import LAST, SECRET, SERVICE, Point
+from bough.kernel.context import Principal, Role
+from bough.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Problem, ProjectFileInvalid
+from bough.secrets.vault import Vault
+from tests.plane import ADMIN, Plane
+
+FILE = """
+name = "shop"
+[services.api]
+model = "service:Api"
+env = { DATABASE_URL = "postgres://app:${secrets.db-password}@host/db", PLAIN = "$${x} ${HOME}" }
+[services.web]
+command = "python app.py"
+env = { API = "${services.api.url}" }
+"""
+DEVELOPER = Principal(id="pri_dev", name="dev", role=Role.DEVELOPER)
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Plane:
+    return Plane(tmp_path)
+
+
+def put(plane: Plane, environment: str = "main", deploy: bool = True, **values: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in values.items()}
+    return plane.call("secrets.set", project="shop", environment=environment, values=named, deploy=deploy)
+
+
+def listed(plane: Plane, environment: str = "main") -> dict[str, Any]:
+    return {each.name: each for each in plane.call("secrets.list", project="shop", environment=environment)}
+
+
+def branch(plane: Plane, name: str, parent: str = "main", sealed: tuple[str, ...] = ()) -> None:
+    with plane.bough.database.write() as tx:
+        start = Point(catalog.layer_of(tx, "shop", parent), LAST)
+        now = plane.clock.now()
+        environments.add_environment(tx, ("shop", name), now, by="t", parent=parent, start=start, sealed=sealed)
+
+
+def opened(plane: Plane, unit: Any) -> dict[str, str]:
+    """What the node would put into the unit's environment."""
+    vault = Vault(plane.bough.home.path, {})
+    return {
+        name: "".join(vault.open_text(part) if at % 2 else part for at, part in enumerate(parts))
+        for name, parts in unit.secrets.items()
+    }
+
+
+def specs(plane: Plane, service: str, environment: str = "main") -> list[Any]:
+    """What runs, as the engine was told."""
+    running = {each.unit: each.attempt for each in plane.units() if each.state != "exited"}
+    return [
+        run.spec
+        for unit, attempts in plane.engine._units.items()
+        for number, run in attempts.items()
+        if running.get(unit) == number
+        and (run.spec.labels["service"], run.spec.labels["environment"]) == (service, environment)
+    ]
+
+
+def test_a_service_gets_the_value_inside_its_text_and_spec_and_database_never_hold_it(plane: Plane) -> None:
+    put(plane, db_password="grüße-4711 \n'quoted'")
+    made = plane.deploy(FILE)
+    assert made.state == "live", made.failure
+    (spec,) = specs(plane, "api")
+    assert opened(plane, spec) == {"DATABASE_URL": "postgres://app:grüße-4711 \n'quoted'@host/db"}
+    assert spec.environment["PLAIN"] == "${x} ${HOME}"
+    assert "4711" not in msgspec.json.encode(spec).decode()
+    plane.bough.database.close()
+    for path in plane.bough.home.path.rglob("*"):
+        assert path.is_dir() or b"4711" not in path.read_bytes(), path
+
+
+def test_a_reference_to_a_service_is_its_address_in_the_same_environment(plane: Plane) -> None:
+    put(plane, db_password="hunter22")
+    plane.deploy(FILE)
+    assert specs(plane, "web")[0].environment["API"] == "http://127.0.0.1:7400/v1/api.shop/predict"
+    branch(plane, "dev")
+    plane.deploy(FILE, environment="dev")
+    assert specs(plane, "web", "dev")[0].environment["API"] == "http://127.0.0.1:7400/v1/api--dev.shop/predict"
+
+
+def test_another_address_of_the_service_restarts_what_refers_to_it(plane: Plane) -> None:
+    put(plane, db_password="hunter22")
+    plane.deploy(FILE)
+    before = specs(plane, "web")[0].unit
+    plane.deploy(FILE.replace('model = "service:Api"', 'model = "service:Api"\napi = "v2"'))
+    after = specs(plane, "web")[0]
+    assert after.unit != before and "/v2/api.shop/" in after.environment["API"]
+
+
+def test_setting_a_secret_makes_a_release_and_restarts_only_what_uses_it(plane: Plane) -> None:
+    put(plane, db_password="first-value")
+    plane.deploy(FILE)
+    web, api = specs(plane, "web")[0].unit, specs(plane, "api")[0].unit
+    answer = put(plane, db_password="second-value")
+    assert (answer.services, answer.release) == (["api"], 2)
+    plane.let_pass(3)
+    (spec,) = specs(plane, "api")
+    assert opened(plane, spec)["DATABASE_URL"] == "postgres://app:second-value@host/db"
+    assert spec.unit != api and specs(plane, "web")[0].unit == web
+    shown = plane.call("releases.show", project="shop", number=2).manifest.services["api"]
+    assert shown.secrets == {"db-password": f"main@{listed(plane)['db-password'].version}"}
+
+
+def test_without_deploy_the_running_version_stays_also_after_a_crash(plane: Plane) -> None:
+    put(plane, db_password="first-value")
+    plane.deploy(FILE)
+    answer = put(plane, deploy=False, db_password="second-value")
+    assert (answer.services, answer.release) == (["api"], 0)
+    plane.engine.crash(specs(plane, "api")[0].unit)
+    plane.let_pass(3)
+    assert opened(plane, specs(plane, "api")[0])["DATABASE_URL"] == "postgres://app:first-value@host/db"
+    assert plane.deploy(FILE).number == 2
+    assert opened(plane, specs(plane, "api")[0])["DATABASE_URL"] == "postgres://app:second-value@host/db"
+
+
+def test_a_rollback_restores_the_version_and_a_later_set_of_another_secret_leaves_it(plane: Plane) -> None:
+    both = FILE.replace('PLAIN = "$${x} ${HOME}"', 'TOKEN = "${secrets.token}"')
+    put(plane, db_password="first-value", token="token-one")
+    plane.deploy(both)
+    put(plane, db_password="second-value")
+    plane.let_pass(3)
+    plane.call("releases.rollback", project="shop")
+    plane.let_pass(3)
+    old = "postgres://app:first-value@host/db"
+    assert opened(plane, specs(plane, "api")[0])["DATABASE_URL"] == old
+    put(plane, token="token-two")
+    plane.let_pass(3)
+    assert opened(plane, specs(plane, "api")[0]) == {"DATABASE_URL": old, "TOKEN": "token-two"}
+
+
+def test_the_same_deploy_again_is_the_same_release(plane: Plane) -> None:
+    put(plane, db_password="hunter22")
+    assert plane.deploy(FILE).number == plane.deploy(FILE).number == 1
+
+
+def test_a_branch_inherits_overrides_and_never_sees_what_came_later(plane: Plane) -> None:
+    put(plane, db_password="of-production", token="token-one")
+    branch(plane, "dev")
+    put(plane, db_password="changed-later")
+    seen = listed(plane, "dev")
+    assert {name: each.source for name, each in seen.items()} == {"db-password": "inherited", "token": "inherited"}
+    plane.deploy(FILE, environment="dev")
+    assert opened(plane, specs(plane, "api", "dev")[0])["DATABASE_URL"] == "postgres://app:of-production@host/db"
+    put(plane, "dev", db_password="of-the-branch")
+    plane.let_pass(3)
+    assert opened(plane, specs(plane, "api", "dev")[0])["DATABASE_URL"] == "postgres://app:of-the-branch@host/db"
+    assert (listed(plane, "dev")["db-password"].source, listed(plane)["db-password"].environment) == ("own", "main")
+    assert [each.environment for each in plane.call(
+        "secrets.history", project="shop", environment="dev", name="db-password"
+    )] == ["dev", "main"]  # fmt: skip
+
+
+def test_what_a_branch_inherits_it_runs_with_its_own_value(plane: Plane) -> None:
+    """`pinned_here` is what a branch asks before it starts a service that its parent has released."""
+    from bough.environments.models import ServiceManifest
+    from bough.environments.references import pinned_here
+
+    put(plane, db_password="of-production")
+    plane.deploy(FILE)
+    branch(plane, "dev")
+    branch(plane, "plain")
+    put(plane, "dev", db_password="of-the-branch")
+    with plane.bough.database.read() as tx:
+        entry = catalog.get(tx, Point(catalog.layer_of(tx, "shop", "dev"), LAST), SERVICE, "api")
+        assert entry is not None
+        released = msgspec.convert(entry.value, ServiceManifest)
+        own, same = (pinned_here(tx, ("shop", name), released) for name in ("dev", "plain"))
+    assert same == released and own.digest != released.digest
+    assert own.secrets["db-password"].startswith("dev@")
+
+
+def test_a_sealed_branch_sees_only_its_own_also_in_history(plane: Plane) -> None:
+    put(plane, db_password="of-production")
+    branch(plane, "dev", sealed=(SECRET,))
+    branch(plane, "child", "dev")
+    for name in ("dev", "child"):
+        assert listed(plane, name) == {}
+        with pytest.raises(NotFound, match="no secret"):
+            plane.call("secrets.history", project="shop", environment=name, name="db-password")
+    with pytest.raises(ProjectFileInvalid, match=r"bough.toml:5: services.api.env.DATABASE_URL: there is no secret"):
+        plane.create(FILE, environment="dev")
+    put(plane, "dev", db_password="of-the-branch")
+    assert plane.deploy(FILE, environment="dev").state == "live"
+
+
+def test_sealing_is_refused_while_inherited_secrets_are_in_use_and_unsealing_needs_an_approver(plane: Plane) -> None:
+    put(plane, db_password="of-production", token="token-one")
+    branch(plane, "dev")
+    plane.deploy(FILE, environment="dev")
+    where = {"project": "shop", "environment": "dev"}
+    with pytest.raises(Conflict, match="db-password"):
+        plane.call("secrets.seal", **where)
+    put(plane, "dev", db_password="of-the-branch")
+    plane.let_pass(3)
+    assert [each.name for each in plane.call("secrets.seal", **where).secrets] == ["db-password"]
+    with pytest.raises(Forbidden):
+        plane.bough.operations.call("secrets.unseal", where, DEVELOPER)
+    assert len(plane.call("secrets.unseal", **where).secrets) == 2
+
+
+def test_what_is_in_use_is_not_removed_and_what_was_removed_has_a_history(plane: Plane) -> None:
+    put(plane, db_password="hunter22", token="token-one")
+    plane.deploy(FILE)
+    with pytest.raises(Conflict, match="api"):
+        plane.call("secrets.remove", project="shop", name="db-password")
+    plane.call("secrets.remove", project="shop", name="token")
+    assert list(listed(plane)) == ["db-password"]
+    history = plane.call("secrets.history", project="shop", name="token")
+    assert [each.removed for each in history] == [True, False]
+
+
+def test_unknown_references_are_refused_with_file_line_and_key_before_anything_changes(plane: Plane) -> None:
+    put(plane, db_password="hunter22")
+    for wrong, said in (
+        ("${secrets.db-pasword}", "did you mean 'db-password'"),
+        ("${secret.db-password}", "refers to nothing"),
+        ("${services.apo.url}", "there is no service 'apo'"),
+        ("${secrets.}", "refers to nothing"),
+    ):
+        with pytest.raises(ProjectFileInvalid, match=said) as refused:
+            plane.create(FILE.replace("${secrets.db-password}", wrong))
+        assert refused.value.message.startswith("bough.toml:5: services.api.env.DATABASE_URL: ")
+    with pytest.raises(ProjectFileInvalid, match="everyone who lists processes"):
+        plane.create(FILE.replace("python app.py", "python app.py ${secrets.db-password}"))
+    with pytest.raises(ProjectFileInvalid, match=r"bough.toml:\d+: environments.main.services.api.env.B: there is no"):
+        plane.create(FILE + '[environments.main.services.api]\nenv = { B = "${secrets.b}" }\n')
+    assert plane.call("releases.list", project="shop") == []
+
+
+def test_only_production_is_made_by_setting_a_secret(plane: Plane) -> None:
+    with pytest.raises(NotFound, match="staging"):
+        put(plane, "staging", a="value-a")
+    assert put(plane, a="value-a").environment == "main"
+    with pytest.raises(NotFound, match="staging"):
+        put(plane, "staging", a="value-a")
+
+
+def test_a_protected_environment_takes_secrets_from_approvers_only(plane: Plane) -> None:
+    put(plane, a="value-a")
+    with plane.bough.database.write() as tx:
+        catalog.protect(tx, "shop", "main", True)
+    with pytest.raises(Forbidden, match="protected"):
+        plane.bough.operations.call("secrets.set", {"project": "shop", "values": {"a": "b"}}, DEVELOPER)
+
+
+@pytest.mark.parametrize("value", ["", "a\0b", "x" * (64 << 10) + "x", "\ud800"])
+def test_values_that_no_variable_can_hold_are_refused_without_being_repeated(plane: Plane, value: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        put(plane, a=value)
+    assert not value or value not in str(refused.value.detail())
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a.b", "a/b", "a b", "-a", "é", "x" * 65, "a\n"])
+def test_names_are_what_a_reference_can_say(plane: Plane, name: str) -> None:
+    with pytest.raises(Invalid, match="letter") as refused:
+        plane.call("secrets.set", project="shop", values={name: "value-a"})
+    assert len(name) < 3 or name not in refused.value.message
+
+
+def test_large_and_unicode_values_come_back_whole(plane: Plane) -> None:
+    values = {"large": "ß" * (32 << 10), "unicode": "\U0001f333 e\u0301 \u202e", "lines": "-----BEGIN\na\r\nb\n"}
+    plane.call("secrets.set", project="shop", values=values)
+    env = ", ".join(f'{name.upper()} = "${{secrets.{name}}}"' for name in values)
+    plane.deploy(f'name = "shop"\n[services.api]\nmodel = "service:Api"\nenv = {{ {env} }}\n')
+    assert opened(plane, specs(plane, "api")[0]) == {name.upper(): value for name, value in values.items()}
+
+
+def test_a_clock_that_goes_backwards_changes_no_order(plane: Plane) -> None:
+    put(plane, a="first-value")
+    first = listed(plane)["a"].version
+    plane.clock.advance(-3600)
+    put(plane, a="second-value")
+    history = plane.call("secrets.history", project="shop", name="a")
+    assert [each.version for each in history] == [listed(plane)["a"].version, first]
+    assert history[0].version > first
+
+
+def test_a_repeated_key_sets_once_and_another_value_under_it_is_refused(plane: Plane) -> None:
+    operations, request = plane.bough.operations, {"project": "shop", "values": {"a": "first-value"}}
+    first = operations.call("secrets.set", request, ADMIN, key="k1")
+    assert operations.call("secrets.set", request, ADMIN, key="k1") == first
+    with pytest.raises(Conflict, match="another request"):
+        operations.call("secrets.set", {"project": "shop", "values": {"a": "other-value"}}, ADMIN, key="k1")
+    assert len(plane.call("secrets.history", project="shop", name="a")) == 1
+
+
+def test_the_audit_says_who_and_where_and_has_no_digest_to_try_values_against(plane: Plane) -> None:
+    put(plane, a="1234")
+    with pytest.raises(Problem):
+        put(plane, a="")
+    entries = [each for each in plane.call("audit.list") if each.operation == "secrets.set"]
+    assert [(each.subject, each.outcome) for each in entries] == [("shop/main", "SECRET_EMPTY"), ("shop/main", "ok")]
+    assert {each.request_digest for each in entries} == {""}
+
+
+def test_the_plan_names_versions(plane: Plane) -> None:
+    put(plane, db_password="first-value")
+    plane.deploy(FILE)
+    old = listed(plane)["db-password"].version
+    put(plane, deploy=False, db_password="second-value")
+    plan = plane.call("releases.plan", file=FILE, bundles={".": "a" * 64})
+    change = next(each for each in plan.changes if each.name == "api")
+    assert change.keys == {"secrets.db-password": [f"main@{old}", f"main@{listed(plane)['db-password'].version}"]}
+    assert change.restarts
