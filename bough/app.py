@@ -16,6 +16,7 @@ from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
 from bough.adapters.repositories.git import GitRepositories
+from bough.data import operations as data
 from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
@@ -37,7 +38,7 @@ from bough.serving import operations as serving
 from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
-OPERATION_MODULES: list[ModuleType] = [access, environments, branches, serving, pushes, platform_operations]
+OPERATION_MODULES: list[ModuleType] = [access, environments, branches, data, serving, pushes, platform_operations]
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
 RETRY_S = 0.5  # before asking an engine again that did not answer

@@ -30,6 +30,8 @@ HAND_WRITTEN = {
     "git": "Lets git drive environments: a remote to push to, or hooks that follow what is committed.",
     "down": "Stops Bough on this machine.",
 }
+# Members of derived groups that read or write files of this machine: module `GROUP_WORD`, imported with their group.
+IN_GROUPS = {"data": ("get", "put")}
 _EVERYDAY = ("status", "releases", "rollback")
 INTERRUPTED, PIPE_CLOSED = 130, 141
 
@@ -46,7 +48,9 @@ class Bough(click.Group):
             found: click.Command = module.command
             return found
         entry = _tree().get(cmd_name)
-        return _command(cmd_name, entry) if entry else None
+        if entry is None:
+            return None
+        return _command(cmd_name, entry | {word: (f"{cmd_name}_{word}", None) for word in IN_GROUPS.get(cmd_name, ())})
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """As click does, with the nearest name when there is none."""
@@ -82,15 +86,23 @@ def _tree() -> dict[str, Any]:
 
 
 def _command(word: str, entry: dict[str, Any]) -> click.Command:
-    members = {second: derived.build(*found) for second, found in sorted(entry.items()) if second}
+    members = {second: _member(*found) for second, found in sorted(entry.items()) if second}
     name, operation = entry.get("", ("", None))
     if not members:
         return derived.build(name, operation)
     return derived.as_group(name, operation, word, members)
 
 
+def _member(name: str, operation: dict[str, Any] | None) -> click.Command:
+    if operation is not None:
+        return derived.build(name, operation)
+    module = importlib.import_module(f"bough.entrypoints.cli.{name}")
+    found: click.Command = module.command
+    return found
+
+
 def _summary(word: str, entry: dict[str, Any]) -> str:
-    members = sorted(second for second in entry if second)
+    members = sorted({second for second in entry if second}.union(IN_GROUPS.get(word, ())))
     if "" in entry:
         text: str = entry[""][1]["help"].partition("\n")[0]
         return text + (f" Also: {', '.join(members)}." if members else "")
