@@ -17,6 +17,7 @@ from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
 from bough.adapters.repositories.git import GitRepositories
+from bough.data import operations as data
 from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
@@ -44,7 +45,7 @@ from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
 OPERATION_MODULES: list[ModuleType] = [
-    *(access, secret_operations, environments, branches, serving, pushes, platform_operations)
+    *(access, secret_operations, environments, branches, data, serving, pushes, platform_operations)
 ]
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints

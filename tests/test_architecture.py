@@ -52,7 +52,9 @@ PROCESSES = {
     ),
     "bough.entrypoints.cli.check": ("bough.builds", "bough.adapters.blobs"),  # keeps what the builds' worker reads
     "bough.entrypoints.cli.secrets_set": ("bough.secrets.envfile",),
-    "bough.entrypoints.cli": ("bough.builds", "bough.environments.models", "bough.adapters.builder"),  # packs folders
+    "bough.entrypoints.cli.data_store": ("bough.data", "bough.adapters.blobs.directory"),  # the blobs of this machine
+    # packs folders, and reads and writes files of this machine
+    "bough.entrypoints.cli": ("bough.data", "bough.builds", "bough.environments.models", "bough.adapters.builder"),
 }
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "core", "manager", "managers", "misc", "base"}
 WIRING = ("bough.app", "bough.entrypoints.cli", "bough.entrypoints.reference")

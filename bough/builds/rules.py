@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from bough.builds.ignore import NEVER
 from bough.builds.models import BuildRequest, BuildResult, Bundle
+from bough.kernel import paths as paths_of
 from bough.kernel.errors import Invalid
 from bough.runtime.spec import Failure
-
-MAX_PART_BYTES = 255  # of every file system in use
-MAX_PATH_BYTES = 1024  # leaves room for the folder that it is unpacked into
 
 # Raise it when the same request must give another result than before: old results are then not taken again.
 BUILD_FORMAT = 1
@@ -45,24 +42,8 @@ def parse_bundle(manifest: bytes) -> Bundle:
 
 
 def check_paths(paths: Iterable[str]) -> None:
-    """Raises `Invalid` (code PATH_UNSAFE) unless these files can be laid out below one folder on any usual file
-    system: nothing outside it, no two that meet by case or Unicode form, no file that is also a folder."""
-    spellings: dict[str, str] = {}  # folded path of each file and folder -> as written
-    files: set[str] = set()
-    for path in paths:
-        _check_one(path)
-        parts = path.split("/")
-        for depth in range(1, len(parts) + 1):
-            prefix = "/".join(parts[:depth])
-            other = spellings.setdefault(_fold(prefix), prefix)
-            if other != prefix:
-                raise _unsafe(path, f"meets {other!r} where case or accents are not told apart")
-            if prefix in files:
-                raise _unsafe(path, f"{prefix!r} is listed twice" if depth == len(parts) else f"{prefix!r} is a file")
-        files.add(path)
-    folders = {path[:at] for path in files for at in _slashes(path)}
-    if both := folders & files:
-        raise _unsafe(min(both), "is both a file and a folder")
+    """Raises `Invalid` (code PATH_UNSAFE) unless these files can be a bundle: see `kernel/paths.py`."""
+    paths_of.check_layout(paths, reserved=NEVER, hint="rename the file, or list it in .boughignore")
 
 
 def request_digest(request: BuildRequest, *, platform: str) -> str:
@@ -98,43 +79,3 @@ def _replace_path(text: str, old: str, new: str) -> str:
         done += text[at:found] + (new if starts and ends else old)
         at = end
     return done + text[at:]
-
-
-def _check_one(path: str) -> None:
-    try:
-        size = len(path.encode())
-    except UnicodeEncodeError:
-        raise _unsafe(path, "is not valid UTF-8") from None
-    if not path or size > MAX_PATH_BYTES:
-        raise _unsafe(path, "is empty" if not path else f"is longer than {MAX_PATH_BYTES} bytes")
-    if path.startswith("/"):
-        raise _unsafe(path, "is absolute")
-    if "\\" in path:
-        raise _unsafe(path, "has a backslash, which is a folder's end on some systems")
-    if not path.isprintable() and any(ord(char) < 32 or ord(char) == 127 for char in path):
-        raise _unsafe(path, "has a control character")
-    for part in path.split("/"):
-        if part in ("", ".", ".."):
-            raise _unsafe(path, f"has the part {part!r}")
-        if part.casefold() in NEVER:
-            raise _unsafe(path, f"{part!r} is reserved")
-        if len(part.encode()) > MAX_PART_BYTES:
-            raise _unsafe(path, f"has a part of more than {MAX_PART_BYTES} bytes")
-
-
-def _fold(path: str) -> str:
-    if path.isascii():
-        return path.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", path).casefold())
-
-
-def _slashes(path: str) -> list[int]:
-    return [at for at, char in enumerate(path) if char == "/"]
-
-
-def _unsafe(path: str, why: str) -> Invalid:
-    shown = ascii(path[:200])[1:-1]
-    return Invalid(
-        f"the path '{shown}' {why}",
-        code="PATH_UNSAFE", hint="rename the file, or list it in .boughignore", path=shown,
-    )  # fmt: skip

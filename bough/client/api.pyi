@@ -39,6 +39,13 @@ class Changed(Record):
     action: str
     fields: dict[str, builtins.list[Any]]
 
+class Committed(Record):
+    change: int
+    written: int
+    removed: int
+    same: int
+    bytes: int
+
 class ConflictView(Record):
     id: str
     ours: str
@@ -80,6 +87,29 @@ class Event(Record):
     subject: str
     data: dict[str, Any]
 
+class File(Record):
+    path: str
+    digest: str
+    size: int
+    executable: bool
+
+class FileChange(Record):
+    change: int
+    changed_at: float
+    by: str
+    why: str
+    written: int
+    removed: int
+    digest: str
+
+class FileDifference(Record):
+    path: str
+    action: str
+    before: str
+    after: str
+    before_bytes: int
+    after_bytes: int
+
 class Job(Record):
     command: str
     dockerfile: str
@@ -113,6 +143,14 @@ class KeyView(Record):
     expires_at: float
     revoked: bool
 
+class Listed(Record):
+    path: str
+    kind: str
+    files: int
+    bytes: int
+    digest: str
+    executable: bool
+
 class LogLine(Record):
     service: str
     unit: str
@@ -145,6 +183,10 @@ class NewToken(Record):
     principal: str
     secret: str
     expires_at: float
+
+class Page(Record):
+    files: builtins.list[File]
+    change: int
 
 class Plan(Record):
     project: str
@@ -330,6 +372,13 @@ class Status(Record):
     rollout: dict[str, Any]
     services: builtins.list[ServiceView]
 
+class Tag(Record):
+    name: str
+    environment: str
+    change: int
+    created_at: float
+    by: str
+
 class TokenView(Record):
     id: str
     principal: str
@@ -405,6 +454,58 @@ class _Environments:
 class _Events:
     def list(self, *, after: int = ..., limit: int = ...) -> builtins.list[Event]: ...
 
+class _Files:
+    def commit(
+        self,
+        *,
+        project: str,
+        dataset: str,
+        files: Any = ...,
+        listed: str = ...,
+        remove: builtins.list[str] = ...,
+        environment: str = ...,
+        message: str = ...,
+        idempotency_key: str = ...,
+    ) -> Committed: ...
+    def diff(
+        self,
+        *,
+        project: str,
+        path: str = ...,
+        environment: str = ...,
+        at: str = ...,
+        against: str = ...,
+    ) -> builtins.list[FileDifference]: ...
+    def history(
+        self,
+        *,
+        project: str,
+        path: str = ...,
+        environment: str = ...,
+        at: str = ...,
+        limit: int = ...,
+    ) -> builtins.list[FileChange]: ...
+    def list(
+        self,
+        *,
+        project: str,
+        path: str = ...,
+        environment: str = ...,
+        at: str = ...,
+        all: bool = ...,
+        limit: int = ...,
+    ) -> builtins.list[Listed]: ...
+    def remove(
+        self,
+        *,
+        project: str,
+        path: str,
+        environment: str = ...,
+        message: str = ...,
+        idempotency_key: str = ...,
+    ) -> Committed: ...
+    def tree(self, *, project: str, path: str = ..., environment: str = ..., at: str = ...) -> Iterator[Page]: ...
+
 class _Keys:
     def create(
         self,
@@ -428,6 +529,7 @@ class _Principals:
     def set_role(self, *, name: str, role: str, idempotency_key: str = ...) -> PrincipalView: ...
 
 class _Projects:
+    def create(self, *, name: str, idempotency_key: str = ...) -> EnvironmentView: ...
     def list(self) -> builtins.list[EnvironmentView]: ...
 
 class _Pushes:
@@ -511,6 +613,11 @@ class _Services:
     ) -> Iterator[LogLine]: ...
     def show(self, *, project: str, service: str, environment: str = ...) -> ServiceView: ...
 
+class _Tags:
+    def create(self, *, project: str, name: str, environment: str = ..., idempotency_key: str = ...) -> Tag: ...
+    def delete(self, *, project: str, name: str, idempotency_key: str = ...) -> bool: ...
+    def list(self, *, project: str) -> builtins.list[Tag]: ...
+
 class _Tokens:
     def create(
         self,
@@ -528,6 +635,7 @@ class Api:
     blobs: _Blobs
     environments: _Environments
     events: _Events
+    files: _Files
     keys: _Keys
     platform: _Platform
     principals: _Principals
@@ -536,6 +644,7 @@ class Api:
     releases: _Releases
     secrets: _Secrets
     services: _Services
+    tags: _Tags
     tokens: _Tokens
     def call(self, name: str, /, **fields: Any) -> Any: ...
     def whoami(self) -> PrincipalView: ...

@@ -43,6 +43,10 @@ class Client(Api):
         """`upload` of bytes at hand."""
         self._transport.upload(digest, io.BytesIO(content), len(content))
 
+    def download(self, digest: str, offset: int = 0) -> Iterator[bytes]:
+        """The bytes under `digest` from `offset` on; they are not checked."""
+        return self._transport.download(digest, offset)
+
     def close(self) -> None:
         self._transport.close()
 

@@ -23,6 +23,9 @@ from bough.kernel.errors import Detail, Invalid, Problem, Unavailable, from_deta
 TIMEOUT_S = 60.0  # between two pieces of an answer; streams send a sign of life every 10 s
 PATIENCE_S = 10.0  # how long a server may be away
 READ_BYTES = 64 << 10
+DOWNLOAD_BYTES = 1 << 20
+RESUMED_BYTES = 8 << 20  # from here on an upload asks first how far it came; below, the question costs as much
+UPLOAD_OFFSET = "Upload-Offset"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
 _LOST = (OSError, http.client.HTTPException)
@@ -80,18 +83,47 @@ class Http:
                 connection.close()
 
     def upload(self, digest: str, content: BinaryIO, size: int) -> None:
-        headers = self._headers | {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-
         def once() -> Any:
-            content.seek(0)
-            return self._read(self._send("PUT", f"{self._base}/api/v1/blobs/{digest}", content, headers))
+            headers = self._headers | {"Content-Type": "application/octet-stream"}
+            start = 0
+            if size >= RESUMED_BYTES:
+                start = int(self._read(self._send("GET", self._blob(digest) + "/partial", None, headers))["size"])
+                headers[UPLOAD_OFFSET] = str(start)
+            content.seek(start)
+            headers["Content-Length"] = str(size - start)
+            return self._read(self._send("PUT", self._blob(digest), content, headers))
 
         self._patiently(once)
+
+    def download(self, digest: str, offset: int) -> Iterator[bytes]:
+        headers = self._headers | {"Accept": "application/octet-stream"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+
+        def begin() -> http.client.HTTPResponse:
+            response = self._send("GET", self._blob(digest), None, headers)
+            if response.status not in (200, 206):
+                self._read(response)
+            return response
+
+        response = self._patiently(begin)
+        try:
+            while piece := response.read(DOWNLOAD_BYTES):
+                yield piece
+        except _LOST as error:
+            self.close()
+            raise self._broken(error) from error
+        except GeneratorExit:
+            self.close()  # the rest of the answer is still on the line
+            raise
 
     def close(self) -> None:
         if self._kept is not None:
             self._kept.close()
             self._kept = None
+
+    def _blob(self, digest: str) -> str:
+        return f"{self._base}/api/v1/blobs/{digest}"
 
     def _request(self, name: str, fields: Mapping[str, Any]) -> tuple[str, bytes | None, dict[str, str]]:
         found = operation(name)

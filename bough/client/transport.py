@@ -16,7 +16,12 @@ class Transport(Protocol):
         """Items as they come. Raises `Unavailable` (code STREAM_BROKEN) when the connection is lost under way."""
 
     def upload(self, digest: str, content: BinaryIO, size: int) -> None:
-        """Sends a file's bytes; `content` is rewound when it has to be sent again."""
+        """Sends a file's bytes; `content` is rewound when it has to be sent again. What arrived of a large one before
+        the connection was lost is not sent again, then or in another run."""
+
+    def download(self, digest: str, offset: int) -> Iterator[bytes]:
+        """A blob's bytes from `offset` on, as they come. Does not check them: the caller holds the digest. Raises
+        `Unavailable` (code STREAM_BROKEN) when the connection is lost under way."""
 
     def close(self) -> None:
         """Gives connections back; the transport may be used again."""

@@ -59,6 +59,10 @@ class RollBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     to: Annotated[int, msgspec.Meta(ge=0, le=2**31, description="release to return to; 0: the one before")] = 0
 
 
+class NewProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: str
+
+
 class Missing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     digests: list[str]
 
@@ -72,6 +76,16 @@ class ReleaseDetail(msgspec.Struct, frozen=True, kw_only=True):
 def list_projects(context: Context, request: Nothing) -> list[EnvironmentView]:
     """Lists projects with their production environment."""
     return [each for each in store.environments(context.tx) if each.name == PRODUCTION]
+
+
+@operation("projects.create", role=Role.DEVELOPER, writes=True)
+def create_project(context: Context, request: NewProject) -> EnvironmentView:
+    """Makes a project with an empty production environment, for data before the first deploy; once is enough."""
+    now, name = context.clock.now(), check_name(request.name, "project")
+    store.ensure_project(context.tx, name, now)
+    if not store.exists(context.tx, (name, PRODUCTION)):
+        store.add_environment(context.tx, (name, PRODUCTION), now, by=context.principal.name)
+    return next(each for each in store.environments(context.tx, name) if each.name == PRODUCTION)
 
 
 @operation("blobs.missing", role=Role.DEVELOPER)

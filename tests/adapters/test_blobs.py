@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from bough.adapters.blobs import Blobs
 from bough.adapters.blobs.directory import DirectoryBlobs
 from bough.adapters.blobs.memory import MemoryBlobs
-from bough.kernel.errors import Exhausted, Invalid, NotFound, Problem
+from bough.kernel.errors import Conflict, Exhausted, Invalid, NotFound, Problem
 
 ABSENT = "0" * 64
 Make = Callable[[Path], DirectoryBlobs | MemoryBlobs]
@@ -108,6 +108,76 @@ def test_a_damaged_blob_is_named_and_can_be_sent_again(blobs: Blobs) -> None:
     assert blobs.missing([digest]) == [digest]
     assert blobs.put(b"a" * 3_000_000) == digest
     assert blobs.read(digest) == b"a" * 3_000_000
+
+
+def test_a_batch_is_there_when_it_ends(blobs: Blobs) -> None:
+    with blobs.batch() as batch, ThreadPoolExecutor(4) as pool:
+        digests = list(pool.map(lambda n: batch.put(io.BytesIO(b"%d" % (n % 50))), range(200)))
+    assert blobs.missing(digests) == [] and blobs.read(digests[7]) == b"7"
+    with pytest.raises(Invalid), blobs.batch() as batch:
+        batch.put(b"one")
+        batch.put(b"two", expect=ABSENT)
+    assert not blobs.has(hashlib.sha256(b"one").hexdigest())
+
+
+def test_a_batch_that_fails_keeps_nothing_of_its_own(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    with pytest.raises(KeyboardInterrupt), blobs.batch() as batch:
+        batch.put(b"one")
+        raise KeyboardInterrupt
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+class Cut(io.BytesIO):
+    """A sender that goes away after `after` bytes."""
+
+    def __init__(self, content: bytes, after: int) -> None:
+        super().__init__(content)
+        self._after = after
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() >= self._after:
+            raise ConnectionResetError("gone")
+        return super().read(min(size or 0, self._after - self.tell()))
+
+
+def test_a_blob_that_came_in_part_goes_on_where_it_stopped(blobs: Blobs) -> None:
+    content = os.urandom(3_000_000)
+    digest = hashlib.sha256(content).hexdigest()
+    assert blobs.partial(digest) == 0
+    with pytest.raises(ConnectionResetError):
+        blobs.resume(digest, Cut(content, 1_000_000), 0)
+    assert blobs.partial(digest) == 1_000_000 and not blobs.has(digest)
+    with pytest.raises(Conflict) as caught:
+        blobs.resume(digest, io.BytesIO(content), 0)
+    assert (caught.value.own_code, caught.value.fields["offset"]) == ("OFFSET_WRONG", 1_000_000)
+    assert blobs.resume(digest, io.BytesIO(content[1_000_000:]), 1_000_000) == len(content)
+    assert (blobs.read(digest), blobs.partial(digest)) == (content, 0)
+
+
+def test_a_blob_in_parts_that_do_not_belong_together_is_refused_and_begins_anew(blobs: Blobs) -> None:
+    digest = hashlib.sha256(b"right").hexdigest()
+    with pytest.raises(ConnectionResetError):
+        blobs.resume(digest, Cut(b"wrong", 3), 0)
+    with pytest.raises(Invalid):
+        blobs.resume(digest, io.BytesIO(b"ht"), 3)
+    assert (blobs.partial(digest), blobs.has(digest)) == (0, False)
+
+
+def test_everything_held_is_listed_with_its_size_and_last_use(blobs: Blobs) -> None:
+    before = time.time() - 1
+    digests = {blobs.put(b"one"), blobs.put(b"three")}
+    assert {(each.digest, each.size) for each in blobs.held()} == set(
+        zip(sorted(digests, key=blobs.size), (3, 5), strict=True)
+    )
+    assert all(before <= each.used_at <= time.time() + 1 for each in blobs.held())
+
+
+def test_what_was_used_since_is_not_deleted(blobs: Blobs) -> None:
+    digest = blobs.put(b"in use")
+    assert not blobs.delete(digest, unless_used_since=time.time() - 60) and blobs.has(digest)
+    assert blobs.delete(digest, unless_used_since=time.time() + 60) and not blobs.has(digest)
+    assert not blobs.delete(digest, unless_used_since=time.time() + 60)
 
 
 def test_many_writers_of_one_blob_agree(blobs: Blobs) -> None:
@@ -203,6 +273,9 @@ from bough.adapters.blobs.directory import DirectoryBlobs
 blobs = DirectoryBlobs(Path(sys.argv[1]))
 print("go", flush=True)
 while True:
+    with blobs.batch() as batch:
+        for seed in range(100, 140):
+            batch.put(bytes([seed]) * 100_000)
     for seed in range(50):
         blobs.put(bytes([seed]) * 200_000)
         blobs.delete(__import__("hashlib").sha256(bytes([seed]) * 200_000).hexdigest()) if seed % 2 else None

@@ -18,8 +18,9 @@ from bough.adapters.blobs.memory import MemoryBlobs
 from bough.builds.bundle import scan, store
 from bough.builds.models import Bundle, Entry
 from bough.builds.rules import check_paths, parse_bundle
-from bough.builds.unpack import remove_tree, unpack
+from bough.builds.unpack import unpack
 from bough.kernel.errors import Invalid, NotFound, Problem, TooLarge
+from bough.kernel.trees import remove_tree
 
 # Put together here, so that this file itself carries no secret.
 GITHUB = "gh" + "p_" + "a1B2" * 9

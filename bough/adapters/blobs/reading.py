@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import BinaryIO
 
-from bough.kernel.errors import Invalid, Problem
+from bough.kernel.errors import Conflict, Invalid, Problem
 
 CHUNK_BYTES = 1 << 20  # hashing and copying reach full speed from about 256 KiB on
 
@@ -37,10 +37,18 @@ def damaged(digest: str, where: str) -> Problem:
     return Problem(
         f"blob {digest} at {where} no longer holds what was stored: the disk or another program changed it",
         code="BLOB_DAMAGED",
-        hint="it was set aside; `bough deploy` sends the file again",
+        hint="it was set aside; send the file again: bough deploy, bough data put, or bough data verify --from DIR",
         digest=digest,
         path=where,
     )
+
+
+def wrong_offset(digest: str, asked: int, there: int) -> Conflict:
+    return Conflict(
+        f"{there:,} bytes of blob {digest} are there, so it cannot go on at {asked:,}",
+        code="OFFSET_WRONG", hint="ask blobs.partial how far it came, and go on from there", digest=digest,
+        offset=there,
+    )  # fmt: skip
 
 
 class CheckedReader(io.RawIOBase):

@@ -78,6 +78,11 @@ def _parameter(field: Mapping[str, Any]) -> click.Parameter:
     if name == _FROM_GIT and field["required"]:
         about = _about(field).rstrip(".") + "; without it the one that git has checked out."
         return click.Argument([name], required=False, metavar=name.upper(), help=about)
+    if shown := field.get("argument"):
+        default = field["default"]
+        return click.Argument(
+            [name], type=_type(field), default=default, required=False, metavar=f"[{shown}]", help=_about(field)
+        )
     if _is_argument(field):
         return click.Argument([name], type=_type(field), metavar=name.upper(), help=_about(field))
     flag = ["--" + field.get("flag", name).replace("_", "-"), name]

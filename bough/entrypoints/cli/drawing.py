@@ -64,7 +64,7 @@ def cell(name: str, value: Any) -> str:
         if name == "at" or name.endswith("_at"):
             return moment(value)
         return f"{value:.3f}".rstrip("0").rstrip(".")
-    if name == "memory_bytes" and isinstance(value, int):
+    if (name == "bytes" or name.endswith("_bytes")) and isinstance(value, int):
         return size(value)
     if isinstance(value, Mapping):
         return " ".join(f"{key}={cell(key, item)}" for key, item in value.items())

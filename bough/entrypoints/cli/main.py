@@ -30,8 +30,9 @@ HAND_WRITTEN = {
     "git": "Lets git drive environments: a remote to push to, or hooks that follow what is committed.",
     "down": "Stops Bough on this machine.",
 }
-# The same for members of groups, whose other members are made from the contract.
-MEMBERS = {"secrets set": "secrets_set"}
+# Members of groups that read or write files of this machine, in modules `GROUP_WORD`; one that is named as an operation
+# takes its place.
+IN_GROUPS = {"data": ("get", "put"), "secrets": ("set",)}
 _EVERYDAY = ("status", "releases", "rollback")
 INTERRUPTED, PIPE_CLOSED = 130, 141
 
@@ -48,7 +49,9 @@ class Bough(click.Group):
             found: click.Command = module.command
             return found
         entry = _tree().get(cmd_name)
-        return _command(cmd_name, entry) if entry else None
+        if entry is None:
+            return None
+        return _command(cmd_name, entry)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """As click does, with the nearest name when there is none."""
@@ -84,23 +87,22 @@ def _tree() -> dict[str, Any]:
 
 
 def _command(word: str, entry: dict[str, Any]) -> click.Command:
-    found = {second: operation for second, operation in sorted(entry.items()) if second}
-    members = {second: _member(f"{word} {second}") or derived.build(*each) for second, each in found.items()}
+    by_hand = {second: _member(f"{word}_{second}") for second in IN_GROUPS.get(word, ())}
+    members = {second: derived.build(*found) for second, found in sorted(entry.items()) if second}
+    members = dict(sorted((members | by_hand).items()))
     name, operation = entry.get("", ("", None))
     if not members:
         return derived.build(name, operation)
     return derived.as_group(name, operation, word, members)
 
 
-def _member(words: str) -> click.Command | None:
-    if words not in MEMBERS:
-        return None
-    found: click.Command = importlib.import_module(f"bough.entrypoints.cli.{MEMBERS[words]}").command
+def _member(module: str) -> click.Command:
+    found: click.Command = importlib.import_module(f"bough.entrypoints.cli.{module}").command
     return found
 
 
 def _summary(word: str, entry: dict[str, Any]) -> str:
-    members = sorted(second for second in entry if second)
+    members = sorted({second for second in entry if second}.union(IN_GROUPS.get(word, ())))
     if "" in entry:
         text: str = entry[""][1]["help"].partition("\n")[0]
         return text + (f" Also: {', '.join(members)}." if members else "")

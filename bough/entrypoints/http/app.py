@@ -48,6 +48,8 @@ def build(served: Served, streams: Streams | None = None, remote: git.Remote | N
     ]
     routes += [
         _route(openapi.BLOB_PATH, partial(_upload, served), "PUT"),
+        _route(openapi.BLOB_PATH, partial(_download, served), "GET"),
+        _route(openapi.BLOB_PATH + "/partial", partial(_partial, served), "GET"),
         _route(openapi.DOCUMENT_PATH, _document(served), "GET"),
         _route(openapi.HEALTH_PATH, _health, "GET"),
     ]
@@ -77,14 +79,33 @@ def _operation(served: Served, operation: Operation[Any, Any], streams: Streams)
 
 
 async def _upload(served: Served, request: Request) -> Response:
+    await _check_role(served, request, "uploading", Role.DEVELOPER)
+    digest, offset = request.path_params["digest"], request.headers.get(uploads.OFFSET)
+    if offset is not None:
+        return answer(request, await uploads.resume(request, served.blobs, digest, offset))
+    return answer(request, await uploads.store(request, served.blobs, digest))
+
+
+async def _download(served: Served, request: Request) -> Response:
+    await _check_role(served, request, "downloading", Role.VIEWER)
+    return await uploads.send(request, served.blobs, request.path_params["digest"])
+
+
+async def _partial(served: Served, request: Request) -> Response:
+    await _check_role(served, request, "uploading", Role.DEVELOPER)
+    digest = request.path_params["digest"]
+    size = await run_in_threadpool(served.blobs.partial, digest)
+    return answer(request, uploads.Partial(digest=digest, size=size))
+
+
+async def _check_role(served: Served, request: Request, what: str, role: Role) -> None:
     caller = await run_in_threadpool(_caller, served, request)
-    if caller.role < Role.DEVELOPER:
+    if caller.role < role:
         raise Forbidden(
-            f"uploading needs the role developer, and {caller.name} is a {caller.role.name.lower()}",
+            f"{what} needs the role {role.name.lower()}, and {caller.name} is a {caller.role.name.lower()}",
             code="ROLE_MISSING",
-            hint=f"ask an admin: bough principals set-role {caller.name} developer",
+            hint=f"ask an admin: bough principals set-role {caller.name} {role.name.lower()}",
         )
-    return answer(request, await uploads.store(request, served.blobs, request.path_params["digest"]))
 
 
 def _document(served: Served) -> Endpoint:

@@ -11,7 +11,7 @@ import msgspec
 import bough
 from bough.entrypoints.http.answers import JSON, Failure
 from bough.entrypoints.http.streams import NDJSON
-from bough.entrypoints.http.uploads import Stored
+from bough.entrypoints.http.uploads import Partial, Stored
 from bough.kernel import errors
 from bough.kernel.errors import Problem
 from bough.kernel.operations import Operation
@@ -29,13 +29,14 @@ def document(operations: Mapping[str, Operation[Any, Any]]) -> dict[str, Any]:
     requests = [each.request for each in every]
     responses = [item_of(each) for each in every]
     found, schemas = msgspec.json.schema_components(
-        [*requests, *responses, Failure, Stored], ref_template=_SCHEMAS + "{name}"
+        [*requests, *responses, Failure, Stored, Partial], ref_template=_SCHEMAS + "{name}"
     )
     paths = {
         each.path: {each.method.lower(): _operation(each, found[at], found[len(every) + at], schemas)}
         for at, each in enumerate(every)
     }
-    paths[BLOB_PATH] = {"put": _upload(found[-1])}
+    paths[BLOB_PATH] = {"put": _upload(found[-2]), "get": _download()}
+    paths[BLOB_PATH + "/partial"] = {"get": _partial(found[-1])}
     paths[DOCUMENT_PATH] = {"get": _plain("openapi", "This document.", {"type": "object"})}
     paths[HEALTH_PATH] = {"get": _plain("healthz", "Says that the server answers.", {"type": "object"})}
     made = {
@@ -136,24 +137,59 @@ def _upload(stored: dict[str, Any]) -> dict[str, Any]:
         "tags": ["blobs"],
         "summary": "Stores a file's bytes under their SHA-256; idempotent.",
         "x-role": "developer",
-        "parameters": [
-            {
-                "name": "digest",
-                "in": "path",
-                "required": True,
-                "description": "64 lower-case hexadecimal digits",
-                "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-            }
-        ],
+        "parameters": [_DIGEST, _header("Upload-Offset", "Go on with an upload that came in part; see …/partial.")],
         "requestBody": {
             "required": True,
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         },
         "responses": {
             "200": {"description": "Stored.", "headers": _headers(), "content": {JSON: {"schema": stored}}},
-            **_refusals("401", "403", "404", "413", "422", "500", "507"),
+            **_refusals("401", "403", "404", "409", "413", "422", "500", "507"),
         },
     }
+
+
+def _download() -> dict[str, Any]:
+    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        "operationId": "blobs.get",
+        "tags": ["blobs"],
+        "summary": "Gives a blob's bytes; an answer that is shorter than its Content-Length is of a damaged one.",
+        "x-role": "viewer",
+        "parameters": [_DIGEST, _header("Range", "bytes=N-: from the byte N on.")],
+        "responses": {
+            "200": {"description": "All of it.", "headers": _headers(), "content": content},
+            "206": {"description": "From the byte that was asked for on.", "headers": _headers(), "content": content},
+            **_refusals("401", "403", "404", "422", "500"),
+        },
+    }
+
+
+def _partial(partial: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "operationId": "blobs.partial",
+        "tags": ["blobs"],
+        "summary": "Says how much of an unfinished upload is there.",
+        "x-role": "developer",
+        "parameters": [_DIGEST],
+        "responses": {
+            "200": {"description": "Done.", "headers": _headers(), "content": {JSON: {"schema": partial}}},
+            **_refusals("401", "403", "422", "500"),
+        },
+    }
+
+
+def _header(name: str, about: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": about, "schema": {"type": "string"}}
+
+
+_DIGEST = {
+    "name": "digest",
+    "in": "path",
+    "required": True,
+    "description": "64 lower-case hexadecimal digits",
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+}
 
 
 def _plain(name: str, summary: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -1,19 +1,30 @@
-"""`PUT /api/v1/blobs/<sha256>`: a file's bytes, checked against their digest while they arrive."""
+"""Blobs over HTTP.
+
+`PUT /api/v1/blobs/<sha256>`: a file's bytes, checked against their digest while they arrive. With `Upload-Offset`, what
+arrives before the connection is lost is kept, and `GET …/partial` says where to go on.
+`GET /api/v1/blobs/<sha256>`: the bytes, in a stream, from `Range: bytes=N-` on. A whole blob is checked: the last piece
+is held back until the digest is known to be right, so a damaged one ends too early instead of looking well."""
 
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 import anyio.from_thread
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from bough.adapters.blobs import Blobs
-from bough.kernel.errors import TooLarge
+from bough.entrypoints.http.answers import REQUEST_ID, request_id
+from bough.kernel.errors import Invalid, TooLarge
 
-MAX_BLOB_BYTES = 16 << 30
+MAX_BLOB_BYTES = 1 << 40
+PIECE_BYTES = 1 << 20
+OFFSET = "Upload-Offset"
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +37,58 @@ async def store(request: Request, blobs: Blobs, digest: str) -> Stored:
     body = _Body(request)
     await run_in_threadpool(blobs.put, cast(BinaryIO, io.BufferedReader(body, 1 << 20)), expect=digest)
     return Stored(digest=digest, size=body.size)
+
+
+class Partial(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of an unfinished upload is there."""
+
+    digest: str
+    size: int
+
+
+async def resume(request: Request, blobs: Blobs, digest: str, offset: str) -> Stored:
+    """As `store`, for an upload that may take several calls. Raises `Conflict` (OFFSET_WRONG) besides."""
+    if not offset.isdigit():
+        raise Invalid(
+            "Upload-Offset is not a number of bytes", code="OFFSET_WRONG", hint=f"GET {request.url.path}/partial"
+        )
+    body = cast(BinaryIO, io.BufferedReader(_Body(request), 1 << 20))
+    return Stored(digest=digest, size=await run_in_threadpool(blobs.resume, digest, body, int(offset)))
+
+
+async def send(request: Request, blobs: Blobs, digest: str) -> Response:
+    """Raises `NotFound` (BLOB_NOT_FOUND), `Invalid` (RANGE_INVALID)."""
+    size = await run_in_threadpool(blobs.size, digest)
+    start = _start(request.headers.get("Range", ""), size)
+    stream = await run_in_threadpool(blobs.open, digest)
+    headers = {"Content-Length": str(size - start), "Accept-Ranges": "bytes", REQUEST_ID: request_id(request)}
+    if start:
+        headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
+    return StreamingResponse(
+        _pieces(stream, start), 206 if start else 200, headers, media_type="application/octet-stream"
+    )
+
+
+def _start(range: str, size: int) -> int:
+    if not range:
+        return 0
+    found = re.fullmatch(r"bytes=(\d{1,18})-", range.strip())
+    if found is None or int(found[1]) >= max(size, 1):
+        raise Invalid(
+            f"the range {range!r} is not one of the blob", code="RANGE_INVALID", hint=f"bytes=N-, below {size}"
+        )
+    return int(found[1])
+
+
+def _pieces(stream: BinaryIO, start: int) -> Iterator[bytes]:
+    """All of the blob is read, also what is not asked for: without it nothing could be checked."""
+    with stream:
+        left, held = start, b""
+        while piece := stream.read(PIECE_BYTES):
+            if held:
+                yield held
+            held, left = piece[left:], max(left - len(piece), 0)
+        yield held
 
 
 class _Body(io.RawIOBase):

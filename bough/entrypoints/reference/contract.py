@@ -49,6 +49,8 @@ def _field(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
     for key in ("minimum", "maximum", "flag"):
         if key in schema:
             described[key] = schema[key]
+    if schema.get("x-argument"):  # a position on the command line although it may be left out
+        described["argument"] = schema.get("x-metavar", field.encode_name.upper())
     return described
 
 
