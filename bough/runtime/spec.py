@@ -69,7 +69,7 @@ class UnitSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     python: str = ""  # interpreter of the environment that the unit runs in
     cwd: str = ""
     environment: dict[str, str] = {}
-    labels: dict[str, str] = {}  # project, environment, service, deployment …: for people and for `logs`
+    labels: dict[str, str] = {}  # project, environment, service, deployment …; the unit sees BOUGH_PROJECT …
     wants_port: bool = False  # the node picks a free loopback port and sets PORT
     health_path: str = ""  # GET it until below 500; empty: the unit writes ready.json
     health_timeout_s: float = 30.0

@@ -190,9 +190,6 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int) -> UnitSpec:
     """How one replica runs."""
     settings, build = deployment.settings, deployment.build
     assert build is not None  # noqa: S101 - nothing starts before it is built
-    environment = (
-        build.environment | settings.env | {f"BOUGH_{key.upper()}": value for key, value in _labels(deployment).items()}
-    )
     limits = Limits(memory_mb=settings.resources.memory_mb, cpus=settings.resources.cpus)
     if settings.is_web:
         kind, model = "web", None
@@ -219,7 +216,7 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int) -> UnitSpec:
         model=model,
         python=build.python,
         cwd=build.workdir,
-        environment=environment,
+        environment=build.environment | settings.env,
         labels=_labels(deployment),
         wants_port=settings.is_web,
         health_path=health,
