@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +23,8 @@ from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
 from bough.environments import store as environment_store
 from bough.gateway import loop as gateway
+from bough.gateway import sleeping
+from bough.gateway.models import GatewayState
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
 from bough.kernel.errors import Problem
@@ -33,6 +37,7 @@ from bough.platform import operations as platform_operations
 from bough.pushes import operations as pushes
 from bough.pushes.deploying import Deploying
 from bough.pushes.receiving import Receiving
+from bough.serving import branching as inheriting
 from bough.serving import operations as serving
 from bough.serving import replicas, rollout
 from bough.serving import store as deployments
@@ -44,10 +49,16 @@ RETRY_S = 0.5  # before asking an engine again that did not answer
 
 
 class Bough:
-    """The control plane of one home. `engine` and `clock` are replaced in tests, by the fakes that ship."""
+    """The control plane of one home. `engine`, `clock` and `ask_gateway` are replaced in tests."""
 
     def __init__(
-        self, home: Path, platform: Platform, *, engine: Engine | None = None, clock: Clock | None = None
+        self,
+        home: Path,
+        platform: Platform,
+        *,
+        engine: Engine | None = None,
+        clock: Clock | None = None,
+        ask_gateway: Callable[[], GatewayState | None] | None = None,
     ) -> None:
         self.home, self.platform, self.clock = Home(home), platform, clock or SystemClock()
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -59,6 +70,9 @@ class Bough:
         self.events = Events(self.clock)
         for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
             self.events.on(name, gateway.changed)
+            self.events.on(name, sleeping.changed)
+        self.events.on(branching.BRANCHED, inheriting.on_branched)
+        self.events.on(branching.DISCARDED, inheriting.on_discarded)
         mergers = Mergers()
         parts = Parts({Engine: self.engine, Blobs: self.blobs, Platform: platform, Home: self.home, Mergers: mergers})
         self.operations = Operations(OPERATION_MODULES, self.database, self.events, self.clock, parts)
@@ -73,6 +87,9 @@ class Bough:
                 environments.RELEASE: rollout.handler(self.events),
                 deployments.KIND: replicas.handler(self.home, self.engine, self.events),
                 gateway.KIND: gateway.handler(self.home, platform, self.engine, self.events),
+                sleeping.KIND: sleeping.handler(
+                    ask_gateway or partial(gateway.state_of, self.home.gateway_socket), self.engine, self.events
+                ),
             },
         )
         self.database.on_commit(self.loop.poke)
@@ -89,9 +106,10 @@ class Bough:
         with self.database.write() as tx:
             access.bootstrap(tx, self.home.token, self.clock.now())
             environment_store.give_heads(tx, self.clock.now())
-            for deployment in deployments.in_state(tx, "building", "starting", "ready", "failed", "draining"):
+            for deployment in deployments.in_state(tx, "building", "starting", "ready", "asleep", "failed", "draining"):
                 wake(tx, deployments.KIND, deployment.id)
             gateway.changed(tx)
+            sleeping.changed(tx)
         self.loop.start()
         threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
 
