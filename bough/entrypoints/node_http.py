@@ -74,6 +74,11 @@ def _stop(engine: Engine, call: Call) -> None:
     engine.stop(wish.unit, wish.attempt, wish.grace_s)
 
 
+def _sleep(engine: Engine, call: Call) -> None:
+    wish = call.read(wire.Stop)
+    engine.sleep(wish.unit, wish.attempt, wish.grace_s)
+
+
 def _drain(engine: Engine, call: Call) -> None:
     wish = call.read(wire.Drain)
     engine.drain(wish.node, wish.deadline_s, wish.reason)
@@ -91,6 +96,8 @@ def _logs(engine: Engine, call: Call) -> Iterator[LogChunk]:
 _VERBS: dict[tuple[str, str], Handler] = {
     ("POST", "/apply"): lambda engine, call: engine.apply(call.read(UnitSpec)),
     ("POST", "/stop"): _stop,
+    ("POST", "/register"): lambda engine, call: engine.register(call.read(UnitSpec)),
+    ("POST", "/sleep"): _sleep,
     ("POST", "/forget"): lambda engine, call: engine.forget(call.read(wire.Unit).unit),
     ("POST", "/wake"): lambda engine, call: engine.wake(call.read(wire.Unit).unit),
     ("POST", "/drain"): _drain,

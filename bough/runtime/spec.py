@@ -73,7 +73,7 @@ class UnitSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # Variables that hold secrets: texts and sealed envelopes in turn, a text first and last. Opened when the process
     # starts, by whoever starts it; values are in no file.
     secrets: dict[str, list[str]] = {}
-    labels: dict[str, str] = {}  # project, environment, service, deployment …: for people and for `logs`
+    labels: dict[str, str] = {}  # project, environment, service, deployment …; the unit sees BOUGH_PROJECT …
     wants_port: bool = False  # the node picks a free loopback port and sets PORT
     health_path: str = ""  # GET it until below 500; empty: the unit writes ready.json
     health_timeout_s: float = 30.0

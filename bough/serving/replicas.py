@@ -211,9 +211,6 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int, filled: Filled) -
     """How one replica runs; `filled` are the variables of its settings."""
     settings, build = deployment.settings, deployment.build
     assert build is not None  # noqa: S101 - nothing starts before it is built
-    environment = (
-        build.environment | filled.plain | {f"BOUGH_{key.upper()}": value for key, value in _labels(deployment).items()}
-    )
     limits = Limits(memory_mb=settings.resources.memory_mb, cpus=settings.resources.cpus)
     if settings.is_web:
         kind, model = "web", None
@@ -240,7 +237,7 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int, filled: Filled) -
         model=model,
         python=build.python,
         cwd=build.workdir,
-        environment=environment,
+        environment=build.environment | filled.plain,
         secrets=filled.secrets,
         labels=_labels(deployment),
         wants_port=settings.is_web,

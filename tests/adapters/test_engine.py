@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bough.adapters.engine import WOKEN_S
 from bough.adapters.engine.fake import FakeEngine
 from bough.kernel.errors import Busy, Conflict, Invalid, NotFound, Unavailable
 from bough.runtime.spec import Limits, ModelSpec, UnitSpec
@@ -225,6 +226,164 @@ def test_wake_of_what_keeps_failing_comes_at_growing_intervals(rig: Rig) -> None
             rig.let_pass(busy.retry_after_s + 0.001)
     assert pauses[0] <= 0.101
     assert attempt >= 3  # the pause doubles with every failure: 0, 0.1, 0.2
+
+
+def test_a_registered_unit_starts_nothing_until_it_is_woken(rig: Rig) -> None:
+    seen = rig.engine.register(rig.spec("a", rigs.runs(), labels={"service": "churn"}))
+    assert (seen.state, seen.attempt, seen.pid, seen.labels) == ("asleep", 0, 0, {"service": "churn"})
+    assert rig.look("a") == seen
+    assert rig.engine.usage() == {}
+    assert rig.engine.wake("a").attempt == 1
+    assert rig.until("a", "running").attempt == 1
+
+
+def test_registering_the_same_again_gives_no_hint_and_another_is_what_the_next_wake_starts(rig: Rig) -> None:
+    rig.engine.register(rig.spec("a", rigs.exits(3)))
+    cursor = max((hint.cursor for hint in rig.engine.watch(0, 0.0)), default=0)
+    rig.engine.register(rig.spec("a", rigs.exits(3)))
+    assert rig.engine.watch(cursor, 0.0) == []
+    rig.engine.register(rig.spec("a", rigs.exits(4)))
+    rig.engine.wake("a")
+    assert rig.exited("a").code == 4
+
+
+def test_sleep_stops_and_wake_starts_the_next_attempt_of_the_same(rig: Rig) -> None:
+    rig.engine.apply(rig.spec("a", rigs.runs()))
+    rig.until("a", "running")
+    for attempt in (1, 2, 3):
+        rig.let_pass(_after_a_wake(rig, attempt))
+        rig.engine.sleep("a", attempt)
+        assert rig.until("a", "asleep").attempt == attempt
+        assert rig.engine.wake("a").attempt == attempt + 1
+        assert rig.until("a", "running").attempt == attempt + 1
+
+
+def test_what_is_registered_while_it_runs_is_what_it_is_woken_as(rig: Rig) -> None:
+    rig.engine.apply(rig.spec("a", rigs.runs(), labels={"n": "1"}))
+    rig.until("a", "running")
+    assert rig.engine.register(rig.spec("a", rigs.runs(), labels={"n": "2"})).state == "running"
+    assert rig.look("a").labels == {"n": "1"}
+    rig.engine.sleep("a", 1)
+    rig.until("a", "asleep")
+    assert rig.engine.wake("a").labels == {"n": "2"}
+
+
+def test_an_attempt_that_is_applied_counts_more_than_what_was_registered_before(rig: Rig) -> None:
+    rig.engine.register(rig.spec("a", rigs.runs(), labels={"n": "1"}))
+    rig.engine.apply(rig.spec("a", rigs.runs(), labels={"n": "2"}))
+    rig.until("a", "running")
+    rig.engine.sleep("a", 1)
+    rig.until("a", "asleep")
+    assert rig.engine.wake("a").labels == {"n": "2"}
+
+
+def test_a_wake_while_it_goes_to_sleep_is_not_lost(rig: Rig) -> None:
+    rig.engine.apply(rig.spec("a", rigs.stubborn(), grace_s=0.3))
+    rig.until_output("a", b"deaf")
+    rig.engine.sleep("a", 1)
+    assert rig.look("a").state == "stopping"
+    assert rig.engine.wake("a").attempt == 2
+    assert rig.until("a", "running").attempt == 2
+
+
+def test_a_unit_that_was_just_woken_is_not_put_to_sleep(rig: Rig) -> None:
+    rig.engine.register(rig.spec("a", rigs.runs()))
+    rig.engine.wake("a")
+    rig.until("a", "running")
+    with pytest.raises(Busy) as refused:
+        rig.engine.sleep("a", 1)
+    assert refused.value.own_code == "JUST_WOKEN"
+    assert rig.look("a").state == "running"
+
+
+def test_sleep_of_the_unknown_superseded_or_stopped_does_nothing(rig: Rig) -> None:
+    rig.engine.sleep("nobody", 1)
+    rig.engine.apply(rig.spec("a", rigs.runs(), attempt=2))
+    rig.until("a", "running")
+    rig.engine.sleep("a", 1)
+    rig.engine.sleep("a", 3)
+    assert rig.look("a").state == "running"
+    rig.engine.stop("a", 2)
+    rig.exited("a")
+    rig.engine.sleep("a", 2)
+    assert (rig.look("a").state, rig.engine.wake("a").state) == ("exited", "exited")
+
+
+def test_a_sleeping_unit_that_is_stopped_is_not_woken_any_more(rig: Rig) -> None:
+    rig.engine.register(rig.spec("never-ran", rigs.runs()))
+    rig.engine.apply(rig.spec("ran", rigs.runs()))
+    rig.until("ran", "running")
+    rig.engine.sleep("ran", 1)
+    rig.until("ran", "asleep")
+    rig.engine.stop("never-ran", 0)
+    rig.engine.stop("ran", 1)
+    assert [(each.unit, each.state) for each in rig.engine.snapshot()] == [("ran", "exited")]
+    assert rig.engine.wake("ran").state == "exited"
+    with pytest.raises(NotFound):
+        rig.engine.wake("never-ran")
+
+
+def test_a_stop_while_it_goes_to_sleep_ends_it_for_good(rig: Rig) -> None:
+    rig.engine.apply(rig.spec("a", rigs.stubborn(), grace_s=0.3))
+    rig.until_output("a", b"deaf")
+    rig.engine.sleep("a", 1)
+    rig.engine.stop("a", 1)
+    rig.exited("a")
+    assert rig.engine.wake("a").state == "exited"
+
+
+def test_a_sleeping_unit_is_forgotten_whether_it_ever_ran_or_not(rig: Rig) -> None:
+    rig.engine.register(rig.spec("never-ran", rigs.runs()))
+    rig.engine.apply(rig.spec("ran", rigs.runs()))
+    rig.until("ran", "running")
+    rig.engine.sleep("ran", 1)
+    rig.until("ran", "asleep")
+    for unit in ("never-ran", "ran"):
+        rig.engine.forget(unit)
+    assert rig.engine.snapshot() == []
+
+
+def test_what_crashed_is_asleep_once_it_is_registered_again(rig: Rig) -> None:
+    rig.engine.apply(rig.spec("a", rigs.exits(1)))
+    rig.exited("a")
+    assert rig.engine.register(rig.spec("a", rigs.runs())).state == "asleep"
+    rig.script("a", rigs.runs().behaviour)
+    rig.engine.wake("a")
+    assert rig.until("a", "running").attempt == 2
+
+
+def test_a_sleeping_web_unit_gets_its_address_when_it_is_woken(rig: Rig) -> None:
+    assert rig.engine.register(rig.spec("a", rigs.web())).address == ""
+    assert rig.engine.wake("a").address.startswith("127.0.0.1:")
+    rig.until("a", "ready")
+
+
+def test_after_a_restart_of_the_engine_sleeping_units_sleep_and_can_be_woken(real: Rig) -> None:
+    real.engine.register(real.spec("never-ran", rigs.runs()))
+    real.engine.apply(real.model("model", "plain"))
+    real.engine.apply(real.spec("deaf", rigs.stubborn(), grace_s=1.0))
+    address = real.until("model", "ready").address
+    real.until_output("deaf", b"deaf")
+    real.engine.sleep("model", 1)
+    real.until("model", "asleep")
+    real.engine.sleep("deaf", 1)
+    real.restart()
+    assert {each.unit: each.state for each in real.engine.snapshot()} == {
+        "never-ran": "asleep", "model": "asleep", "deaf": "stopping",
+    }  # fmt: skip
+    assert real.look("model").address == address
+    for unit, attempt in (("never-ran", 1), ("model", 2), ("deaf", 2)):
+        assert real.engine.wake(unit).attempt == attempt
+    real.restart()
+    assert real.until("deaf", "running").attempt == 2
+    assert real.until("never-ran", "running").attempt == 1
+    real.until("model", "ready")
+    assert _ask(address) == b"model/2"
+
+
+def _after_a_wake(rig: Rig, attempt: int) -> float:
+    """Long enough for `sleep` to be heard again."""
+    return WOKEN_S + 0.01 if attempt > 1 else 0.0
 
 
 def test_a_lease_that_nobody_renews_ends_the_unit(rig: Rig) -> None:

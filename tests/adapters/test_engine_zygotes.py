@@ -63,6 +63,38 @@ def test_two_models_and_two_environments_make_3_zygotes(rig: rigs.LocalRig) -> N
     assert len(rig.inner.zygotes()) == 3
 
 
+def test_environments_share_a_zygote_and_each_replica_sees_its_own_labels(rig: rigs.LocalRig) -> None:
+    for unit, environment in (("a", "main"), ("b", "try-it")):
+        labels = {"project": "shop", "environment": environment, "service": "churn", "deployment": unit}
+        rig.engine.register(rig.model(unit, "labels", labels=labels, grace_s=7.0 if unit == "b" else 3.0))
+        rig.engine.wake(unit)
+        rig.until(unit, "ready")
+        assert f"BOUGH_ENVIRONMENT={environment}\n".encode() in rig.output(unit)
+        assert f"BOUGH_DEPLOYMENT={unit}\n".encode() in rig.output(unit)
+    (zygote,) = rig.inner.zygotes().values()
+    seen = Path(f"/proc/{zygote}/environ").read_bytes()
+    assert b"BOUGH_ENVIRONMENT" not in seen and b"BOUGH_SERVICE" not in seen
+
+
+def test_a_zygote_that_only_sleeping_units_would_use_ends_when_idle_and_the_next_wake_has_another(
+    rig: rigs.LocalRig,
+) -> None:
+    rig.engine.apply(rig.model("a", "plain"))
+    rig.until("a", "ready")
+    rig.engine.sleep("a", 1)
+    rig.until("a", "asleep")
+    before = rig.inner.zygotes()
+    rig.inner.close()
+    rig.inner = rig.engine = LocalEngine(
+        rig.home, zygote_idle_s=0.0, loader="engine_loader_module", inherited=rigs.clean_environment()
+    )
+    assert rig.inner.sweep() == list(before)
+    assert rig.look("a").state == "asleep"
+    rig.engine.wake("a")
+    rig.until("a", "ready")
+    assert set(rig.inner.zygotes().values()).isdisjoint(before.values())
+
+
 def test_a_zygote_that_hangs_is_replaced_and_the_attempt_still_starts(rig: rigs.LocalRig) -> None:
     rig.engine.apply(rig.model("a", "plain"))
     rig.until("a", "ready")

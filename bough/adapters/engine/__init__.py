@@ -3,8 +3,9 @@
 Promises, the same for every technology (tests/adapters/test_engine.py runs one body over all of them):
 `snapshot` is the complete truth and the only thing decisions may rest on; `watch` is a hint that may come late, twice
 or never. Nothing is restarted here: that belongs to the reconcile loop (the gateway may `wake` a unit that was asked
-for and is gone). All methods may be called from any thread and may block for as long as an HTTP call would; they
-raise `Unavailable` when the engine does not answer.
+for and is gone, or asleep). A unit is asleep when it is registered and nothing of it runs: it costs a file. All methods
+may be called from any thread and may block for as long as an HTTP call would; they raise `Unavailable` when the engine
+does not answer.
 """
 
 from __future__ import annotations
@@ -17,18 +18,21 @@ import msgspec
 from bough.runtime.spec import Exited, UnitSpec, Usage
 
 STARTING, RUNNING, READY, STOPPING, EXITED = "starting", "running", "ready", "stopping", "exited"
+ASLEEP = "asleep"
+# After a wake, `sleep` is refused for so long: whoever woke the unit has this time to reach it.
+WOKEN_S = 5.0
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One attempt at running a unit, as the engine sees it now."""
 
     unit: str
-    attempt: int
-    state: str  # starting, running, ready, stopping, exited
+    attempt: int  # 0: registered, and never started
+    state: str  # starting, running, ready, stopping, exited, asleep
     kind: str
     labels: dict[str, str] = {}
     node: str = ""
-    address: str = ""  # unix:/path or 127.0.0.1:PORT, once known
+    address: str = ""  # unix:/path or 127.0.0.1:PORT, once known: of a model replica also while it is asleep
     pid: int = 0
     started_at: float = 0.0
     ready_at: float = 0.0
@@ -59,10 +63,21 @@ class Engine(Protocol):
 
     def stop(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
         """SIGTERM, then SIGKILL to everything of the unit after `grace_s` (the spec's own when None). Returns at
-        once. Unknown, superseded or exited: does nothing."""
+        once. What was registered is dropped: no `wake` starts the unit again. Unknown, superseded or exited: does
+        nothing; asleep: only drops what was registered (and the unit with it if it never ran)."""
+
+    def register(self, spec: UnitSpec) -> Attempt:
+        """Writes down what the next `wake` starts and starts nothing; `spec.attempt` does not count. A unit of which
+        nothing runs is asleep from then on; one that runs is not touched. Idempotent; the latest registration, or a
+        later `apply`, counts."""
+
+    def sleep(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
+        """Stops the attempt as `stop` does and leaves the unit asleep, to be woken as what was registered (else as what
+        ran). Refuses (`Busy`, code JUST_WOKEN) within `WOKEN_S` of a `wake`. Unknown, superseded or stopped: does
+        nothing."""
 
     def forget(self, unit: str) -> None:
-        """Drops the records and logs of a unit whose every attempt has exited; does nothing otherwise."""
+        """Drops the records, logs and registration of a unit whose every attempt has exited; does nothing otherwise."""
 
     def snapshot(self) -> list[Attempt]:
         """The latest attempt of every unit that it knows, exited ones (until forgotten) included."""
@@ -80,8 +95,9 @@ class Engine(Protocol):
         """Per `unit/attempt`, cumulative, also of exited attempts until forgotten."""
 
     def wake(self, unit: str) -> Attempt:
-        """Starts attempt n+1 of a unit whose attempt n has exited though it was never asked to stop; otherwise
-        returns the present attempt. Bounded: a unit that keeps failing is woken at growing intervals (`Busy`)."""
+        """Starts attempt n+1 of a unit that is asleep (or still on its way there: then it begins when attempt n has
+        ended), or whose attempt n has exited though it was never asked to stop; otherwise returns the present attempt.
+        Bounded: a unit that keeps failing is woken at growing intervals (`Busy`)."""
 
     def drain(self, node: str, deadline_s: float, reason: str) -> None:
         """Stops taking new units on `node` and stops those there within `deadline_s`."""

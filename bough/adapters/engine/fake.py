@@ -9,7 +9,18 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bough.adapters.engine import EXITED, READY, RUNNING, STARTING, STOPPING, Attempt, Hint, LogChunk
+from bough.adapters.engine import (
+    ASLEEP,
+    EXITED,
+    READY,
+    RUNNING,
+    STARTING,
+    STOPPING,
+    WOKEN_S,
+    Attempt,
+    Hint,
+    LogChunk,
+)
 from bough.kernel.clock import Clock, VirtualClock
 from bough.kernel.errors import Busy, Conflict, NotFound, Unavailable
 from bough.runtime.spec import Exited, Failure, UnitSpec, Usage
@@ -56,12 +67,20 @@ class _Run:
         return max(0.0, now - self.started_at) * self.behaviour.cpu if self.started_at else 0.0
 
 
+class _Registration(msgspec.Struct, frozen=True):
+    spec: UnitSpec
+    at: int  # the latest attempt when it was given
+    asleep: int  # attempts up to this one have gone to sleep; -1: none
+
+
 class FakeEngine:
     def __init__(self, clock: Clock | None = None, *, node: str = "fake") -> None:
         self.clock: Clock = clock or VirtualClock()
         self.node = node
         self._scripts: dict[str, Behaviour] = {}
         self._units: dict[str, dict[int, _Run]] = defaultdict(dict)
+        self._registered: dict[str, _Registration] = {}
+        self._woken_at: dict[str, float] = {}
         self._lock = threading.RLock()
         self._news = threading.Event()
         self._cursor = 1
@@ -95,31 +114,64 @@ class FakeEngine:
             run = runs.get(spec.attempt) or self._create(spec)
             run.renewed_at = self.clock.now()
             self._settle()
-            return self._attempt(run)
+            return self._show(spec.unit)
 
     def stop(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
         with self._lock:
             self._settle()
-            runs = self._units.get(unit, {})
-            run = runs.get(attempt)
-            if run is None or run.exit or attempt < max(runs):
+            run = self._newest(unit)
+            if attempt != (run.spec.attempt if run else 0):
                 return
+            if self._registered.pop(unit, None):
+                self._note(unit)
+            if run is not None and run.exit is None:
+                run.asked = True
+                self._stop(run, "stopped", run.spec.grace_s if grace_s is None else grace_s)
+                self._settle()
+
+    def register(self, spec: UnitSpec) -> Attempt:
+        with self._lock:
+            self._settle()
+            run, before = self._newest(spec.unit), self._registered.get(spec.unit)
+            number = run.spec.attempt if run else 0
+            asleep = number if run is None or run.exit else before.asleep if before else -1
+            made = _Registration(msgspec.structs.replace(spec, attempt=number + 1), number, asleep)
+            if made != before:
+                self._registered[spec.unit] = made
+                self._note(spec.unit)
+            return self._show(spec.unit)
+
+    def sleep(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
+        with self._lock:
+            self._settle()
+            run = self._newest(unit)
+            if run is None or run.spec.attempt != attempt or (run.asked and not self._is_asleep(unit, run)):
+                return
+            left_s = self._woken_at.get(unit, float("-inf")) + WOKEN_S - self.clock.now()
+            if left_s > 0:
+                raise Busy(f"{unit} has just been woken", code="JUST_WOKEN", retry_after_s=left_s, hint="ask later")
+            before = self._registered.get(unit)
+            given = before if before and before.at >= attempt else _Registration(run.spec, attempt, attempt)
+            self._registered[unit] = _Registration(given.spec, given.at, attempt)
             run.asked = True
             self._stop(run, "stopped", run.spec.grace_s if grace_s is None else grace_s)
             self._settle()
+            self._note(unit)
 
     def forget(self, unit: str) -> None:
         with self._lock:
             self._settle()
-            runs = self._units.get(unit)
-            if runs and all(run.exit for run in runs.values()):
-                del self._units[unit]
+            runs = self._units.get(unit, {})
+            if all(run.exit for run in runs.values()) and (runs or unit in self._registered):
+                self._units.pop(unit, None)
+                self._registered.pop(unit, None)
+                self._woken_at.pop(unit, None)
                 self._note(unit)
 
     def snapshot(self) -> list[Attempt]:
         with self._lock:
             self._settle()
-            return [self._attempt(runs[max(runs)]) for runs in self._units.values()]
+            return [self._show(unit) for unit in self._known()]
 
     def watch(self, cursor: int, timeout_s: float) -> list[Hint]:
         news = self._hints_after(cursor)
@@ -149,12 +201,15 @@ class FakeEngine:
     def wake(self, unit: str) -> Attempt:
         with self._lock:
             self._settle()
-            run = self._latest(unit)
-            if run.exit and not run.asked:
-                self._refuse_early_wake(unit, run.exit)
-                run = self._create(msgspec.structs.replace(run.spec, attempt=run.spec.attempt + 1))
+            run = self._newest(unit) if self._is_asleep(unit, self._newest(unit)) else self._latest(unit)
+            going = self._is_asleep(unit, run) and (run is None or run.exit or run.reason)
+            if run is None or going or (run.exit and not run.asked):
+                if run is not None and run.exit is not None:
+                    self._refuse_early_wake(unit, run.exit)
+                run = self._create(self._next_spec(unit, run))
                 run.renewed_at = self.clock.now()
                 self._settle()
+            self._woken_at[unit] = self.clock.now()
             return self._attempt(run)
 
     def drain(self, node: str, deadline_s: float, reason: str) -> None:
@@ -171,12 +226,38 @@ class FakeEngine:
     def stage(self, digests: list[str]) -> None:
         self.staged += digests
 
+    def _known(self) -> list[str]:
+        return list(dict.fromkeys([*self._units, *self._registered]))
+
+    def _newest(self, unit: str) -> _Run | None:
+        runs = self._units.get(unit)
+        return runs[max(runs)] if runs else None
+
+    def _is_asleep(self, unit: str, run: _Run | None) -> bool:
+        found = self._registered.get(unit)
+        return found is not None and found.asleep >= (run.spec.attempt if run else 0)
+
+    def _next_spec(self, unit: str, run: _Run | None) -> UnitSpec:
+        found, number = self._registered.get(unit), run.spec.attempt if run else 0
+        spec = run.spec if run and (found is None or found.at < number) else self._registered[unit].spec
+        return msgspec.structs.replace(spec, attempt=number + 1)
+
+    def _show(self, unit: str) -> Attempt:
+        run = self._newest(unit)
+        if run is not None and not (run.exit and self._is_asleep(unit, run)):
+            return self._attempt(run)
+        spec = self._next_spec(unit, run)
+        return Attempt(
+            unit=unit, attempt=spec.attempt - 1, state=ASLEEP, kind=spec.kind, labels=spec.labels, node=self.node,
+            address=f"unix:/fake/{unit}" if spec.model else "",
+        )  # fmt: skip
+
     def _create(self, spec: UnitSpec) -> _Run:
         if self._draining:
             raise Unavailable(
                 f"node {self.node} takes no new units: {self._draining}", code="NODE_DRAINING", hint="bough up"
             )
-        for older in self._units[spec.unit].values():
+        for older in [each for each in self._units[spec.unit].values() if each.exit is None]:
             older.asked = True
             self._stop(older, "stopped", older.spec.grace_s)
         self._next_pid += 1
@@ -242,7 +323,7 @@ class FakeEngine:
     def _refuse_early_wake(self, unit: str, last: Exited) -> None:
         failures = 0
         for _, run in sorted(self._units[unit].items(), reverse=True):
-            if run.was_ready and run.exit and run.exit.at - run.started_at >= _LIVED_LONG_S:
+            if run.asked or (run.was_ready and run.exit and run.exit.at - run.started_at >= _LIVED_LONG_S):
                 break
             failures += 1
         left_s = last.at + (0.1 * 2.0 ** (failures - 2) if failures >= 2 else 0.0) - self.clock.now()
@@ -294,7 +375,7 @@ class FakeEngine:
         with self._lock:
             self._settle()
             if cursor > self._cursor:  # of another engine
-                return [Hint(cursor=self._cursor, unit=unit) for unit in self._units]
+                return [Hint(cursor=self._cursor, unit=unit) for unit in self._known()]
             return [Hint(cursor=at, unit=unit) for unit, at in sorted(self._hints.items(), key=_second) if at > cursor]
 
     def _note(self, unit: str) -> None:

@@ -45,6 +45,12 @@ class FaultyEngine:
     def stop(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
         self._try(lambda: self._engine.stop(unit, attempt, grace_s))
 
+    def register(self, spec: UnitSpec) -> Attempt:
+        return self._try(lambda: self._engine.register(spec))
+
+    def sleep(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
+        self._try(lambda: self._engine.sleep(unit, attempt, grace_s))
+
     def forget(self, unit: str) -> None:
         self._try(lambda: self._engine.forget(unit))
 

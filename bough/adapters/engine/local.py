@@ -4,6 +4,7 @@ Everything is on disk under `home`, and nothing depends on this process staying 
 replica is forked from its zygote, and an engine that starts on the same home finds both again.
 
     home/units/<unit>/<attempt>/   files named in bough/runtime/spec.py, and stop.json, port.json, healthy, lease
+    home/units/<unit>/registered.json   what a sleeping unit is woken as
     home/zygotes/<key>/            model.json, pid.json, ready.json or error.json, control.sock, log
     home/runtime/<digest>/bough/   what units find on their path
     home/run/u/<digest>            link to the socket of a unit's present attempt
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import msgspec
 
-from bough.adapters.engine import Attempt, Hint, LogChunk
+from bough.adapters.engine import WOKEN_S, Attempt, Hint, LogChunk
 from bough.adapters.engine import local_files as files
 from bough.adapters.engine.health import await_health
 from bough.adapters.engine.isolation import landlock_abi
@@ -33,6 +34,8 @@ from bough.adapters.engine.local_events import Events
 from bough.adapters.engine.local_launch import Launcher
 from bough.adapters.engine.local_processes import hold
 from bough.adapters.engine.local_records import Record, link_of
+from bough.adapters.engine.local_registered import FILE_NAME as REGISTERED
+from bough.adapters.engine.local_registered import Registered
 from bough.adapters.engine.local_runtime import free_port, stage_runtime
 from bough.adapters.engine.local_zygotes import LOG_NAME, Zygotes
 from bough.kernel.errors import Busy, Conflict, Exhausted, Invalid, NotFound, Problem, Unavailable
@@ -74,6 +77,8 @@ class LocalEngine:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._units: dict[str, dict[int, Record]] = defaultdict(dict)
+        self._registered = Registered(self._home)
+        self._woken_at: dict[str, float] = {}  # monotonic; of units that nobody has asked to sleep since
         self._first_cursor = self._cursor = time.time_ns() // 1000  # later than any cursor of an earlier engine
         self._hints: dict[str, int] = {}
         self._draining = ""
@@ -118,34 +123,71 @@ class LocalEngine:
         self._launch(record)
         with self._lock:
             self._look(record)  # not a bare refresh: what it finds for the first time has consequences
-            return record.attempt(self.node)
+            return self._show(spec.unit)
 
     def stop(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
         with self._lock:
-            record = self._units.get(unit, {}).get(attempt)
-            if record is None or record.exit or attempt < max(self._units[unit]):
+            record = self._latest(unit)
+            if attempt != (record.spec.attempt if record else 0):
+                return
+            asleep = self._registered.is_asleep(unit, record)
+            self._registered.drop(unit)
+            if record is None or record.exit:
+                if asleep:
+                    self._note(unit)
                 return
             self._stop(record, record.spec.grace_s if grace_s is None else grace_s)
 
+    def register(self, spec: UnitSpec) -> Attempt:
+        _check(spec)
+        with self._lock:
+            latest = self._latest(spec.unit)
+            if self._registered.register(spec, latest):
+                self._note(spec.unit)
+            return self._show(spec.unit)
+
+    def sleep(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
+        with self._lock:
+            record = self._latest(unit)
+            if record is None or record.spec.attempt != attempt:
+                return
+            if record.asked and not self._registered.is_asleep(unit, record):
+                return  # stopped for good
+            left_s = self._woken_at.get(unit, -WOKEN_S) + WOKEN_S - time.monotonic()
+            if left_s > 0:
+                raise Busy(
+                    f"{unit} has just been woken", code="JUST_WOKEN", retry_after_s=left_s, hint="ask again later"
+                )
+            self._woken_at.pop(unit, None)
+            self._registered.put_to_sleep(record)
+            if record.exit is None:
+                self._stop(record, record.spec.grace_s if grace_s is None else grace_s)
+            self._note(unit)
+
     def forget(self, unit: str) -> None:
         with self._lock:
-            records = self._units.get(unit)
-            if not records or any(record.exit is None for record in records.values()):
+            records = self._units.get(unit, {})
+            if any(record.exit is None for record in records.values()):
                 return
+            if not records and unit not in self._registered.units():
+                return
+            self._registered.drop(unit)
             files.remove_tree(self._home / "units" / unit)
             link_of(self._home, unit).unlink(missing_ok=True)
-            del self._units[unit]
+            self._units.pop(unit, None)
+            self._woken_at.pop(unit, None)
             self._note(unit)
 
     def snapshot(self) -> list[Attempt]:
         with self._lock:
-            return [self._look(records[max(records)]).attempt(self.node) for records in self._units.values()]
+            return [self._show(unit) for unit in dict.fromkeys([*self._units, *self._registered.units()])]
 
     def watch(self, cursor: int, timeout_s: float) -> list[Hint]:
         deadline = time.monotonic() + timeout_s
         with self._changed:
             if not self._first_cursor <= cursor <= self._cursor:
-                return [Hint(cursor=self._cursor, unit=unit) for unit in self._units]
+                known = dict.fromkeys([*self._units, *self._registered.units()])
+                return [Hint(cursor=self._cursor, unit=unit) for unit in known]
             while True:
                 news = sorted((at, unit) for unit, at in self._hints.items() if at > cursor)
                 left = deadline - time.monotonic()
@@ -168,15 +210,16 @@ class LocalEngine:
 
     def wake(self, unit: str) -> Attempt:
         with self._lock:
-            records = self._units.get(unit)
-            if not records:
+            record = self._latest(unit)
+            asleep = self._registered.is_asleep(unit, record)
+            if record is None and not asleep:
                 raise NotFound(f"no unit {unit} is known here", code="UNIT_UNKNOWN", hint="bough status")
-            record = self._look(records[max(records)])
-            if record.exit and not record.asked:
+            going = asleep and (record is None or record.stopping or record.exit is not None)
+            if record is None or going or (record.exit and not record.asked):
                 self._refuse_early_wake(unit, record)
-                spec = msgspec.structs.replace(record.spec, attempt=record.spec.attempt + 1)
-                record = self._create(spec)
+                record = self._create(self._registered.next_spec(unit, record))
                 self._renew(record)
+            self._woken_at[unit] = time.monotonic()
         self._launch(record)
         with self._lock:
             return self._look(record).attempt(self.node)
@@ -203,6 +246,18 @@ class LocalEngine:
     def zygotes(self) -> dict[str, int]:
         """Key and pid of every zygote."""
         return self._zygotes.pids()
+
+    def _latest(self, unit: str) -> Record | None:
+        records = self._units.get(unit)
+        return self._look(records[max(records)]) if records else None
+
+    def _show(self, unit: str) -> Attempt:
+        record = self._latest(unit)
+        ended = record is None or record.exit is not None
+        if ended and self._registered.is_asleep(unit, record):
+            return self._registered.attempt(unit, record, self.node)
+        assert record is not None  # noqa: S101 - asked only of units that are known
+        return record.attempt(self.node)
 
     def _create(self, spec: UnitSpec) -> Record:
         """Writes down a new attempt; nothing is left of it when the disk has no room."""
@@ -304,9 +359,15 @@ class LocalEngine:
         record.shim = hold(pid)
         if record.shim:
             self._events.on_exit(record.shim.pidfd, lambda: self._look_again(record))
-        elif record.exit is None:
-            record.adopt()  # it has ended already, and has left its word or is lost
+        elif record.exit is None:  # it has ended already: it has left its word, is lost, or was not the first
+            self._adopt_guardian(record)
+
+    def _adopt_guardian(self, record: Record) -> None:
+        record.adopt()
+        if record.exit:
             self._settled(record)
+        elif record.shim:
+            self._events.on_exit(record.shim.pidfd, lambda: self._look_again(record))
 
     def _follow_folder(self, record: Record) -> None:
         record.watch = self._events.on_file(record.folder, lambda name: self._appeared(record, name))
@@ -320,6 +381,10 @@ class LocalEngine:
             self._look(record)
 
     def _look(self, record: Record) -> Record:
+        if record.exit is None and record.shim and record.is_guarded_by_another():
+            self._events.forget_process(record.shim.pidfd)
+            record.shim.close()
+            self._adopt_guardian(record)
         had_pid = record.started is not None and record.started.pid > 0
         if record.exit is None and record.refresh():
             self._note(record.spec.unit)
@@ -391,14 +456,15 @@ class LocalEngine:
                 if record.exit is None:
                     self._changed.wait(_FOLLOW_S)
 
-    def _refuse_early_wake(self, unit: str, latest: Record) -> None:
-        """The first wake after an attempt that worked is free; then the pause doubles with every early failure."""
+    def _refuse_early_wake(self, unit: str, latest: Record | None) -> None:
+        """The first wake after an attempt that worked, or was put to sleep, is free; then the pause doubles with every
+        early failure."""
         failures = 0
-        for _, record in sorted(self._units[unit].items(), reverse=True):
-            if record.ready_at and record.lived_s() >= _LIVED_LONG_S:
+        for _, record in sorted(self._units.get(unit, {}).items(), reverse=True):
+            if record.asked or (record.ready_at and record.lived_s() >= _LIVED_LONG_S):
                 break
             failures += 1
-        if failures < 2 or latest.exit is None:
+        if failures < 2 or latest is None or latest.exit is None:
             return
         pause_s = min(_LONGEST_WAKE_PAUSE_S, _FIRST_WAKE_PAUSE_S * 2.0 ** (failures - 2))
         left_s = latest.exit.at + pause_s - time.time()
@@ -422,11 +488,14 @@ class LocalEngine:
     def _adopt(self) -> None:
         """Finds what an earlier engine on this home has left, running or not."""
         self._zygotes.adopt()
+        self._registered.adopt()
         units = self._home / "units"
         for unit in units.iterdir():
             if unit.name.startswith("."):
                 files.remove_tree(unit)  # was being forgotten
-        for folder in sorted(units.glob("*/*")):
+        for path in units.glob("*/.*~"):
+            path.unlink()  # was being written
+        for folder in sorted(path for path in units.glob("*/*") if path.name != REGISTERED):
             spec = files.read_whole(folder / "spec.json", UnitSpec) if folder.name.isdigit() else None
             if spec is None:
                 files.remove_tree(folder)  # cut short before it was written down

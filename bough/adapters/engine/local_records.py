@@ -67,6 +67,14 @@ class Record:
             self._set_exit(exited or self._lost())
         return self.exit is not None or before != (self.started, self.ready_at)
 
+    def is_guarded_by_another(self) -> bool:
+        """The shim that was started has ended because an earlier one, which had not said so yet when the engine came
+        back, runs the attempt."""
+        if self.shim is None or self.shim.alive():
+            return False
+        started = files.read_whole(self.folder / "pid.json", Started)
+        return started is not None and started.shim_pid not in (0, self.shim.pid)
+
     def adopt(self) -> None:
         """After the engine's own start: finds out how the attempt stands now."""
         self.started = files.read_whole(self.folder / "pid.json", Started)

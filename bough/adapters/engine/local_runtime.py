@@ -57,7 +57,7 @@ def stage_runtime(home: Path) -> Path:
 
 
 def base_environment(spec: UnitSpec, runtime: Path, inherited: Mapping[str, str]) -> dict[str, str]:
-    """What all attempts of a unit, and the zygote of its model, have in common."""
+    """What all attempts of a unit, and the zygote of its model, have in common: nothing that says which unit it is."""
     base = {name: value for name, value in inherited.items()
             if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)}  # fmt: skip
     base |= {"PYTHONUNBUFFERED": "1", **spec.environment}
@@ -74,7 +74,8 @@ def base_environment(spec: UnitSpec, runtime: Path, inherited: Mapping[str, str]
 
 
 def unit_environment(spec: UnitSpec, base: dict[str, str], folder: Path, port: int) -> dict[str, str]:
-    own = {"BOUGH_UNIT": spec.unit, "BOUGH_ATTEMPT": str(spec.attempt), "BOUGH_FOLDER": str(folder)}
+    own = {f"BOUGH_{name.upper()}": value for name, value in spec.labels.items()}
+    own |= {"BOUGH_UNIT": spec.unit, "BOUGH_ATTEMPT": str(spec.attempt), "BOUGH_FOLDER": str(folder)}
     if port:
         own["PORT"] = str(port)
     return {**base, **own}

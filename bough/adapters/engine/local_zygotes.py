@@ -1,4 +1,8 @@
-"""Zygotes: one per (interpreter, model, environment), started when first needed and shared by all its replicas.
+"""Zygotes: one for everything that loading a model can see, started when first needed and shared by all its replicas,
+of whatever deployment: a branch wakes through the zygote of its parent.
+
+What is a unit's own (its name, labels, limits) is set after the fork. A zygote that no running unit needs is kept for
+`zygote_idle_s` (ten minutes) and then ends: sleeping units alone keep no memory, and the next wake loads anew.
 
 A zygote outlives the node. After a restart the node finds it by its folder `zygotes/<key>/` and goes on using it.
 """
@@ -24,7 +28,7 @@ from bough.adapters.engine.local_events import Events
 from bough.adapters.engine.local_processes import Handle, hold
 from bough.kernel.errors import Unavailable
 from bough.kernel.files import as_exhausted
-from bough.runtime.spec import CONTROL_NAME, Failure, Started, UnitSpec
+from bough.runtime.spec import CONTROL_NAME, Failure, Limits, Started, UnitSpec
 
 _BOOT = "import sys; sys.path[:1] = []; from bough.runtime.zygote import main; main()"
 _ORDER_TIMEOUT_S = 10.0
@@ -199,8 +203,13 @@ class Zygotes:
 
 
 def key_of(spec: UnitSpec, environment: dict[str, str]) -> str:
-    parts = (spec.python or sys.executable, msgspec.to_builtins(spec.model), environment, spec.secrets)
-    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
+    """Equal only where nothing that loading could have seen differs. Named is what may differ: a field that UnitSpec
+    gets one day counts until somebody thinks about it."""
+    shared = msgspec.structs.replace(
+        spec, unit="", attempt=0, labels={}, environment={}, python=spec.python or sys.executable, limits=Limits(),
+        health_timeout_s=0.0, grace_s=0.0, lease_s=0.0, confine=False,
+    )  # fmt: skip
+    return hashlib.sha256(msgspec.json.encode((shared, environment), order="sorted")).hexdigest()[:16]
 
 
 @contextlib.contextmanager

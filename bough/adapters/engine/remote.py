@@ -44,6 +44,12 @@ class RemoteEngine:
     def stop(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
         self._call("POST", "/stop", wire.Stop(unit=unit, attempt=attempt, grace_s=grace_s), type(None))
 
+    def register(self, spec: UnitSpec) -> Attempt:
+        return self._call("POST", "/register", spec, Attempt)
+
+    def sleep(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
+        self._call("POST", "/sleep", wire.Stop(unit=unit, attempt=attempt, grace_s=grace_s), type(None))
+
     def forget(self, unit: str) -> None:
         self._call("POST", "/forget", wire.Unit(unit=unit), type(None))
 

@@ -1,6 +1,7 @@
 """The engine over HTTP on a node's Unix socket: bodies of requests, and how output travels.
 
     POST /apply UnitSpec -> Attempt      POST /stop Stop      POST /forget Unit     POST /wake Unit -> Attempt
+    POST /register UnitSpec -> Attempt   POST /sleep Stop
     POST /drain Drain                    POST /stage Stage    GET /snapshot -> [Attempt]
     GET /usage -> {unit/attempt: Usage}  GET /watch?cursor=&timeout_s= -> [Hint]    GET /healthz -> NodeState
     GET /logs?unit=&attempt=&offset=&follow=0|1 -> chunks, each `CHUNK_HEAD` (offset, length) and that many bytes

@@ -27,6 +27,8 @@ def prepare(spec):
 
 def run(prepared, spec, folder):
     print("environment", *sorted(os.environ))
+    if spec.model.reference == "labels":
+        print(*(f"BOUGH_{name.upper()}=" + os.environ[f"BOUGH_{name.upper()}"] for name in spec.labels), sep="\n")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(folder + "/replica.sock")
     listener.listen()
