@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +26,8 @@ from bough.environments import operations as environments
 from bough.environments import store as environment_store
 from bough.environments.references import SecretUsers
 from bough.gateway import loop as gateway
+from bough.gateway import sleeping
+from bough.gateway.models import GatewayState
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
 from bough.kernel.errors import Problem
@@ -40,6 +44,7 @@ from bough.secrets import operations as secret_operations
 from bough.secrets import store as secrets
 from bough.secrets.models import Dependents
 from bough.secrets.vault import Vault
+from bough.serving import branching as inheriting
 from bough.serving import operations as serving
 from bough.serving import replicas, rollout
 from bough.serving import store as deployments
@@ -53,10 +58,16 @@ RETRY_S = 0.5  # before asking an engine again that did not answer
 
 
 class Bough:
-    """The control plane of one home. `engine` and `clock` are replaced in tests, by the fakes that ship."""
+    """The control plane of one home. `engine`, `clock` and `ask_gateway` are replaced in tests."""
 
     def __init__(
-        self, home: Path, platform: Platform, *, engine: Engine | None = None, clock: Clock | None = None
+        self,
+        home: Path,
+        platform: Platform,
+        *,
+        engine: Engine | None = None,
+        clock: Clock | None = None,
+        ask_gateway: Callable[[], GatewayState | None] | None = None,
     ) -> None:
         self.home, self.platform, self.clock = Home(home), platform, clock or SystemClock()
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -68,6 +79,9 @@ class Bough:
         self.events = Events(self.clock)
         for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
             self.events.on(name, gateway.changed)
+            self.events.on(name, sleeping.changed)
+        self.events.on(branching.BRANCHED, inheriting.on_branched)
+        self.events.on(branching.DISCARDED, inheriting.on_discarded)
         mergers = Mergers()
         self._vault = Vault(home, os.environ)
         parts = Parts(
@@ -95,6 +109,9 @@ class Bough:
                 environments.RELEASE: rollout.handler(self.events),
                 deployments.KIND: replicas.handler(self.home, platform, self.engine, self.events),
                 gateway.KIND: gateway.handler(self.home, platform, self.engine, self.events),
+                sleeping.KIND: sleeping.handler(
+                    ask_gateway or partial(gateway.state_of, self.home.gateway_socket), self.engine, self.events
+                ),
             },
         )
         self.database.on_commit(self.loop.poke)
@@ -111,9 +128,10 @@ class Bough:
         with self.database.write() as tx:
             access.bootstrap(tx, self.home.token, self.clock.now())
             environment_store.give_heads(tx, self.clock.now())
-            for deployment in deployments.in_state(tx, "building", "starting", "ready", "failed", "draining"):
+            for deployment in deployments.in_state(tx, "building", "starting", "ready", "asleep", "failed", "draining"):
                 wake(tx, deployments.KIND, deployment.id)
             gateway.changed(tx)
+            sleeping.changed(tx)
         self.loop.start()
         threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
 

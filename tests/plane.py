@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from bough.adapters.blobs import Blobs
-from bough.adapters.engine import EXITED, Attempt
+from bough.adapters.engine import ASLEEP, EXITED, Attempt
 from bough.adapters.engine.fake import Behaviour, FakeEngine
 from bough.app import Bough
 from bough.builds.models import BuildResult, Bundle, Entry
-from bough.gateway.models import Route, Table
+from bough.gateway.models import GatewayState, LaneState, Route, Table
 from bough.kernel.clock import VirtualClock
 from bough.kernel.context import Principal, Role
 from bough.kernel.platform import Platform
@@ -28,7 +28,10 @@ class Plane:
     def __init__(self, folder: Path) -> None:
         self.clock = VirtualClock()
         self.engine = FakeEngine(self.clock)
-        self.bough = Bough(folder / "home", Platform(), engine=self.engine, clock=self.clock)
+        self.lanes: list[LaneState] | None = None  # what the gateway says; None: it does not answer
+        self.bough = Bough(
+            folder / "home", Platform(), engine=self.engine, clock=self.clock, ask_gateway=self._ask_gateway
+        )
         self.builds_fail: Failure | None = None
         self.behaviour: dict[str, Behaviour] = {}
         self.built: list[str] = []
@@ -65,11 +68,14 @@ class Plane:
         return [each for each in self.engine.snapshot() if each.kind in ("replica", "web")]
 
     def running(self) -> list[str]:
-        return [each.unit for each in self.units() if each.state != EXITED]
+        return [each.unit for each in self.units() if each.state not in (EXITED, ASLEEP)]
 
     def routes(self) -> list[Route]:
         path = self.bough.home.table
         return msgspec.json.decode(path.read_bytes(), type=Table).routes if path.exists() else []
+
+    def _ask_gateway(self) -> GatewayState | None:
+        return None if self.lanes is None else GatewayState(generation=1, pid=1, started_at=0.0, lanes=self.lanes)
 
     def _work_at_builds(self) -> None:
         for each in self.engine.snapshot():

@@ -341,6 +341,7 @@ class Service(Record):
     openai: str
     mock: bool
     mock_latency_ms: float
+    sleep_after_s: float
     sample_per_s: int
 
 class ServiceManifest(Record):

@@ -33,7 +33,7 @@ WITHOUT_RESTART = frozenset(
             "deprecated",
             "port",
         ),
-        *("cost_center", "tags", "mock_latency_ms", "grace_s", "health_timeout_s"),
+        *("cost_center", "tags", "mock_latency_ms", "grace_s", "health_timeout_s", "sleep_after_s"),
     )
 )
 _encode = msgspec.json.Encoder(order="deterministic").encode

@@ -47,8 +47,8 @@ class Lane:
     """Implements `link.Owner`."""
 
     __slots__ = (
-        "_depth", "_frame_s", "_hold_timer", "_item_s", "_leaving", "_links", "_loop", "_node", "_observed",
-        "_on_ready", "_queue", "_scheduled", "_timer", "_wires", "closed", "draining", "route", "stats",
+        "_active_at", "_depth", "_frame_s", "_hold_timer", "_item_s", "_leaving", "_links", "_loop", "_node",
+        "_observed", "_on_ready", "_queue", "_scheduled", "_timer", "_wires", "closed", "draining", "route", "stats",
     )  # fmt: skip
 
     def __init__(
@@ -72,11 +72,12 @@ class Lane:
         self._hold_timer: asyncio.TimerHandle | None = None
         self._frame_s = self._item_s = 0.0
         self._depth = 1
+        self._active_at = monotonic()  # a request came or was answered
         self.update(route)
 
     @property
     def ready(self) -> bool:
-        return bool(self._wires)
+        return bool(self._wires) or self.route.asleep
 
     @property
     def in_flight(self) -> int:
@@ -84,13 +85,14 @@ class Lane:
 
     def state(self) -> LaneState:
         return LaneState(
-            deployment=self.route.deployment, queued=len(self._queue), in_flight=self.in_flight, links=len(self._wires)
-        )
+            deployment=self.route.deployment, queued=len(self._queue), in_flight=self.in_flight, links=len(self._wires),
+            idle_s=round(monotonic() - self._active_at, 3), asleep=self.route.asleep,
+        )  # fmt: skip
 
     def update(self, route: Route) -> None:
-        """Takes the route's new limits and targets; links that stay are not touched."""
+        """Takes the route's new limits and targets; links that stay are not touched, unless the lane is to rest."""
         self.route = route
-        wanted = {f"{target.unit} {target.address}": target for target in route.targets}
+        wanted = {self._key(target.unit, target.address): target for target in route.targets}
         for key in [key for key in self._links if key not in wanted]:
             link = self._links.pop(key)
             if link.wire is not None and link.wire in self._wires:
@@ -103,6 +105,12 @@ class Lane:
                 self._links[key].aim(target)
             else:
                 self._links[key] = Link(self, target)
+        quiet = not self._queue and not self.in_flight and monotonic() - self._active_at > rules.AWAKE_S
+        for link in self._links.values():
+            if route.asleep and quiet:
+                link.rest()
+            elif not route.asleep:
+                link.kick()
 
     def submit(self, call: Call, verb: int, body: bytes, meta: str, now: float) -> None:
         """Queues a call; raises `Busy` when the queue is full."""
@@ -113,6 +121,7 @@ class Lane:
                 raise self._busy()
         call.request = Request(call.id, verb, body, meta)
         call.deadline = now + route.timeout_s
+        self._active_at = now
         self._queue.append(call)
         if not self._scheduled:
             self._scheduled = True
@@ -145,9 +154,12 @@ class Lane:
         """Takes over calls from the lane that this one replaces, ahead of its own."""
         self._queue.extendleft(reversed(calls))
         if calls:
+            self._active_at = monotonic()
             self._schedule()
             if self._timer is None:
                 self._arm()
+            if not self._wires:
+                self._rouse()
 
     def close(self) -> None:
         """At once, whatever is under way."""
@@ -162,6 +174,13 @@ class Lane:
     def progress(self, call: Call, now: float) -> None:
         """A part of a streamed answer came: the deadline is for the next one."""
         call.deadline = now + self.route.timeout_s
+
+    def woken(self, unit: str, address: str, attempt: int) -> None:
+        """The node has been asked for a unit, and this is where it is."""
+        for key, link in [(key, link) for key, link in self._links.items() if link.target.unit == unit]:
+            link.woken(address)
+            del self._links[key]
+            self._links[self._key(unit, link.target.address)] = link
 
     # --- link.Owner
 
@@ -201,6 +220,7 @@ class Lane:
 
     def freed(self, wire: Wire, frame: Frame, now: float) -> None:
         wire.suspect = False
+        self._active_at = now
         spent = now - (frame.sent_at if frame.sent_at > wire.last_reply else wire.last_reply)
         self._frame_s += 0.2 * (spent - self._frame_s) if self._frame_s else spent
         item = spent / frame.size
@@ -215,7 +235,7 @@ class Lane:
         self._schedule()
 
     def absent(self, target: Target) -> None:
-        if not self.draining:
+        if not self.draining and (self._queue or not self.route.asleep):
             self._node.wake(target.unit)
 
     def observed(self, body: bytes) -> None:
@@ -223,6 +243,17 @@ class Lane:
 
     def wanted(self) -> bool:
         return bool(self._queue)
+
+    def asleep(self) -> bool:
+        return self.route.asleep
+
+    # --- private: links
+
+    def _key(self, unit: str, address: str) -> str:
+        """A target without an address is the link that the unit has."""
+        if not address:
+            address = next((each.target.address for each in self._links.values() if each.target.unit == unit), "")
+        return f"{unit} {address}"
 
     # --- private: dealing out
 

@@ -29,6 +29,7 @@ from bough.serving.models import Deployment
 from bough.serving.rules import bare_owners
 
 KIND, ID = "routes", "all"
+_ROUTED = (deployments.READY, deployments.STARTING, deployments.ASLEEP)
 DRAIN_CHECK_S = 0.05
 BEHIND_CHECK_S = 0.5  # while the gateway does not take the table: it logs why
 REPLY_S = 5.0
@@ -99,7 +100,7 @@ def _routes(
     place, found = (release.project, release.environment), []
     for name, service in sorted(manifest.services.items()):
         deployment = serving.of_service(tx, place, name, service.digest)
-        if deployment is not None and deployment.state in (deployments.READY, deployments.STARTING):
+        if deployment is not None and deployment.state in _ROUTED:
             found.append(_route(platform, attempts, release, deployment))
     return found
 
@@ -134,13 +135,18 @@ def _route(platform: Platform, attempts: list[Attempt], release: Release, deploy
         signature=deployment.signature,
         deprecated=settings.deprecated,
         mock_latency_ms=settings.mock_latency_ms,
+        asleep=deployment.state == deployments.ASLEEP,
     )
 
 
 def _targets(kind: str, attempts: list[Attempt], deployment: Deployment) -> list[Target]:
     """A model's replica keeps its socket's path over attempts, so it stays listed while it restarts and its requests
-    wait for it. A web service is listed while its present port answers."""
+    wait for it. A web service is listed while its present port answers. Of one that is asleep all are listed, also
+    those that the engine does not know yet."""
     wanted = {deployment.unit(number) for number in range(deployment.wanted)}
+    if deployment.state == deployments.ASLEEP:
+        known = {each.unit: each.address for each in attempts if kind == MODEL}
+        return [Target(unit=unit, address=known.get(unit, "")) for unit in sorted(wanted)]
     return [
         Target(unit=each.unit, address=each.address, attempt=each.attempt if kind == WEB else 0)
         for each in sorted(attempts, key=lambda each: each.unit)

@@ -68,6 +68,9 @@ class MockLane:
         if (timer := self._waiting.pop(call, None)) is not None:
             timer.cancel()
 
+    def woken(self, unit: str, address: str, attempt: int) -> None:
+        """Nothing sleeps here."""
+
     def progress(self, call: Call, now: float) -> None:
         """Nothing can be late here."""
 

@@ -11,10 +11,11 @@ MODEL, WEB, MOCK = "model", "web", "mock"
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One replica. Its address stays the same over attempts for models (`unix:PATH`); for web services it is
-    `127.0.0.1:PORT` of the present attempt. The gateway reconnects by itself and asks the node to `wake` the unit."""
+    `127.0.0.1:PORT` of the present attempt. Empty: the node's answer to `wake` tells. The gateway reconnects by itself
+    and asks the node to `wake` the unit."""
 
     unit: str
-    address: str
+    address: str = ""
     attempt: int = 0
 
 
@@ -39,6 +40,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     signature: Signature | None = None
     deprecated: bool = False
     mock_latency_ms: float = 0.0
+    asleep: bool = False  # nothing runs or is to run unless a request waits: the node is asked first, then connected to
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,12 +62,15 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LaneState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Of one deployment, also of one that has left the table and still has requests in flight."""
+    """Of one deployment, also of one that has left the table and still has requests in flight. `idle_s` counts since
+    the last request began or was answered (or since the lane was made); `asleep` as the table in use says."""
 
     deployment: str
     queued: int
     in_flight: int
     links: int
+    idle_s: float = 0.0
+    asleep: bool = False
 
 
 class GatewayState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

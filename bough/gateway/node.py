@@ -22,7 +22,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class NodeSocket:
-    """`woken` hears the attempt that the node answers with: a web service may have a new port."""
+    """`woken` hears the attempt that the node answers with: a unit may have a new address."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -55,9 +55,16 @@ class NodeSocket:
                 status, answer = await self._post("/wake", msgspec.json.encode({"unit": unit}))
         except (OSError, TimeoutError, ValueError) as error:
             log.debug("the node did not answer: %r", error)  # not there yet or restarting: links keep trying
+            self._ask_soon(unit)
             return
         if status == 200:
             self.woken(unit, answer)
+        elif status == 404:  # it will be registered in a moment
+            self._ask_soon(unit)
+
+    def _ask_soon(self, unit: str) -> None:
+        """What was not heard costs nobody anything: the pause does not grow."""
+        self._asked[unit] = (1, monotonic())
 
     async def _post(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
         reader, writer = await asyncio.open_unix_connection(str(self._path))

@@ -12,7 +12,7 @@ from bough.gateway.http import Connection
 from bough.gateway.lane import ReplicaLost, TimedOut
 from bough.gateway.routes import Entry
 from bough.gateway.upstream import Upstream, WebLane
-from bough.kernel.errors import TooLarge, Unavailable
+from bough.kernel.errors import Busy, TooLarge, Unavailable
 
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))  # RFC 9110, 9.2.2
 REPLAY_BYTES = 64 << 10  # of a request's body kept to send it again
@@ -219,6 +219,14 @@ class Proxied:
     def _attach(self, *, fresh: bool) -> None:
         """Finds a connection, at once from the pool or by waiting for the service to be there."""
         self._attempts += 1
+        if self._lane.full:
+            self._refuse(
+                Busy(
+                    f"{self._lane.route.service} has {self._lane.route.queue_size} requests waiting and takes no more",
+                    code="QUEUE_FULL", hint="come back after Retry-After seconds; or raise queue_size",
+                )
+            )  # fmt: skip
+            return
         upstream = None if fresh else self._lane.pooled(self._head.method in REPEATABLE)
         if upstream is not None:
             self._use(upstream)

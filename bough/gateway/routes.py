@@ -30,7 +30,7 @@ class AnyLane(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Somebody is there to answer."""
+        """Somebody is there to answer, or will be when asked."""
 
     def state(self) -> LaneState: ...
 
@@ -48,6 +48,9 @@ class AnyLane(Protocol):
 
     def progress(self, call: Call, now: float) -> None:
         """A part of its streamed answer has gone out."""
+
+    def woken(self, unit: str, address: str, attempt: int) -> None:
+        """The node was asked for a unit, of this lane or another, and says where it is."""
 
 
 class Entry:
@@ -231,7 +234,7 @@ def read_table(path: Path) -> Table:
         if route.kind not in ("model", "web", "mock"):
             raise Invalid(f"route {route.service} is of unknown kind {route.kind!r}", code="TABLE_INVALID")
         for target in route.targets:
-            if route.kind == "model" and not target.address.startswith("unix:"):
+            if route.kind == "model" and target.address and not target.address.startswith("unix:"):
                 raise Invalid(f"target {target.unit} of {route.service} is no Unix socket", code="TABLE_INVALID")
     return table
 

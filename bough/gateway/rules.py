@@ -100,6 +100,9 @@ def wake_after_s(asked: int) -> float:
     return min(5.0, 0.1 * 2.0 ** min(asked, 10))
 
 
+AWAKE_S = 2.0  # a unit that the node was asked for is not put to sleep for longer than this (engine.WOKEN_S)
+
+
 def may_retry(attempts: int, idempotent: bool, started: bool) -> bool:
     """Whether a request whose replica died goes to another one. Once only: a request may be what killed it."""
     return idempotent and not started and attempts < 2

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from bough.adapters.engine import EXITED
 from bough.gateway import portholder
 from bough.gateway.access_log import Ledger, LogFile
 from bough.gateway.answers import Heads
@@ -164,9 +165,9 @@ class Gateway:
         self.front.forget()
 
     def _woken(self, unit: str, attempt: dict[str, Any]) -> None:
-        for lane in self.routes.lanes():
-            if isinstance(lane, WebLane):
-                lane.moved(unit, str(attempt.get("address", "")), int(attempt.get("attempt", 0)))
+        if attempt.get("state") != EXITED:
+            for lane in self.routes.lanes():
+                lane.woken(unit, str(attempt.get("address", "")), int(attempt.get("attempt", 0)))
 
     # --- private: listening
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol, cast
@@ -50,10 +51,11 @@ class Exchange(Protocol):
 class Spot:
     """One target."""
 
-    __slots__ = ("active", "idle", "target", "up")
+    __slots__ = ("active", "awake_until", "idle", "target", "up")
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.awake_until = 0.0  # as far as the node has said
         self.active = 0
         self.idle: list[Upstream] = []
         self.up = False
@@ -73,20 +75,30 @@ class WebLane:
         self._old: set[Spot] = set()  # no longer targets, but with requests under way
         self._held = 0  # requests that wait for a target to come up
         self._probe: asyncio.Task[None] | None = None
+        self._active_at = monotonic()  # a request came or was answered
+        self._news = asyncio.Event()  # the node has answered
         self.update(route)
 
     @property
     def ready(self) -> bool:
-        return any(spot.up for spot in self._spots.values())
+        return any(spot.up for spot in self._spots.values()) or self.route.asleep
 
     @property
     def draining(self) -> bool:
         return self._draining
 
+    @property
+    def full(self) -> bool:
+        """As many requests wait as may."""
+        return self._held >= self.route.queue_size
+
     def state(self) -> LaneState:
         active = sum(spot.active for spot in [*self._spots.values(), *self._old])
         links = sum(spot.up for spot in self._spots.values())
-        return LaneState(deployment=self.route.deployment, queued=self._held, in_flight=active, links=links)
+        return LaneState(
+            deployment=self.route.deployment, queued=self._held, in_flight=active, links=links,
+            idle_s=round(monotonic() - self._active_at, 3), asleep=self.route.asleep,
+        )  # fmt: skip
 
     def update(self, route: Route) -> None:
         self.route = route
@@ -95,14 +107,18 @@ class WebLane:
             self._drop(self._spots.pop(unit))
         for unit, target in wanted.items():
             self._place(unit, target)
-        if self._probe is None or self._probe.done():
+        if not route.asleep and (self._probe is None or self._probe.done()):
             self._probe = asyncio.get_running_loop().create_task(self._look())
 
-    def moved(self, unit: str, address: str, attempt: int) -> None:
-        """The node has started another attempt of a unit; with it the address may have changed."""
+    def woken(self, unit: str, address: str, attempt: int) -> None:
+        """The node has been asked for a unit; if that started another attempt, the address may have changed."""
         spot = self._spots.get(unit)
-        if spot is not None and address and attempt > spot.target.attempt:
+        if spot is None:
+            return
+        if address and (attempt > spot.target.attempt or not spot.target.address):
             self._place(unit, Target(unit=unit, address=address, attempt=attempt))
+        self._spots[unit].awake_until = monotonic() + rules.AWAKE_S
+        self._news.set()
 
     def drain(self) -> None:
         self._draining = True
@@ -126,7 +142,8 @@ class WebLane:
 
     def pooled(self, repeatable: bool) -> Upstream | None:
         """An idle connection of the least loaded target; None when a new one is needed."""
-        spots = [spot for spot in self._spots.values() if spot.up]
+        self._active_at = now = monotonic()
+        spots = [spot for spot in self._spots.values() if spot.up and self._may_use(spot, now)]
         if not spots:
             return None
         spot = min(spots, key=_active)
@@ -144,15 +161,19 @@ class WebLane:
         failures = 0
         try:
             while True:
+                self._news.clear()
                 for spot in sorted(self._spots.values(), key=_active):
-                    if (upstream := await self._open(spot)) is not None:
+                    if not self._may_use(spot, monotonic()):
+                        self._node.wake(spot.target.unit)
+                    elif (upstream := await self._open(spot)) is not None:
                         spot.active += 1
                         return upstream
                 failures += 1
                 pause = rules.reconnect_after_s(failures, wanted=True)
                 if monotonic() + pause > deadline or self.closed:
                     return None
-                await asyncio.sleep(pause)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), pause)
         finally:
             self._held -= 1
 
@@ -160,6 +181,7 @@ class WebLane:
         """The request on this connection has ended."""
         spot = upstream.spot
         spot.active -= 1
+        self._active_at = monotonic()
         if reusable and upstream.usable and len(spot.idle) < POOLED and not self._draining and spot not in self._old:
             upstream.idle_since = monotonic()
             spot.idle.append(upstream)
@@ -177,10 +199,16 @@ class WebLane:
 
     # --- private
 
+    def _may_use(self, spot: Spot, now: float) -> bool:
+        """While asleep only after the node was asked, as a `link.Link` does."""
+        return bool(spot.target.address) and (not self.route.asleep or now < spot.awake_until)
+
     def _place(self, unit: str, target: Target) -> None:
         spot = self._spots.get(unit)
         if spot is not None and spot.target.attempt > target.attempt:
             return  # the node told us of a newer attempt than the table has
+        if spot is not None and not target.address:
+            return  # and where it is
         if spot is None or spot.target.address != target.address:
             if spot is not None:
                 self._drop(spot)
@@ -209,7 +237,7 @@ class WebLane:
             if not self._draining:
                 self._node.wake(spot.target.unit)
             return None
-        if not spot.up:
+        if not spot.up or self.route.asleep:
             spot.up = True
             self._on_ready(self)
         return made
@@ -218,6 +246,8 @@ class WebLane:
         """Finds out which targets listen. Connections are not kept: a server with one thread would wait on them."""
         failures = 0
         while not self.closed and (absent := [spot for spot in self._spots.values() if not spot.up]):
+            if self.route.asleep:
+                return
             for spot in absent:
                 if (upstream := await self._open(spot)) is not None:
                     upstream.transport.close()

@@ -92,6 +92,7 @@ class Service(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     openai: str = ""  # chat, embeddings
     mock: bool = False  # answer from the types, without the model
     mock_latency_ms: Annotated[float, msgspec.Meta(ge=0, le=3_600_000)] = 0.0
+    sleep_after_s: Annotated[float, msgspec.Meta(ge=-1, le=31_536_000)] = -1.0  # 0: never; -1: 300, in production never
     sample_per_s: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 20  # items per replica that telemetry looks at
 
     @property

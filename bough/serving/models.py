@@ -7,14 +7,17 @@ from typing import Any
 import msgspec
 
 from bough.builds.models import BuildResult
-from bough.kernel.project import Service
+from bough.kernel.project import PRODUCTION, Service
 from bough.runtime.frames import Signature
 
 BUILDING, STARTING, READY, FAILED, DRAINING, STOPPED = "building", "starting", "ready", "failed", "draining", "stopped"
+ASLEEP = "asleep"  # its units are registered and do not run; the first request wakes them
+BRANCH_SLEEPS_AFTER_S = 300.0
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
-    """`crashes` counts exits since every replica was last ready for a while; it spaces restarts."""
+    """`crashes` counts exits since every replica was last ready for a while; it spaces restarts. `drained`: requests
+    have left it (of one that is draining), or it has been put to sleep (of one that is asleep)."""
 
     id: str
     project: str
@@ -39,6 +42,15 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         if self.settings.mock or self.state in (FAILED, DRAINING, STOPPED):
             return 0
         return self.settings.replicas
+
+    @property
+    def sleeps_after_s(self) -> float:
+        """Without a request; 0: it stays awake."""
+        if self.settings.mock:
+            return 0.0
+        if self.settings.sleep_after_s < 0:
+            return 0.0 if self.environment == PRODUCTION else BRANCH_SLEEPS_AFTER_S
+        return self.settings.sleep_after_s
 
     def unit(self, number: int) -> str:
         return f"{self.id}-{number}"

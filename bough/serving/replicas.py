@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+import sqlalchemy as sa
 
 from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.adapters.engine import READY as UNIT_READY
 from bough.builds import loop as builds
 from bough.builds.models import BuildRequest, BuildResult
 from bough.environments import references
+from bough.environments import store as environments
 from bough.environments.models import ServiceManifest
 from bough.environments.references import Filled
 from bough.kernel.errors import Problem
@@ -19,7 +23,7 @@ from bough.kernel.references import without
 from bough.runtime.frames import Signature
 from bough.runtime.spec import Failure, Limits, ModelSpec, UnitSpec, Usage
 from bough.serving import rules, store
-from bough.serving.models import BUILDING, DRAINING, FAILED, READY, STARTING, STOPPED, Deployment
+from bough.serving.models import ASLEEP, BUILDING, DRAINING, FAILED, READY, STARTING, STOPPED, Deployment
 from bough.serving.rollout import on_deployment_changed
 
 CHANGED = "deployment.changed"
@@ -27,6 +31,7 @@ BUILD_CHECK_S = 0.25  # the engine's hints wake the deployment sooner; this boun
 START_CHECK_S = 0.5
 MEASURED_WITHIN_S = 3.0  # shims measure once a second
 WATCH_S = 5.0  # a ready deployment is looked at so often without a hint
+REST_S = 60.0  # and one that is asleep
 
 
 class Replicas:
@@ -55,7 +60,15 @@ class Replicas:
             return self._change(turn, deployment, state=FAILED, failure=msgspec.to_builtins(outcome))
         if deployment.settings.mock:
             return self._inspect(turn, deployment, outcome)
+        if self._is_inherited(turn, deployment):
+            return self._change(turn, deployment, state=ASLEEP, build=outcome, drained=True, then=0.0)
         return self._change(turn, deployment, state=STARTING, build=outcome, then=0.0)
+
+    def _is_inherited(self, turn: Turn, deployment: Deployment) -> bool:
+        """Built for a branch that lives already: no rollout waits for it to answer."""
+        with turn.read() as tx:
+            live = environments.live(tx, (deployment.project, deployment.environment))
+        return deployment.sleeps_after_s > 0 and live is not None and live[0].number == deployment.release
 
     def _start_build(self, request: BuildRequest) -> bool:
         builds.ensure(self._home, self._engine, request, again=True)
@@ -88,6 +101,8 @@ class Replicas:
             self._engine.forget(unit)
         if deployment.wanted == 0:
             return self._wind_down(turn, deployment, look)
+        if deployment.state == ASLEEP:
+            return self._rest(turn, deployment, look, attempts)
         if (
             look.failure
             and deployment.state == STARTING
@@ -118,8 +133,7 @@ class Replicas:
         )
 
     def _start(self, turn: Turn, deployment: Deployment, look: rules.Look) -> float | None:
-        again = any(attempt > 1 for _, attempt in look.start)
-        if again:
+        if look.failure:  # else it begins, or wakes
             pause = rules.pause_s(deployment.crashes)
             if (left := deployment.changed_at + pause - turn.clock.now()) > 0:
                 return left
@@ -147,6 +161,25 @@ class Replicas:
             ) or ServiceManifest(settings=deployment.settings, bundle=deployment.bundle, digest=deployment.digest)
             return references.fill(tx, place, manifest, self._platform, deployment.secrets)
 
+    def _rest(self, turn: Turn, deployment: Deployment, look: rules.Look, attempts: list[Attempt]) -> float:
+        """Its units can be woken, by the gateway, without us; we only take notice of what has been."""
+        if look.register:
+            try:
+                filled = self._fill(turn, deployment)
+            except Problem as problem:  # what its variables refer to is gone: said, and tried again
+                return self._say(turn, deployment, msgspec.to_builtins(problem.detail()), REST_S)
+            for unit in look.register:
+                self._engine.register(unit_spec(deployment, unit, 1, filled))
+        if look.ready and deployment.drained:
+            self._ready(turn, deployment, attempts)
+            return 0.0  # where one is awake, the others are to be
+        return self._say(turn, deployment, look.failure, START_CHECK_S if look.awake else REST_S)
+
+    def _say(self, turn: Turn, deployment: Deployment, failure: dict[str, Any], then: float) -> float:
+        if failure and failure != deployment.failure:
+            self._change(turn, deployment, failure=failure)
+        return then
+
     def _ready(self, turn: Turn, deployment: Deployment, attempts: list[Attempt]) -> float:
         mine = [each for each in attempts if each.unit.rsplit("-", 1)[0] == deployment.id and each.state == UNIT_READY]
         raw = next((each.signature for each in mine if each.signature), None)
@@ -168,12 +201,7 @@ class Replicas:
         self, turn: Turn, deployment: Deployment, *, then: float | None = None, **values: object
     ) -> float | None:
         with turn.apply() as tx:
-            store.change(tx, deployment.id, turn.clock.now(), **values)
-            changed = store.get(tx, deployment.id)
-            if changed is not None:
-                data = {"service": changed.service, "state": changed.state, "failure": changed.failure}
-                self._events.emit(tx, CHANGED, changed.id, **data)
-                on_deployment_changed(tx, changed)
+            change(tx, self._events, deployment.id, turn.clock.now(), **values)
         return then
 
     def _not_ready(self, deployment: Deployment) -> dict[str, str]:
@@ -188,6 +216,16 @@ class Replicas:
 
 def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> Handler:
     return Replicas(home, platform, engine, events).handle
+
+
+def change(tx: sa.Connection, events: Events, id: str, now: float, **values: object) -> None:
+    """Changes a deployment, says so, and wakes who waits for it."""
+    store.change(tx, id, now, **values)
+    changed = store.get(tx, id)
+    if changed is not None:
+        data = {"service": changed.service, "state": changed.state, "failure": changed.failure}
+        events.emit(tx, CHANGED, changed.id, **data)
+        on_deployment_changed(tx, changed)
 
 
 def build_request(deployment: Deployment) -> BuildRequest:

@@ -18,6 +18,7 @@ from bough.serving import models as deployments
 from bough.serving import store
 from bough.serving.models import Deployment
 
+_CAN_ANSWER = (deployments.READY, deployments.ASLEEP)
 CHECK_S = 1.0  # deployments wake their release; this only guards against a wake that was lost to a crash
 
 
@@ -61,7 +62,7 @@ def _advance(tx: sa.Connection, events: Events, release: Release, manifest: Mani
             _end(tx, events, release, FAILED, now, {"service": name, **each.failure})
             _release_unused(tx, place, now)
             return None
-    if not all(each is not None and each.state == deployments.READY for each in found.values()):
+    if not all(each is not None and each.state in _CAN_ANSWER for each in found.values()):
         return CHECK_S
     environments.set_live(tx, release, now)
     _release_unused(tx, place, now)

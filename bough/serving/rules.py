@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
-from bough.adapters.engine import EXITED, READY, Attempt
+from bough.adapters.engine import ASLEEP as UNIT_ASLEEP
+from bough.adapters.engine import EXITED, READY, STOPPING, Attempt
 from bough.environments.models import Manifest, Release
 from bough.kernel.platform import Platform
 from bough.kernel.project import PRODUCTION
-from bough.serving.models import Deployment
+from bough.serving.models import ASLEEP, Deployment
 
 STABLE_S = 10.0  # a replica that lived this long did not crash because of how it was started
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
@@ -21,7 +22,9 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     """What a deployment's units amount to."""
 
     ready: int
+    awake: int  # that run or are about to, ready ones included
     start: list[tuple[str, int]]  # unit and attempt to apply
+    register: list[str]  # of one that is asleep: so that they can be woken
     stop: list[tuple[str, int]]
     forget: list[str]
     failure: dict[str, Any]  # why a replica went, if one did
@@ -30,29 +33,36 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 def look(deployment: Deployment, attempts: list[Attempt]) -> Look:
     """Compares the wanted replicas with what runs."""
-    wanted = {deployment.unit(number) for number in range(deployment.wanted)}
+    wanted, asleep = {deployment.unit(number) for number in range(deployment.wanted)}, deployment.state == ASLEEP
     mine = {each.unit: each for each in attempts if each.unit.rsplit("-", 1)[0] == deployment.id}
     start: list[tuple[str, int]] = []
+    register: list[str] = []
     stop: list[tuple[str, int]] = []
     forget: list[str] = []
-    ready, explained = 0, False
+    ready, awake, explained = 0, 0, False
     failure: dict[str, Any] = {}
     for unit in sorted(wanted):
         attempt = mine.get(unit)
-        if attempt is None:
-            start.append((unit, 1))
-        elif attempt.state == EXITED:
-            start.append((unit, attempt.attempt + 1))
-            failure, explained = why(attempt)
-        elif attempt.state == READY:
-            ready += 1
+        if attempt is None or attempt.state in (EXITED, UNIT_ASLEEP):
+            if not asleep:
+                start.append((unit, attempt.attempt + 1 if attempt else 1))
+            elif attempt is None or attempt.state == EXITED:
+                register.append(unit)
+            if attempt is not None and attempt.state == EXITED:
+                failure, explained = why(attempt)
+        elif attempt.state != STOPPING:
+            awake += 1
+            ready += attempt.state == READY
     for unit, attempt in mine.items():
         if unit not in wanted:
             if attempt.state != EXITED:
                 stop.append((unit, attempt.attempt))
             elif not deployment.failure:  # the logs of a failed one are what its author reads next
                 forget.append(unit)
-    return Look(ready=ready, start=start, stop=stop, forget=forget, failure=failure, explained=explained)
+    return Look(
+        ready=ready, awake=awake, start=start, register=register, stop=stop, forget=forget, failure=failure,
+        explained=explained,
+    )  # fmt: skip
 
 
 def bare_owners(live: list[tuple[Release, Manifest]]) -> dict[tuple[str, str, str], str]:

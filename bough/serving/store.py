@@ -12,7 +12,7 @@ from bough.kernel.errors import NotFound
 from bough.kernel.names import new_id
 from bough.kernel.reconcile import drop, renew, wake
 from bough.kernel.tables import metadata
-from bough.serving.models import BUILDING, DRAINING, FAILED, STOPPED, Deployment
+from bough.serving.models import ASLEEP, BUILDING, DRAINING, FAILED, READY, STARTING, STOPPED, Deployment
 
 KIND = "deployment"
 
@@ -67,6 +67,14 @@ def in_environment(tx: sa.Connection, place: tuple[str, str], *, ended: bool = F
 
 def in_state(tx: sa.Connection, *states: str) -> list[Deployment]:
     return [_deployment(row) for row in tx.execute(deployment.select().where(deployment.c.state.in_(states)))]
+
+
+def built(tx: sa.Connection, project: str, digest: str) -> Deployment | None:
+    """A deployment of this digest in any environment whose build can be used, the most alive first."""
+    same = deployment.c.project == project, deployment.c.digest == digest, deployment.c.build != "null"
+    found = [_deployment(row) for row in tx.execute(deployment.select().where(*same))]
+    worth = {state: place for place, state in enumerate((READY, ASLEEP, STARTING, DRAINING, STOPPED, FAILED))}
+    return min(found, key=lambda each: worth.get(each.state, len(worth)), default=None)
 
 
 def ensure(tx: sa.Connection, made: Release, service: str, manifest: ServiceManifest, now: float) -> Deployment:

@@ -140,9 +140,8 @@ def test_a_concurrent_replica_gets_everything_at_once_up_to_its_limit(gateway: R
     gateway.start(routes=[route("churn", replica, timeout_s=0.5)])
     gateway.until_up("dep-churn")
     threads = ask_many(gateway, 5)
-    gateway.wait(
-        lambda: gateway.lane("dep-churn") == {"deployment": "dep-churn", "queued": 2, "in_flight": 3, "links": 1}
-    )
+    wanted = {"deployment": "dep-churn", "queued": 2, "in_flight": 3, "links": 1}
+    gateway.wait(lambda: wanted.items() <= gateway.lane("dep-churn").items())
     for thread in threads:
         thread.join(10)
     assert gateway.lane("dep-churn")["in_flight"] == 0
@@ -262,7 +261,8 @@ def test_an_old_deployment_serves_until_the_new_one_is_up_and_a_rollback_needs_n
     gateway.until_up("dep-churn")
     gateway.apply([route("churn", never, deployment="dep-broken")])
     assert gateway.post("churn", 1)[0] == 200
-    assert gateway.lane("dep-broken") == {"deployment": "dep-broken", "queued": 0, "in_flight": 0, "links": 0}
+    wanted = {"deployment": "dep-broken", "queued": 0, "in_flight": 0, "links": 0}
+    assert wanted.items() <= gateway.lane("dep-broken").items()
     state = gateway.apply([route("churn", old)])
     assert [lane["deployment"] for lane in state["lanes"]] == ["dep-churn"]
     assert gateway.post("churn", 1)[0] == 200

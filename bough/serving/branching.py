@@ -1,0 +1,37 @@
+"""What a branch inherits is there at once and costs nothing: a deployment that sleeps for each service, built already.
+
+Listens to events of `environments`, in the transaction that makes or discards the branch.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from bough.environments import store as environments
+from bough.kernel.events import Event
+from bough.serving import store
+from bough.serving.models import ASLEEP, READY
+
+
+def on_branched(tx: sa.Connection, event: Event) -> None:
+    """One deployment for each service of the release that the new environment inherits. It takes build and signature
+    from a deployment of the same digest; where none is left it is built first."""
+    if not event.data.get("release"):
+        return
+    release, manifest = environments.find(tx, event.data["release"])
+    for name, service in manifest.services.items():
+        source = store.built(tx, release.project, service.digest)
+        made = store.ensure(tx, release, name, service, event.at)
+        if source is None or source.id == made.id:
+            continue
+        state = READY if service.settings.mock else ASLEEP
+        store.change(
+            tx, made.id, event.at, state=state, build=source.build, signature=source.signature, failure={}, drained=True
+        )
+
+
+def on_discarded(tx: sa.Connection, event: Event) -> None:
+    """Everything of the environment ends, and nothing of it is kept."""
+    for deployment in store.in_environment(tx, (event.data["project"], event.data["environment"])):
+        store.change(tx, deployment.id, event.at, failure={})  # its logs are kept for nobody any more
+        store.drain(tx, deployment.id, event.at)

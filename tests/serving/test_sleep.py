@@ -1,0 +1,203 @@
+"""What nobody asks for goes to sleep, what branches inherit begins asleep, and both can be woken without us."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bough.adapters.engine import WOKEN_S
+from bough.environments import store
+from bough.gateway.models import LaneState
+from bough.runtime.spec import Failure
+from tests.plane import Plane
+
+ONE = 'name = "shop"\n[services.churn]\nmodel = "service:Churn"\n'
+TWO = ONE + '[services.api]\ncommand = "python app.py"\n'
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Plane:
+    return Plane(tmp_path)
+
+
+def services(plane: Plane, environment: str = "try-it") -> dict[str, Any]:
+    return {each.service: each for each in plane.call("services.list", project="shop", environment=environment)}
+
+
+def lane(plane: Plane, idle_s: float, environment: str = "try-it", **fields: Any) -> None:
+    """What the gateway says of churn; it is as asleep as the table."""
+    deployment = services(plane, environment)["churn"].deployment
+    asleep = next(each.asleep for each in plane.routes() if each.deployment == deployment)
+    state = {"queued": 0, "in_flight": 0, "links": 1, "idle_s": idle_s, "asleep": asleep} | fields
+    plane.lanes = [LaneState(deployment=deployment, **state)]
+
+
+def branch(plane: Plane) -> None:
+    plane.call("environments.create", project="shop", branch="try-it")
+    plane.let_pass(1)
+
+
+def awake(plane: Plane) -> None:
+    """A branch with a service of its own, which runs."""
+    plane.deploy(ONE)
+    plane.deploy(ONE, content="two", environment="try-it")
+    assert services(plane)["churn"].state == "ready"
+
+
+def fall_asleep(plane: Plane) -> None:
+    plane.clock.advance(300.0)
+    lane(plane, 301.0)
+    plane.let_pass(6)
+    lane(plane, 306.0)
+    plane.let_pass(1)
+    assert services(plane)["churn"].state == "asleep"
+
+
+def test_a_branch_starts_and_builds_nothing_and_can_be_woken(plane: Plane) -> None:
+    plane.deploy(TWO)
+    running, built = plane.running(), len(plane.built)
+    branch(plane)
+    assert (plane.running(), len(plane.built)) == (running, built)
+    found = services(plane)
+    assert {name: (each.state, each.ready) for name, each in found.items()} == {
+        "churn": ("asleep", 0),
+        "api": ("asleep", 0),
+    }
+    assert {each.state for each in plane.units() if each.unit not in running} == {"asleep"}
+    routes = {each.service: each for each in plane.routes() if each.environment == "try-it"}
+    assert all(each.asleep and len(each.targets) == 1 for each in routes.values())
+    assert routes["churn"].signature == next(each.signature for each in plane.routes() if each.service == "churn")
+
+
+def test_the_rows_of_a_branch_are_there_in_the_transaction_that_makes_it(plane: Plane) -> None:
+    plane.deploy(TWO)
+    plane.call("environments.create", project="shop", branch="try-it")
+    assert {each.state for each in services(plane).values()} == {"asleep"}
+
+
+def test_what_the_gateway_wakes_is_ready_again_and_falls_asleep_again(plane: Plane) -> None:
+    plane.deploy(ONE)
+    branch(plane)
+    unit = services(plane)["churn"].deployment + "-0"
+    for _ in range(2):
+        plane.engine.wake(unit)
+        lane(plane, 0.0)
+        plane.let_pass(1)
+        assert services(plane)["churn"].state == "ready"
+        assert not any(each.asleep for each in plane.routes())
+        plane.let_pass(WOKEN_S)
+        fall_asleep(plane)
+        assert unit not in plane.running()
+
+
+def test_nobody_sleeps_while_somebody_asks_or_the_gateway_is_silent_and_production_never(plane: Plane) -> None:
+    awake(plane)
+    for fields in ({"idle_s": 299.0}, {"idle_s": 999.0, "in_flight": 1}, {"idle_s": 999.0, "queued": 1}):
+        lane(plane, **fields)  # type: ignore[arg-type]
+        plane.let_pass(7)
+        assert services(plane)["churn"].state == "ready"
+    plane.lanes = None
+    plane.let_pass(400)
+    assert services(plane)["churn"].state == "ready"
+    lane(plane, 1e6, environment="main")
+    plane.let_pass(7)
+    assert services(plane, "main")["churn"].state == "ready"
+
+
+def test_a_request_on_the_way_to_sleep_keeps_it_awake(plane: Plane) -> None:
+    awake(plane)
+    before = plane.running()
+    lane(plane, 301.0, asleep=False)  # the gateway has not read the table yet
+    plane.let_pass(6)
+    assert (services(plane)["churn"].state, plane.running()) == ("asleep", before)
+    lane(plane, 0.2)
+    plane.let_pass(6)
+    assert (services(plane)["churn"].state, plane.running()) == ("ready", before)
+    assert not any(each.asleep for each in plane.routes())
+
+
+def test_production_may_be_told_to_sleep_and_a_branch_not_to(plane: Plane) -> None:
+    plane.deploy(ONE + "sleep_after_s = 20\n")
+    lane(plane, 21.0, environment="main")
+    plane.let_pass(6)
+    lane(plane, 27.0, environment="main")
+    plane.let_pass(1)
+    assert services(plane, "main")["churn"].state == "asleep"
+    plane.deploy(ONE + "sleep_after_s = 0\n", content="two", environment="try-it")
+    lane(plane, 9999.0)
+    plane.let_pass(7)
+    assert services(plane)["churn"].state == "ready"
+
+
+def test_a_deploy_to_a_branch_wakes_only_what_it_changes(plane: Plane) -> None:
+    plane.deploy(TWO)
+    branch(plane)
+    before = plane.running()
+    release = plane.deploy(TWO.replace("python app.py", "python app.py --new"), environment="try-it")
+    assert release.state == "live"
+    assert {name: each.state for name, each in services(plane).items()} == {"churn": "asleep", "api": "ready"}
+    assert len(plane.running()) == len(before) + 1
+
+
+def test_what_fails_to_wake_says_why_and_can_be_woken_later(plane: Plane) -> None:
+    plane.deploy(ONE)
+    branch(plane)
+    unit = services(plane)["churn"].deployment + "-0"
+    plane.engine.wake(unit)
+    plane.engine.crash(unit, code=1)
+    plane.let_pass(1)
+    found = services(plane)["churn"]
+    assert (found.state, found.failure["code"]) == ("asleep", "REPLICA_EXITED")
+    assert plane.engine.wake(unit).attempt == 2
+    plane.let_pass(1)
+    assert (services(plane)["churn"].state, services(plane)["churn"].failure) == ("ready", {})
+
+
+def test_one_replica_that_is_woken_brings_the_others(plane: Plane) -> None:
+    plane.deploy(ONE + "replicas = 3\n")
+    branch(plane)
+    before = len(plane.running())
+    plane.engine.wake(services(plane)["churn"].deployment + "-1")
+    plane.let_pass(1)
+    assert len(plane.running()) == before + 3
+
+
+def test_what_has_no_build_left_is_built_and_then_sleeps(plane: Plane) -> None:
+    plane.builds_fail = Failure(code="PACKAGE_NOT_FOUND", message="no package nosuch")
+    plane.deploy(ONE)
+    with plane.bough.database.write() as tx:  # as if it had served once and its build were collected
+        tx.exec_driver_sql("UPDATE environment SET live = (SELECT id FROM release)")
+        tx.exec_driver_sql("UPDATE release SET state = 'live'")
+        store.define_services(tx, store.live(tx, ("shop", "main"))[0], 0.0)  # type: ignore[index]
+    plane.builds_fail = None
+    plane.call("environments.create", project="shop", branch="try-it")
+    assert services(plane)["churn"].state == "building"
+    plane.let_pass(3)
+    assert services(plane)["churn"].state == "asleep"
+    assert plane.running() == []
+
+
+def test_a_discarded_branch_leaves_no_unit_behind_and_may_come_again(plane: Plane) -> None:
+    plane.deploy(TWO)
+    before = {each.unit for each in plane.units()}
+    branch(plane)
+    plane.engine.wake(services(plane)["churn"].deployment + "-0")
+    plane.let_pass(1)
+    plane.call("environments.discard", project="shop", branch="try-it")
+    plane.let_pass(3)
+    assert {each.unit for each in plane.units()} == before
+    assert {each.environment for each in plane.routes()} == {"main"}
+    branch(plane)
+    assert {each.state for each in services(plane).values()} == {"asleep"}
+    plane.engine.wake(services(plane)["churn"].deployment + "-0")
+
+
+def test_a_control_plane_that_starts_again_lets_them_sleep(plane: Plane) -> None:
+    plane.deploy(ONE)
+    branch(plane)
+    routes, units = plane.routes(), plane.running()
+    plane.bough.start()
+    plane.bough.stop()
+    assert (plane.routes(), plane.running()) == (routes, units)
