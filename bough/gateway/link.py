@@ -160,8 +160,11 @@ class Link:
     async def _pause(self, failures: int) -> None:
         self._kick.clear()
         if not self.closing:
+            pause_s = rules.reconnect_after_s(failures, self._owner.wanted())
+            if monotonic() < self._awake_until and self._owner.wanted():
+                pause_s = rules.WAKING_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._kick.wait(), rules.reconnect_after_s(failures, self._owner.wanted()))
+                await asyncio.wait_for(self._kick.wait(), pause_s)
 
 
 class Wire(asyncio.Protocol):

@@ -100,6 +100,7 @@ def wake_after_s(asked: int) -> float:
     return min(5.0, 0.1 * 2.0 ** min(asked, 10))
 
 
+WAKING_S = 0.002  # between attempts at connecting to a unit that is about to be there, while a request waits
 AWAKE_S = 2.0  # a unit that the node was asked for is not put to sleep for longer than this (engine.WOKEN_S)
 
 

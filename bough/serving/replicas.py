@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import sqlalchemy as sa
 
@@ -174,6 +176,25 @@ class Replicas:
                 tx, place, deployment.service, deployment.digest, deployment.release
             ) or ServiceManifest(settings=deployment.settings, bundle=deployment.bundle, digest=deployment.digest)
             return references.fill(tx, place, manifest, self._platform, deployment.secrets)
+
+    def _rest(self, turn: Turn, deployment: Deployment, look: rules.Look, attempts: list[Attempt]) -> float:
+        """Its units can be woken, by the gateway, without us; we only take notice of what has been."""
+        if look.register:
+            try:
+                filled = self._fill(turn, deployment)
+            except Problem as problem:  # what its variables refer to is gone: said, and tried again
+                return self._say(turn, deployment, msgspec.to_builtins(problem.detail()), REST_S)
+            for unit in look.register:
+                self._engine.register(unit_spec(deployment, unit, 1, filled))
+        if look.ready and deployment.drained:
+            self._ready(turn, deployment, attempts)
+            return 0.0  # where one is awake, the others are to be
+        return self._say(turn, deployment, look.failure, START_CHECK_S if look.awake else REST_S)
+
+    def _say(self, turn: Turn, deployment: Deployment, failure: dict[str, Any], then: float) -> float:
+        if failure and failure != deployment.failure:
+            self._change(turn, deployment, failure=failure)
+        return then
 
     def _ready(self, turn: Turn, deployment: Deployment, attempts: list[Attempt]) -> float:
         mine = [each for each in attempts if each.unit.rsplit("-", 1)[0] == deployment.id and each.state == UNIT_READY]
