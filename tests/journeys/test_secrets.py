@@ -1,5 +1,5 @@
-"""Canaries: values are planted, everything is done with them that can go wrong, and every byte that Bough wrote, said or
-showed to other users of the machine is searched for them."""
+"""Canaries: values are planted, everything is done with them that can go wrong, and every byte that Bough wrote, said
+or showed to other users of the machine is searched for them."""
 
 from __future__ import annotations
 
@@ -117,10 +117,9 @@ class Canaries:
             places |= {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
         for process in self._machine.processes():
             places[f"cmdline of {process}"] = Path(f"/proc/{process}/cmdline").read_bytes()
-        assert len(places) > 50
-        return [
-            f"{place}: {value}" for place, text in places.items() for form, value in needles.items() if form in text
-        ]
+        control = {place for place, text in places.items() if b"@host/db" in text}  # what stands beside a value
+        assert any("bough.db" in place for place in control) and any("spec.json" in place for place in control)
+        return [f"{place}: {needles[form]}" for place, text in places.items() for form in needles if form in text]
 
 
 def test_no_value_is_in_any_byte_that_bough_wrote(own_machine: Machine) -> None:
