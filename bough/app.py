@@ -23,7 +23,9 @@ from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
 from bough.environments import store as environment_store
 from bough.environments.references import SecretUsers
+from bough.environments.service_merger import ServiceMerger
 from bough.gateway import loop as gateway
+from bough.kernel.catalog import SERVICE
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
 from bough.kernel.errors import Problem
@@ -68,7 +70,6 @@ class Bough:
         self.events = Events(self.clock)
         for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
             self.events.on(name, gateway.changed)
-        mergers = Mergers()
         self._vault = Vault(home, os.environ)
         parts = Parts(
             {
@@ -76,7 +77,7 @@ class Bough:
                 Blobs: self.blobs,
                 Platform: platform,
                 Home: self.home,
-                Mergers: mergers,
+                Mergers: Mergers({SERVICE: ServiceMerger()}),
                 Vault: self._vault,
                 Dependents: SecretUsers(environments.make_release),
             }
