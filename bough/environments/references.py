@@ -104,19 +104,23 @@ def _written_here(tx: sa.Connection, place: Place, write: Write) -> Write:
 
 
 def fill(
-    tx: sa.Connection, place: Place, service: ServiceManifest, platform: Platform, pinned: Mapping[str, str]
+    tx: sa.Connection,
+    place: Place,
+    workload: ServiceManifest | JobManifest,
+    platform: Platform,
+    pinned: Mapping[str, str],
 ) -> Filled:
-    """The variables of a service in an environment; secrets stay sealed. `pinned`: the versions to use."""
+    """The variables of a service or job in an environment; secrets stay sealed. `pinned`: the versions to use."""
     plain: dict[str, str] = {}
     sealed: dict[str, list[str]] = {}
-    for variable, text in service.settings.env.items():
+    for variable, text in workload.settings.env.items():
         parts = [""]
         for part in parse(text):
             if isinstance(part, SecretReference):
                 envelope = secrets.sealed(tx, place, part.name, pinned[part.name])
                 parts += [msgspec.json.encode(envelope).decode(), ""]
             elif isinstance(part, ServiceReference):
-                parts[-1] += address(platform, place, service.links[part.name])
+                parts[-1] += address(platform, place, workload.links[part.name])
             else:
                 parts[-1] += part
         if len(parts) == 1:
