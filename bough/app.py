@@ -25,9 +25,11 @@ from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
 from bough.environments import store as environment_store
 from bough.environments.references import SecretUsers
+from bough.environments.service_merger import ServiceMerger
 from bough.gateway import loop as gateway
 from bough.gateway import sleeping
 from bough.gateway.models import GatewayState
+from bough.kernel.catalog import SERVICE
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
 from bough.kernel.errors import Problem
@@ -82,7 +84,6 @@ class Bough:
             self.events.on(name, sleeping.changed)
         self.events.on(branching.BRANCHED, inheriting.on_branched)
         self.events.on(branching.DISCARDED, inheriting.on_discarded)
-        mergers = Mergers()
         self._vault = Vault(home, os.environ)
         parts = Parts(
             {
@@ -90,7 +91,7 @@ class Bough:
                 Blobs: self.blobs,
                 Platform: platform,
                 Home: self.home,
-                Mergers: mergers,
+                Mergers: Mergers({SERVICE: ServiceMerger()}),
                 Vault: self._vault,
                 Dependents: SecretUsers(environments.make_release),
             }

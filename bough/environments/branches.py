@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from bough.environments import branching, rules, store
+from bough.environments import branching, references, rules, store
 from bough.environments.branching import branch_off, kinds_of, manifest_at, manifest_for, parent_point, rebase, repinned
 from bough.environments.models import (
     Branched,
@@ -218,9 +218,10 @@ def merge(context: Context, request: MergeBranch) -> Merge:
     data = [each for each in merged.writes if each.kind != SERVICE]
     catalog.commit(tx, target, data, at=now, by=context.principal.name, why=why)
     release = None
-    services = [each for each in merged.writes if each.kind == SERVICE]
     before = manifest_at(tx, into[0], Point(target))
-    manifest = repinned(tx, into, rules.with_services(before, services))
+    services = references.services_here(tx, into, [each for each in merged.writes if each.kind == SERVICE])
+    brought = {each.key for each in merged.writes if each.kind == catalog.SECRET}
+    manifest = repinned(tx, into, rules.with_services(before, services), brought)
     if manifest != before:
         live = store.live(tx, place)
         release = make_release(context, into, manifest, why, live[0].commit if live else "")

@@ -9,7 +9,7 @@ wake with its first request.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -22,6 +22,7 @@ from bough.kernel.catalog import KINDS, LAST, SERVICE, Point, Write
 from bough.kernel.context import Context
 from bough.kernel.errors import Conflict, Invalid, NotFound
 from bough.kernel.reconcile import wake
+from bough.secrets import store as secrets
 
 KIND = "environment"  # what the loop looks after: time to live
 BRANCHED, DISCARDED = "environment.branched", "environment.discarded"  # events; data: project, environment, release
@@ -90,9 +91,11 @@ def manifest_for(tx: sa.Connection, place: Place, at: Point) -> Manifest:
     return msgspec.structs.replace(found, services=services)
 
 
-def repinned(tx: sa.Connection, place: Place, manifest: Manifest) -> Manifest:
-    """`manifest` with the versions of secrets that `place` sees; raises `NotFound` for one that it does not."""
-    services = {name: pinned_here(tx, place, each) for name, each in manifest.services.items()}
+def repinned(tx: sa.Connection, place: Place, manifest: Manifest, names: Collection[str]) -> Manifest:
+    """`manifest` with the versions that `place` sees of the secrets `names`; all others stay, such as what a rollback
+    has restored."""
+    known = {name: pin for name, pin in secrets.pins(tx, place).items() if name in names} if names else {}
+    services = {name: rules.repinned(each, known) for name, each in manifest.services.items()}
     return msgspec.structs.replace(manifest, services=services)
 
 

@@ -8,14 +8,24 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from bough.environments import rules, store
-from bough.environments.models import LIVE, PENDING, STARTING, Manifest, Release, ServiceManifest
+from bough.environments.models import (
+    JOB_PREFIX,
+    LIVE,
+    PENDING,
+    STARTING,
+    JobManifest,
+    Manifest,
+    Release,
+    ServiceManifest,
+)
 from bough.kernel import catalog
-from bough.kernel.catalog import LAST, SERVICE, Point
+from bough.kernel.catalog import LAST, SERVICE, Point, Write
 from bough.kernel.context import Context
 from bough.kernel.errors import NotFound
 from bough.kernel.names import check_name
@@ -40,7 +50,9 @@ def pins(tx: sa.Connection, project: Project, document: Document) -> dict[str, s
     """Every secret that the project's workloads refer to, with its version in the environment now. Raises what is not
     there, with file, line and key."""
     place = project.name, project.environment
-    known = secrets.pins(tx, place) if store.exists(tx, place) else {}
+    # One that is not there yet will branch from production.
+    seen = next((each for each in (place, (place[0], PRODUCTION)) if store.exists(tx, each)), None)
+    known = secrets.pins(tx, seen) if seen else {}
     found: dict[str, str] = {}
     for path, environment in _environments(project):
         for name, variable in secrets_in(environment).items():
@@ -66,20 +78,49 @@ def pinned_here(tx: sa.Connection, place: Place, service: ServiceManifest) -> Se
     return rules.repinned(service, known)
 
 
+def services_here(tx: sa.Connection, place: Place, writes: Sequence[Write]) -> list[Write]:
+    """Services and jobs that another environment has released, with the versions of secrets that `place` sees: a merge
+    brings what runs, not what it was given. Those that are as they are there already fall away. Raises `NotFound`
+    (SECRET_NOT_FOUND) for a secret that `place` does not see."""
+    point = Point(catalog.layer_of(tx, *place), LAST)
+    here = [_written_here(tx, place, each) for each in writes]
+    there = {each.key: each.value for each in catalog.items(tx, point, SERVICE)}
+    return [each for each in here if each.value != there.get(each.key)]
+
+
+def _written_here(tx: sa.Connection, place: Place, write: Write) -> Write:
+    if write.value is None or not write.value.get("secrets"):
+        return write
+    if not write.key.startswith(JOB_PREFIX):
+        value: Any = pinned_here(tx, place, msgspec.convert(write.value, ServiceManifest))
+        return Write(write.kind, write.key, msgspec.to_builtins(value))
+    known = secrets.pins(tx, place)
+    job = msgspec.convert(write.value, JobManifest)
+    for name in job.secrets:
+        if name not in known:
+            raise secrets.missing(place, name)
+    value = msgspec.structs.replace(job, secrets={name: known[name] for name in job.secrets})
+    return Write(write.kind, write.key, msgspec.to_builtins(value))
+
+
 def fill(
-    tx: sa.Connection, place: Place, service: ServiceManifest, platform: Platform, pinned: Mapping[str, str]
+    tx: sa.Connection,
+    place: Place,
+    workload: ServiceManifest | JobManifest,
+    platform: Platform,
+    pinned: Mapping[str, str],
 ) -> Filled:
-    """The variables of a service in an environment; secrets stay sealed. `pinned`: the versions to use."""
+    """The variables of a service or job in an environment; secrets stay sealed. `pinned`: the versions to use."""
     plain: dict[str, str] = {}
     sealed: dict[str, list[str]] = {}
-    for variable, text in service.settings.env.items():
+    for variable, text in workload.settings.env.items():
         parts = [""]
         for part in parse(text):
             if isinstance(part, SecretReference):
                 envelope = secrets.sealed(tx, place, part.name, pinned[part.name])
                 parts += [msgspec.json.encode(envelope).decode(), ""]
             elif isinstance(part, ServiceReference):
-                parts[-1] += address(platform, place, service.links[part.name])
+                parts[-1] += address(platform, place, workload.links[part.name])
             else:
                 parts[-1] += part
         if len(parts) == 1:

@@ -183,11 +183,6 @@ def close_head(tx: sa.Connection, project: str, environment: str) -> None:
     tx.execute(head.delete().where(*_is(project, environment)))
 
 
-def is_sealed(tx: sa.Connection, of: int, kind: str) -> bool:
-    """Whether a layer takes nothing of that kind from its parent."""
-    return f",{kind}," in (tx.execute(sa.select(layer.c.sealed).where(layer.c.id == of)).scalar() or "")
-
-
 def seal(tx: sa.Connection, of: int, kind: str, sealed: bool) -> None:
     """Seals a layer off from its parent for one kind, or opens it again."""
     found = tx.execute(sa.select(layer.c.sealed).where(layer.c.id == of)).scalar() or ""

@@ -50,8 +50,9 @@ def sealed(tx: sa.Connection, place: Place, name: str, pin: str) -> Sealed:
             return Sealed(project=place[0], name=name, envelope=each)
     raise NotFound(
         f"{'/'.join(place)} has no version {pin} of the secret {name} (any more)",
-        code="SECRET_VERSION_GONE", hint=f"bough secrets history {name} -e {place[1]}, then bough deploy",
-    )  # fmt: skip
+        code="SECRET_VERSION_GONE",
+        hint=f"bough secrets set {name} -e {place[1]}, or bough deploy -e {place[1]} for the newest",
+    )
 
 
 def history(tx: sa.Connection, place: Place, name: str, limit: int) -> list[SecretVersion]:

@@ -152,22 +152,6 @@ class Replicas:
             self._engine.apply(unit_spec(deployment, unit, attempt, filled))
         return START_CHECK_S
 
-    def _rest(self, turn: Turn, deployment: Deployment, look: rules.Look, attempts: list[Attempt]) -> float | None:
-        """Its units can be woken, by the gateway, without us; we only take notice of what has been."""
-        try:
-            filled = self._fill(turn, deployment) if look.register else Filled()
-        except Problem as problem:  # a secret that this environment does not see: setting it makes a release
-            failure = msgspec.to_builtins(problem.detail())
-            return self._change(turn, deployment, failure=failure) if failure != deployment.failure else None
-        for unit in look.register:
-            self._engine.register(unit_spec(deployment, unit, 1, filled))
-        if look.ready and deployment.drained:
-            self._ready(turn, deployment, attempts)
-            return 0.0  # where one is awake, the others are to be
-        if look.failure and look.failure != deployment.failure:
-            self._change(turn, deployment, failure=look.failure)
-        return START_CHECK_S if look.awake else REST_S
-
     def _fill(self, turn: Turn, deployment: Deployment) -> Filled:
         """What its variables refer to, with secrets still sealed."""
         place = deployment.project, deployment.environment

@@ -164,6 +164,74 @@ def test_a_branch_inherits_overrides_and_never_sees_what_came_later(plane: Plane
     )] == ["dev", "main"]  # fmt: skip
 
 
+def test_a_branch_runs_what_it_inherits_with_its_own_value(plane: Plane) -> None:
+    put(plane, db_password="of-production")
+    plane.deploy(FILE)
+    plane.call("environments.create", project="shop", branch="dev")
+    answer = put(plane, "dev", db_password="of-the-branch")
+    assert answer.services == ["api"] and answer.release
+    plane.let_pass(3)
+    live = plane.call("environments.status", project="shop", environment="dev").release
+    shown = plane.call("releases.show", project="shop", environment="dev", number=answer.release)
+    assert shown.manifest.services["api"].secrets["db-password"].startswith("dev@") and live == answer.release
+
+
+def test_a_merge_brings_the_service_and_not_what_it_was_given(plane: Plane) -> None:
+    put(plane, db_password="of-production")
+    plane.deploy(FILE)
+    production = listed(plane)["db-password"].version
+    plane.call("environments.create", project="shop", branch="dev")
+    put(plane, "dev", db_password="of-the-branch")
+    plane.let_pass(3)
+    plane.deploy(FILE.replace("PLAIN", "OTHER"), environment="dev")
+    made = plane.call("environments.merge", project="shop", branch="dev").release
+    merged = plane.call("releases.show", project="shop", number=made.number).manifest.services["api"]
+    assert merged.secrets == {"db-password": f"main@{production}"} and "OTHER" in merged.settings.env
+    plane.let_pass(3)
+    assert opened(plane, specs(plane, "api")[0])["DATABASE_URL"] == "postgres://app:of-production@host/db"
+
+
+def test_a_new_version_in_production_is_no_conflict_and_an_override_alone_is_no_change(plane: Plane) -> None:
+    put(plane, db_password="of-production", token="token-one")
+    plane.deploy(FILE)
+    plane.call("environments.create", project="shop", branch="dev")
+    plane.call("environments.create", project="shop", branch="same")
+    put(plane, "same", db_password="of-the-branch")
+    plane.let_pass(3)
+    assert plane.call("environments.merge", project="shop", branch="same").release is None
+    plane.deploy(FILE.replace("PLAIN", "OTHER"), environment="dev")
+    put(plane, db_password="changed-later")
+    plane.let_pass(3)
+    newest = listed(plane)["db-password"].version
+    made = plane.call("environments.merge", project="shop", branch="dev").release
+    merged = plane.call("releases.show", project="shop", number=made.number).manifest.services["api"]
+    assert merged.secrets == {"db-password": f"main@{newest}"} and "OTHER" in merged.settings.env
+
+
+def test_different_settings_of_one_service_still_conflict(plane: Plane) -> None:
+    put(plane, db_password="of-production")
+    plane.deploy(FILE)
+    plane.call("environments.create", project="shop", branch="dev")
+    plane.deploy(FILE.replace("PLAIN", "OTHER"), environment="dev")
+    plane.deploy(FILE.replace("PLAIN", "THIRD"))
+    merge = {"project": "shop", "branch": "dev"}
+    with pytest.raises(Conflict, match="service:api"):
+        plane.call("environments.merge", **merge)
+    made = plane.call("environments.merge", **merge, theirs=True).release
+    shown = plane.call("releases.show", project="shop", number=made.number).manifest
+    assert "OTHER" in shown.services["api"].settings.env
+
+
+def test_a_merge_is_refused_while_its_target_lacks_a_secret(plane: Plane) -> None:
+    put(plane, db_password="of-production")
+    plane.deploy(FILE)
+    plane.call("environments.create", project="shop", branch="dev")
+    put(plane, "dev", token="token-one")
+    plane.deploy(FILE.replace("$${x} ${HOME}", "${secrets.token}"), environment="dev")
+    with pytest.raises(NotFound, match="no secret 'token' in shop/main"):
+        plane.call("environments.merge", project="shop", branch="dev")
+
+
 def test_what_a_branch_inherits_it_runs_with_its_own_value(plane: Plane) -> None:
     """`pinned_here` is what a branch asks before it starts a service that its parent has released."""
     from bough.environments.models import ServiceManifest

@@ -16,11 +16,11 @@ from bough.entrypoints.cli.session import Session, project_name
 from bough.kernel.errors import Invalid
 from bough.secrets import envfile
 
-_HELP = """Sets a secret, or all that a file of variables holds.
+_HELP = """Sets secrets of an environment. Live services that use them get the new values by a new release.
 
-The value comes from a hidden prompt, from standard input (without its last line end), or from --file (byte for byte);
-never from an argument, which everyone who lists processes could read. Live services that use it get it by a new
-release, which this command follows until it is live. Needs the role developer."""
+One, or with --env-file all that a file of variables holds. A value comes from a hidden prompt, from standard input
+(without its last line end), or from --file (byte for byte); never from an argument, which everyone who lists processes
+could read. A release is followed until it is live. Needs the role developer."""
 
 _EXAMPLES = """Examples:
   bough secrets set db-password
