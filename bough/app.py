@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from pathlib import Path
@@ -17,7 +18,10 @@ from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
 from bough.adapters.repositories.git import GitRepositories
+from bough.builds.bundle import used_by
+from bough.data import garbage, upkeep
 from bough.data import operations as data
+from bough.data.mounts import Views
 from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
@@ -45,8 +49,15 @@ from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
 OPERATION_MODULES: list[ModuleType] = [
-    *(access, secret_operations, environments, branches, data, serving, pushes, platform_operations)
+OPERATION_MODULES: list[ModuleType] = [
+    *(access, secret_operations, environments, branches, data, upkeep, serving, pushes, platform_operations)
 ]
+
+# What uses blobs beside the entries of the catalog.
+REFERENCES: dict[str, garbage.References] = {
+    "releases": lambda tx, blobs: used_by(environment_store.bundles(tx), blobs),
+    "deployments": lambda tx, blobs: used_by(deployments.bundles(tx), blobs),
+}
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
 RETRY_S = 0.5  # before asking an engine again that did not answer
@@ -69,6 +80,8 @@ class Bough:
         for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
             self.events.on(name, gateway.changed)
         mergers = Mergers()
+        collector = garbage.Collector(self.database, self.blobs, self.clock, REFERENCES, self.home.run / "gc.lock")
+        self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
         self._vault = Vault(home, os.environ)
         parts = Parts(
             {
@@ -77,6 +90,7 @@ class Bough:
                 Platform: platform,
                 Home: self.home,
                 Mergers: mergers,
+                garbage.Collector: collector,
                 Vault: self._vault,
                 Dependents: SecretUsers(environments.make_release),
             }
@@ -93,7 +107,9 @@ class Bough:
             {
                 branching.KIND: environments_loop.handler(self.database, self.events, self.clock),
                 environments.RELEASE: rollout.handler(self.events),
-                deployments.KIND: replicas.handler(self.home, platform, self.engine, self.events),
+                deployments.KIND: replicas.handler(
+                    self.home, platform, self.engine, self.events, Views(self.home.views, self.blobs)
+                ),
                 gateway.KIND: gateway.handler(self.home, platform, self.engine, self.events),
             },
         )
@@ -115,10 +131,12 @@ class Bough:
                 wake(tx, deployments.KIND, deployment.id)
             gateway.changed(tx)
         self.loop.start()
+        self._garbage.start()
         threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
 
     def stop(self) -> None:
         self._stopping.set()
+        self._garbage.stop()
         self.loop.stop()
         self.database.close()
 

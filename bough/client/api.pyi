@@ -39,6 +39,17 @@ class Changed(Record):
     action: str
     fields: dict[str, builtins.list[Any]]
 
+class Collected(Record):
+    layers: int
+    entries: int
+    blobs: int
+    bytes: int
+    young_blobs: int
+    young_bytes: int
+    kept_blobs: int
+    kept_bytes: int
+    dry_run: bool
+
 class Committed(Record):
     change: int
     written: int
@@ -118,6 +129,7 @@ class Job(Record):
     requirements: str
     python: str
     env: dict[str, str]
+    data: builtins.list[str]
     resources: Resources
     cost_center: str
     tags: dict[str, str]
@@ -315,6 +327,7 @@ class Service(Record):
     requirements: str
     python: str
     env: dict[str, str]
+    data: builtins.list[str]
     resources: Resources
     cost_center: str
     tags: dict[str, str]
@@ -387,11 +400,31 @@ class TokenView(Record):
     expires_at: float
     revoked: bool
 
+class Usage(Record):
+    project: str
+    environment: str
+    blobs: int
+    total_bytes: int
+    shared_bytes: int
+    exclusive_bytes: int
+
+class Verified(Record):
+    files: int
+    bytes: int
+    total_files: int
+    total_bytes: int
+    path: str
+    digest: str
+    problem: str
+
 class _Audit:
     def list(self, *, limit: int = ...) -> builtins.list[AuditEntry]: ...
 
 class _Blobs:
     def missing(self, *, digests: builtins.list[str]) -> builtins.list[str]: ...
+
+class _Data:
+    def usage(self, *, project: str = ...) -> builtins.list[Usage]: ...
 
 class _Environments:
     def change(
@@ -505,6 +538,17 @@ class _Files:
         idempotency_key: str = ...,
     ) -> Committed: ...
     def tree(self, *, project: str, path: str = ..., environment: str = ..., at: str = ...) -> Iterator[Page]: ...
+    def verify(
+        self,
+        *,
+        project: str,
+        path: str = ...,
+        environment: str = ...,
+        at: str = ...,
+    ) -> Iterator[Verified]: ...
+
+class _Gc:
+    def run(self, *, dry_run: bool = ...) -> Iterator[Collected]: ...
 
 class _Keys:
     def create(
@@ -633,9 +677,11 @@ class _Tokens:
 class Api:
     audit: _Audit
     blobs: _Blobs
+    data: _Data
     environments: _Environments
     events: _Events
     files: _Files
+    gc: _Gc
     keys: _Keys
     platform: _Platform
     principals: _Principals

@@ -8,6 +8,7 @@ from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.adapters.engine import READY as UNIT_READY
 from bough.builds import loop as builds
 from bough.builds.models import BuildRequest, BuildResult
+from bough.data.mounts import Views
 from bough.environments import references
 from bough.environments.models import ServiceManifest
 from bough.environments.references import Filled
@@ -32,8 +33,9 @@ WATCH_S = 5.0  # a ready deployment is looked at so often without a hint
 class Replicas:
     """The handler for deployments."""
 
-    def __init__(self, home: Home, platform: Platform, engine: Engine, events: Events) -> None:
+    def __init__(self, home: Home, platform: Platform, engine: Engine, events: Events, views: Views) -> None:
         self._home, self._platform, self._engine, self._events = home, platform, engine, events
+        self._views = views
 
     def handle(self, turn: Turn) -> float | None:
         with turn.read() as tx:
@@ -118,6 +120,16 @@ class Replicas:
         )
 
     def _start(self, turn: Turn, deployment: Deployment, look: rules.Look) -> float | None:
+        try:
+            data = self._data(turn, deployment)
+            if data is None:
+                return BUILD_CHECK_S
+            filled = self._fill(turn, deployment)
+            filled = msgspec.structs.replace(filled, plain=filled.plain | data)
+        except Problem as problem:
+            if deployment.state != STARTING:
+                raise
+            return self._change(turn, deployment, state=FAILED, failure=msgspec.to_builtins(problem.detail()), then=0.0)
         again = any(attempt > 1 for _, attempt in look.start)
         if again:
             pause = rules.pause_s(deployment.crashes)
@@ -128,12 +140,6 @@ class Replicas:
                 store.change(tx, deployment.id, turn.clock.now(), crashes=crashes)
                 text = look.failure.get("message", "")
                 self._events.emit(tx, "replica.restarted", deployment.id, service=deployment.service, why=text)
-        try:
-            filled = self._fill(turn, deployment)
-        except Problem as problem:
-            if deployment.state != STARTING:
-                raise
-            return self._change(turn, deployment, state=FAILED, failure=msgspec.to_builtins(problem.detail()), then=0.0)
         for unit, attempt in look.start:
             self._engine.apply(unit_spec(deployment, unit, attempt, filled))
         return START_CHECK_S
@@ -146,6 +152,15 @@ class Replicas:
                 tx, place, deployment.service, deployment.digest, deployment.release
             ) or ServiceManifest(settings=deployment.settings, bundle=deployment.bundle, digest=deployment.digest)
             return references.fill(tx, place, manifest, self._platform, deployment.secrets)
+
+    def _data(self, turn: Turn, deployment: Deployment) -> dict[str, str] | None:
+        """Where units that start now find their datasets; None while that is being made."""
+        if not deployment.settings.data:
+            return {}
+        with turn.read() as tx:
+            place = deployment.project, deployment.environment
+            view = self._views.ensure(tx, place, deployment.id, deployment.settings.data)
+        return None if view is None else {"BOUGH_DATA": str(view)}
 
     def _ready(self, turn: Turn, deployment: Deployment, attempts: list[Attempt]) -> float:
         mine = [each for each in attempts if each.unit.rsplit("-", 1)[0] == deployment.id and each.state == UNIT_READY]
@@ -161,6 +176,7 @@ class Replicas:
         if look.stop:
             return START_CHECK_S
         if deployment.state == DRAINING:
+            self._views.remove(deployment.id)
             return self._change(turn, deployment, state=STOPPED)
         return None
 
@@ -186,8 +202,8 @@ class Replicas:
         }
 
 
-def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> Handler:
-    return Replicas(home, platform, engine, events).handle
+def handler(home: Home, platform: Platform, engine: Engine, events: Events, views: Views) -> Handler:
+    return Replicas(home, platform, engine, events, views).handle
 
 
 def build_request(deployment: Deployment) -> BuildRequest:

@@ -33,6 +33,10 @@ def store(session: Session) -> Store:
     return Remote(session.client())
 
 
+def blobs_here(session: Session) -> DirectoryBlobs:
+    return DirectoryBlobs(session.home.blobs)
+
+
 class Remote:
     """The blobs behind a server."""
 
