@@ -19,7 +19,7 @@ from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
 from bough.adapters.repositories.git import GitRepositories
 from bough.builds.bundle import used_by
-from bough.data import garbage, upkeep
+from bough.data import erasure, garbage, upkeep
 from bough.data import operations as data
 from bough.data.mounts import Views
 from bough.environments import branches, branching
@@ -49,8 +49,7 @@ from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
 OPERATION_MODULES: list[ModuleType] = [
-OPERATION_MODULES: list[ModuleType] = [
-    *(access, secret_operations, environments, branches, data, upkeep, serving, pushes, platform_operations)
+    *(access, secret_operations, environments, branches, data, upkeep, erasure, serving, pushes, platform_operations)
 ]
 
 # What uses blobs beside the entries of the catalog.

@@ -91,6 +91,14 @@ class EnvironmentView(Record):
     paused: bool
     budget: float
 
+class ErasedEntry(Record):
+    kind: str
+    key: str
+    layer: int
+    change: int
+    seen_in: builtins.list[str]
+    digests: builtins.list[str]
+
 class Event(Record):
     seq: int
     at: float
@@ -230,6 +238,16 @@ class Progress(Record):
     state: str
     text: str
     data: dict[str, Any]
+
+class Proof(Record):
+    project: str
+    dataset: str
+    path: str
+    erased_at: float
+    by: str
+    entries: builtins.list[ErasedEntry]
+    deleted_blobs: builtins.list[str]
+    remains: builtins.list[str]
 
 class Push(Record):
     project: str
@@ -424,6 +442,8 @@ class _Blobs:
     def missing(self, *, digests: builtins.list[str]) -> builtins.list[str]: ...
 
 class _Data:
+    def erase(self, *, project: str, dataset: str, path: str = ..., idempotency_key: str = ...) -> Proof: ...
+    def erasures(self, *, project: str) -> builtins.list[Proof]: ...
     def usage(self, *, project: str = ...) -> builtins.list[Usage]: ...
 
 class _Environments:

@@ -100,10 +100,17 @@ class Collector:
         """Raises `Conflict` (GC_RUNNING) when another one runs, and what a capability could not read."""
         with self._alone():
             since = self._clock.now() - grace_s
-            marked = self._mark(since, self._clock.now() - retention_s, dry_run)
+            marked = self._mark(self._clock.now() - retention_s, dry_run)
             return self._sweep(marked, since, dry_run)
 
-    def _mark(self, since: float, retained_from: float, dry_run: bool) -> Marked:
+    def used(self, tx: sa.Connection) -> set[str]:
+        """Every digest that anything still uses, all history included."""
+        found = mark(tx, 0.0).used
+        for references in self._references.values():
+            found.update(references(tx, self._blobs))
+        return found
+
+    def _mark(self, retained_from: float, dry_run: bool) -> Marked:
         for _ in range(TRIES):
             with self._database.read() as tx:
                 marked = mark(tx, retained_from)
