@@ -28,6 +28,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.adapters.blobs import Blobs, Held
+from bough.data.points import RETENTION_S
 from bough.kernel import catalog
 from bough.kernel.catalog import LAST, change, entry, head, layer, tag
 from bough.kernel.clock import Clock
@@ -38,7 +39,6 @@ References = Callable[[sa.Connection, Blobs], Iterator[str]]
 leaving out what it cannot read: then nothing is swept."""
 
 GRACE_S = 86_400.0  # longer than any upload whose commit has not come yet
-RETENTION_S = 30 * 86_400.0  # history that can be returned to
 EVERY_S = 3600.0
 AT_ONCE = 200  # deletions in one write transaction, which holds up other writers
 TRIES = 5
