@@ -184,6 +184,8 @@ def test_what_was_sent_and_fetched_over_a_real_server_is_the_same_and_goes_on_in
         served.toy.blobs._partial[digest] = content[:5_000_000]  # of an upload that was cut
         client.upload(digest, io.BytesIO(content), len(content))
         assert served.toy.blobs.read(digest) == content
+        client.upload_many([(hashlib.sha256(text).hexdigest(), text) for text in (b"one", b"two")])
+        assert served.toy.blobs.read(hashlib.sha256(b"two").hexdigest()) == b"two"
         assert b"".join(client.download(digest)) == content
         assert b"".join(client.download(digest, 6_000_000)) == content[6_000_000:]
         with pytest.raises(NotFound):

@@ -307,3 +307,18 @@ def test_an_upload_that_was_cut_goes_on_where_it_stopped(served: Served) -> None
     rest = ask(served, "PUT", f"/api/v1/blobs/{digest}", content[there:], Upload_Offset=str(there))
     assert rest.json == {"digest": digest, "size": len(content)}
     assert served.toy.blobs.read(digest) == content
+
+
+def test_a_pack_of_blobs_is_stored_as_a_whole_or_not_at_all(served: Served) -> None:
+    def packed(content: bytes, of: bytes) -> bytes:
+        return hashlib.sha256(of).digest() + len(content).to_bytes(8, "big") + content
+
+    good = packed(b"pack one", b"pack one") + packed(b"", b"")
+    assert ask(served, "PUT", "/api/v1/blobs", good).json == {"files": 2, "bytes": 8}
+    assert served.toy.blobs.read(hashlib.sha256(b"pack one").hexdigest()) == b"pack one"
+    new = hashlib.sha256(b"pack two").hexdigest()
+    for bad, code in ((packed(b"x", b"y"), "DIGEST_MISMATCH"), (b"short", "PACK_INVALID"), (good[:60], "PACK_INVALID")):
+        answer = ask(served, "PUT", "/api/v1/blobs", packed(b"pack two", b"pack two") + bad)
+        assert (answer.status, answer.error["code"]) == (422, code)
+        assert not served.toy.blobs.has(new)
+    assert ask(served, "PUT", "/api/v1/blobs", good, token="viewer-token").status == 403
