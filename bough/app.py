@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -19,7 +20,10 @@ from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
 from bough.adapters.repositories.git import GitRepositories
+from bough.builds.bundle import used_by
+from bough.data import erasure, garbage, upkeep
 from bough.data import operations as data
+from bough.data.mounts import Views
 from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
@@ -52,8 +56,14 @@ from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
 OPERATION_MODULES: list[ModuleType] = [
-    *(access, secret_operations, environments, branches, data, serving, pushes, platform_operations)
+    *(access, secret_operations, environments, branches, data, upkeep, erasure, serving, pushes, platform_operations)
 ]
+
+# What uses blobs beside the entries of the catalog.
+REFERENCES: dict[str, garbage.References] = {
+    "releases": lambda tx, blobs: used_by(environment_store.bundles(tx), blobs),
+    "deployments": lambda tx, blobs: used_by(deployments.bundles(tx), blobs),
+}
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
 RETRY_S = 0.5  # before asking an engine again that did not answer
@@ -84,6 +94,8 @@ class Bough:
             self.events.on(name, sleeping.changed)
         self.events.on(branching.BRANCHED, inheriting.on_branched)
         self.events.on(branching.DISCARDED, inheriting.on_discarded)
+        collector = garbage.Collector(self.database, self.blobs, self.clock, REFERENCES, self.home.run / "gc.lock")
+        self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
         self._vault = Vault(home, os.environ)
         parts = Parts(
             {
@@ -92,6 +104,7 @@ class Bough:
                 Platform: platform,
                 Home: self.home,
                 Mergers: Mergers({SERVICE: ServiceMerger()}),
+                garbage.Collector: collector,
                 Vault: self._vault,
                 Dependents: SecretUsers(environments.make_release),
             }
@@ -108,7 +121,9 @@ class Bough:
             {
                 branching.KIND: environments_loop.handler(self.database, self.events, self.clock),
                 environments.RELEASE: rollout.handler(self.events),
-                deployments.KIND: replicas.handler(self.home, platform, self.engine, self.events),
+                deployments.KIND: replicas.handler(
+                    self.home, platform, self.engine, self.events, Views(self.home.views, self.blobs)
+                ),
                 gateway.KIND: gateway.handler(self.home, platform, self.engine, self.events),
                 sleeping.KIND: sleeping.handler(
                     ask_gateway or partial(gateway.state_of, self.home.gateway_socket), self.engine, self.events
@@ -134,10 +149,12 @@ class Bough:
             gateway.changed(tx)
             sleeping.changed(tx)
         self.loop.start()
+        self._garbage.start()
         threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
 
     def stop(self) -> None:
         self._stopping.set()
+        self._garbage.stop()
         self.loop.stop()
         self.database.close()
 

@@ -28,7 +28,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "registry": set(),
     "environments": {"access", "secrets", "data", "builds"},
     "training": {"registry", "environments", "data", "builds"},
-    "serving": {"registry", "environments", "builds"},
+    "serving": {"registry", "environments", "builds", "data"},
     "gateway": {"serving", "environments", "access"},
     "pushes": {"environments", "builds"},
     "queues": {"serving"},

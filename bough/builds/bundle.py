@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,7 +20,7 @@ import msgspec
 from bough.adapters.blobs import Blobs
 from bough.builds.ignore import SECRET, Ignore
 from bough.builds.models import Bundle, Entry, Notice, Scan
-from bough.builds.rules import check_paths, digest_of
+from bough.builds.rules import check_paths, digest_of, parse_bundle
 from bough.builds.sensitive import MAX_BYTES, find_secret
 from bough.kernel.errors import Invalid, TooLarge
 from bough.kernel.files import write_whole
@@ -106,6 +106,14 @@ def store(scan: Scan, blobs: Blobs) -> int:
         written += places[digest].size
     blobs.put(scan.bundle.manifest, expect=scan.digest)
     return written
+
+
+def used_by(bundles: Iterable[str], blobs: Blobs) -> Iterator[str]:
+    """Every blob of these bundles: their manifests and their files. Raises when a manifest cannot be read."""
+    for digest in bundles:
+        yield digest
+        for entry in parse_bundle(blobs.read(digest)).entries:
+            yield entry.digest
 
 
 class _Walk:

@@ -39,6 +39,17 @@ class Changed(Record):
     action: str
     fields: dict[str, builtins.list[Any]]
 
+class Collected(Record):
+    layers: int
+    entries: int
+    blobs: int
+    bytes: int
+    young_blobs: int
+    young_bytes: int
+    kept_blobs: int
+    kept_bytes: int
+    dry_run: bool
+
 class Committed(Record):
     change: int
     written: int
@@ -80,6 +91,14 @@ class EnvironmentView(Record):
     paused: bool
     budget: float
 
+class ErasedEntry(Record):
+    kind: str
+    key: str
+    layer: int
+    change: int
+    seen_in: builtins.list[str]
+    digests: builtins.list[str]
+
 class Event(Record):
     seq: int
     at: float
@@ -118,6 +137,7 @@ class Job(Record):
     requirements: str
     python: str
     env: dict[str, str]
+    data: builtins.list[str]
     resources: Resources
     cost_center: str
     tags: dict[str, str]
@@ -219,6 +239,16 @@ class Progress(Record):
     text: str
     data: dict[str, Any]
 
+class Proof(Record):
+    project: str
+    dataset: str
+    path: str
+    erased_at: float
+    by: str
+    entries: builtins.list[ErasedEntry]
+    deleted_blobs: builtins.list[str]
+    remains: builtins.list[str]
+
 class Push(Record):
     project: str
     environment: str
@@ -315,6 +345,7 @@ class Service(Record):
     requirements: str
     python: str
     env: dict[str, str]
+    data: builtins.list[str]
     resources: Resources
     cost_center: str
     tags: dict[str, str]
@@ -388,11 +419,33 @@ class TokenView(Record):
     expires_at: float
     revoked: bool
 
+class Usage(Record):
+    project: str
+    environment: str
+    blobs: int
+    total_bytes: int
+    shared_bytes: int
+    exclusive_bytes: int
+
+class Verified(Record):
+    files: int
+    bytes: int
+    total_files: int
+    total_bytes: int
+    path: str
+    digest: str
+    problem: str
+
 class _Audit:
     def list(self, *, limit: int = ...) -> builtins.list[AuditEntry]: ...
 
 class _Blobs:
     def missing(self, *, digests: builtins.list[str]) -> builtins.list[str]: ...
+
+class _Data:
+    def erase(self, *, project: str, dataset: str, path: str = ..., idempotency_key: str = ...) -> Proof: ...
+    def erasures(self, *, project: str) -> builtins.list[Proof]: ...
+    def usage(self, *, project: str = ...) -> builtins.list[Usage]: ...
 
 class _Environments:
     def change(
@@ -506,6 +559,17 @@ class _Files:
         idempotency_key: str = ...,
     ) -> Committed: ...
     def tree(self, *, project: str, path: str = ..., environment: str = ..., at: str = ...) -> Iterator[Page]: ...
+    def verify(
+        self,
+        *,
+        project: str,
+        path: str = ...,
+        environment: str = ...,
+        at: str = ...,
+    ) -> Iterator[Verified]: ...
+
+class _Gc:
+    def run(self, *, dry_run: bool = ...) -> Iterator[Collected]: ...
 
 class _Keys:
     def create(
@@ -634,9 +698,11 @@ class _Tokens:
 class Api:
     audit: _Audit
     blobs: _Blobs
+    data: _Data
     environments: _Environments
     events: _Events
     files: _Files
+    gc: _Gc
     keys: _Keys
     platform: _Platform
     principals: _Principals

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -42,6 +42,10 @@ class Client(Api):
     def put(self, content: bytes, digest: str) -> None:
         """`upload` of bytes at hand."""
         self._transport.upload(digest, io.BytesIO(content), len(content))
+
+    def upload_many(self, blobs: Sequence[tuple[str, bytes]]) -> None:
+        """Stores small blobs, each given with its digest."""
+        self._transport.upload_many(blobs)
 
     def download(self, digest: str, offset: int = 0) -> Iterator[bytes]:
         """The bytes under `digest` from `offset` on; they are not checked."""

@@ -11,7 +11,7 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 from urllib.parse import urlencode, urlsplit
 
@@ -94,6 +94,15 @@ class Http:
             return self._read(self._send("PUT", self._blob(digest), content, headers))
 
         self._patiently(once)
+
+    def upload_many(self, blobs: Sequence[tuple[str, bytes]]) -> None:
+        pack = b"".join(
+            part
+            for digest, content in blobs
+            for part in (bytes.fromhex(digest), len(content).to_bytes(8, "big"), content)
+        )
+        headers = self._headers | {"Content-Type": "application/octet-stream"}
+        self._patiently(lambda: self._read(self._send("PUT", f"{self._base}/api/v1/blobs", pack, headers)))
 
     def download(self, digest: str, offset: int) -> Iterator[bytes]:
         headers = self._headers | {"Accept": "application/octet-stream"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
 import msgspec
@@ -33,6 +34,10 @@ class InProcess:
         if self._blobs is None:
             raise RuntimeError("this transport was made without blobs")
         self._blobs.put(content, expect=digest)
+
+    def upload_many(self, blobs: Sequence[tuple[str, bytes]]) -> None:
+        for digest, content in blobs:
+            self.upload(digest, io.BytesIO(content), len(content))
 
     def download(self, digest: str, offset: int) -> Iterator[bytes]:
         if self._blobs is None:

@@ -3,7 +3,7 @@ process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
 
@@ -18,6 +18,9 @@ class Transport(Protocol):
     def upload(self, digest: str, content: BinaryIO, size: int) -> None:
         """Sends a file's bytes; `content` is rewound when it has to be sent again. What arrived of a large one before
         the connection was lost is not sent again, then or in another run."""
+
+    def upload_many(self, blobs: Sequence[tuple[str, bytes]]) -> None:
+        """Sends small blobs, each with its digest, in one go: all of them are there afterwards, or none."""
 
     def download(self, digest: str, offset: int) -> Iterator[bytes]:
         """A blob's bytes from `offset` on, as they come. Does not check them: the caller holds the digest. Raises

@@ -11,6 +11,8 @@ from bough.kernel import catalog
 from bough.kernel.catalog import Point
 from bough.kernel.errors import Invalid, NotFound
 
+RETENTION_S = 30 * 86_400.0  # history that can be returned to without a tag; garbage collection keeps it
+
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)(?:\s+ago)?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -23,7 +25,7 @@ def resolve(tx: sa.Connection, project: str, environment: str, at: str, now: flo
     if not at:
         return Point(layer)
     if at.startswith("#") and at[1:].isdigit():
-        return Point(layer, min(int(at[1:]), catalog.LAST))
+        return _kept(tx, Point(layer, min(int(at[1:]), catalog.LAST)), at, now)
     when = parse_time(at, now)
     if when is None or _is_named(tx, project, at):
         return catalog.point(tx, project, at)
@@ -32,7 +34,7 @@ def resolve(tx: sa.Connection, project: str, environment: str, at: str, now: flo
         raise NotFound(
             f"nothing is older than {at}", code="POINT_NOT_FOUND", hint=f"bough data log --project {project}"
         )
-    return found
+    return _kept(tx, found, at, now)
 
 
 def parse_time(text: str, now: float) -> float | None:
@@ -53,6 +55,18 @@ def check_tag(name: str) -> str:
             code="NAME_INVALID", hint="bough data tag before-cleaning", name=name,
         )  # fmt: skip
     return name
+
+
+def _kept(tx: sa.Connection, found: Point, at: str, now: float) -> Point:
+    """What is older than the kept history may have been collected in part: refused rather than shown as if whole."""
+    change = catalog.change
+    first = tx.execute(sa.select(sa.func.max(change.c.seq)).where(change.c.at <= now - RETENTION_S)).scalar() or 0
+    if found.seq < first:
+        raise NotFound(
+            f"{at} is older than the history that is kept ({RETENTION_S / 86_400:.0f} days)",
+            code="POINT_NOT_FOUND", hint="states that must stay need a tag: bough tags create NAME",
+        )  # fmt: skip
+    return found
 
 
 def _is_named(tx: sa.Connection, project: str, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -230,6 +231,16 @@ def releases(tx: sa.Connection, place: tuple[str, str], limit: int = 50) -> list
     same = release.c.project == place[0], release.c.environment == place[1]
     rows = tx.execute(release.select().where(*same).order_by(release.c.number.desc()).limit(limit))
     return [_release(row) for row in rows]
+
+
+def bundles(tx: sa.Connection) -> Iterator[str]:
+    """The bundles of every release: any of them may be rolled back to."""
+    found: set[str] = set()
+    for row in tx.execute(sa.select(release.c.manifest)):
+        manifest = msgspec.json.decode(row.manifest, type=Manifest)
+        found.update(each.bundle for each in manifest.services.values())
+        found.update(each.bundle for each in manifest.jobs.values())
+    yield from sorted(found)
 
 
 def newest(tx: sa.Connection, place: tuple[str, str]) -> tuple[Release, Manifest] | None:

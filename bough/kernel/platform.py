@@ -40,6 +40,7 @@ class Home:
         self.logs = path / "logs"
         self.blobs = path / "blobs"
         self.builds = path / "builds"
+        self.views = path / "data"  # what units see of datasets
         self.repositories = path / "git"  # what was pushed, a bare repository per project
         self.database = path / "bough.db"
         self.token = path / "token"

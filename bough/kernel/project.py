@@ -61,6 +61,7 @@ class Workload(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     requirements: str = ""  # requirements.txt, pyproject.toml or pylock.toml; empty: found by name
     python: str = ""  # version, such as 3.11; empty: the one that runs Bough
     env: dict[str, str] = {}
+    data: list[str] = []  # datasets that it finds, read-only, at $BOUGH_DATA/<dataset>
     resources: Resources = Resources()
     cost_center: str = ""
     tags: dict[str, str] = {}

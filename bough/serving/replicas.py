@@ -11,6 +11,7 @@ from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.adapters.engine import READY as UNIT_READY
 from bough.builds import loop as builds
 from bough.builds.models import BuildRequest, BuildResult
+from bough.data.mounts import Views
 from bough.environments import references
 from bough.environments import store as environments
 from bough.environments.models import ServiceManifest
@@ -37,8 +38,9 @@ REST_S = 60.0  # and one that is asleep
 class Replicas:
     """The handler for deployments."""
 
-    def __init__(self, home: Home, platform: Platform, engine: Engine, events: Events) -> None:
+    def __init__(self, home: Home, platform: Platform, engine: Engine, events: Events, views: Views) -> None:
         self._home, self._platform, self._engine, self._events = home, platform, engine, events
+        self._views = views
 
     def handle(self, turn: Turn) -> float | None:
         with turn.read() as tx:
@@ -133,6 +135,14 @@ class Replicas:
         )
 
     def _start(self, turn: Turn, deployment: Deployment, look: rules.Look) -> float | None:
+        try:
+            filled = self._variables(turn, deployment)
+        except Problem as problem:
+            if deployment.state != STARTING:
+                raise
+            return self._change(turn, deployment, state=FAILED, failure=msgspec.to_builtins(problem.detail()), then=0.0)
+        if filled is None:
+            return BUILD_CHECK_S
         if look.failure:  # else it begins, or wakes
             pause = rules.pause_s(deployment.crashes)
             if (left := deployment.changed_at + pause - turn.clock.now()) > 0:
@@ -142,32 +152,37 @@ class Replicas:
                 store.change(tx, deployment.id, turn.clock.now(), crashes=crashes)
                 text = look.failure.get("message", "")
                 self._events.emit(tx, "replica.restarted", deployment.id, service=deployment.service, why=text)
-        try:
-            filled = self._fill(turn, deployment)
-        except Problem as problem:
-            if deployment.state != STARTING:
-                raise
-            return self._change(turn, deployment, state=FAILED, failure=msgspec.to_builtins(problem.detail()), then=0.0)
         for unit, attempt in look.start:
             self._engine.apply(unit_spec(deployment, unit, attempt, filled))
         return START_CHECK_S
 
-    def _fill(self, turn: Turn, deployment: Deployment) -> Filled:
-        """What its variables refer to, with secrets still sealed."""
+    def _variables(self, turn: Turn, deployment: Deployment) -> Filled | None:
+        """What its variables refer to, with secrets still sealed, and where units that start now find their datasets;
+        None while those are being made."""
         place = deployment.project, deployment.environment
         with turn.read() as tx:
+            view = None
+            if deployment.settings.data:
+                view = self._views.ensure(tx, place, deployment.id, deployment.settings.data)
+                if view is None:
+                    return None
             manifest = references.manifest_of(
                 tx, place, deployment.service, deployment.digest, deployment.release
             ) or ServiceManifest(settings=deployment.settings, bundle=deployment.bundle, digest=deployment.digest)
-            return references.fill(tx, place, manifest, self._platform, deployment.secrets)
+            filled = references.fill(tx, place, manifest, self._platform, deployment.secrets)
+        return (
+            filled if view is None else msgspec.structs.replace(filled, plain=filled.plain | {"BOUGH_DATA": str(view)})
+        )
 
     def _rest(self, turn: Turn, deployment: Deployment, look: rules.Look, attempts: list[Attempt]) -> float:
         """Its units can be woken, by the gateway, without us; we only take notice of what has been."""
         if look.register:
             try:
-                filled = self._fill(turn, deployment)
+                filled = self._variables(turn, deployment)
             except Problem as problem:  # what its variables refer to is gone: said, and tried again
                 return self._say(turn, deployment, msgspec.to_builtins(problem.detail()), REST_S)
+            if filled is None:
+                return BUILD_CHECK_S
             for unit in look.register:
                 self._engine.register(unit_spec(deployment, unit, 1, filled))
         if look.ready and deployment.drained:
@@ -194,6 +209,7 @@ class Replicas:
         if look.stop:
             return START_CHECK_S
         if deployment.state == DRAINING:
+            self._views.remove(deployment.id)
             return self._change(turn, deployment, state=STOPPED)
         return None
 
@@ -214,8 +230,8 @@ class Replicas:
         }
 
 
-def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> Handler:
-    return Replicas(home, platform, engine, events).handle
+def handler(home: Home, platform: Platform, engine: Engine, events: Events, views: Views) -> Handler:
+    return Replicas(home, platform, engine, events, views).handle
 
 
 def change(tx: sa.Connection, events: Events, id: str, now: float, **values: object) -> None:

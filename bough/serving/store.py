@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -110,6 +111,12 @@ def ensure(tx: sa.Connection, made: Release, service: str, manifest: ServiceMani
     result = get(tx, id)
     assert result is not None  # noqa: S101 - written above in this transaction
     return result
+
+
+def bundles(tx: sa.Connection) -> Iterator[str]:
+    """The bundles of everything that runs, or may yet."""
+    for row in tx.execute(sa.select(deployment.c.bundle).where(deployment.c.state != STOPPED).distinct()):
+        yield row.bundle
 
 
 def change(tx: sa.Connection, id: str, now: float, **values: Any) -> None:

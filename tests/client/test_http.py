@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bough.client import Client, Record
-from bough.client.http import Http
+from bough.client.http import RESUMED_BYTES, Http
 from bough.kernel.errors import Busy, Forbidden, Invalid, NotFound, Problem, Unavailable
 from tests.client.scripted import Scripted, answer, hang_up, stream
+from tests.entrypoints.http.toys import Served, Toy
 
 WHO = '{"id": "p", "name": "ada", "role": "admin", "created_at": 0}'
 
@@ -170,3 +173,23 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(Invalid) as caught:
         Client(url, "t")
     assert caught.value.own_code == "URL_INVALID"
+
+
+def test_what_was_sent_and_fetched_over_a_real_server_is_the_same_and_goes_on_in_the_middle(tmp_path: Path) -> None:
+    served = Served(Toy(tmp_path))
+    try:
+        client = Client(served.url, "admin-token")
+        content = os.urandom(RESUMED_BYTES + 1000)
+        digest = hashlib.sha256(content).hexdigest()
+        served.toy.blobs._partial[digest] = content[:5_000_000]  # of an upload that was cut
+        client.upload(digest, io.BytesIO(content), len(content))
+        assert served.toy.blobs.read(digest) == content
+        client.upload_many([(hashlib.sha256(text).hexdigest(), text) for text in (b"one", b"two")])
+        assert served.toy.blobs.read(hashlib.sha256(b"two").hexdigest()) == b"two"
+        assert b"".join(client.download(digest)) == content
+        assert b"".join(client.download(digest, 6_000_000)) == content[6_000_000:]
+        with pytest.raises(NotFound):
+            list(client.download("0" * 64))
+        client.close()
+    finally:
+        served.stop()

@@ -176,3 +176,51 @@ def test_names_are_written_in_composed_form_and_must_not_meet(data: Run) -> None
     assert data("ls", "images")[0]["path"] == "images/\u00fc.txt"
     write("photos", {"\u00fc.txt": "composed"})
     assert data("put", "photos", "images", code=2)["error"]["code"] == "PATH_UNSAFE"
+
+
+def damage(platform: Bough, digest: str) -> None:
+    path = platform.blobs.local_path(digest)
+    assert path
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_is_named_and_healed_from_a_copy(data: Run, platform: Bough) -> None:
+    data("put", str(write("photos", FILES)), "images")
+    assert data("verify")["files"] == 4
+    digest = data("ls", "images/a.txt")[0]["digest"]
+    damage(platform, digest)
+    assert data("get", "images", "out", code=1)["error"]["code"] == "BLOB_DAMAGED"
+    error = data("verify", code=1)["error"]
+    assert error["code"] == "FILES_DAMAGED"
+    found = error["fields"]["files"][0]
+    assert (found["dataset"], found["path"], found["digest"], found["problem"]) == (
+        "images",
+        "a.txt",
+        digest,
+        "missing",
+    )
+    healed = data("verify", "--from", "photos")
+    assert [each["path"] for each in healed["healed"]] == ["a.txt"]
+    assert data("verify")["healed"] == []
+
+
+def test_the_original_put_again_heals(data: Run, platform: Bough) -> None:
+    data("put", str(write("photos", FILES)), "images")
+    damage(platform, data("ls", "images/a.txt")[0]["digest"])
+    assert data("verify", code=1)["error"]["fields"]["files"][0]["problem"] == "damaged"
+    data("put", "photos", "images")
+    assert data("verify")["files"] == 4
+
+
+def test_usage_tells_shared_from_exclusive_bytes(data: Run) -> None:
+    data("put", str(write("photos", FILES)), "images")
+    data("create", "try", group="branch")
+    write("more", {"new.txt": "12345"})
+    data("put", "more", "images", "-e", "try")
+    found = {each["environment"]: each for each in data("usage")}
+    assert (found["main"]["total_bytes"], found["main"]["exclusive_bytes"]) == (13, 0)
+    assert (found["try"]["shared_bytes"], found["try"]["exclusive_bytes"]) == (13, 5)
+    assert data("--dry-run", group="gc")["blobs"] == 0

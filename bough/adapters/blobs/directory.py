@@ -141,6 +141,9 @@ class DirectoryBlobs:
 
     def delete(self, digest: str, *, unless_used_since: float | None = None) -> bool:
         path = self.path(digest)
+        if unless_used_since is None:  # for good: also what was set aside
+            for damaged_one in (self.root / "damaged").glob(f"{digest}-*"):
+                damaged_one.unlink(missing_ok=True)
         with as_exhausted(self.root), contextlib.suppress(FileNotFoundError):
             if unless_used_since is not None and path.stat().st_ctime >= unless_used_since:
                 return False

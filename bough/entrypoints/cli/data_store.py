@@ -33,6 +33,14 @@ def store(session: Session) -> Store:
     return Remote(session.client())
 
 
+def blobs_here(session: Session) -> DirectoryBlobs:
+    return DirectoryBlobs(session.home.blobs)
+
+
+PACKED_BYTES = 1 << 20  # files up to here go in packs
+PACK_BYTES = 16 << 20
+
+
 class Remote:
     """The blobs behind a server."""
 
@@ -40,6 +48,8 @@ class Remote:
 
     def __init__(self, client: Client) -> None:
         self._client, self._lock = client, threading.Lock()
+        self._pack: list[tuple[str, bytes]] = []
+        self._packed_bytes = 0
 
     def missing(self, digests: list[str]) -> list[str]:
         return [
@@ -51,11 +61,26 @@ class Remote:
     @contextlib.contextmanager
     def sending(self) -> Iterator[Sender]:
         yield self
+        self._flush()
 
     def put(self, content: BinaryIO, size: int, digest: str) -> str:
+        """Small files wait for each other and go together."""
+        if size > PACKED_BYTES:
+            with self._lock:
+                self._client.upload(digest, content, size)
+            return digest
+        read = content.read()
         with self._lock:
-            self._client.upload(digest, content, size)
+            self._pack.append((digest, read))
+            self._packed_bytes += len(read)
+            if self._packed_bytes >= PACK_BYTES:
+                self._flush()
         return digest
+
+    def _flush(self) -> None:
+        if self._pack:
+            self._client.upload_many(self._pack)
+            self._pack, self._packed_bytes = [], 0
 
     def fetch(self, digest: str, size: int, descriptor: int, there: int) -> None:
         there = there if there < size else 0

@@ -48,6 +48,7 @@ def build(served: Served, streams: Streams | None = None, remote: git.Remote | N
     ]
     routes += [
         _route(openapi.BLOB_PATH, partial(_upload, served), "PUT"),
+        _route(openapi.BLOBS_PATH, partial(_upload_many, served), "PUT"),
         _route(openapi.BLOB_PATH, partial(_download, served), "GET"),
         _route(openapi.BLOB_PATH + "/partial", partial(_partial, served), "GET"),
         _route(openapi.DOCUMENT_PATH, _document(served), "GET"),
@@ -84,6 +85,11 @@ async def _upload(served: Served, request: Request) -> Response:
     if offset is not None:
         return answer(request, await uploads.resume(request, served.blobs, digest, offset))
     return answer(request, await uploads.store(request, served.blobs, digest))
+
+
+async def _upload_many(served: Served, request: Request) -> Response:
+    await _check_role(served, request, "uploading", Role.DEVELOPER)
+    return answer(request, await uploads.store_many(request, served.blobs))
 
 
 async def _download(served: Served, request: Request) -> Response:

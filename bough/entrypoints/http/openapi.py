@@ -11,11 +11,12 @@ import msgspec
 import bough
 from bough.entrypoints.http.answers import JSON, Failure
 from bough.entrypoints.http.streams import NDJSON
-from bough.entrypoints.http.uploads import Partial, Stored
+from bough.entrypoints.http.uploads import Partial, Stored, StoredMany
 from bough.kernel import errors
 from bough.kernel.errors import Problem
 from bough.kernel.operations import Operation
 
+BLOBS_PATH = "/api/v1/blobs"
 BLOB_PATH = "/api/v1/blobs/{digest}"
 DOCUMENT_PATH = "/api/v1/openapi.json"
 HEALTH_PATH = "/healthz"
@@ -29,13 +30,14 @@ def document(operations: Mapping[str, Operation[Any, Any]]) -> dict[str, Any]:
     requests = [each.request for each in every]
     responses = [item_of(each) for each in every]
     found, schemas = msgspec.json.schema_components(
-        [*requests, *responses, Failure, Stored, Partial], ref_template=_SCHEMAS + "{name}"
+        [*requests, *responses, Failure, Stored, StoredMany, Partial], ref_template=_SCHEMAS + "{name}"
     )
     paths = {
         each.path: {each.method.lower(): _operation(each, found[at], found[len(every) + at], schemas)}
         for at, each in enumerate(every)
     }
-    paths[BLOB_PATH] = {"put": _upload(found[-2]), "get": _download()}
+    paths[BLOB_PATH] = {"put": _upload(found[-3]), "get": _download()}
+    paths[BLOBS_PATH] = {"put": _upload_many(found[-2])}
     paths[BLOB_PATH + "/partial"] = {"get": _partial(found[-1])}
     paths[DOCUMENT_PATH] = {"get": _plain("openapi", "This document.", {"type": "object"})}
     paths[HEALTH_PATH] = {"get": _plain("healthz", "Says that the server answers.", {"type": "object"})}
@@ -145,6 +147,23 @@ def _upload(stored: dict[str, Any]) -> dict[str, Any]:
         "responses": {
             "200": {"description": "Stored.", "headers": _headers(), "content": {JSON: {"schema": stored}}},
             **_refusals("401", "403", "404", "409", "413", "422", "500", "507"),
+        },
+    }
+
+
+def _upload_many(stored: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "operationId": "blobs.put_many",
+        "tags": ["blobs"],
+        "summary": "Stores small blobs, all or none: for each 32 bytes of digest, 8 of length (big-endian), its bytes.",
+        "x-role": "developer",
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        "responses": {
+            "200": {"description": "Stored.", "headers": _headers(), "content": {JSON: {"schema": stored}}},
+            **_refusals("401", "403", "413", "422", "500", "507"),
         },
     }
 

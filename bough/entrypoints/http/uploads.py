@@ -2,6 +2,7 @@
 
 `PUT /api/v1/blobs/<sha256>`: a file's bytes, checked against their digest while they arrive. With `Upload-Offset`, what
 arrives before the connection is lost is kept, and `GET …/partial` says where to go on.
+`PUT /api/v1/blobs`: many small ones in one body (a pack), made durable together; all of them or none.
 `GET /api/v1/blobs/<sha256>`: the bytes, in a stream, from `Range: bytes=N-` on. A whole blob is checked: the last piece
 is held back until the digest is known to be right, so a damaged one ends too early instead of looking well."""
 
@@ -25,6 +26,8 @@ from bough.kernel.errors import Invalid, TooLarge
 MAX_BLOB_BYTES = 1 << 40
 PIECE_BYTES = 1 << 20
 OFFSET = "Upload-Offset"
+MAX_PACKED_BYTES = 8 << 20  # of one blob in a pack; larger ones go by themselves
+PACK_HEAD_BYTES = 40
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +40,33 @@ async def store(request: Request, blobs: Blobs, digest: str) -> Stored:
     body = _Body(request)
     await run_in_threadpool(blobs.put, cast(BinaryIO, io.BufferedReader(body, 1 << 20)), expect=digest)
     return Stored(digest=digest, size=body.size)
+
+
+class StoredMany(msgspec.Struct, frozen=True, kw_only=True):
+    files: int
+    bytes: int
+
+
+async def store_many(request: Request, blobs: Blobs) -> StoredMany:
+    """Raises what `store` does, or `Invalid` (PACK_INVALID); then none of them is kept."""
+    body = cast(BinaryIO, io.BufferedReader(_Body(request), 1 << 20))
+    return await run_in_threadpool(_unpack, body, blobs)
+
+
+def _unpack(body: BinaryIO, blobs: Blobs) -> StoredMany:
+    files = size = 0
+    with blobs.batch() as batch:
+        while head := body.read(PACK_HEAD_BYTES):
+            length = int.from_bytes(head[32:], "big")
+            content = body.read(length) if length <= MAX_PACKED_BYTES else b""
+            if len(head) < PACK_HEAD_BYTES or len(content) != length:
+                raise Invalid(
+                    f"the pack breaks off, or one blob has more than {MAX_PACKED_BYTES:,} bytes, after {files} blobs",
+                    code="PACK_INVALID", hint="for each blob: 32 bytes of digest, 8 of length (big-endian), its bytes",
+                )  # fmt: skip
+            batch.put(content, expect=head[:32].hex())
+            files, size = files + 1, size + length
+    return StoredMany(files=files, bytes=size)
 
 
 class Partial(msgspec.Struct, frozen=True, kw_only=True):

@@ -263,3 +263,62 @@ def test_an_upload_that_is_cut_leaves_nothing(served: Served) -> None:
     connection.close()
     assert ask(served, "GET", "/healthz").status == 200
     assert not served.toy.blobs.has(digest)
+
+
+def test_a_blob_comes_back_whole_or_from_a_byte_on(served: Served) -> None:
+    content = b"0123456789" * 200_000
+    digest = served.toy.blobs.put(content)
+    whole = ask(served, "GET", f"/api/v1/blobs/{digest}", token="viewer-token")
+    assert (whole.status, whole.body, whole.headers["Content-Length"]) == (200, content, str(len(content)))
+    part = ask(served, "GET", f"/api/v1/blobs/{digest}", Range="bytes=1500007-")
+    assert (part.status, part.body) == (206, content[1_500_007:])
+    assert part.headers["Content-Range"] == f"bytes 1500007-{len(content) - 1}/{len(content)}"
+    for wrong in ("bytes=5-9", "bytes=-5", "lines=1-", f"bytes={len(content)}-"):
+        assert ask(served, "GET", f"/api/v1/blobs/{digest}", Range=wrong).error["code"] == "RANGE_INVALID"
+    assert ask(served, "GET", f"/api/v1/blobs/{'0' * 64}").error["code"] == "BLOB_NOT_FOUND"
+    assert ask(served, "GET", f"/api/v1/blobs/{digest}", token="wrong").status == 401
+
+
+def test_a_damaged_blob_never_arrives_looking_well(served: Served) -> None:
+    digest = served.toy.blobs.put(b"a" * 3_000_000)
+    served.toy.blobs.damage(digest)
+    with pytest.raises(http.client.IncompleteRead):
+        ask(served, "GET", f"/api/v1/blobs/{digest}")
+
+
+def test_an_upload_that_was_cut_goes_on_where_it_stopped(served: Served) -> None:
+    content = b"x" * 5_000_000
+    digest = hashlib.sha256(content).hexdigest()
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    connection.putrequest("PUT", f"/api/v1/blobs/{digest}")
+    for name, value in (("Authorization", "Bearer admin-token"), ("Upload-Offset", "0"), ("Content-Length", "5000000")):
+        connection.putheader(name, value)
+    connection.endheaders(content[:3_500_000])
+    connection.close()
+    there = 0
+    for _ in range(500):
+        there = ask(served, "GET", f"/api/v1/blobs/{digest}/partial").json["size"]
+        if there:
+            break
+        threading.Event().wait(0.01)
+    assert 0 < there <= 3_500_000  # in whole pieces
+    wrong = ask(served, "PUT", f"/api/v1/blobs/{digest}", content, Upload_Offset="0")
+    assert (wrong.status, wrong.error["fields"]["offset"]) == (409, there)
+    rest = ask(served, "PUT", f"/api/v1/blobs/{digest}", content[there:], Upload_Offset=str(there))
+    assert rest.json == {"digest": digest, "size": len(content)}
+    assert served.toy.blobs.read(digest) == content
+
+
+def test_a_pack_of_blobs_is_stored_as_a_whole_or_not_at_all(served: Served) -> None:
+    def packed(content: bytes, of: bytes) -> bytes:
+        return hashlib.sha256(of).digest() + len(content).to_bytes(8, "big") + content
+
+    good = packed(b"pack one", b"pack one") + packed(b"", b"")
+    assert ask(served, "PUT", "/api/v1/blobs", good).json == {"files": 2, "bytes": 8}
+    assert served.toy.blobs.read(hashlib.sha256(b"pack one").hexdigest()) == b"pack one"
+    new = hashlib.sha256(b"pack two").hexdigest()
+    for bad, code in ((packed(b"x", b"y"), "DIGEST_MISMATCH"), (b"short", "PACK_INVALID"), (good[:60], "PACK_INVALID")):
+        answer = ask(served, "PUT", "/api/v1/blobs", packed(b"pack two", b"pack two") + bad)
+        assert (answer.status, answer.error["code"]) == (422, code)
+        assert not served.toy.blobs.has(new)
+    assert ask(served, "PUT", "/api/v1/blobs", good, token="viewer-token").status == 403

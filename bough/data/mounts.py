@@ -1,0 +1,138 @@
+"""A dataset as a folder, without copying it: hard links to the blobs, read-only; or writable, with blocks shared where
+the file system can share them, else copied."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.data import store
+from bough.data.models import File
+from bough.data.rules import check_file_path, check_folders
+from bough.kernel import catalog, trees
+from bough.kernel.catalog import Point
+from bough.kernel.errors import Conflict, NotFound, Problem
+from bough.kernel.files import as_exhausted
+from bough.kernel.trees import Leaf, Made, Source
+
+
+class Mounted(msgspec.Struct, frozen=True, kw_only=True):
+    """`how` is link, clone or copy: the costliest that was needed."""
+
+    folder: str
+    how: str
+    files: int
+    bytes: int
+    linked: int
+    cloned: int
+    copied: int
+    copied_bytes: int
+    seconds: float
+
+
+def mount(files: Sequence[File], key: str, blobs: Source, target: Path, *, writable: bool) -> Mounted:
+    """Makes `target`, which must not exist, hold the files below `key`; whole or absent. A read-only tree is not read
+    while it is made: `bough data verify` checks blobs. Raises `Conflict` (MOUNT_EXISTS), `Exhausted`."""
+    if os.path.lexists(target):
+        raise Conflict(
+            f"{target} is there already", code="MOUNT_EXISTS", hint=f"remove it, or mount elsewhere: {target}-2"
+        )
+    began = time.perf_counter()
+    building = target.parent / f".{target.name}.{os.getpid()}.building"
+    with as_exhausted(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            made = _fill(_leaves(files, key), blobs, building, writable)
+            building.rename(target)
+        except BaseException:
+            trees.remove_tree(building)
+            raise
+    how = "copy" if made.copied else "clone" if made.cloned else "link"
+    size = sum(each.size for each in files)
+    seconds = round(time.perf_counter() - began, 3)
+    return Mounted(
+        folder=str(target), how=how, files=len(files), bytes=size, linked=made.linked, cloned=made.cloned,
+        copied=made.copied, copied_bytes=made.copied_bytes, seconds=seconds,
+    )  # fmt: skip
+
+
+class Views:
+    """What units see of datasets: `<root>/<unit's owner>/<digest>/<dataset>/…`, read-only links. A view never changes;
+    another state of the data is another view."""
+
+    def __init__(self, root: Path, blobs: Source) -> None:
+        self._root, self._blobs = root, blobs
+        self._lock = threading.Lock()
+        self._making: dict[Path, threading.Thread] = {}
+        self._failed: dict[Path, Problem] = {}
+
+    def ensure(self, tx: sa.Connection, place: tuple[str, str], owner: str, datasets: Sequence[str]) -> Path | None:
+        """The folder of these datasets as an environment sees them now; None while it is being made, in a thread of its
+        own: ask again. Raises `NotFound` (DATASET_NOT_FOUND), and what went wrong in making it."""
+        at = Point(catalog.layer_of(tx, *place))
+        files: list[File] = []
+        for name in sorted(datasets):
+            found = store.files(tx, at, name)
+            if not found:
+                raise NotFound(
+                    f"{'/'.join(place)} has no dataset {name!r}",
+                    code="DATASET_NOT_FOUND", hint=f"bough data put FOLDER {name} -e {place[1]}",
+                )  # fmt: skip
+            files += found
+        target = self._root / owner / sha256(msgspec.json.encode(files)).hexdigest()[:32]
+        if target.is_dir():
+            return target
+        with self._lock:
+            if problem := self._failed.pop(target, None):
+                raise problem
+            if target not in self._making:
+                made = threading.Thread(target=self._make, args=(target, files), name="view", daemon=True)
+                self._making[target] = made
+                made.start()
+        return None
+
+    def remove(self, owner: str) -> None:
+        """All views of an owner that runs no more."""
+        trees.remove_tree(self._root / owner)
+
+    def _make(self, target: Path, files: list[File]) -> None:
+        try:
+            trees.make(target, lambda building: _fill(_leaves(files, ""), self._blobs, building, writable=False))
+        except Problem as problem:
+            self._failed[target] = problem
+        except OSError as error:  # whoever asks next must read why
+            self._failed[target] = Problem(f"the view {target} cannot be made; {error}", code="MOUNT_FAILED")
+        finally:
+            with self._lock:
+                self._making.pop(target, None)
+
+
+def _leaves(files: Sequence[File], key: str) -> list[Leaf]:
+    """Paths are checked again: they become names on this disk."""
+    start = len(key) + 1 if key else 0
+    leaves = [
+        Leaf(
+            path=each.path[start:] or each.path.rpartition("/")[2], digest=each.digest, size=each.size,
+            executable=each.executable,
+        )
+        for each in files
+    ]  # fmt: skip
+    for leaf in leaves:
+        check_file_path(leaf.path)
+    check_folders({leaf.path for leaf in leaves})
+    return leaves
+
+
+def _fill(leaves: list[Leaf], blobs: Source, root: Path, writable: bool) -> Made:
+    if writable:
+        return trees.lay_out_writable(leaves, blobs, root)
+    made = trees.lay_out(leaves, blobs, root, checked=False)
+    trees.close_folders(root)
+    return made
