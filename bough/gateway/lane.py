@@ -308,7 +308,7 @@ class Lane:
                 if not rules.may_release(len(queue), largest, waited, hold):
                     self._hold(hold - waited)
                     return
-            count = rules.take(len(queue), len(wires), largest)
+            count = rules.take(len(queue), len(wires), largest, self._item_s)
             if best.frames and not rules.worth_queueing(count, best.last_size, largest):
                 return
             batch = self._pop_similar(count) if best.hello.similar else self._pop(count)

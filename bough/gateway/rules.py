@@ -16,6 +16,7 @@ HEAVY_S = 0.003  # a frame longer than this makes a model heavy …
 LIGHT_S = 0.0015  # … and only one shorter than this makes it light again: no flapping in between
 ITEM_FRAME_S = 0.002  # target length of a frame in mode `item`: a crash or a cancel costs no more than this
 MAX_ITEM_FRAME = 256
+WORTH_SENDING_S = 0.0005  # of work in a frame: to spread less than this over replicas saves nobody any time
 NO_CAP = 1024  # requests per frame when neither route nor replica sets a limit
 SIMILAR = 1.2  # items are, when the largest is at most so many times the smallest: a sixth of the work is padding
 SIMILAR_AMONG = 8  # waiting items are looked at in any case, else the older half
@@ -39,9 +40,14 @@ def cap(route_max: int, hello_max: int) -> int:
     return min(route_max or NO_CAP, hello_max or NO_CAP)
 
 
-def take(queued: int, links: int, largest: int) -> int:
-    """Requests that an idle link takes now: an even share of the queue, never more than `largest`."""
-    return min(largest, queued, -(-queued // max(1, links)))
+def take(queued: int, links: int, largest: int, item_s: float = 0.0) -> int:
+    """Requests that an idle link takes now, never more than `largest`: an even share of the queue, unless that would be
+    less than WORTH_SENDING_S of work (`item_s` for each; 0: not measured). A frame costs the gateway and the replica as
+    much as several light requests, and a call of a light model often as much as all its items."""
+    shares = max(1, links)
+    if item_s > 0.0:
+        shares = max(1, min(shares, int(queued * item_s / WORTH_SENDING_S)))
+    return min(largest, queued, -(-queued // shares))
 
 
 def similar(sizes: Sequence[int], count: int) -> list[int]:

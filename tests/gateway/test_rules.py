@@ -19,6 +19,13 @@ def test_a_share_is_never_empty_never_too_large_and_shares_cover_the_queue(
     assert share == largest or share * links >= queued
 
 
+@given(st.integers(1, 5000), st.integers(1, 64), st.integers(1, 1024), st.floats(1e-7, 10))
+def test_a_queue_is_not_spread_into_crumbs(queued: int, links: int, largest: int, item_s: float) -> None:
+    share = rules.take(queued, links, largest, item_s)
+    assert rules.take(queued, links, largest) <= share <= min(queued, largest)
+    assert share in (queued, largest) or share * item_s >= 0.99 * rules.WORTH_SENDING_S
+
+
 @given(seconds, st.sampled_from([1, 2]))
 def test_depth_is_one_or_two_and_does_not_flap(frame_s: float, current: int) -> None:
     chosen = rules.depth(frame_s, current)
