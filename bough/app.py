@@ -17,7 +17,12 @@ from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
 from bough.adapters.repositories.git import GitRepositories
+from bough.adapters.tables import Tables
+from bough.adapters.tables.duckdb import DuckTables
 from bough.data import operations as data
+from bough.data.tables import operations as tables
+from bough.data.tables import operations_query as table_queries
+from bough.data.tables.store import TableFiles
 from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
@@ -45,7 +50,8 @@ from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
 OPERATION_MODULES: list[ModuleType] = [
-    *(access, secret_operations, environments, branches, data, serving, pushes, platform_operations)
+    *(access, secret_operations, environments, branches, data, tables, table_queries),
+    *(serving, pushes, platform_operations),
 ]
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
@@ -69,6 +75,7 @@ class Bough:
         for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
             self.events.on(name, gateway.changed)
         mergers = Mergers()
+        self._tables = DuckTables(self.home.tables)
         self._vault = Vault(home, os.environ)
         parts = Parts(
             {
@@ -77,6 +84,8 @@ class Bough:
                 Platform: platform,
                 Home: self.home,
                 Mergers: mergers,
+                Tables: self._tables,
+                TableFiles: TableFiles(self.blobs, self.home.tables / "copies"),
                 Vault: self._vault,
                 Dependents: SecretUsers(environments.make_release),
             }
@@ -108,6 +117,7 @@ class Bough:
         """Makes sure that there is an admin, looks at everything once, and starts the loops."""
         self._blobs.sweep()
         self._repositories.sweep()
+        self._tables.sweep()
         with self.database.write() as tx:
             access.bootstrap(tx, self.home.token, self.clock.now())
             environment_store.give_heads(tx, self.clock.now())

@@ -41,6 +41,7 @@ class Home:
         self.blobs = path / "blobs"
         self.builds = path / "builds"
         self.repositories = path / "git"  # what was pushed, a bare repository per project
+        self.tables = path / "tables"  # what running queries and changes write, before it becomes blobs
         self.database = path / "bough.db"
         self.token = path / "token"
         self.table = self.run / "routes.json"
