@@ -20,10 +20,15 @@ from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
 from bough.adapters.repositories.git import GitRepositories
+from bough.adapters.tables import Tables
+from bough.adapters.tables.duckdb import DuckTables
 from bough.builds.bundle import used_by
 from bough.data import erasure, garbage, upkeep
 from bough.data import operations as data
 from bough.data.mounts import Views
+from bough.data.tables import operations as tables
+from bough.data.tables import operations_query as table_queries
+from bough.data.tables.store import TableFiles
 from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
@@ -56,7 +61,8 @@ from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
 OPERATION_MODULES: list[ModuleType] = [
-    *(access, secret_operations, environments, branches, data, upkeep, erasure, serving, pushes, platform_operations)
+    *(access, secret_operations, environments, branches, data, upkeep, erasure, tables, table_queries),
+    *(serving, pushes, platform_operations),
 ]
 
 # What uses blobs beside the entries of the catalog.
@@ -96,6 +102,7 @@ class Bough:
         self.events.on(branching.DISCARDED, inheriting.on_discarded)
         collector = garbage.Collector(self.database, self.blobs, self.clock, REFERENCES, self.home.run / "gc.lock")
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
+        self._tables = DuckTables(self.home.tables)
         self._vault = Vault(home, os.environ)
         parts = Parts(
             {
@@ -105,6 +112,8 @@ class Bough:
                 Home: self.home,
                 Mergers: Mergers({SERVICE: ServiceMerger()}),
                 garbage.Collector: collector,
+                Tables: self._tables,
+                TableFiles: TableFiles(self.blobs, self.home.tables / "copies"),
                 Vault: self._vault,
                 Dependents: SecretUsers(environments.make_release),
             }
@@ -141,6 +150,7 @@ class Bough:
         """Makes sure that there is an admin, looks at everything once, and starts the loops."""
         self._blobs.sweep()
         self._repositories.sweep()
+        self._tables.sweep()
         with self.database.write() as tx:
             access.bootstrap(tx, self.home.token, self.clock.now())
             environment_store.give_heads(tx, self.clock.now())

@@ -50,6 +50,13 @@ class Collected(Record):
     kept_bytes: int
     dry_run: bool
 
+class ColumnView(Record):
+    id: int
+    name: str
+    type: str
+    nullable: bool
+    key: bool
+
 class Committed(Record):
     change: int
     written: int
@@ -267,6 +274,17 @@ class Pushes(Record):
     median_s: float
     slowest_s: float
 
+class QueryColumn(Record):
+    name: str
+    type: str
+
+class QueryResult(Record):
+    columns: builtins.list[QueryColumn]
+    rows: builtins.list[builtins.list[Any]]
+    more: bool
+    blob: str
+    bytes: int
+
 class Rekeyed(Record):
     master: str
     envelopes: int
@@ -403,6 +421,27 @@ class Status(Record):
     release: int
     rollout: dict[str, Any]
     services: builtins.list[ServiceView]
+
+class TableCommit(Record):
+    seq: int
+    at: float
+    by: str
+    why: str
+    rows: int
+    files: int
+    bytes: int
+    gone: bool
+
+class TableView(Record):
+    project: str
+    environment: str
+    name: str
+    rows: int
+    bytes: int
+    files: int
+    deleted: int
+    columns: builtins.list[ColumnView]
+    changed: int
 
 class Tag(Record):
     name: str
@@ -678,6 +717,95 @@ class _Services:
     ) -> Iterator[LogLine]: ...
     def show(self, *, project: str, service: str, environment: str = ...) -> ServiceView: ...
 
+class _Tables:
+    def append(
+        self,
+        *,
+        project: str,
+        name: str,
+        blob: str,
+        environment: str = ...,
+        format: str = ...,
+        message: str = ...,
+        idempotency_key: str = ...,
+    ) -> TableView: ...
+    def compact(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        all: bool = ...,
+        idempotency_key: str = ...,
+    ) -> TableView: ...
+    def create(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        blob: str = ...,
+        format: str = ...,
+        schema: str = ...,
+        key: builtins.list[str] = ...,
+        message: str = ...,
+        idempotency_key: str = ...,
+    ) -> TableView: ...
+    def delete(
+        self,
+        *,
+        project: str,
+        name: str,
+        where: str,
+        environment: str = ...,
+        message: str = ...,
+        idempotency_key: str = ...,
+    ) -> TableView: ...
+    def drop(self, *, project: str, name: str, environment: str = ..., idempotency_key: str = ...) -> TableView: ...
+    def history(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        limit: int = ...,
+    ) -> builtins.list[TableCommit]: ...
+    def list(self, *, project: str, environment: str = ..., at: str = ...) -> builtins.list[TableView]: ...
+    def query(
+        self,
+        *,
+        project: str,
+        sql: str,
+        environment: str = ...,
+        at: str = ...,
+        limit: int = ...,
+        output: str = ...,
+        seconds: float = ...,
+    ) -> QueryResult: ...
+    def show(self, *, project: str, name: str, environment: str = ..., at: str = ...) -> TableView: ...
+    def update(
+        self,
+        *,
+        project: str,
+        name: str,
+        set: dict[str, str],
+        where: str,
+        environment: str = ...,
+        message: str = ...,
+        idempotency_key: str = ...,
+    ) -> TableView: ...
+    def upsert(
+        self,
+        *,
+        project: str,
+        name: str,
+        blob: str,
+        environment: str = ...,
+        format: str = ...,
+        message: str = ...,
+        idempotency_key: str = ...,
+    ) -> TableView: ...
+
 class _Tags:
     def create(self, *, project: str, name: str, environment: str = ..., idempotency_key: str = ...) -> Tag: ...
     def delete(self, *, project: str, name: str, idempotency_key: str = ...) -> bool: ...
@@ -711,6 +839,7 @@ class Api:
     releases: _Releases
     secrets: _Secrets
     services: _Services
+    tables: _Tables
     tags: _Tags
     tokens: _Tokens
     def call(self, name: str, /, **fields: Any) -> Any: ...

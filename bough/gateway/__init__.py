@@ -1,6 +1,6 @@
 """Gateway: the data plane. Takes requests, finds the route, batches, answers.
 
-Nouns: route (where a request goes), table (all routes and keys; a file), lane (one service's queue), link (one
+Nouns: route (where a request goes), routing table (all routes and keys; a file), lane (one service's queue), link (one
 connection to a replica), batch.
 Promises: needs no control plane to serve: it keeps its table on disk and asks the node itself to wake a replica; no
 request is answered twice or with another's answer; what is refused says why (429, 503, 504) and when to come back.

@@ -76,11 +76,11 @@ class Context:
     @property
     def tx(self) -> sa.Connection:
         if self._tx is None:
-            raise RuntimeError("a streaming operation has no open transaction: use context.read()")
+            raise RuntimeError("a streaming or slow operation has no open transaction: use context.read()")
         return self._tx
 
     def read(self) -> AbstractContextManager[sa.Connection]:
-        """A short read of its own, for streams."""
+        """A short read of its own, for streams and slow operations."""
         return self._store.read()
 
     def pause(self, seconds: float) -> None:

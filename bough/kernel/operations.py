@@ -35,6 +35,11 @@ from bough.kernel.tables import audit, idempotency
 
 Request = TypeVar("Request", bound=msgspec.Struct)
 Response = TypeVar("Response")
+Commit = Callable[[Context], Response]
+"""What a slow operation that writes returns: the short part, run in the transaction. Raises `Moved` when what it was
+prepared for is no longer so."""
+
+ATTEMPTS = 6  # of a slow operation whose ground moves meanwhile: more would only make a crowd wait longer
 
 
 class Operation(Generic[Request, Response]):
@@ -48,13 +53,14 @@ class Operation(Generic[Request, Response]):
         command: str,
         secret: bool,
         private: bool = False,
+        slow: bool = False,
     ) -> None:
         hints = typing.get_type_hints(function)
         self.function, self.name, self.role, self.writes = function, name, role, writes
-        self.secret, self.private = secret, private
+        self.secret, self.private, self.slow = secret, private, slow
         self.command = command or name.replace(".", " ")
         self.request: type[Request] = hints[list(inspect.signature(function).parameters)[1]]
-        self.response: Any = hints["return"]
+        self.response: Any = typing.get_args(hints["return"])[-1] if slow and writes else hints["return"]
         self.help = inspect.getdoc(function) or ""
         self.streams = inspect.isgeneratorfunction(function)
 
@@ -73,18 +79,34 @@ class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def operation(
-    name: str, *, role: Role, writes: bool = False, command: str = "", secret: bool = False, private: bool = False
+    name: str,
+    *,
+    role: Role,
+    writes: bool = False,
+    command: str = "",
+    secret: bool = False,
+    private: bool = False,
+    slow: bool = False,
 ) -> Callable[[Callable[[Context, Request], Response]], Operation[Request, Response]]:
     """Declares a verb. `writes` opens a write transaction, audits the call and makes it a POST; a function that yields
     is a stream: it gets no open transaction and uses `context.read()` itself. `command` names the command when it is
     not the operation's own name ("releases list"). `secret`: the response holds one and is kept nowhere, so a repeated
     key is answered with a conflict. `private`: the request holds one, so no digest of it is kept from which a short
-    value could be found by trying."""
+    value could be found by trying. `slow`: it works without a transaction, reading with `context.read()`; if it writes
+    it returns a `Commit`, which gets the transaction, and both run again when that raises `Moved`."""
 
     def declare(function: Callable[[Context, Request], Response]) -> Operation[Request, Response]:
-        return Operation(function, name, role, writes=writes, command=command, secret=secret, private=private)
+        return Operation(
+            function, name, role, writes=writes, command=command, secret=secret, private=private, slow=slow
+        )
 
     return declare
+
+
+class Moved(Conflict):
+    """What a slow operation was prepared for has changed meanwhile: it is prepared again, ATTEMPTS times at most."""
+
+    code = "MOVED"
 
 
 class Store(Protocol):
@@ -126,19 +148,27 @@ class Operations:
             self._check_role(found, principal)
             if found.streams:
                 return self._stream(found, request, principal, closed)
+            if found.slow:
+                return found.function(self._context(principal, None), request)
             with self._store.read() as tx:
                 return found.function(self._context(principal, tx), request)
         digest = self._digest(found, request, principal, key)
         try:
             self._check_role(found, principal)
-            with self._store.write() as tx:
-                if key and (again := self._remembered(tx, found, principal, key, digest)):
-                    return again[0]
-                response = found.function(self._context(principal, tx), request)
-                if key:
-                    self._remember(tx, found, principal, key, digest, response)
-                self._audit(tx, found, principal, request, digest, "ok", began)
-            return response
+            for attempt in range(1, ATTEMPTS + 1):
+                commit = self._prepare(found, request, principal, key, digest)
+                try:
+                    with self._store.write() as tx:
+                        if key and (again := self._remembered(tx, found, principal, key, digest)):
+                            return again[0]
+                        response = commit(self._context(principal, tx))
+                        if key:
+                            self._remember(tx, found, principal, key, digest, response)
+                        self._audit(tx, found, principal, request, digest, "ok", began)
+                    return response
+                except Moved:
+                    if attempt == ATTEMPTS:
+                        raise
         except Exception as error:
             outcome = error.own_code if isinstance(error, Problem) else Problem.code
             with self._store.write() as tx:  # the refusal is part of the record, though its effects were rolled back
@@ -151,7 +181,20 @@ class Operations:
             return hashlib.sha256(msgspec.json.encode(request)).hexdigest()
         return self._private(b"\0".join((who.id.encode(), key.encode(), msgspec.json.encode(request)))) if key else ""
 
-    def _context(self, principal: Principal, tx: sa.Connection) -> Context:
+    def _prepare(
+        self, found: Operation[Any, Any], request: Any, principal: Principal, key: str, digest: str
+    ) -> Callable[[Context], Any]:
+        """What runs in the transaction: the function itself, or what a slow one has made ready."""
+        if not found.slow:
+            return lambda context: found.function(context, request)
+        if key:
+            with self._store.read() as tx:
+                if again := self._remembered(tx, found, principal, key, digest):
+                    return lambda context: again[0]
+        made: Callable[[Context], Any] = found.function(self._context(principal, None), request)
+        return made
+
+    def _context(self, principal: Principal, tx: sa.Connection | None) -> Context:
         return Context(principal, tx, self._clock, self._events, self._parts, self._store)
 
     def _stream(

@@ -42,6 +42,7 @@ class Home:
         self.builds = path / "builds"
         self.views = path / "data"  # what units see of datasets
         self.repositories = path / "git"  # what was pushed, a bare repository per project
+        self.tables = path / "tables"  # what running queries and changes write, before it becomes blobs
         self.database = path / "bough.db"
         self.token = path / "token"
         self.table = self.run / "routes.json"

@@ -32,7 +32,11 @@ HAND_WRITTEN = {
 }
 # Members of groups that read or write files of this machine, in modules `GROUP_WORD`; one that is named as an operation
 # takes its place.
-IN_GROUPS = {"data": ("get", "mount", "put", "verify"), "secrets": ("set",)}
+IN_GROUPS = {
+    "data": ("get", "mount", "put", "verify"),
+    "secrets": ("set",),
+    "tables": ("append", "create", "query", "upsert"),
+}
 _EVERYDAY = ("status", "releases", "rollback")
 INTERRUPTED, PIPE_CLOSED = 130, 141
 

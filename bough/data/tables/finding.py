@@ -1,0 +1,30 @@
+"""Which table, in which state of an environment."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from bough.data import points
+from bough.data.tables.models import Version, decode
+from bough.kernel import catalog
+from bough.kernel.catalog import TABLE, Point
+from bough.kernel.errors import NotFound
+
+
+def named(tx: sa.Connection, project: str, text: str, now: float) -> Point:
+    """`ENVIRONMENT`, `TAG` or `ENVIRONMENT@WHEN`."""
+    name, _, at = text.partition("@")
+    return points.resolve(tx, project, name, at, now) if at else catalog.point(tx, project, name)
+
+
+def find(tx: sa.Connection, at: Point, name: str) -> Version:
+    """Raises `NotFound` (TABLE_NOT_FOUND)."""
+    entry = catalog.get(tx, at, TABLE, name)
+    if entry is None:
+        known = ", ".join(each.key for each in catalog.items(tx, at, TABLE)[:10])
+        raise NotFound(
+            f"there is no table {name!r}" + (f"; there are {known}" if known else ""),
+            code="TABLE_NOT_FOUND",
+            hint="bough tables list; bough tables create NAME FILE",
+        )
+    return decode(entry.value)

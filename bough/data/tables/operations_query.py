@@ -1,0 +1,44 @@
+"""Verbs that read rows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from bough.adapters.tables import Limits, Tables
+from bough.data import points
+from bough.data.tables import querying
+from bough.data.tables.models import decode
+from bough.data.tables.operations import At, Environment
+from bough.data.tables.querying import QueryResult
+from bough.data.tables.store import TableFiles
+from bough.kernel import catalog
+from bough.kernel.catalog import TABLE
+from bough.kernel.context import Context, Role
+from bough.kernel.operations import operation
+from bough.kernel.project import PRODUCTION
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`output`: the whole answer as a file, named by its blob, instead of rows."""
+
+    project: str
+    sql: Annotated[str, msgspec.Meta(description="one SELECT, in DuckDB's SQL")]
+    environment: Environment = PRODUCTION
+    at: At = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=querying.ROWS_AT_ONCE, description="rows shown at most")] = 1000
+    output: Annotated[str, msgspec.Meta(pattern="^(|parquet|csv|json)$", description="parquet, csv or json")] = ""
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=50, description="how long it may take")] = 30.0
+
+
+@operation("tables.query", role=Role.VIEWER, slow=True)
+def query(context: Context, request: Query) -> QueryResult:
+    """Answers a SELECT over the tables of an environment, as it is now or was."""
+    with context.read() as tx:
+        at = points.resolve(tx, request.project, request.environment, request.at, context.clock.now())
+        versions = {each.key: decode(each.value) for each in catalog.items(tx, at, TABLE)}
+    files, tables, limits = context.part(TableFiles), context.part(Tables), Limits(seconds=request.seconds)
+    if request.output:
+        return querying.query_to_file(files, tables, request.sql, versions, format=request.output, limits=limits)
+    return querying.query(files, tables, request.sql, versions, limit=request.limit, limits=limits)
