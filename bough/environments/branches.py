@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import msgspec
 
-from bough.environments import branching, references, rules, store
-from bough.environments.branching import branch_off, kinds_of, manifest_at, manifest_for, parent_point, rebase, repinned
+from bough.environments import branching, rules, store
+from bough.environments.branching import branch_off, kinds_of, manifest_for, parent_point, rebase
+from bough.environments.merges import Merging
 from bough.environments.models import (
     Branched,
     Changed,
-    ConflictView,
     EnvironmentDetail,
     EnvironmentDiff,
     EnvironmentView,
@@ -20,13 +20,13 @@ from bough.environments.models import (
 )
 from bough.environments.operations import make_release
 from bough.kernel import catalog, merging
-from bough.kernel.catalog import LAST, SERVICE, Point
+from bough.kernel.catalog import Point
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Conflict, Invalid
-from bough.kernel.merging import Choices, Mergers
+from bough.kernel.merging import Choices
 from bough.kernel.moments import duration_s
 from bough.kernel.names import check_name
-from bough.kernel.operations import operation
+from bough.kernel.operations import Commit, operation
 from bough.kernel.project import PRODUCTION
 from bough.kernel.reconcile import wake
 
@@ -188,52 +188,23 @@ def diff(context: Context, request: DiffBranch) -> EnvironmentDiff:
     )  # fmt: skip
 
 
-@operation("environments.merge", role=Role.DEVELOPER, writes=True, command="branch merge")
-def merge(context: Context, request: MergeBranch) -> Merge:
+@operation("environments.merge", role=Role.DEVELOPER, writes=True, command="branch merge", slow=True)
+def merge(context: Context, request: MergeBranch) -> Commit[Merge]:
     """Brings what a branch has changed into its parent, in one transaction over all kinds.
 
     What both have changed differently is a conflict: nothing is written, and the answer says what each side did. Decide
     with --ours, --theirs, or --per-key. Services go live as a release of the very bundles that ran in the branch;
     secrets stay behind unless asked for. Afterwards the branch goes on from the merged state."""
-    tx, now = context.tx, context.clock.now()
-    place = store.resolve(tx, request.project, request.branch)
-    into = store.resolve(tx, request.project, request.into or store.view(tx, place).parent or _no_parent(place))
-    if into == place:
-        raise Invalid(
-            f"{place[1]} cannot be merged into itself", code="MERGE_INTO_ITSELF", hint="choose another --into"
-        )
-    target = catalog.writable_layer(tx, *into, context.principal)
-    choices = _choices(request)
-    kinds = kinds_of(request.kinds, secrets=request.with_secrets)
-    ours, theirs = Point(target), Point(catalog.layer_of(tx, *place))
-    moved = merging.has_moved(tx, ours, theirs, kinds)
-    merged = merging.three_way(tx, ours, theirs, kinds=kinds, mergers=context.part(Mergers).by_kind, choices=choices)
-    counts = dict(Counter(each.kind for each in merged.writes))
-    conflicts = [_view(each) for each in merged.conflicts]
-    if request.dry_run:
-        return Merge(into=into[1], fast_forward=not moved, merged=counts, conflicts=conflicts, dry_run=True)
-    if conflicts:
-        raise _conflicted(place, into, conflicts)
-    why = request.message or f"merge of {place[1]}"
-    data = [each for each in merged.writes if each.kind != SERVICE]
-    catalog.commit(tx, target, data, at=now, by=context.principal.name, why=why)
-    release = None
-    before = manifest_at(tx, into[0], Point(target))
-    services = references.services_here(tx, into, [each for each in merged.writes if each.kind == SERVICE])
-    brought = {each.key for each in merged.writes if each.kind == catalog.SECRET}
-    manifest = repinned(tx, into, rules.with_services(before, services), brought)
-    if manifest != before:
-        live = store.live(tx, place)
-        release = make_release(context, into, manifest, why, live[0].commit if live else "")
-    if store.view(tx, place).parent == into[1]:
-        rebase(context, place, Point(target, LAST), keep=[each for each in catalog.KINDS if each not in kinds])
-        if (live := store.live(tx, place)) is not None:
-            store.define_services(tx, live[0], now)
-    context.emit(
-        "environment.merged", "/".join(place), project=place[0], environment=place[1], into=into[1],
-        seconds=round(now - store.view(tx, place).created_at, 3),
-    )  # fmt: skip
-    return Merge(into=into[1], fast_forward=not moved, merged=counts, release=release)
+    found = Merging(context, request.project, request.branch, request.into, choices=_choices(request))
+    plan = found.prepare(context, kinds_of(request.kinds, secrets=request.with_secrets))
+
+    def commit(context: Context) -> Merge:
+        found.check_unmoved(context, plan)
+        if request.dry_run:
+            return found.view(plan, dry_run=True)
+        return found.apply(context, plan, request.message)
+
+    return commit
 
 
 @operation("environments.reset", role=Role.DEVELOPER, writes=True, command="branch reset")
@@ -315,29 +286,6 @@ def _choices(request: MergeBranch) -> Choices:
     )
     choices.check()
     return choices
-
-
-def _no_parent(place: tuple[str, str]) -> str:
-    raise Conflict(f"{'/'.join(place)} has no parent", code="PARENT_MISSING", hint="say where to: --into ENVIRONMENT")
-
-
-def _view(each: merging.Conflict) -> ConflictView:
-    return ConflictView(
-        id=each.id,
-        ours=rules.deed(each.kind, each.base, each.ours),
-        theirs=rules.deed(each.kind, each.base, each.theirs),
-    )
-
-
-def _conflicted(place: tuple[str, str], into: tuple[str, str], conflicts: list[ConflictView]) -> Conflict:
-    shown = "; ".join(f"{each.id}: {into[1]} {each.ours}, {place[1]} {each.theirs}" for each in conflicts[:5])
-    more = f" and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
-    return Conflict(
-        f"{place[1]} and {into[1]} changed the same in {len(conflicts)} places: nothing was merged; {shown}{more}",
-        code="MERGE_CONFLICT",
-        hint=f"bough branch merge {place[1]} with --theirs, --ours or --per-key ID=SIDE; --dry-run lists all",
-        conflicts=msgspec.to_builtins(conflicts[:SHOWN]),
-    )
 
 
 def _counted(found: list[merging.Difference]) -> dict[str, int]:

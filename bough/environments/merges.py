@@ -1,0 +1,136 @@
+"""One merge of a branch, from the question what differs to the release that brings its services live.
+
+What is slow (rows of tables are compared) is prepared without a transaction, against what both sides are at that
+moment; the transaction then only looks whether either has moved since, and writes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from bough.environments import references, rules, store
+from bough.environments.branching import manifest_at, rebase, repinned
+from bough.environments.models import ConflictView, Merge
+from bough.environments.operations import make_release
+from bough.kernel import catalog, merging
+from bough.kernel.catalog import SECRET, SERVICE, Point
+from bough.kernel.context import Context
+from bough.kernel.errors import Conflict, Invalid
+from bough.kernel.merging import Choices, Merged, Mergers
+from bough.kernel.operations import Moved
+
+Place = tuple[str, str]
+SHOWN = 1000  # conflicts in an error
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a merge would do, and the states that it was worked out for."""
+
+    ours: Point
+    theirs: Point
+    kinds: tuple[str, ...]
+    fast_forward: bool
+    merged: Merged
+
+
+class Merging:
+    """`into` empty: the branch's parent. Raises `NotFound`, `Invalid` (MERGE_INTO_ITSELF), `Conflict`
+    (PARENT_MISSING)."""
+
+    def __init__(self, context: Context, project: str, branch: str, into: str, *, choices: Choices) -> None:
+        with context.read() as tx:
+            self.place = store.resolve(tx, project, branch)
+            target = into or store.view(tx, self.place).parent
+            if not target:
+                raise Conflict(
+                    f"{'/'.join(self.place)} has no parent",
+                    code="PARENT_MISSING",
+                    hint="say where to: --into ENVIRONMENT",
+                )
+            self.into = store.resolve(tx, project, target)
+        if self.into == self.place:
+            what = f"{self.place[1]} cannot be merged into itself"
+            raise Invalid(what, code="MERGE_INTO_ITSELF", hint="choose another --into")
+        self._choices = choices
+
+    def prepare(self, context: Context, kinds: tuple[str, ...]) -> Plan:
+        """Works the merge out; writes nothing but blobs."""
+        with context.read() as tx:
+            now = catalog.newest(tx)
+            ours, theirs = (Point(catalog.layer_of(tx, *each), now) for each in (self.into, self.place))
+            moved = merging.has_moved(tx, ours, theirs, kinds)
+            mergers = context.part(Mergers).by_kind
+            merged = merging.three_way(tx, ours, theirs, kinds=kinds, mergers=mergers, choices=self._choices)
+        return Plan(ours=ours, theirs=theirs, kinds=kinds, fast_forward=not moved, merged=merged)
+
+    def check_unmoved(self, context: Context, plan: Plan) -> None:
+        """Raises `Moved` when either side has changed since `prepare`."""
+        for place, point in ((self.into, plan.ours), (self.place, plan.theirs)):
+            layer = catalog.layer_of(context.tx, *place)
+            if layer != point.layer or catalog.written(context.tx, layer, point.seq):
+                raise Moved(f"{'/'.join(place)} was changed meanwhile", hint="try the merge again")
+
+    def view(self, plan: Plan, *, dry_run: bool = False) -> Merge:
+        return Merge(
+            into=self.into[1],
+            fast_forward=plan.fast_forward,
+            merged=dict(Counter(each.kind for each in plan.merged.writes)),
+            conflicts=[_view(each) for each in plan.merged.conflicts],
+            dry_run=dry_run,
+        )
+
+    def apply(self, context: Context, plan: Plan, message: str) -> Merge:
+        """Writes it; raises `Conflict` (MERGE_CONFLICT) when something is undecided, and then writes nothing."""
+        tx, now, why = context.tx, context.clock.now(), message or f"merge of {self.place[1]}"
+        target = catalog.writable_layer(tx, *self.into, context.principal)
+        if plan.merged.conflicts:
+            raise self._conflicted(plan)
+        data = [each for each in plan.merged.writes if each.kind != SERVICE]
+        catalog.commit(tx, target, data, at=now, by=context.principal.name, why=why)
+        before = manifest_at(tx, self.into[0], Point(target))
+        writes = [each for each in plan.merged.writes if each.kind == SERVICE]
+        services = references.services_here(tx, self.into, writes)
+        brought = {each.key for each in plan.merged.writes if each.kind == SECRET}
+        manifest = repinned(tx, self.into, rules.with_services(before, services), brought)
+        live = store.live(tx, self.place)
+        release = None
+        if manifest != before:
+            release = make_release(context, self.into, manifest, why, live[0].commit if live else "")
+        self._go_on(context, plan)
+        made_at = store.view(tx, self.place).created_at
+        context.emit(
+            "environment.merged", "/".join(self.place), project=self.place[0], environment=self.place[1],
+            into=self.into[1], seconds=round(now - made_at, 3),
+        )  # fmt: skip
+        return msgspec.structs.replace(self.view(plan), release=release)
+
+    def _go_on(self, context: Context, plan: Plan) -> None:
+        """A branch goes on from the state that it was merged into, with what was not part of the merge."""
+        tx = context.tx
+        if store.view(tx, self.place).parent != self.into[1]:
+            return
+        target = Point(catalog.layer_of(tx, *self.into))
+        rebase(context, self.place, target, keep=[each for each in catalog.KINDS if each not in plan.kinds])
+        if (live := store.live(tx, self.place)) is not None:
+            store.define_services(tx, live[0], context.clock.now())
+
+    def _conflicted(self, plan: Plan) -> Conflict:
+        conflicts, branch, into = [_view(each) for each in plan.merged.conflicts], self.place[1], self.into[1]
+        shown = "; ".join(f"{each.id}: {into} {each.ours}, {branch} {each.theirs}" for each in conflicts[:5])
+        more = f" and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
+        return Conflict(
+            f"{branch} and {into} changed the same in {len(conflicts)} places: nothing was merged; {shown}{more}",
+            code="MERGE_CONFLICT",
+            hint=f"bough branch merge {branch} with --theirs, --ours or --per-key ID=SIDE; --dry-run lists all",
+            conflicts=msgspec.to_builtins(conflicts[:SHOWN]),
+        )
+
+
+def _view(each: merging.Conflict) -> ConflictView:
+    return ConflictView(
+        id=each.id,
+        ours=rules.deed(each.kind, each.base, each.ours),
+        theirs=rules.deed(each.kind, each.base, each.theirs),
+    )
