@@ -26,12 +26,13 @@ SHOWN = 1000  # conflicts in an error
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a merge would do, and the states that it was worked out for."""
+    """What a merge would do, and the states that it was worked out for. `keys`: all that the branch has changed."""
 
     ours: Point
     theirs: Point
     kinds: tuple[str, ...]
     fast_forward: bool
+    keys: frozenset[tuple[str, str]]
     merged: Merged
 
 
@@ -61,15 +62,18 @@ class Merging:
             now = catalog.newest(tx)
             ours, theirs = (Point(catalog.layer_of(tx, *each), now) for each in (self.into, self.place))
             moved = merging.has_moved(tx, ours, theirs, kinds)
+            mine = merging.differences(tx, merging.base_of(tx, ours, theirs), theirs, kinds)
             mergers = context.part(Mergers).by_kind
             merged = merging.three_way(tx, ours, theirs, kinds=kinds, mergers=mergers, choices=self._choices)
-        return Plan(ours=ours, theirs=theirs, kinds=kinds, fast_forward=not moved, merged=merged)
+        keys = frozenset((each.kind, each.key) for each in mine)
+        return Plan(ours=ours, theirs=theirs, kinds=kinds, fast_forward=not moved, keys=keys, merged=merged)
 
     def check_unmoved(self, context: Context, plan: Plan) -> None:
-        """Raises `Moved` when either side has changed since `prepare`."""
-        for place, point in ((self.into, plan.ours), (self.place, plan.theirs)):
+        """Raises `Moved` when the branch has changed since `prepare`, or the other side in what the branch changed."""
+        for place, point, keys in ((self.into, plan.ours, plan.keys), (self.place, plan.theirs, None)):
             layer = catalog.layer_of(context.tx, *place)
-            if layer != point.layer or catalog.written(context.tx, layer, point.seq):
+            since = catalog.written(context.tx, layer, point.seq)
+            if layer != point.layer or (since if keys is None else since & keys):
                 raise Moved(f"{'/'.join(place)} was changed meanwhile", hint="try the merge again")
 
     def view(self, plan: Plan, *, dry_run: bool = False) -> Merge:
