@@ -22,7 +22,7 @@ from bough.entrypoints.cli.drawing import DIM, GREEN, RED, YELLOW, columns_of, p
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import common, environment, folder
 from bough.entrypoints.cli.session import Session, find_project
-from bough.kernel.errors import Invalid, Problem, WorkloadFailed
+from bough.kernel.errors import Invalid, NotFound, Problem, WorkloadFailed
 from bough.kernel.platform import Home
 from bough.kernel.project import Service
 
@@ -42,7 +42,7 @@ def run(session: Session, folder: str, environment: str, service: str, slow: str
     prepared = sending.prepare(root, environment)
     services = {name: each for name, each in prepared.project.services.items() if service in ("", name)}
     if service and not services:
-        raise Invalid(f"the project has no service {service!r}", code="SERVICE_NOT_FOUND", hint="bough explain")
+        raise NotFound(f"the project has no service {service!r}", code="SERVICE_NOT_FOUND", hint="bough explain")
     web = {name: each for name, each in services.items() if each.is_web}
     if not web:
         raise Invalid(
