@@ -31,5 +31,5 @@ def test_a_broken_contract_ends_with_8_and_names_the_promise(machine: Machine) -
 def test_what_has_no_container_is_refused(machine: Machine) -> None:
     project = machine.project("modelled", '[services.it]\nmodel = "service:Model"\n', service_py="class Model: ...\n")
     assert machine.bough("check", "container", cwd=project, code=2)["error"]["code"] == "NO_WEB_SERVICE"
-    error = machine.bough("check", "container", "--service", "nobody", cwd=project, code=2)["error"]
+    error = machine.bough("check", "container", "--service", "nobody", cwd=project, code=4)["error"]
     assert error["code"] == "SERVICE_NOT_FOUND"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -117,6 +120,24 @@ def test_kill_9_of_everything_then_up_brings_the_same_releases_back(own_machine:
     for name in ("alpha", "beta"):
         wait_until(lambda: _answers(own_machine, name), f"{name} answers again")  # noqa: B023
     assert [own_machine.bough("releases", "--project", name) for name in ("alpha", "beta")] == before
+
+
+def test_followed_logs_miss_and_double_no_line_over_kill_9_of_the_server(machine: Machine) -> None:
+    talks = SERVICE.replace("        return", '        print(f"got {n}", flush=True)\n        return')
+    project = machine.project("talkative", '\n[services.talkative]\nmodel = "service:Double"\n', service_py=talks)
+    machine.deploy(project)
+    words = [sys.executable, "-m", "bough.entrypoints.cli.main", "logs", "talkative", "--follow", "--json"]
+    with subprocess.Popen(words, cwd=project, env=machine.environment, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout
+        for round in range(3):
+            for n in range(round * 20, round * 20 + 20):
+                machine.predict("talkative", n)
+            before = machine.part("server")
+            kill(before)
+            wait_until(lambda: machine.part("server") != before, "the keeper starts the server again")  # noqa: B023
+        read = [json.loads(next(reader.stdout))["text"] for _ in range(60)]
+        reader.terminate()
+    assert read == [f"got {n}" for n in range(60)]
 
 
 def test_releases_under_load_lose_no_request(machine: Machine) -> None:
