@@ -5,11 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bough.adapters.engine import ASLEEP as UNIT_ASLEEP
 from bough.adapters.engine import EXITED, READY, RUNNING, STARTING, STOPPING, Attempt
 from bough.kernel.project import Service
 from bough.runtime.spec import Exited, Failure
 from bough.serving import rules
-from bough.serving.models import DRAINING, Deployment
+from bough.serving.models import ASLEEP, DRAINING, Deployment
 from bough.serving.models import READY as SERVES
 
 
@@ -51,6 +52,19 @@ def test_a_draining_deployment_stops_everything_and_forgets_what_has_ended() -> 
     assert (look.start, look.stop, look.forget) == ([], [("dep_1-0", 1)], ["dep_1-1"])
 
 
+def test_of_a_sleeping_deployment_nothing_is_started_and_what_could_not_be_woken_is_registered() -> None:
+    units = [attempt("dep_1-0", UNIT_ASLEEP), attempt("dep_1-1", EXITED), attempt("dep_1-2", STARTING)]
+    look = rules.look(deployment(4, ASLEEP), [*units, attempt("dep_1-7", UNIT_ASLEEP, 0)])
+    assert (look.start, look.register) == ([], ["dep_1-1", "dep_1-3"])
+    assert (look.awake, look.ready) == (1, 0)
+    assert look.stop == [("dep_1-7", 0)]
+
+
+def test_a_sleeping_replica_of_a_deployment_that_is_awake_starts_as_its_next_attempt() -> None:
+    look = rules.look(deployment(1), [attempt("dep_1-0", UNIT_ASLEEP, 4)])
+    assert (look.start, look.failure) == ([("dep_1-0", 5)], {})
+
+
 def test_units_of_others_are_left_alone() -> None:
     look = rules.look(deployment(0), [attempt("dep_2-0", READY), attempt("build-abc", EXITED)])
     assert (look.start, look.stop, look.forget) == ([], [], [])
@@ -59,7 +73,7 @@ def test_units_of_others_are_left_alone() -> None:
 @given(
     st.integers(0, 5),
     st.lists(
-        st.tuples(st.integers(0, 7), st.sampled_from([STARTING, RUNNING, READY, STOPPING, EXITED])),
+        st.tuples(st.integers(0, 7), st.sampled_from([STARTING, RUNNING, READY, STOPPING, EXITED, UNIT_ASLEEP])),
         unique_by=lambda each: each[0],
     ),
 )
