@@ -28,7 +28,7 @@ from bough.data.rules import check_file_path
 from bough.kernel.errors import Invalid
 from bough.kernel.files import as_exhausted
 
-THREADS = 4
+THREADS = min(4, os.cpu_count() or 1)
 
 _T = TypeVar("_T")
 
