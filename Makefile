@@ -9,7 +9,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 # A process that may not write bytecode starts two to five times slower, and so would everything that it starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv test lint format demo docs lock migration bench-serving bench-platform bench-kernel clean
+.PHONY: help venv test lint format demo docs lock migration bench-serving bench-platform bench-branches bench-kernel clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,12 @@ bench-serving: $(READY) ## Measure the gateway beside other model servers (bench
 
 bench-platform: $(READY) ## Measure what a person waits for: up, init to first answer, deploys, recovery
 	$(BIN)/python bench/platform/run.py --install $(ARGS)
+
+bench-branches: $(READY) ## Measure branches beside cp, reflink, pyiceberg, lance, deltalake, DVC (bench/branches)
+	$(BIN)/python -m bench.branches.branch $(ARGS)
+	$(BIN)/python -m bench.branches.wake
+	$(BIN)/python -m bench.branches.files
+	$(BIN)/python -m bench.branches.tables
 
 bench-kernel: $(READY) ## Measure reconciles per second
 	$(BIN)/python bench/kernel/reconcile.py $(ARGS)

@@ -1,6 +1,6 @@
 """What sleeping branches cost, and how long their first request takes.
 
-    python bench/branches/wake.py [--branches 20] [--example credit-risk] [--service credit] [--rounds 3] [--json FILE]
+    python -m bench.branches.wake [--branches 20] [--example credit-risk] [--service credit] [--rounds 3] [--json FILE]
 
 One fresh home: the example is deployed to `main`, which keeps its zygote; then branches are made, which start nothing.
 Memory is PSS of each part of Bough, before and after the branches. Each branch is then asked once (the request wakes
@@ -10,70 +10,23 @@ its service) and once more (nothing to wake). A wake is timed from before the co
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
-import os
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("server", "gateway", "node", "keeper")
+from bench.branches.stand import PARTS, ROOT, Stand
+
 TARGETS = {"first request to a sleeping branch": (100.0, "ms"), "memory of 20 sleeping branches": (20.0, "MB")}
-
-
-class Stand:
-    """One fresh home and the command line."""
-
-    def __init__(self, folder: Path) -> None:
-        self.home = folder / "home"
-        self.gateway, self.api = _port(), _port()
-        self._environment = {key: value for key, value in os.environ.items() if not key.startswith("BOUGH_")}
-        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        self._environment["BOUGH_HOME"] = str(self.home)
-
-    def bough(self, *words: str, cwd: Path | None = None) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-m", "bough.entrypoints.cli.main", *words, "--json"],
-            cwd=cwd or self.home.parent, env=self._environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise SystemExit(f"bough {' '.join(words)}: {done.stdout}{done.stderr}")
-        return json.loads(done.stdout.strip().splitlines()[-1])
-
-    def ask(self, path: str, body: bytes) -> float:
-        """Milliseconds to a whole answer; anything but 200 ends the run."""
-        began = time.perf_counter()
-        connection = http.client.HTTPConnection("127.0.0.1", self.gateway, timeout=30)
-        connection.request("POST", path, body)
-        answer = connection.getresponse()
-        said = answer.read()
-        took_ms = (time.perf_counter() - began) * 1000
-        connection.close()
-        if answer.status != 200:
-            raise SystemExit(f"{path}: {answer.status} {said.decode(errors='replace')}")
-        return took_ms
-
-    def memory_mb(self) -> dict[str, float]:
-        found = {}
-        for part in PARTS:
-            pid = json.loads((self.home / "run" / f"{part}.json").read_text())["pid"]
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            found[part] = next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
-        return found
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
     stand, source = Stand(folder), folder / options.example
     shutil.copytree(ROOT / "examples" / options.example, source)
     body = (source / "example.json").read_bytes()
-    stand.bough("up", "--gateway-port", str(stand.gateway), "--api-port", str(stand.api))
+    stand.up()
     try:
         stand.bough("deploy", cwd=source)
         stand.ask(f"/v1/{options.service}/predict", body)
@@ -95,7 +48,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[float]]
             f"{part}: memory of {options.branches} sleeping branches": after[part] - before[part] for part in PARTS
         }
     finally:
-        stand.bough("down", "--all")
+        stand.down()
     return {
         "first request to a sleeping branch": first,
         "second request": again,
@@ -103,12 +56,6 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[float]]
         f"memory of {options.branches} sleeping branches": [sum(grown.values())],
         **{name: [value] for name, value in grown.items()},
     }
-
-
-def _port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def main() -> None:

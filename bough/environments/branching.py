@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.environments import rules, store
-from bough.environments.models import JOB_PREFIX, JobManifest, Manifest, Release, ServiceManifest
+from bough.environments.models import JOB_PREFIX, LIVE, JobManifest, Manifest, Release, ServiceManifest
 from bough.environments.references import pinned_here
 from bough.kernel import catalog
 from bough.kernel.catalog import KINDS, LAST, SERVICE, Point, Write
@@ -37,18 +37,18 @@ def branch_off(
     """Makes `place` as a branch of `parent` at `start`. Returns the release that serves in it; None when there was
     nothing to serve."""
     tx, now, by = context.tx, context.clock.now(), context.principal.name
-    store.add_environment(
-        tx, place, now, by=by, parent=parent, start=start, branch=branch, ttl_s=ttl_s, sealed=tuple(sealed), paused=True
-    )
-    if ttl_s:
-        wake(tx, KIND, "/".join(place), at=now + ttl_s)
-    manifest = manifest_for(tx, place, start)
-    release = None
+    manifest, release = manifest_at(tx, place[0], start), None
     if manifest.services or manifest.jobs:
         release = store.add_release(
-            tx, place, manifest, rules.digest(manifest), by=by, now=now, message=f"branched from {parent}", commit=""
-        )
-        store.set_live(tx, release, now)
+            tx, place, manifest, rules.digest(manifest), by=by, now=now, message=f"branched from {parent}", commit="",
+            state=LIVE,
+        )  # fmt: skip
+    store.add_environment(
+        tx, place, now, by=by, parent=parent, start=start, branch=branch, ttl_s=ttl_s, sealed=tuple(sealed),
+        paused=True, live=release.id if release else None,
+    )  # fmt: skip
+    if ttl_s:
+        wake(tx, KIND, "/".join(place), at=now + ttl_s)
     context.emit(
         BRANCHED, "/".join(place), project=place[0], environment=place[1], parent=parent,
         release=release.id if release else "",

@@ -80,12 +80,12 @@ def exists(tx: sa.Connection, place: tuple[str, str]) -> bool:
 
 def add_environment(
     tx: sa.Connection, place: tuple[str, str], now: float, *, by: str, parent: str = "", start: Point | None = None,
-    branch: str = "", ttl_s: float = 0.0, sealed: tuple[str, ...] = (), paused: bool = False,
+    branch: str = "", ttl_s: float = 0.0, sealed: tuple[str, ...] = (), paused: bool = False, live: str | None = None,
 ) -> int:  # fmt: skip
-    """A new environment with a layer of its own on `start`; returns the layer."""
-    values = {"created_by": by, "parent": parent, "branch": branch, "ttl_s": ttl_s, "paused": paused}
+    """A new environment with a layer of its own on `start`, in which the release `live` serves; returns the layer."""
+    values: dict[str, Any] = {"created_by": by, "parent": parent, "branch": branch, "ttl_s": ttl_s, "paused": paused}
     expires = now + ttl_s if ttl_s else 0.0
-    values |= {"project": place[0], "name": place[1], "created_at": now, "expires_at": expires}
+    values |= {"project": place[0], "name": place[1], "created_at": now, "expires_at": expires, "live": live}
     tx.execute(environment.insert().values(**values))
     return catalog.open_head(tx, *place, start, sealed)
 
@@ -120,10 +120,10 @@ def resolve(tx: sa.Connection, project_name: str, text: str) -> tuple[str, str]:
 
 def view(tx: sa.Connection, place: tuple[str, str]) -> EnvironmentView:
     """One environment, as `environments` lists it."""
-    found = [each for each in environments(tx, place[0]) if each.name == place[1]]
-    if not found:
+    row = tx.execute(_views().where(*_is(*place))).first()
+    if row is None:
         raise NotFound(f"there is no {'/'.join(place)}", code="ENVIRONMENT_NOT_FOUND", hint="bough branch list")
-    return found[0]
+    return _view(row)
 
 
 def change_environment(tx: sa.Connection, place: tuple[str, str], **values: Any) -> None:
@@ -156,35 +156,15 @@ def end_releases(tx: sa.Connection, place: tuple[str, str], now: float) -> None:
 
 
 def environments(tx: sa.Connection, project_name: str = "") -> list[EnvironmentView]:
-    joined = sa.outerjoin(environment, release, environment.c.live == release.c.id)
-    same = sa.and_(catalog.head.c.project == environment.c.project, catalog.head.c.environment == environment.c.name)
-    query = sa.select(environment, release.c.number.label("release"), catalog.head.c.protected)
-    query = query.select_from(sa.join(joined, catalog.head, same))
+    query = _views()
     if project_name:
         query = query.where(environment.c.project == project_name)
-    rows = tx.execute(query.order_by(environment.c.project, environment.c.name))
-    return [
-        EnvironmentView(
-            project=row.project,
-            name=row.name,
-            created_at=row.created_at,
-            release=row.release or 0,
-            parent=row.parent,
-            branch=row.branch,
-            created_by=row.created_by,
-            ttl_s=row.ttl_s,
-            expires_at=row.expires_at,
-            protected=row.protected,
-            paused=row.paused,
-            budget=row.budget,
-        )
-        for row in rows
-    ]
+    return [_view(row) for row in tx.execute(query.order_by(environment.c.project, environment.c.name))]
 
 
 def add_release(
     tx: sa.Connection, place: tuple[str, str], manifest: Manifest, digest: str, *, by: str, now: float, message: str,
-    commit: str, rolled_back_to: int = 0,
+    commit: str, rolled_back_to: int = 0, state: str = PENDING,
 ) -> Release:  # fmt: skip
     highest = sa.select(sa.func.max(release.c.number)).where(
         release.c.project == place[0], release.c.environment == place[1]
@@ -195,7 +175,8 @@ def add_release(
         environment=place[1],
         number=(tx.execute(highest).scalar() or 0) + 1,
         digest=digest,
-        state=PENDING,
+        state=state,
+        finished_at=now if state in ENDED else 0.0,
         created_at=now,
         created_by=by,
         message=message,
@@ -301,3 +282,15 @@ def _is(project_name: str, name: str) -> tuple[sa.ColumnElement[bool], sa.Column
 def _release(row: Any) -> Release:
     fields = {field: getattr(row, field) for field in Release.__struct_fields__}
     return Release(**fields | {"failure": msgspec.json.decode(row.failure)})
+
+
+def _views() -> sa.Select[Any]:
+    joined = sa.outerjoin(environment, release, environment.c.live == release.c.id)
+    same = sa.and_(catalog.head.c.project == environment.c.project, catalog.head.c.environment == environment.c.name)
+    query = sa.select(environment, release.c.number.label("release"), catalog.head.c.protected)
+    return query.select_from(sa.join(joined, catalog.head, same))
+
+
+def _view(row: Any) -> EnvironmentView:
+    fields = {field: getattr(row, field) for field in EnvironmentView.__struct_fields__}
+    return EnvironmentView(**fields | {"release": row.release or 0})

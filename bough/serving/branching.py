@@ -5,6 +5,8 @@ Listens to events of `environments`, in the transaction that makes or discards t
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from bough.environments import store as environments
@@ -21,13 +23,11 @@ def on_branched(tx: sa.Connection, event: Event) -> None:
     release, manifest = environments.find(tx, event.data["release"])
     for name, service in manifest.services.items():
         source = store.built(tx, release.project, service.digest)
-        made = store.ensure(tx, release, name, service, event.at)
-        if source is None or source.id == made.id:
-            continue
-        state = READY if service.settings.mock else ASLEEP
-        store.change(
-            tx, made.id, event.at, state=state, build=source.build, signature=source.signature, failure={}, drained=True
-        )
+        begin: dict[str, Any] = {}
+        if source is not None:
+            state = READY if service.settings.mock else ASLEEP
+            begin = {"state": state, "build": source.build, "signature": source.signature, "drained": True}
+        store.ensure(tx, release, name, service, event.at, **begin)
 
 
 def on_discarded(tx: sa.Connection, event: Event) -> None:

@@ -78,9 +78,11 @@ def built(tx: sa.Connection, project: str, digest: str) -> Deployment | None:
     return min(found, key=lambda each: worth.get(each.state, len(worth)), default=None)
 
 
-def ensure(tx: sa.Connection, made: Release, service: str, manifest: ServiceManifest, now: float) -> Deployment:
+def ensure(
+    tx: sa.Connection, made: Release, service: str, manifest: ServiceManifest, now: float, **begin: Any
+) -> Deployment:
     """The deployment for a service of a release: the one that is there, with the release's settings, or a new one.
-    One that had failed, drained or stopped begins again."""
+    One that had failed, drained or stopped begins again. `begin`: fields of one that begins, in place of the usual."""
     found = of_service(tx, (made.project, made.environment), service, manifest.digest)
     if found is None:
         id = new_id("dep")
@@ -92,19 +94,16 @@ def ensure(tx: sa.Connection, made: Release, service: str, manifest: ServiceMani
             "digest": manifest.digest,
             "bundle": manifest.bundle,
             "created_at": now,
-            "build": "null",
-            "signature": "null",
             "crashes": 0,
         }
-        fresh = _columns(
-            settings=manifest.settings, secrets=manifest.secrets, state=BUILDING, failure={}, drained=False
-        )
+        usual = {"state": BUILDING, "failure": {}, "drained": False, "build": None, "signature": None}
+        fresh = _columns(settings=manifest.settings, secrets=manifest.secrets, **usual | begin)
         tx.execute(deployment.insert().values(**values, **fresh, release=made.number, changed_at=now))
     else:
         id = found.id
         changes: dict[str, Any] = {"settings": manifest.settings, "release": made.number}
         if found.state in (FAILED, DRAINING, STOPPED):
-            changes |= {"state": BUILDING, "failure": {}, "drained": False, "crashes": 0}
+            changes |= {"state": BUILDING, "failure": {}, "drained": False, "crashes": 0} | begin
             renew(tx, KIND, id)
         change(tx, id, now, **changes)
     wake(tx, KIND, id)
