@@ -68,9 +68,9 @@ def test_environments_share_a_zygote_and_each_replica_sees_its_own_labels(rig: r
         labels = {"project": "shop", "environment": environment, "service": "churn", "deployment": unit}
         rig.engine.register(rig.model(unit, "labels", labels=labels, grace_s=7.0 if unit == "b" else 3.0))
         rig.engine.wake(unit)
-        rig.until(unit, "ready")
-        assert f"BOUGH_ENVIRONMENT={environment}\n".encode() in rig.output(unit)
-        assert f"BOUGH_DEPLOYMENT={unit}\n".encode() in rig.output(unit)
+        said = rig.until_output(unit, b"serving")
+        assert f"BOUGH_ENVIRONMENT={environment}\n".encode() in said
+        assert f"BOUGH_DEPLOYMENT={unit}\n".encode() in said
     (zygote,) = rig.inner.zygotes().values()
     seen = Path(f"/proc/{zygote}/environ").read_bytes()
     assert b"BOUGH_ENVIRONMENT" not in seen and b"BOUGH_SERVICE" not in seen
