@@ -68,7 +68,8 @@ class Direct:
             yield _Batched(batch)
 
     def fetch(self, digest: str, size: int, descriptor: int, there: int) -> None:
-        os.ftruncate(descriptor, 0)  # copying anew is as fast as checking what is there
+        if there:  # copying anew is as fast as checking it. Never cut an empty file: ext4 would flush it at its close
+            os.ftruncate(descriptor, 0)
         self._blobs.write_to(digest, descriptor)
 
 

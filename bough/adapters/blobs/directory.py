@@ -39,6 +39,7 @@ class DirectoryBlobs:
         """Touches nothing: folders are made by the first `put`."""
         self.root = root
         self._incoming = root / "incoming"
+        self._shelves = os.fspath(root / "sha256")
 
     def put(self, source: BinaryIO | bytes, *, expect: str = "") -> str:
         if expect:
@@ -169,7 +170,7 @@ class DirectoryBlobs:
 
     def path(self, digest: str) -> Path:
         """Where this blob is, or would be."""
-        return self.root / "sha256" / check_digest(digest)[:2] / digest[2:]
+        return Path(f"{self._shelves}/{check_digest(digest)[:2]}/{digest[2:]}")  # one Path, not four
 
     def _finish(self, descriptor: int, temporary: Path, digest: str, size: int) -> None:
         target = self.path(digest)

@@ -83,11 +83,12 @@ class Remote:
             self._pack, self._packed_bytes = [], 0
 
     def fetch(self, digest: str, size: int, descriptor: int, there: int) -> None:
-        there = there if there < size else 0
+        held, there = there, there if there < size else 0
         seen = hashlib.sha256()
         with os.fdopen(os.dup(descriptor), "rb") as written:
             seen.update(written.read(there))
-        os.ftruncate(descriptor, there)
+        if held:
+            os.ftruncate(descriptor, there)
         os.lseek(descriptor, there, os.SEEK_SET)
         if there < size:
             with self._lock:
