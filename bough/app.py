@@ -22,6 +22,8 @@ from bough.adapters.tables.duckdb import DuckTables
 from bough.data import operations as data
 from bough.data.tables import operations as tables
 from bough.data.tables import operations_query as table_queries
+from bough.data.tables import operations_schema as table_schemas
+from bough.data.tables.merging import TableMerger
 from bough.data.tables.store import TableFiles
 from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
@@ -29,6 +31,7 @@ from bough.environments import operations as environments
 from bough.environments import store as environment_store
 from bough.environments.references import SecretUsers
 from bough.gateway import loop as gateway
+from bough.kernel.catalog import TABLE
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
 from bough.kernel.errors import Problem
@@ -50,7 +53,8 @@ from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
 OPERATION_MODULES: list[ModuleType] = [
-    *(access, secret_operations, environments, branches, data, tables, table_queries),
+    *(access, secret_operations, environments, branches, data),
+    *(tables, table_schemas, table_queries),
     *(serving, pushes, platform_operations),
 ]
 
@@ -74,8 +78,9 @@ class Bough:
         self.events = Events(self.clock)
         for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
             self.events.on(name, gateway.changed)
-        mergers = Mergers()
         self._tables = DuckTables(self.home.tables)
+        table_files = TableFiles(self.blobs, self.home.tables / "copies")
+        mergers = Mergers({TABLE: TableMerger(table_files, self._tables)})
         self._vault = Vault(home, os.environ)
         parts = Parts(
             {
@@ -85,7 +90,7 @@ class Bough:
                 Home: self.home,
                 Mergers: mergers,
                 Tables: self._tables,
-                TableFiles: TableFiles(self.blobs, self.home.tables / "copies"),
+                TableFiles: table_files,
                 Vault: self._vault,
                 Dependents: SecretUsers(environments.make_release),
             }
