@@ -32,7 +32,7 @@ HAND_WRITTEN = {
 }
 # Members of groups that read or write files of this machine, in modules `GROUP_WORD`; one that is named as an operation
 # takes its place.
-IN_GROUPS = {"data": ("get", "put"), "secrets": ("set",), "tables": ("append", "create", "query", "upsert")}
+IN_GROUPS = {"data": ("get", "put"), "secrets": ("set",), "tables": ("append", "create", "diff", "query", "upsert")}
 _EVERYDAY = ("status", "releases", "rollback")
 INTERRUPTED, PIPE_CLOSED = 130, 141
 
