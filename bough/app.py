@@ -28,6 +28,8 @@ from bough.data import operations as data
 from bough.data.mounts import Views
 from bough.data.tables import operations as tables
 from bough.data.tables import operations_query as table_queries
+from bough.data.tables import operations_schema as table_schemas
+from bough.data.tables.merging import TableMerger
 from bough.data.tables.store import TableFiles
 from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
@@ -38,7 +40,7 @@ from bough.environments.service_merger import ServiceMerger
 from bough.gateway import loop as gateway
 from bough.gateway import sleeping
 from bough.gateway.models import GatewayState
-from bough.kernel.catalog import SERVICE
+from bough.kernel.catalog import SERVICE, TABLE
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
 from bough.kernel.errors import Problem
@@ -61,7 +63,8 @@ from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 
 OPERATION_MODULES: list[ModuleType] = [
-    *(access, secret_operations, environments, branches, data, upkeep, erasure, tables, table_queries),
+    *(access, secret_operations, environments, branches, data, upkeep, erasure),
+    *(tables, table_schemas, table_queries),
     *(serving, pushes, platform_operations),
 ]
 
@@ -103,6 +106,7 @@ class Bough:
         collector = garbage.Collector(self.database, self.blobs, self.clock, REFERENCES, self.home.run / "gc.lock")
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
         self._tables = DuckTables(self.home.tables)
+        table_files = TableFiles(self.blobs, self.home.tables / "copies")
         self._vault = Vault(home, os.environ)
         parts = Parts(
             {
@@ -110,10 +114,10 @@ class Bough:
                 Blobs: self.blobs,
                 Platform: platform,
                 Home: self.home,
-                Mergers: Mergers({SERVICE: ServiceMerger()}),
+                Mergers: Mergers({SERVICE: ServiceMerger(), TABLE: TableMerger(table_files, self._tables)}),
                 garbage.Collector: collector,
                 Tables: self._tables,
-                TableFiles: TableFiles(self.blobs, self.home.tables / "copies"),
+                TableFiles: table_files,
                 Vault: self._vault,
                 Dependents: SecretUsers(environments.make_release),
             }

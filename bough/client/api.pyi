@@ -20,6 +20,11 @@ class Batch(Record):
     max_size: int
     max_wait_ms: float
 
+class Bin(Record):
+    label: str
+    before: float
+    after: float
+
 class Branched(Record):
     environment: EnvironmentView
     created: bool
@@ -49,6 +54,14 @@ class Collected(Record):
     kept_blobs: int
     kept_bytes: int
     dry_run: bool
+
+class ColumnDifference(Record):
+    name: str
+    type: str
+    before: Side
+    after: Side
+    shift: float
+    bins: builtins.list[Bin]
 
 class ColumnView(Record):
     id: int
@@ -415,6 +428,14 @@ class ServiceView(Record):
     failure: dict[str, Any]
     replicas: builtins.list[ReplicaView]
 
+class Side(Record):
+    count: int
+    nulls: int
+    distinct: int
+    least: Any
+    greatest: Any
+    mean: float | None
+
 class Status(Record):
     project: str
     environment: str
@@ -431,6 +452,17 @@ class TableCommit(Record):
     files: int
     bytes: int
     gone: bool
+
+class TableDifference(Record):
+    name: str
+    rows_before: int
+    rows_after: int
+    added: int
+    removed: int
+    changed: int
+    schema: builtins.list[str]
+    columns: builtins.list[ColumnDifference]
+    examples: dict[str, builtins.list[str]]
 
 class TableView(Record):
     project: str
@@ -718,6 +750,16 @@ class _Services:
     def show(self, *, project: str, service: str, environment: str = ...) -> ServiceView: ...
 
 class _Tables:
+    def add_column(
+        self,
+        *,
+        project: str,
+        name: str,
+        column: str,
+        type: str,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> TableView: ...
     def append(
         self,
         *,
@@ -761,7 +803,17 @@ class _Tables:
         message: str = ...,
         idempotency_key: str = ...,
     ) -> TableView: ...
+    def diff(self, *, project: str, before: str, after: str, name: str = ...) -> builtins.list[TableDifference]: ...
     def drop(self, *, project: str, name: str, environment: str = ..., idempotency_key: str = ...) -> TableView: ...
+    def drop_column(
+        self,
+        *,
+        project: str,
+        name: str,
+        column: str,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> TableView: ...
     def history(
         self,
         *,
@@ -782,6 +834,17 @@ class _Tables:
         output: str = ...,
         seconds: float = ...,
     ) -> QueryResult: ...
+    def rename_column(
+        self,
+        *,
+        project: str,
+        name: str,
+        column: str,
+        to: str,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> TableView: ...
+    def schema(self, *, project: str, name: str, environment: str = ...) -> builtins.list[ColumnView]: ...
     def show(self, *, project: str, name: str, environment: str = ..., at: str = ...) -> TableView: ...
     def update(
         self,
@@ -803,6 +866,16 @@ class _Tables:
         environment: str = ...,
         format: str = ...,
         message: str = ...,
+        idempotency_key: str = ...,
+    ) -> TableView: ...
+    def widen_column(
+        self,
+        *,
+        project: str,
+        name: str,
+        column: str,
+        type: str,
+        environment: str = ...,
         idempotency_key: str = ...,
     ) -> TableView: ...
 

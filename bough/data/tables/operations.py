@@ -123,7 +123,7 @@ def create(context: Context, request: CreateTable) -> Commit[TableView]:
     if bool(request.blob) == bool(request.schema):
         raise Invalid("a table is made from a file or from a schema", code="SCHEMA_MISSING",
                       hint="bough tables create NAME FILE, or --schema 'id BIGINT, name VARCHAR'")  # fmt: skip
-    workshop = _workshop(context)
+    workshop = workshop_of(context)
     incoming = Incoming(blob=request.blob, format=request.format)
     columns = workshop.columns_of(incoming) if request.blob else workshop.columns_in(request.schema)
     version = rules.new(columns, request.key)
@@ -136,7 +136,7 @@ def create(context: Context, request: CreateTable) -> Commit[TableView]:
         if catalog.get(context.tx, catalog.Point(layer), TABLE, request.name):
             raise Conflict(f"there is a table {request.name!r} already", code="TABLE_EXISTS",
                            hint="bough tables append, upsert or drop")  # fmt: skip
-        return _write(context, request, layer, changed, request.message or "created")
+        return write_version(context, request, layer, changed, request.message or "created")
 
     return commit
 
@@ -144,14 +144,14 @@ def create(context: Context, request: CreateTable) -> Commit[TableView]:
 @operation("tables.append", role=Role.DEVELOPER, writes=True, slow=True)
 def append(context: Context, request: AddRows) -> Commit[TableView]:
     """Adds the rows of a file to a table."""
-    workshop, before = _workshop(context), _read(context, request)
+    workshop, before = workshop_of(context), _read(context, request)
     fresh = workshop.take(before, Incoming(blob=request.blob, format=request.format))
 
     def commit(context: Context) -> TableView:
-        layer, now = _current(context, request)
+        layer, now = current(context, request)
         if now != before and not _rebases(before, now):
             raise _moved(request.name)
-        return _write(context, request, layer, workshop.append(now, fresh), request.message or "append")
+        return write_version(context, request, layer, workshop.append(now, fresh), request.message or "append")
 
     return commit
 
@@ -186,7 +186,7 @@ def compact(context: Context, request: CompactTable) -> Commit[TableView]:
 @operation("tables.drop", role=Role.DEVELOPER, writes=True)
 def drop(context: Context, request: OfTable) -> TableView:
     """Drops a table. Its earlier versions stay readable by time and tag."""
-    layer, now = _current(context, request)
+    layer, now = current(context, request)
     by, at = context.principal.name, context.clock.now()
     catalog.commit(context.tx, layer, [Write(TABLE, request.name, None)], at=at, by=by, why=f"drop {request.name}")
     return view((request.project, request.environment), request.name, now)
@@ -196,20 +196,20 @@ def _change(
     context: Context, request: OfTable, why: str, work: Callable[[Workshop, Version], Changed]
 ) -> Commit[TableView]:
     before = _read(context, request)
-    changed = work(_workshop(context), before)
+    changed = work(workshop_of(context), before)
 
     def commit(context: Context) -> TableView:
-        layer, now = _current(context, request)
+        layer, now = current(context, request)
         if now != before:
             raise _moved(request.name)
         if changed.version == before:
             return view((request.project, request.environment), request.name, before)
-        return _write(context, request, layer, changed, why)
+        return write_version(context, request, layer, changed, why)
 
     return commit
 
 
-def _workshop(context: Context) -> Workshop:
+def workshop_of(context: Context) -> Workshop:
     return Workshop(context.part(TableFiles), context.part(Tables))
 
 
@@ -220,12 +220,12 @@ def _read(context: Context, request: OfTable) -> Version:
         return find(tx, catalog.Point(layer), request.name)
 
 
-def _current(context: Context, request: OfTable) -> tuple[int, Version]:
+def current(context: Context, request: OfTable) -> tuple[int, Version]:
     layer = catalog.writable_layer(context.tx, request.project, request.environment, context.principal)
     return layer, find(context.tx, catalog.Point(layer), request.name)
 
 
-def _write(context: Context, request: OfTable, layer: int, changed: Changed, why: str) -> TableView:
+def write_version(context: Context, request: OfTable, layer: int, changed: Changed, why: str) -> TableView:
     write = Write(TABLE, request.name, encode(changed.version))
     by, at = context.principal.name, context.clock.now()
     catalog.commit(context.tx, layer, [write], at=at, by=by, why=why)

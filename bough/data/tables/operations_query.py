@@ -8,14 +8,17 @@ import msgspec
 
 from bough.adapters.tables import Limits, Tables
 from bough.data import points
-from bough.data.tables import querying
-from bough.data.tables.models import decode
+from bough.data.tables import comparing, querying
+from bough.data.tables.comparing import TableDifference
+from bough.data.tables.finding import named
+from bough.data.tables.models import Version, decode
 from bough.data.tables.operations import At, Environment
 from bough.data.tables.querying import QueryResult
 from bough.data.tables.store import TableFiles
 from bough.kernel import catalog
 from bough.kernel.catalog import TABLE
 from bough.kernel.context import Context, Role
+from bough.kernel.errors import NotFound
 from bough.kernel.operations import operation
 from bough.kernel.project import PRODUCTION
 
@@ -30,6 +33,34 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     limit: Annotated[int, msgspec.Meta(ge=1, le=querying.ROWS_AT_ONCE, description="rows shown at most")] = 1000
     output: Annotated[str, msgspec.Meta(pattern="^(|parquet|csv|json)$", description="parquet, csv or json")] = ""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=50, description="how long it may take")] = 30.0
+
+
+class Compare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    before: Annotated[str, msgspec.Meta(description="an environment, a tag, or ENVIRONMENT@WHEN")]
+    after: Annotated[str, msgspec.Meta(description="the same")]
+    name: Annotated[str, msgspec.Meta(description="one table; all that differ without it")] = ""
+
+
+@operation("tables.diff", role=Role.VIEWER, slow=True)
+def diff(context: Context, request: Compare) -> list[TableDifference]:
+    """Compares tables of two states: rows by key, columns, and how their values are spread."""
+    with context.read() as tx:
+        sides = []
+        for text in (request.before, request.after):
+            at = named(tx, request.project, text, context.clock.now())
+            found = {each.key: decode(each.value) for each in catalog.items(tx, at, TABLE)}
+            sides.append({key: each for key, each in found.items() if request.name in ("", key)})
+    if request.name and not any(sides):
+        raise NotFound(f"neither side has a table {request.name!r}", code="TABLE_NOT_FOUND", hint="bough tables list")
+    nothing = Version(fields=[])
+    old, new = sides
+    files, tables = context.part(TableFiles), context.part(Tables)
+    return [
+        comparing.compare(files, tables, key, old.get(key, nothing), new.get(key, nothing))
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
 
 
 @operation("tables.query", role=Role.VIEWER, slow=True)

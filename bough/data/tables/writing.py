@@ -119,11 +119,11 @@ class Workshop:
             session.keep(
                 "met",
                 f"SELECT {', '.join(f'fresh.{name}' for name in names)}, old.__file, old.__pos, old.{ROW}, "
-                f"coalesce({same}, false) AS unchanged FROM ({cast(version, held)}) AS fresh "
+                f"coalesce({same}, false) AS __same FROM ({cast(version, held)}) AS fresh "
                 f"LEFT JOIN rows.{TABLE} AS old USING ({keys})",
             )
-            session.keep("hit", f"SELECT * FROM met WHERE NOT (unchanged AND {ROW} IS NOT NULL)")
-            return self._replaced(session, version, next_row=version.next_row)
+            session.keep("hit", f"SELECT * FROM met WHERE NOT (__same AND {ROW} IS NOT NULL)")
+            return self.replaced(session, version)
 
     # --- rows that are there
 
@@ -149,7 +149,7 @@ class Workshop:
             session.keep("hit", f"SELECT {values}, __file, __pos, {ROW} FROM rows.{TABLE} WHERE (\n{where}\n)")
             if moves_keys:
                 check_moved_keys(session, version)
-            return self._replaced(session, version, next_row=version.next_row)
+            return self.replaced(session, version)
 
     def compact(self, version: Version, *, all: bool = False) -> Changed:
         """`rows` counts those that were written anew."""
@@ -177,20 +177,21 @@ class Workshop:
         places = None if all else pruning.candidates(version, self.tables.bounds(where))
         return self.tables.session({TABLE: self.files.relation(version, places)}, limits=LIMITS)
 
-    def _replaced(self, session: Session, version: Version, *, next_row: int) -> Changed:
-        """The rows of `hit` instead of those that stand at their places; new ones get ids from `next_row` on."""
+    def replaced(self, session: Session, version: Version, *, only: str = "true") -> Changed:
+        """The rows of `hit` for which `only` holds instead of those that stand at the places of all of them. Rows that
+        come from no place are new."""
         names = ", ".join(quoted(each.name) for each in version.fields)
-        number = f"{next_row} - 1 + row_number() OVER (ORDER BY {ROW} IS NOT NULL)"
-        fresh = f"SELECT {names}, coalesce({ROW}, {number}) AS {ROW} FROM hit"
-        new = int(session.rows(f"SELECT count(*) FROM hit WHERE {ROW} IS NULL").rows[0][0])
+        number = f"{version.next_row} - 1 + row_number() OVER (ORDER BY {ROW} IS NOT NULL)"
+        fresh = f"SELECT {names}, coalesce({ROW}, {number}) AS {ROW} FROM hit WHERE {only}"
+        new = int(session.rows(f"SELECT count(*) FROM hit WHERE {only} AND {ROW} IS NULL").rows[0][0])
         path = session.write(fresh, ids=_ids(version))
         layout = own_layout(version)
         counted = self._measured(session, parquet(path), "", version.fields, layout, size=path.stat().st_size)
-        if not counted.rows:
-            return Changed(version=version, rows=0)
         check_nulls(version, counted)
         left = self._without(session, version, "hit")
-        left = replace(left, next_row=next_row + new)
+        left = replace(left, next_row=version.next_row + new)
+        if not counted.rows:
+            return Changed(version=left, rows=0)
         file = replace(counted, blob=self.files.keep(path))
         return Changed(version=rules.with_file(left, file, layout), rows=counted.rows)
 
