@@ -463,6 +463,7 @@ class TableDifference(Record):
     schema: builtins.list[str]
     columns: builtins.list[ColumnDifference]
     examples: dict[str, builtins.list[str]]
+    picture: str
 
 class TableView(Record):
     project: str
@@ -803,7 +804,15 @@ class _Tables:
         message: str = ...,
         idempotency_key: str = ...,
     ) -> TableView: ...
-    def diff(self, *, project: str, before: str, after: str, name: str = ...) -> builtins.list[TableDifference]: ...
+    def diff(
+        self,
+        *,
+        project: str,
+        before: str,
+        after: str,
+        name: str = ...,
+        picture: bool = ...,
+    ) -> builtins.list[TableDifference]: ...
     def drop(self, *, project: str, name: str, environment: str = ..., idempotency_key: str = ...) -> TableView: ...
     def drop_column(
         self,

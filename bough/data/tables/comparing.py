@@ -63,6 +63,7 @@ class TableDifference(msgspec.Struct, frozen=True, kw_only=True):
     schema: list[str]
     columns: list[ColumnDifference]
     examples: dict[str, list[str]]
+    picture: str = ""  # SVG, when it was asked for
 
 
 def compare(files: TableFiles, tables: Tables, name: str, before: Version, after: Version) -> TableDifference:

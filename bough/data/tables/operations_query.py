@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from msgspec.structs import replace
 
 from bough.adapters.tables import Limits, Tables
 from bough.data import points
@@ -13,6 +14,7 @@ from bough.data.tables.comparing import TableDifference
 from bough.data.tables.finding import named
 from bough.data.tables.models import Version, decode
 from bough.data.tables.operations import At, Environment
+from bough.data.tables.picture import draw
 from bough.data.tables.querying import QueryResult
 from bough.data.tables.store import TableFiles
 from bough.kernel import catalog
@@ -40,6 +42,7 @@ class Compare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     before: Annotated[str, msgspec.Meta(description="an environment, a tag, or ENVIRONMENT@WHEN")]
     after: Annotated[str, msgspec.Meta(description="the same")]
     name: Annotated[str, msgspec.Meta(description="one table; all that differ without it")] = ""
+    picture: Annotated[bool, msgspec.Meta(description="with an SVG for each table")] = False
 
 
 @operation("tables.diff", role=Role.VIEWER, slow=True)
@@ -56,11 +59,14 @@ def diff(context: Context, request: Compare) -> list[TableDifference]:
     nothing = Version(fields=[])
     old, new = sides
     files, tables = context.part(TableFiles), context.part(Tables)
-    return [
+    differing = [
         comparing.compare(files, tables, key, old.get(key, nothing), new.get(key, nothing))
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key)
     ]
+    if request.picture:
+        return [replace(each, picture=draw(each, request.before, request.after)) for each in differing]
+    return differing
 
 
 @operation("tables.query", role=Role.VIEWER, slow=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 
 from bough.data.tables import rules
@@ -74,6 +76,9 @@ def test_a_diff_counts_rows_by_key_and_says_how_values_moved(orders: Shop) -> No
     kind = next(each for each in found.columns if each.name == "kind")
     assert kind.shift < 0.1
     assert found.examples["added"] == ["5000"]
+    [drawn] = orders.call("tables.diff", project=PROJECT, before="main", after="try", picture=True)
+    titles = [each.text for each in ElementTree.fromstring(drawn.picture).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"orders", "price"} <= {*titles}
 
 
 def test_equal_states_have_no_difference_and_a_new_table_is_all_added(orders: Shop) -> None:
