@@ -1,5 +1,4 @@
-"""Measures versioned tables beside DuckDB on the same Parquet files, and beside pyiceberg, lance and deltalake where
-their environments are there (`--peers` makes them, in bench/branches/.envs).
+"""Measures versioned tables beside DuckDB on the same Parquet files.
 
     .venv/bin/python bench/branches/tables.py --gigabytes 1
 
@@ -13,8 +12,6 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,11 +25,9 @@ from bough.kernel import catalog
 from bough.kernel.context import Principal, Role
 from bough.kernel.platform import Platform
 
-HERE = Path(__file__).parent
 ADMIN = Principal(id="pri_admin", name="admin", role=Role.ADMIN)
 FILES = 10
 ROW_BYTES = 32  # of a row of the test table in Parquet, roughly: gives the number of rows for a size
-PEERS = {"pyiceberg": "pyiceberg[sql-sqlite,pyarrow]", "lance": "pylance", "deltalake": "deltalake"}
 SCAN = "SELECT kind, sum(a), sum(b), count(*) FROM {} GROUP BY kind"
 
 
@@ -41,15 +36,12 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder without it")
-    parser.add_argument("--peers", action="store_true", help="install the peers first")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="bough-tables-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
         sources = data(folder / "data", given.gigabytes)
         found = ours(folder, sources, given.times)
-        for name, package in PEERS.items():
-            found += peer(name, package, folder, sources, given)
         draw(found)
     finally:
         if given.folder is None:
@@ -120,24 +112,6 @@ def ours(folder: Path, sources: list[Path], times: int) -> list[dict[str, Any]]:
     )
     found.append(say("bough", "delete one row, first use in the process", time.perf_counter() - began))
     return found
-
-
-def peer(name: str, package: str, folder: Path, sources: list[Path], given: Any) -> list[dict[str, Any]]:
-    """Runs tables_peers.py in the peer's own Python; nothing when that is not there."""
-    python = HERE / ".envs" / name / "bin" / "python"
-    if given.peers and not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", python.parent.parent], check=True)
-        done = subprocess.run([python, "-m", "pip", "install", "--quiet", package, "duckdb", "pyarrow"], check=False)
-        if done.returncode:
-            shutil.rmtree(python.parent.parent)
-    if not python.exists():
-        print(f"{name}: not installed; --peers installs it", file=sys.stderr)
-        return []
-    words = [python, HERE / "tables_peers.py", name, folder / name, str(given.times), *sources]
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"{name}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-    return [say(**json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 def median(work: Callable[[], Any], times: int) -> float:

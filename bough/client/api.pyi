@@ -475,6 +475,7 @@ class TableView(Record):
     deleted: int
     columns: builtins.list[ColumnView]
     changed: int
+    compact: bool
 
 class Tag(Record):
     name: str

@@ -46,10 +46,10 @@ def problem(error: Exception, limits: Limits, folder: Path) -> Problem:
             f"the file cannot be read; {said}", code="FILE_UNREADABLE", hint="is it whole, and of that format?"
         )
     if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException | duckdb.ConstraintException):
-        return Invalid(f"a value does not fit; {said}", code="DATA_INVALID", hint="bough tables schema show NAME")
+        return Invalid(f"a value does not fit; {said}", code="DATA_INVALID", hint="bough tables schema NAME")
     if isinstance(error, duckdb.InternalException | duckdb.FatalException):
         return Problem(f"DuckDB failed; {said}", code="QUERY_FAILED", hint="report it, with the query")
-    return invalid(said, "bough tables list; bough tables schema show NAME")
+    return invalid(said, "bough tables list; bough tables schema NAME")
 
 
 def invalid(what: str, hint: str) -> Invalid:

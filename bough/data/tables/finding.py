@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from bough.data import points
-from bough.data.tables.models import Version, decode
+from bough.data.tables import rules
+from bough.data.tables.models import ColumnView, TableView, Version, decode
 from bough.kernel import catalog
 from bough.kernel.catalog import TABLE, Point
 from bough.kernel.errors import NotFound
@@ -28,3 +29,16 @@ def find(tx: sa.Connection, at: Point, name: str) -> Version:
             hint="bough tables list; bough tables create NAME FILE",
         )
     return decode(entry.value)
+
+
+def view(place: tuple[str, str], name: str, version: Version, changed: int = 0) -> TableView:
+    columns = [
+        ColumnView(id=each.id, name=each.name, type=each.type, nullable=each.nullable, key=each.id in version.key)
+        for each in version.fields
+    ]
+    deleted = sum(each.deleted.rows for each in version.files if each.deleted)
+    return TableView(
+        project=place[0], environment=place[1], name=name, rows=version.rows, bytes=version.bytes,
+        files=len(version.files), deleted=deleted, columns=columns, changed=changed,
+        compact=rules.wants_compaction(version),
+    )  # fmt: skip

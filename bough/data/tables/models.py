@@ -115,6 +115,7 @@ class TableView(msgspec.Struct, frozen=True, kw_only=True):
     deleted: int  # rows that are gone but still in data files
     columns: list[ColumnView]
     changed: int = 0  # rows that the change touched
+    compact: bool = False  # scans would gain from `bough tables compact`
 
 
 class TableCommit(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,15 +129,3 @@ class TableCommit(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     bytes: int
     gone: bool = False
-
-
-def view(place: tuple[str, str], name: str, version: Version, changed: int = 0) -> TableView:
-    columns = [
-        ColumnView(id=each.id, name=each.name, type=each.type, nullable=each.nullable, key=each.id in version.key)
-        for each in version.fields
-    ]
-    deleted = sum(each.deleted.rows for each in version.files if each.deleted)
-    return TableView(
-        project=place[0], environment=place[1], name=name, rows=version.rows, bytes=version.bytes,
-        files=len(version.files), deleted=deleted, columns=columns, changed=changed,
-    )  # fmt: skip

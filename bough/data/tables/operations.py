@@ -11,9 +11,9 @@ import msgspec
 from bough.adapters.tables import Tables
 from bough.data import points
 from bough.data.tables import rules
-from bough.data.tables.finding import find
+from bough.data.tables.finding import find, view
 from bough.data.tables.incoming import Incoming
-from bough.data.tables.models import TableCommit, TableView, Version, decode, encode, view
+from bough.data.tables.models import TableCommit, TableView, Version, decode, encode
 from bough.data.tables.store import TableFiles
 from bough.data.tables.writing import Changed, Workshop
 from bough.kernel import catalog

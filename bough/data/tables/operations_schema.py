@@ -8,8 +8,8 @@ import msgspec
 
 from bough.adapters.tables import Tables
 from bough.data.tables import rules
-from bough.data.tables.finding import find
-from bough.data.tables.models import ColumnView, TableView, Version, view
+from bough.data.tables.finding import find, view
+from bough.data.tables.models import ColumnView, TableView, Version
 from bough.data.tables.operations import OfTable, current, workshop_of, write_version
 from bough.data.tables.writing import Changed
 from bough.kernel import catalog

@@ -59,6 +59,7 @@ def send(client: Client, path: Path) -> dict[str, str]:
         with path.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
             if client.blobs.missing(digests=[digest]):
+                content.seek(0)
                 client.upload(digest, content, os.fstat(content.fileno()).st_size)
     except OSError as error:
         raise Invalid(
