@@ -107,7 +107,6 @@ class Bough:
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
         self._tables = DuckTables(self.home.tables)
         table_files = TableFiles(self.blobs, self.home.tables / "copies")
-        mergers = Mergers({SERVICE: ServiceMerger(), TABLE: TableMerger(table_files, self._tables)})
         self._vault = Vault(home, os.environ)
         parts = Parts(
             {
@@ -115,7 +114,7 @@ class Bough:
                 Blobs: self.blobs,
                 Platform: platform,
                 Home: self.home,
-                Mergers: mergers,
+                Mergers: Mergers({SERVICE: ServiceMerger(), TABLE: TableMerger(table_files, self._tables)}),
                 garbage.Collector: collector,
                 Tables: self._tables,
                 TableFiles: table_files,

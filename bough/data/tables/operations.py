@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from bough.adapters.blobs import Blobs
 from bough.adapters.tables import Tables
 from bough.data import points
 from bough.data.tables import rules
@@ -226,6 +227,8 @@ def current(context: Context, request: OfTable) -> tuple[int, Version]:
 
 
 def write_version(context: Context, request: OfTable, layer: int, changed: Changed, why: str) -> TableView:
+    if context.part(Blobs).missing(changed.version.blobs):  # asking counts as use, which garbage collection spares
+        raise Moved(f"files of table {request.name} were collected meanwhile", code="TABLE_MOVED", hint="run it again")
     write = Write(TABLE, request.name, encode(changed.version))
     by, at = context.principal.name, context.clock.now()
     catalog.commit(context.tx, layer, [write], at=at, by=by, why=why)
