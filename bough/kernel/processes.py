@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -21,6 +22,28 @@ def starttime(pid: int) -> int:
     """In clock ticks since boot; 0 when there is no such process, or only its zombie."""
     fields = stat(pid)
     return int(fields[STARTTIME]) if fields and fields[STATE] not in (b"Z", b"X") else 0
+
+
+def mark() -> str:
+    """This process, written so that another one on its machine can tell whether it still lives."""
+    own = os.getpid()
+    return f"{_place()}:{own}:{starttime(own)}"
+
+
+def is_gone(mark: str) -> bool:
+    """Whether the process that a mark means has ended. False as well when that cannot be told from here: the mark of
+    another machine, of another container, of before a reboot, or no mark at all."""
+    place, _, rest = mark.partition(":")
+    pid, _, started = rest.partition(":")
+    if place != _place() or not pid.isdigit() or not started.isdigit():
+        return False
+    return starttime(int(pid)) != int(started)
+
+
+def _place() -> str:
+    """Where a pid means the same: one boot of one machine, one namespace."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - a link that leads to no path
 
 
 def boot_time() -> float:

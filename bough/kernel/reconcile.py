@@ -31,6 +31,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.kernel.clock import Clock
+from bough.kernel.processes import is_gone, mark
 from bough.kernel.tables import step as step_table
 from bough.kernel.tables import work
 
@@ -150,12 +151,17 @@ class Loop:
         self, store: Store, clock: Clock, handlers: Mapping[str, Handler], *, lease_s: float = LEASE_S
     ) -> None:
         self._store, self._clock, self._handlers, self._lease_s = store, clock, dict(handlers), lease_s
+        self._mark = mark()
         self._following, self._take = _following(handlers), _take(handlers)
         self._poked = threading.Event()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self, workers: int = 4) -> None:
+        try:
+            self._end_leases_of_the_dead()
+        except Exception:  # the database may be full or locked for a while: then those leases end by themselves
+            log.exception("leases of dead processes")
         for number in range(workers):
             thread = threading.Thread(target=self._run, name=f"reconcile-{number}", daemon=True)
             thread.start()
@@ -194,6 +200,16 @@ class Loop:
         """Handles everything that is due now; says how many turns that took."""
         return next(turns for turns in range(limit + 1) if turns == limit or not self.run_once())
 
+    def _end_leases_of_the_dead(self) -> None:
+        """A process of this machine that was killed within a turn does not come back: waiting for its lease to end
+        would leave its object, such as the table of all routes, alone for half a minute."""
+        with self._store.read() as tx:
+            held = tx.execute(sa.select(work.c.token).where(work.c.token.is_not(None))).scalars().all()
+        dead = [token for token in held if is_gone(token.partition("/")[0])]
+        if dead:
+            with self._store.write() as tx:
+                tx.execute(work.update().where(work.c.token.in_(dead)).values(due_at=self._clock.now()))
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._poked.clear()
@@ -220,7 +236,7 @@ class Loop:
             due = tx.execute(self._following).scalar()
         if due is None or due > now:
             return None
-        token = secrets.token_hex(8)
+        token = f"{self._mark}/{secrets.token_hex(8)}"
         with self._store.write() as tx:
             row = tx.execute(self._take, {"now": now, "new_token": token, "until": now + self._lease_s}).first()
         if row is None:  # another worker was faster

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import sqlalchemy as sa
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.kernel.clock import SystemClock, VirtualClock
 from bough.kernel.events import Events, read
+from bough.kernel.processes import mark, starttime
 from bough.kernel.reconcile import IDLE_S, LEASE_S, RETRY_S, LeaseLost, Loop, Turn, drop, renew, wake
 from bough.kernel.tables import step, work
 
@@ -299,6 +301,34 @@ def test_a_lease_is_respected_until_it_ends_and_taken_over_after(database: Sqlit
     clock.advance(0.2)
     assert other.run_until_idle() == 1
     assert turns == ["a"]
+
+
+def test_a_loop_that_starts_does_not_wait_for_the_lease_of_a_process_that_was_killed(database: SqliteDatabase) -> None:
+    """Nor does it touch one whose holder lives, or is somewhere else."""
+    dying = subprocess.Popen(["sleep", "60"])
+    place, _, _ = mark().partition(":")
+    holders = {
+        "dead": f"{place}:{dying.pid}:{starttime(dying.pid)}/1", "alive": f"{mark()}/2",
+        "elsewhere": f"another-machine:{dying.pid}:1/3", "unknown": "4",
+    }  # fmt: skip
+    dying.kill()
+    dying.wait()
+    with database.write() as tx:
+        for id, token in holders.items():
+            values = {"due_at": time.time() + LEASE_S, "generation": 1, "failures": 0, "wakes": 1}
+            tx.execute(work.insert().values(kind="thing", id=id, token=token, **values))
+    turns: list[str] = []
+    taken = threading.Event()
+
+    def handler(turn: Turn) -> None:
+        turns.append(turn.id)
+        taken.set()
+
+    loop = Loop(database, SystemClock(), {"thing": handler})
+    loop.start(workers=1)
+    assert taken.wait(5.0)
+    loop.stop()
+    assert turns == ["dead"]
 
 
 def test_a_lease_that_ended_still_counts_while_nobody_took_it(database: SqliteDatabase, clock: VirtualClock) -> None:
