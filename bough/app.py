@@ -29,6 +29,7 @@ from bough.data.mounts import Views
 from bough.data.tables import operations as tables
 from bough.data.tables import operations_query as table_queries
 from bough.data.tables import operations_schema as table_schemas
+from bough.data.tables.folders import TableFolders
 from bough.data.tables.merging import TableMerger
 from bough.data.tables.store import TableFiles
 from bough.environments import branches, branching
@@ -107,6 +108,7 @@ class Bough:
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
         self._tables = DuckTables(self.home.tables)
         table_files = TableFiles(self.blobs, self.home.tables / "copies")
+        views = Views(self.home.views, self.blobs, TableFolders(table_files, self._tables))
         self._vault = Vault(home, os.environ)
         parts = Parts(
             {
@@ -135,7 +137,11 @@ class Bough:
                 branching.KIND: environments_loop.handler(self.database, self.events, self.clock),
                 environments.RELEASE: rollout.handler(self.events),
                 deployments.KIND: replicas.handler(
-                    self.home, platform, self.engine, self.events, Views(self.home.views, self.blobs)
+                    self.home,
+                    platform,
+                    self.engine,
+                    self.events,
+                    views,
                 ),
                 gateway.KIND: gateway.handler(self.home, platform, self.engine, self.events),
                 sleeping.KIND: sleeping.handler(

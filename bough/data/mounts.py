@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from bough.data import store
 from bough.data.models import File
 from bough.data.rules import check_file_path, check_folders
+from bough.data.tables.folders import TableFolders
+from bough.data.tables.models import Version, decode, encode
 from bough.kernel import catalog, trees
 from bough.kernel.catalog import Point
 from bough.kernel.errors import Conflict, NotFound, Problem
@@ -64,36 +66,41 @@ def mount(files: Sequence[File], key: str, blobs: Source, target: Path, *, writa
 
 
 class Views:
-    """What units see of datasets: `<root>/<unit's owner>/<digest>/<dataset>/…`, read-only links. A view never changes;
-    another state of the data is another view."""
+    """What units see of datasets and tables: `<root>/<unit's owner>/<digest>/<name>/…`, read-only links. A view never
+    changes; another state of the data is another view."""
 
-    def __init__(self, root: Path, blobs: Source) -> None:
-        self._root, self._blobs = root, blobs
+    def __init__(self, root: Path, blobs: Source, tables: TableFolders) -> None:
+        self._root, self._blobs, self._tables = root, blobs, tables
         self._lock = threading.Lock()
         self._making: dict[Path, threading.Thread] = {}
         self._failed: dict[Path, Problem] = {}
 
-    def ensure(self, tx: sa.Connection, place: tuple[str, str], owner: str, datasets: Sequence[str]) -> Path | None:
-        """The folder of these datasets as an environment sees them now; None while it is being made, in a thread of its
-        own: ask again. Raises `NotFound` (DATASET_NOT_FOUND), and what went wrong in making it."""
+    def ensure(self, tx: sa.Connection, place: tuple[str, str], owner: str, names: Sequence[str]) -> Path | None:
+        """The folder of these datasets and tables (Parquet files) as an environment sees them now; None while it is
+        being made, in a thread of its own: ask again. Raises `NotFound` (DATASET_NOT_FOUND), and what went wrong in
+        making it."""
         at = Point(catalog.layer_of(tx, *place))
         files: list[File] = []
-        for name in sorted(datasets):
-            found = store.files(tx, at, name)
-            if not found:
+        tables: dict[str, Version] = {}
+        for name in sorted(names):
+            if found := store.files(tx, at, name):
+                files += found
+            elif (entry := catalog.get(tx, at, catalog.TABLE, name)) is not None:
+                tables[name] = decode(entry.value)
+            else:
                 raise NotFound(
-                    f"{'/'.join(place)} has no dataset {name!r}",
+                    f"{'/'.join(place)} has neither a dataset nor a table {name!r}",
                     code="DATASET_NOT_FOUND", hint=f"bough data put FOLDER {name} -e {place[1]}",
                 )  # fmt: skip
-            files += found
-        target = self._root / owner / sha256(msgspec.json.encode(files)).hexdigest()[:32]
+        state = msgspec.json.encode([files, {name: encode(each) for name, each in tables.items()}])
+        target = self._root / owner / sha256(state).hexdigest()[:32]
         if target.is_dir():
             return target
         with self._lock:
             if problem := self._failed.pop(target, None):
                 raise problem
             if target not in self._making:
-                made = threading.Thread(target=self._make, args=(target, files), name="view", daemon=True)
+                made = threading.Thread(target=self._make, args=(target, files, tables), name="view", daemon=True)
                 self._making[target] = made
                 made.start()
         return None
@@ -102,9 +109,15 @@ class Views:
         """All views of an owner that runs no more."""
         trees.remove_tree(self._root / owner)
 
-    def _make(self, target: Path, files: list[File]) -> None:
+    def _make(self, target: Path, files: list[File], tables: dict[str, Version]) -> None:
+        def fill(building: Path) -> None:
+            trees.lay_out(_leaves(files, ""), self._blobs, building, checked=False)
+            for name, version in tables.items():
+                self._tables.lay_out(version, building / name)
+            trees.close_folders(building)
+
         try:
-            trees.make(target, lambda building: _fill(_leaves(files, ""), self._blobs, building, writable=False))
+            trees.make(target, fill)
         except Problem as problem:
             self._failed[target] = problem
         except OSError as error:  # whoever asks next must read why

@@ -10,9 +10,12 @@ import pytest
 
 from bough.adapters.blobs.directory import DirectoryBlobs
 from bough.adapters.database.sqlite import SqliteDatabase
+from bough.adapters.tables.duckdb import DuckTables
 from bough.data.models import File
 from bough.data.mounts import Views, mount
 from bough.data.rules import value_of
+from bough.data.tables.folders import TableFolders
+from bough.data.tables.store import TableFiles
 from bough.kernel import catalog
 from bough.kernel.catalog import FILE, Write
 from bough.kernel.errors import Conflict, Invalid, NotFound
@@ -66,7 +69,7 @@ def test_a_mount_does_not_replace_anything_and_never_leads_outside(blobs: Direct
 def test_a_unit_sees_its_datasets_as_its_environment_does(
     blobs: DirectoryBlobs, database: SqliteDatabase, tmp_path: Path
 ) -> None:
-    views, found = Views(tmp_path / "views", blobs), files(blobs, a="one", b="two")
+    views, found = Views(tmp_path / "views", blobs, no_tables(blobs, tmp_path)), files(blobs, a="one", b="two")
     with database.write() as tx:
         layer = catalog.open_head(tx, "shop", "main", None)
         catalog.commit(tx, layer, [Write(FILE, each.path, value_of(each)) for each in found], at=1.0, by="t", why="")
@@ -80,6 +83,10 @@ def test_a_unit_sees_its_datasets_as_its_environment_does(
         views.ensure(tx, ("shop", "main"), "dep_1", ["nothing"])
     views.remove("dep_1")
     assert not first.exists() and not second.exists()
+
+
+def no_tables(blobs: DirectoryBlobs, folder: Path) -> TableFolders:
+    return TableFolders(TableFiles(blobs, folder / "copies"), DuckTables(folder / "sessions"))
 
 
 def names(folder: Path) -> list[str]:
