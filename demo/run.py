@@ -1,4 +1,5 @@
-"""What Bough does, in a minute: two real models from real project folders, deployed, put under load, and disturbed.
+"""What Bough does, in a minute: two real models from real project folders, deployed, put under load, disturbed, and
+branched together with a table.
 
     python demo/run.py [--seconds 6] [--connections 16] [--keep]
 
@@ -51,6 +52,7 @@ class Demo:
         self.load("… while a broken release is deployed", urls[0], *bodies[0], meanwhile=lambda: self.break_it(credit))
         self.load("… while a good release is deployed", urls[0], *bodies[0], meanwhile=lambda: self.improve(credit))
         self.load("… while it is rolled back", urls[0], *bodies[0], meanwhile=lambda: self.roll_back(credit))
+        self.branch(credit, urls[0], *bodies[0])
         self.kill_everything(urls[0], bodies[0][0])
         self.table(urls)
 
@@ -125,6 +127,29 @@ class Demo:
     def roll_back(self, project: Path) -> None:
         self.bough("rollback", cwd=project)
 
+    def branch(self, project: Path, url: str, body: bytes, kind: str) -> None:
+        """Production with its table in a branch: asked, changed, compared, merged; production never notices."""
+        table = project / "german_credit.csv"
+        self.bough("tables", "create", "applications", str(table), cwd=project)
+        began = time.perf_counter()
+        made = self.bough("branch", "create", "cautious", cwd=project)
+        self.row("bough branch create: service, table, URL", f"{time.perf_counter() - began:.2f} s, nothing copied")
+        preview = str(made["services"][0]["url"])
+        say(f"branch: {preview}")
+        began = time.perf_counter()
+        ask(preview, body, kind)
+        self.row("first request to the branch, which sleeps", f"{(time.perf_counter() - began) * 1000:.0f} ms")
+        self.bough("tables", "delete", "applications", "duration_months > 48", "-e", "cautious", cwd=project)
+        (project / "service.py").open("a").write("\n# as the branch has it\n")
+        self.bough("deploy", "-e", "cautious", cwd=project)
+        changes = self.bough("branch", "diff", "cautious", cwd=project)["counts"]
+        began = time.perf_counter()
+        self.bough("branch", "merge", "cautious", cwd=project)
+        took = time.perf_counter() - began
+        said = ", ".join(f"{sum(each.values())} {what}" for what, each in sorted(changes.items()))
+        self.row("branch merged into production", f"{said} in {took:.2f} s, nothing built again")
+        ask(url, body, kind)
+
     def kill_everything(self, url: str, body: bytes) -> None:
         say("kill -9 of every process, then bough up")
         for pid in everything(self.home):
@@ -155,6 +180,11 @@ class Demo:
 
 def say(text: str) -> None:
     print(text, flush=True)
+
+
+def ask(url: str, body: bytes, kind: str) -> None:
+    with request.urlopen(request.Request(url, body, {"Content-Type": kind}), timeout=30) as answer:
+        answer.read()
 
 
 def free_port() -> int:
