@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from bough.adapters.engine import EXITED
+from bough.adapters.engine import ASLEEP, EXITED, Attempt
 from bough.adapters.engine.remote import RemoteEngine
 from bough.entrypoints import keeper
 from bough.entrypoints.processes import (
@@ -193,6 +193,10 @@ def _wait(home: Home, missing: list[str]) -> None:
         time.sleep(LOOK_S if left else 0)
 
 
+def _running(engine: RemoteEngine) -> list[Attempt]:
+    return [each for each in engine.snapshot() if each.state not in (ASLEEP, EXITED)]
+
+
 def _stop_units(home: Home) -> int:
     """Through the node, which is started for it when it does not run: units outlive it."""
     if not (home.path / "units").is_dir():
@@ -203,10 +207,10 @@ def _stop_units(home: Home) -> int:
     engine = RemoteEngine(home.node_socket)
     try:
         node = engine.state().node
-        running = [each for each in engine.snapshot() if each.state != EXITED]
+        running = _running(engine)
         engine.drain(node, UNITS_S, "bough down")
         deadline = time.monotonic() + UNITS_S
-        while any(each.state != EXITED for each in engine.snapshot()) and time.monotonic() < deadline:
+        while _running(engine) and time.monotonic() < deadline:
             time.sleep(0.05)
         engine.drain(node, 0.0, "bough down")  # now that no replica uses them, the zygotes too
         return len(running)

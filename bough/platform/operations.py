@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from bough.adapters.engine import EXITED, Engine
+from bough.adapters.engine import ASLEEP, EXITED, Engine
 from bough.gateway.loop import state_of
 from bough.kernel import events
 from bough.kernel.context import Context, Role
@@ -56,7 +56,7 @@ def status(context: Context, request: Nothing) -> PlatformStatus:
     platform, home = context.part(Platform), context.part(Home)
     gateway = state_of(home.gateway_socket)
     try:
-        units, node = sum(each.state != EXITED for each in context.part(Engine).snapshot()), True
+        units, node = sum(each.state not in (ASLEEP, EXITED) for each in context.part(Engine).snapshot()), True
     except Unavailable:
         units, node = 0, False
     return PlatformStatus(
