@@ -28,8 +28,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.adapters.blobs import Blobs, Held
-from bough.data.points import RETENTION_S
-from bough.kernel import catalog
+from bough.kernel import catalog, points
 from bough.kernel.catalog import LAST, change, entry, head, layer, tag
 from bough.kernel.clock import Clock
 from bough.kernel.errors import Conflict
@@ -75,9 +74,9 @@ class Seen(msgspec.Struct, frozen=True):
         """Whether an entry of a layer, written by the change `start` and replaced by `end`, can be seen."""
         if of in self.current and end > retained:
             return True
-        points = self.points.get(of, [])
-        at = bisect.bisect_left(points, start)
-        return at < len(points) and points[at] < end
+        shown = self.points.get(of, [])
+        at = bisect.bisect_left(shown, start)
+        return at < len(shown) and shown[at] < end
 
 
 class Marked(msgspec.Struct, frozen=True):
@@ -85,6 +84,7 @@ class Marked(msgspec.Struct, frozen=True):
     layers: list[int]  # to drop, children first
     entries: list[tuple[int, str, str, int]]
     seen: Seen
+    retained: int
 
 
 class Collector:
@@ -96,7 +96,9 @@ class Collector:
         self._database, self._blobs, self._clock, self._references = database, blobs, clock, dict(references)
         self._lock = lock
 
-    def run(self, *, dry_run: bool = False, grace_s: float = GRACE_S, retention_s: float = RETENTION_S) -> Collected:
+    def run(
+        self, *, dry_run: bool = False, grace_s: float = GRACE_S, retention_s: float = points.RETENTION_S
+    ) -> Collected:
         """Raises `Conflict` (GC_RUNNING) when another one runs, and what a capability could not read."""
         with self._alone():
             since = self._clock.now() - grace_s
@@ -125,7 +127,7 @@ class Collector:
         if not marked.layers and not marked.entries:
             return True
         with self._database.write() as tx:
-            if seen(tx).points != marked.seen.points:
+            if seen(tx, marked.retained).points != marked.seen.points:
                 return False
             for of, kind, key, seq in marked.entries:
                 same = entry.c.layer == of, entry.c.kind == kind, entry.c.key == key, entry.c.seq == seq
@@ -173,26 +175,27 @@ class Collector:
             yield
 
 
-def seen(tx: sa.Connection) -> Seen:
-    """What heads and tags show of every layer."""
+def seen(tx: sa.Connection, retained: int) -> Seen:
+    """What heads and tags show of every layer. An environment that was merged or reset after the change `retained` also
+    shows the layer that it was in until then."""
     parents = {row.id: (row.parent, row.at) for row in tx.execute(layer.select())}
-    current = {row.layer for row in tx.execute(sa.select(head.c.layer))}
-    points: dict[int, set[int]] = defaultdict(set)
+    current = points.kept_layers(tx, retained)
+    shown: dict[int, set[int]] = defaultdict(set)
     starts = [(of, LAST) for of in current]
     starts += [(row.layer, row.seq) for row in tx.execute(sa.select(tag.c.layer, tag.c.seq))]
     for of, seq in starts:
         at: int | None = of
-        while at is not None and seq not in points[at]:
-            points[at].add(seq)
+        while at is not None and seq not in shown[at]:
+            shown[at].add(seq)
             at, until = parents.get(at, (None, 0))
             seq = min(seq, until)
-    return Seen({of: sorted(found) for of, found in points.items()}, current)
+    return Seen({of: sorted(found) for of, found in shown.items()}, current)
 
 
 def mark(tx: sa.Connection, retained_from: float) -> Marked:
     """What the catalog uses and what it can drop; history younger than `retained_from` is kept."""
-    found = seen(tx)
-    retained = tx.execute(sa.select(sa.func.max(change.c.seq)).where(change.c.at <= retained_from)).scalar() or 0
+    retained = points.retained(tx, retained_from)
+    found = seen(tx, retained)
     dead = [
         row.id for row in tx.execute(sa.select(layer.c.id).order_by(layer.c.id.desc())) if row.id not in found.points
     ]
@@ -210,7 +213,7 @@ def mark(tx: sa.Connection, retained_from: float) -> Marked:
             gone.append(following)
         elif row.value is not None:
             used.update(_DIGEST.findall(row.value))
-    return Marked(used, dead, gone, found)
+    return Marked(used, dead, gone, found, retained)
 
 
 class Schedule:

@@ -8,9 +8,9 @@ from typing import Annotated
 import msgspec
 
 from bough.adapters.blobs import Blobs
-from bough.data import points, rules, store
+from bough.data import rules, store
 from bough.data.models import Committed, File, FileChange, FileDifference, Listed, Page, Tag
-from bough.kernel import catalog, merging
+from bough.kernel import catalog, merging, points
 from bough.kernel.catalog import FILE, Point, Write
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Invalid, NotFound
@@ -24,7 +24,7 @@ PAGE_FILES = 2000
 SHOWN = 100  # of what is missing, in an error
 
 Environment = Annotated[str, msgspec.Meta(description="environment; main is production")]
-At = Annotated[str, msgspec.Meta(description="a tag, a time, an age such as 2h, or # and a change; empty: now")]
+At = Annotated[str, msgspec.Meta(description=f"{points.ABOUT}; empty: now")]
 Target = Annotated[
     str,
     msgspec.Meta(
@@ -82,7 +82,7 @@ class DiffFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     environment: Environment = PRODUCTION
     at: At = ""
     against: Annotated[
-        str, msgspec.Meta(description="environment, tag, time or change before; empty: where the branch began")
+        str, msgspec.Meta(description=f"the state before: {points.ABOUT}; empty: where the branch began")
     ] = ""
 
 

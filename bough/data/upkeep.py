@@ -10,10 +10,11 @@ from typing import Annotated
 import msgspec
 
 from bough.adapters.blobs import Blobs
-from bough.data import points, rules, store
+from bough.data import rules, store
 from bough.data.garbage import Collected, Collector, environments_using
 from bough.data.models import Usage, Verified
 from bough.data.operations import At, Environment, Target
+from bough.kernel import points
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import NotFound, Problem
 from bough.kernel.operations import operation

@@ -19,7 +19,7 @@ from bough.environments.models import (
     Merge,
 )
 from bough.environments.operations import make_release
-from bough.kernel import catalog, merging
+from bough.kernel import catalog, merging, points
 from bough.kernel.catalog import Point
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Conflict, Invalid
@@ -45,9 +45,7 @@ class CreateBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     branch: BranchName
     source: Annotated[
         str,
-        msgspec.Meta(
-            description="environment, tag, time, or ENVIRONMENT@TIME to branch from", extra_json_schema={"flag": "from"}
-        ),
+        msgspec.Meta(description=f"where it begins: {points.ABOUT}", extra_json_schema={"flag": "from"}),
     ] = PRODUCTION
     ttl: Annotated[str, msgspec.Meta(description="discard it so long after its last deploy, such as 3d")] = ""
     sealed: Annotated[bool, msgspec.Meta(description="inherit no secrets")] = False
@@ -63,7 +61,7 @@ class DiffBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     branch: BranchName
     against: Annotated[
         str,
-        msgspec.Meta(description="environment, tag or time; empty: what a merge into the parent would bring"),
+        msgspec.Meta(description=f"{points.ABOUT}; empty: what a merge into the parent would bring"),
     ] = ""
     kinds: Kinds = []
 
@@ -86,7 +84,7 @@ class MergeBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class ResetBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     project: str
     branch: BranchName
-    to: Annotated[str, msgspec.Meta(description="environment, tag or time; empty: the parent as it is now")] = ""
+    to: Annotated[str, msgspec.Meta(description=f"{points.ABOUT}; empty: the parent as it is now")] = ""
 
 
 class ProtectBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,7 +165,7 @@ def diff(context: Context, request: DiffBranch) -> EnvironmentDiff:
     against = request.against or view.parent
     moved = False
     if request.against:
-        other = catalog.point_of(tx, place[0], request.against, PRODUCTION, context.clock.now())
+        other = points.resolve(tx, place[0], place[1], request.against, context.clock.now())
         found = merging.differences(tx, other, point, kinds)
     else:
         other = parent_point(tx, place, view.parent)
@@ -214,7 +212,7 @@ def reset(context: Context, request: ResetBranch) -> Merge:
     place = store.resolve(tx, request.project, request.branch)
     catalog.writable_layer(tx, *place, context.principal)
     if request.to:
-        onto = catalog.point_of(tx, place[0], request.to, place[1], context.clock.now())
+        onto = points.resolve(tx, place[0], place[1], request.to, context.clock.now())
     else:
         onto = parent_point(tx, place, store.view(tx, place).parent)
     left = _counted(merging.differences(tx, onto, Point(catalog.layer_of(tx, *place))))
@@ -273,7 +271,7 @@ def change(context: Context, request: ChangeBranch) -> EnvironmentView:
 
 def _start(context: Context, project: str, source: str) -> tuple[Point, str]:
     """Where a branch begins, and the environment that it will be merged into."""
-    point = catalog.point_of(context.tx, project, source, PRODUCTION, context.clock.now())
+    point = points.resolve(context.tx, project, PRODUCTION, source, context.clock.now())
     name = source.partition("@")[0]
     return point, name if store.exists(context.tx, (project, name)) else PRODUCTION
 

@@ -109,8 +109,7 @@ def rebase(context: Context, place: Place, onto: Point, *, keep: Sequence[str]) 
         if kind in keep
         for found in [catalog.get(tx, Point(old), kind, key)]
     ]
-    catalog.open_head(tx, *place, onto, catalog.sealed_kinds(tx, old))
-    layer = catalog.layer_of(tx, *place)
+    layer = catalog.move_head(tx, *place, onto, context.clock.now())
     catalog.commit(tx, layer, kept, at=context.clock.now(), by=context.principal.name, why="kept over a rebase")
 
 

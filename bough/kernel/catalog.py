@@ -26,7 +26,6 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from bough.kernel import moments
 from bough.kernel.context import Principal, Role
 from bough.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from bough.kernel.tables import metadata
@@ -36,6 +35,7 @@ FILE, TABLE, DATABASE, SERVICE, SECRET = "file", "table", "database", "service",
 MODEL, FEATURE_VIEW = "model", "feature_view"
 KINDS = (FILE, TABLE, DATABASE, SERVICE, SECRET, MODEL, FEATURE_VIEW)
 LAST = 2**62  # later than any change
+_MOVED = "moved from layer "  # the reason of a change by nobody
 
 layer = sa.Table(
     "layer",
@@ -140,6 +140,22 @@ def open_head(
     return made
 
 
+def move_head(tx: sa.Connection, project: str, environment: str, onto: Point, at: float) -> int:
+    """Puts an environment on a fresh layer over `onto`, sealed as before. A change without entries marks where it was:
+    its earlier states can still be named."""
+    old = layer_of(tx, project, environment)
+    made = open_head(tx, project, environment, onto, sealed_kinds(tx, old))
+    before = tx.execute(sa.select(change.c.at).order_by(change.c.seq.desc()).limit(1)).scalar() or 0.0
+    tx.execute(change.insert().values(layer=made, at=max(at, before), by="", why=f"{_MOVED}{old}"))
+    return made
+
+
+def moves(tx: sa.Connection, after: int = 0) -> dict[int, Point]:
+    """By layer: where its environment was until then, and up to which change; of the moves after the change `after`."""
+    query = sa.select(change).where(change.c.by == "", change.c.why.like(f"{_MOVED}%"), change.c.seq > after)
+    return {row.layer: Point(int(row.why.removeprefix(_MOVED)), row.seq - 1) for row in tx.execute(query)}
+
+
 def layer_of(tx: sa.Connection, project: str, environment: str) -> int:
     """The layer of an environment; raises `NotFound` (ENVIRONMENT_NOT_FOUND)."""
     found = tx.execute(sa.select(head.c.layer).where(*_is(project, environment))).scalar()
@@ -222,15 +238,6 @@ def point(tx: sa.Connection, project: str, name: str, at: float | None = None) -
             hint=f"bough branch list --project {project}; bough tags list --project {project}",
         )
     return Point(row.layer, row.seq)
-
-
-def point_of(tx: sa.Connection, project: str, text: str, environment: str, now: float) -> Point:
-    """The state that a person means: `ENVIRONMENT`, `TAG`, `TIME` (of `environment`), or `ENVIRONMENT@TIME`; empty:
-    `environment` as it is now."""
-    name, _, when = text.partition("@")
-    if moments.is_moment(text):
-        name, when = "", text
-    return point(tx, project, name or environment, moments.moment(when, now) if when else None)
 
 
 def set_tag(tx: sa.Connection, project: str, name: str, environment: str, at: float, by: str) -> Point:

@@ -23,19 +23,14 @@ def duration_s(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
-def is_moment(text: str) -> bool:
-    """Whether it is meant as a time: a date, or so long ago."""
-    return bool(re.match(r"\d{4}-\d{2}-\d{2}|\d[\d.smhdw ]* ago\Z", text))
-
-
-def moment(text: str, now: float) -> float:
-    """Seconds since the epoch for an ISO 8601 date or time (local without an offset) or `2h ago`; raises `Invalid`
-    (TIME_INVALID)."""
-    if text.endswith(" ago"):
-        return now - duration_s(text.removesuffix(" ago"))
+def moment(text: str, now: float) -> float | None:
+    """Seconds since the epoch for an ISO 8601 date or time (local without a zone) or an age, `2h` or `2h ago`; None for
+    anything else."""
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise Invalid(
-            f"{text!r} is not a time", code="TIME_INVALID", hint="write 2026-05-03T12:00, with +02:00 or Z if not local"
-        ) from None
+        return now - duration_s(text.strip().removesuffix(" ago"))
+    except Invalid:
+        pass
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except (ValueError, OverflowError):
+        return None

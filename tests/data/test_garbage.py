@@ -17,11 +17,12 @@ from bough.adapters.blobs import Blobs
 from bough.adapters.blobs.directory import DirectoryBlobs
 from bough.adapters.blobs.memory import MemoryBlobs
 from bough.adapters.database.sqlite import SqliteDatabase
-from bough.data.garbage import RETENTION_S, Collected, Collector
+from bough.data.garbage import Collected, Collector
 from bough.kernel import catalog
 from bough.kernel.catalog import FILE, TABLE, Point, Write
 from bough.kernel.clock import SystemClock, VirtualClock
 from bough.kernel.errors import Conflict, NotFound
+from bough.kernel.points import RETENTION_S
 from bough.kernel.tables import metadata
 
 MAIN = ("shop", "main")

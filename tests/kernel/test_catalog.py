@@ -110,25 +110,6 @@ def test_the_past_can_be_named_by_time_and_by_tag_and_branched(tx: sa.Connection
     assert catalog.get(tx, catalog.point(tx, "shop", "main", 50.0), FILE, "a") is None
 
 
-def test_a_person_names_a_point_by_environment_tag_time_or_both(tx: sa.Connection) -> None:
-    main = catalog.open_head(tx, "shop", "main", None)
-    put(tx, main, "a", 1, at=1_000_000.0)
-    dev = catalog.open_head(tx, "shop", "dev", Point(main))
-    put(tx, dev, "a", 2, at=2_000_000.0)
-    catalog.set_tag(tx, "shop", "v1", "dev", 2_000_000.0, "ada")
-
-    def a(text: str) -> Any:
-        found = catalog.get(tx, catalog.point_of(tx, "shop", text, "main", 2_000_100.0), FILE, "a")
-        return found and found.value
-
-    assert [a(text) for text in ("", "main", "dev", "v1", "dev@50s ago", "dev@12d ago", "20d ago")] == [
-        1, 1, 2, 2, 2, None, None,
-    ]  # fmt: skip
-    with pytest.raises(NotFound) as refused:
-        a("nowhere")
-    assert refused.value.own_code == "POINT_NOT_FOUND"
-
-
 def test_a_clock_that_goes_back_does_not_reorder_what_happened(tx: sa.Connection) -> None:
     main = catalog.open_head(tx, "shop", "main", None)
     put(tx, main, "a", 1, at=200.0)

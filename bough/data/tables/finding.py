@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from bough.data import points
 from bough.data.tables import rules
 from bough.data.tables.models import ColumnView, TableView, Version, decode
 from bough.kernel import catalog
 from bough.kernel.catalog import TABLE, Point
 from bough.kernel.errors import NotFound
-
-
-def named(tx: sa.Connection, project: str, text: str, now: float) -> Point:
-    """`ENVIRONMENT`, `TAG` or `ENVIRONMENT@WHEN`."""
-    name, _, at = text.partition("@")
-    return points.resolve(tx, project, name, at, now) if at else catalog.point(tx, project, name)
 
 
 def find(tx: sa.Connection, at: Point, name: str) -> Version:

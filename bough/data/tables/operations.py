@@ -10,14 +10,13 @@ import msgspec
 
 from bough.adapters.blobs import Blobs
 from bough.adapters.tables import Tables
-from bough.data import points
 from bough.data.tables import rules
 from bough.data.tables.finding import find, view
 from bough.data.tables.incoming import Incoming
 from bough.data.tables.models import TableCommit, TableView, Version, decode, encode
 from bough.data.tables.store import TableFiles
 from bough.data.tables.writing import Changed, Workshop
-from bough.kernel import catalog
+from bough.kernel import catalog, points
 from bough.kernel.catalog import TABLE, Write
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Conflict, Invalid
@@ -26,7 +25,7 @@ from bough.kernel.project import PRODUCTION
 
 Environment = Annotated[str, msgspec.Meta(description="environment; main is production")]
 Name = Annotated[str, msgspec.Meta(description="name of the table")]
-At = Annotated[str, msgspec.Meta(description="a time, an age such as 2h, a tag or #CHANGE; now without it")]
+At = Annotated[str, msgspec.Meta(description=f"{points.ABOUT}; empty: now")]
 Where = Annotated[str, msgspec.Meta(description='condition in SQL, such as "price < 0"')]
 Message = Annotated[str, msgspec.Meta(description="why; shown in the history")]
 Blob = Annotated[str, msgspec.Meta(description="digest of the uploaded file")]

@@ -8,16 +8,14 @@ import msgspec
 from msgspec.structs import replace
 
 from bough.adapters.tables import Limits, Tables
-from bough.data import points
 from bough.data.tables import comparing, querying
 from bough.data.tables.comparing import TableDifference
-from bough.data.tables.finding import named
 from bough.data.tables.models import Version, decode
 from bough.data.tables.operations import At, Environment
 from bough.data.tables.picture import draw
 from bough.data.tables.querying import QueryResult
 from bough.data.tables.store import TableFiles
-from bough.kernel import catalog
+from bough.kernel import catalog, points
 from bough.kernel.catalog import TABLE
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import NotFound
@@ -39,7 +37,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Compare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     project: str
-    before: Annotated[str, msgspec.Meta(description="an environment, a tag, or ENVIRONMENT@WHEN")]
+    before: Annotated[str, msgspec.Meta(description=points.ABOUT)]
     after: Annotated[str, msgspec.Meta(description="the same")]
     name: Annotated[str, msgspec.Meta(description="one table; all that differ without it")] = ""
     picture: Annotated[bool, msgspec.Meta(description="with an SVG for each table")] = False
@@ -51,7 +49,7 @@ def diff(context: Context, request: Compare) -> list[TableDifference]:
     with context.read() as tx:
         sides = []
         for text in (request.before, request.after):
-            at = named(tx, request.project, text, context.clock.now())
+            at = points.resolve(tx, request.project, PRODUCTION, text, context.clock.now())
             found = {each.key: decode(each.value) for each in catalog.items(tx, at, TABLE)}
             sides.append({key: each for key, each in found.items() if request.name in ("", key)})
     if request.name and not any(sides):

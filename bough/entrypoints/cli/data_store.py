@@ -20,6 +20,7 @@ from bough.data.models import File
 from bough.data.transfer import Counters, Direct, Progress, Sender, Store
 from bough.entrypoints.cli.drawing import size as drawn
 from bough.entrypoints.cli.session import Session, project_name
+from bough.kernel import points
 from bough.kernel.errors import Invalid, Problem
 
 DIGESTS_AT_ONCE = 20_000  # in one question, which stays far below the largest body that is taken
@@ -151,7 +152,7 @@ def common(*, at: bool = False) -> list[click.Parameter]:
                      help="Environment; main is production."),
     ]  # fmt: skip
     if at:
-        about = "A tag, a time, an age such as 2h, or # and a change; now without it."
+        about = f"{points.ABOUT[0].upper()}{points.ABOUT[1:]}; now without it."
         found.append(click.Option(["--at"], default="", metavar="POINT", help=about))
     return found
 
