@@ -126,6 +126,12 @@ class Event(Record):
     subject: str
     data: dict[str, Any]
 
+class ExportedFile(Record):
+    path: str
+    blob: str
+    bytes: int
+    rewritten: bool
+
 class File(Record):
     path: str
     digest: str
@@ -824,6 +830,15 @@ class _Tables:
         environment: str = ...,
         idempotency_key: str = ...,
     ) -> TableView: ...
+    def export(
+        self,
+        *,
+        project: str,
+        name: str,
+        location: str,
+        environment: str = ...,
+        at: str = ...,
+    ) -> builtins.list[ExportedFile]: ...
     def history(
         self,
         *,

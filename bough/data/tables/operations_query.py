@@ -8,10 +8,12 @@ import msgspec
 from msgspec.structs import replace
 
 from bough.adapters.tables import Limits, Tables
-from bough.data.tables import comparing, querying
+from bough.data.tables import comparing, exporting, querying
 from bough.data.tables.comparing import TableDifference
+from bough.data.tables.exporting import ExportedFile
+from bough.data.tables.finding import find
 from bough.data.tables.models import Version, decode
-from bough.data.tables.operations import At, Environment
+from bough.data.tables.operations import At, Environment, ShowTable
 from bough.data.tables.picture import draw
 from bough.data.tables.querying import QueryResult
 from bough.data.tables.store import TableFiles
@@ -41,6 +43,24 @@ class Compare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     after: Annotated[str, msgspec.Meta(description="the same")]
     name: Annotated[str, msgspec.Meta(description="one table; all that differ without it")] = ""
     picture: Annotated[bool, msgspec.Meta(description="with an SVG for each table")] = False
+
+
+class ExportTable(ShowTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    location: Annotated[
+        str, msgspec.Meta(min_length=1, description="where the files will lie, such as file:///data/orders")
+    ]
+
+
+@operation("tables.export", role=Role.VIEWER, slow=True)
+def export(context: Context, request: ExportTable) -> list[ExportedFile]:
+    """Writes a table as an Iceberg table (format 2), for other engines to read.
+
+    Answers with the files that it consists of, to be fetched as blobs and put at the location."""
+    with context.read() as tx:
+        at = points.resolve(tx, request.project, request.environment, request.at, context.clock.now())
+        version = find(tx, at, request.name)
+    files, tables, now = context.part(TableFiles), context.part(Tables), context.clock.now()
+    return exporting.export(files, tables, version, request.location.rstrip("/"), int(now * 1000))
 
 
 @operation("tables.diff", role=Role.VIEWER, slow=True)

@@ -35,7 +35,7 @@ HAND_WRITTEN = {
 IN_GROUPS = {
     "data": ("get", "mount", "put", "verify"),
     "secrets": ("set",),
-    "tables": ("append", "create", "diff", "query", "upsert"),
+    "tables": ("append", "create", "diff", "export", "query", "upsert"),
 }
 _EVERYDAY = ("status", "releases", "rollback")
 INTERRUPTED, PIPE_CLOSED = 130, 141

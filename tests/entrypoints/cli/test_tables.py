@@ -95,3 +95,15 @@ def test_errors_end_with_what_to_type(bough: Bough, tmp_path: Path) -> None:
     code, _, said = bough("tables", "create", "a", "a.xlsx")
     assert code == 2 and "FORMAT_UNKNOWN" in said
     assert bough("tables", "create", "a", "gone.csv")[0] == 2
+
+
+def test_an_export_is_a_folder_with_an_iceberg_table(bough: Bough, tmp_path: Path) -> None:
+    bough("tables", "create", "people", "people.csv", "--key", "id")
+    bough("tables", "delete", "people", "id = 1")
+    code, out, _ = bough("tables", "export", "people", "out", "--iceberg", "--json")
+    told = json.loads(out)
+    assert (code, told["files"], told["rewritten"]) == (0, 1, 1)
+    table = pytest.importorskip("pyiceberg.table").StaticTable.from_metadata(told["metadata"])
+    assert sorted(table.scan().to_arrow()["name"].to_pylist()) == ["Bo", "Cy"]
+    assert bough("tables", "export", "people", "out", "--iceberg")[0] == 2
+    assert bough("tables", "export", "people", "other")[0] == 2
