@@ -46,10 +46,10 @@ from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
 from bough.kernel.errors import Problem
 from bough.kernel.events import Events
-from bough.kernel.merging import Mergers
+from bough.kernel.merging import Merger, Mergers
 from bough.kernel.operations import Operations
 from bough.kernel.platform import Home, Platform
-from bough.kernel.reconcile import Loop, wake
+from bough.kernel.reconcile import Handler, Loop, wake
 from bough.platform import operations as platform_operations
 from bough.pushes import operations as pushes
 from bough.pushes.deploying import Deploying
@@ -98,57 +98,20 @@ class Bough:
         self._blobs = DirectoryBlobs(self.home.blobs)
         self.blobs: Blobs = self._blobs
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
-        self.events = Events(self.clock)
-        for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
-            self.events.on(name, gateway.changed)
-            self.events.on(name, sleeping.changed)
-        self.events.on(branching.BRANCHED, inheriting.on_branched)
-        self.events.on(branching.DISCARDED, inheriting.on_discarded)
+        self.events = _events(self.clock)
         collector = garbage.Collector(self.database, self.blobs, self.clock, REFERENCES, self.home.run / "gc.lock")
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
         self._tables = DuckTables(self.home.tables)
-        table_files = TableFiles(self.blobs, self.home.tables / "copies")
-        views = Views(self.home.views, self.blobs, TableFolders(table_files, self._tables))
+        self._table_files = TableFiles(self.blobs, self.home.tables / "copies")
         self._vault = Vault(home, os.environ)
-        parts = Parts(
-            {
-                Engine: self.engine,
-                Blobs: self.blobs,
-                Platform: platform,
-                Home: self.home,
-                Mergers: Mergers({SERVICE: ServiceMerger(), TABLE: TableMerger(table_files, self._tables)}),
-                garbage.Collector: collector,
-                Tables: self._tables,
-                TableFiles: table_files,
-                Vault: self._vault,
-                Dependents: SecretUsers(environments.make_release),
-            }
-        )
         self.operations = Operations(
-            OPERATION_MODULES, self.database, self.events, self.clock, parts, self._private_digest
+            OPERATION_MODULES, self.database, self.events, self.clock, self._parts(collector), self._private_digest
         )
         self._repositories = GitRepositories(self.home.repositories)
         deploying = Deploying(self._repositories, self.operations, self.blobs)
         self.pushes = Receiving(self._repositories, self.operations, deploying, self.database, self.events)
-        self.loop = Loop(
-            self.database,
-            self.clock,
-            {
-                branching.KIND: environments_loop.handler(self.database, self.events, self.clock),
-                environments.RELEASE: rollout.handler(self.events),
-                deployments.KIND: replicas.handler(
-                    self.home,
-                    platform,
-                    self.engine,
-                    self.events,
-                    views,
-                ),
-                gateway.KIND: gateway.handler(self.home, platform, self.engine, self.events),
-                sleeping.KIND: sleeping.handler(
-                    ask_gateway or partial(gateway.state_of, self.home.gateway_socket), self.engine, self.events
-                ),
-            },
-        )
+        ask = ask_gateway or partial(gateway.state_of, self.home.gateway_socket)
+        self.loop = Loop(self.database, self.clock, self._handlers(ask))
         self.database.on_commit(self.loop.poke)
         self._stopping = threading.Event()
 
@@ -190,6 +153,36 @@ class Bough:
                     wake(tx, deployments.KIND, owner)
                     gateway.changed(tx)
 
+    def _parts(self, collector: garbage.Collector) -> Parts:
+        """What operations ask for by its interface."""
+        mergers: dict[str, Merger] = {SERVICE: ServiceMerger(), TABLE: TableMerger(self._table_files, self._tables)}
+        return Parts(
+            {
+                Engine: self.engine,
+                Blobs: self.blobs,
+                Platform: self.platform,
+                Home: self.home,
+                Mergers: Mergers(mergers),
+                garbage.Collector: collector,
+                Tables: self._tables,
+                TableFiles: self._table_files,
+                Vault: self._vault,
+                Dependents: SecretUsers(environments.make_release),
+            }
+        )
+
+    def _handlers(self, ask_gateway: Callable[[], GatewayState | None]) -> dict[str, Handler]:
+        """Who looks after what."""
+        home, engine, events = self.home, self.engine, self.events
+        views = Views(home.views, self.blobs, TableFolders(self._table_files, self._tables))
+        return {
+            branching.KIND: environments_loop.handler(self.database, events, self.clock),
+            environments.RELEASE: rollout.handler(events),
+            deployments.KIND: replicas.handler(home, self.platform, engine, events, views),
+            gateway.KIND: gateway.handler(home, self.platform, engine, events),
+            sleeping.KIND: sleeping.handler(ask_gateway, engine, events),
+        }
+
     def _private_digest(self, content: bytes) -> str:
         if not self._vault.exists:
             with self.database.read() as tx:
@@ -214,3 +207,14 @@ class Bough:
 
 def _exists(tx: sa.Connection, deployment: str) -> bool:
     return deployments.get(tx, deployment) is not None
+
+
+def _events(clock: Clock) -> Events:
+    """Who hears of what."""
+    events = Events(clock)
+    for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
+        events.on(name, gateway.changed)
+        events.on(name, sleeping.changed)
+    events.on(branching.BRANCHED, inheriting.on_branched)
+    events.on(branching.DISCARDED, inheriting.on_discarded)
+    return events

@@ -274,5 +274,5 @@ def _why(dataset: str, written: int, removed: int) -> str:
 def _absent(project: str, environment: str, key: str) -> NotFound:
     return NotFound(
         f"{project}/{environment} has no {key}",
-        code="FILE_NOT_FOUND", hint=f"bough data ls --project {project} -e {environment}",
+        code="DATA_FILE_NOT_FOUND", hint=f"bough data ls --project {project} -e {environment}",
     )  # fmt: skip

@@ -107,7 +107,7 @@ class Workshop:
     def upsert(self, version: Version, incoming: Incoming) -> Changed:
         """Rows that are there already, just so, are not touched."""
         if not version.key:
-            raise Invalid("the table has no key to tell rows apart by", code="KEY_MISSING",
+            raise Invalid("the table has no key to tell rows apart by", code="TABLE_WITHOUT_KEY",
                           hint="bough tables append; or make the table with --key")  # fmt: skip
         relation = self.files.relation(version)
         with self.tables.session({TABLE: relation}, input=self._input(incoming), limits=LIMITS) as session:

@@ -50,7 +50,7 @@ def _known(session: Session, project: str, dataset: str, environment: str) -> di
     except NotFound as error:
         if error.own_code == "ENVIRONMENT_NOT_FOUND" and environment == PRODUCTION:
             session.client().projects.create(name=project)
-        elif error.own_code != "FILE_NOT_FOUND":
+        elif error.own_code != "DATA_FILE_NOT_FOUND":
             raise
         return {}
     start = len(dataset) + 1

@@ -78,7 +78,7 @@ def fetch(client: Client, digest: str, path: Path) -> None:
                 found.update(piece)
                 file.write(piece)
         if found.hexdigest() != digest:
-            raise Problem(f"{path} did not arrive whole", code="DIGEST_MISMATCH", hint="run the same command again")
+            raise Problem(f"{path} did not arrive whole", code="TRANSFER_INCOMPLETE", hint="run the same command again")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -80,7 +80,7 @@ async def resume(request: Request, blobs: Blobs, digest: str, offset: str) -> St
     """As `store`, for an upload that may take several calls. Raises `Conflict` (OFFSET_WRONG) besides."""
     if not offset.isdigit():
         raise Invalid(
-            "Upload-Offset is not a number of bytes", code="OFFSET_WRONG", hint=f"GET {request.url.path}/partial"
+            "Upload-Offset is not a number of bytes", code="OFFSET_INVALID", hint=f"GET {request.url.path}/partial"
         )
     body = cast(BinaryIO, io.BufferedReader(_Body(request), 1 << 20))
     return Stored(digest=digest, size=await run_in_threadpool(blobs.resume, digest, body, int(offset)))
