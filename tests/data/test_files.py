@@ -97,7 +97,7 @@ def test_a_listing_goes_folder_by_folder(data: Run) -> None:
     ]  # fmt: skip
     assert len(data("ls", "images", "--all")) == 4
     assert data("ls", "images/a.txt")[0]["kind"] == "file"
-    assert data("ls", "nothing", code=4)["error"]["code"] == "FILE_NOT_FOUND"
+    assert data("ls", "nothing", code=4)["error"]["code"] == "DATA_FILE_NOT_FOUND"
 
 
 def test_one_file_and_a_part_of_a_dataset(data: Run) -> None:
@@ -135,7 +135,7 @@ def test_removing_takes_a_file_a_folder_or_all(data: Run) -> None:
     assert data("rm", "images/train")["removed"] == 1
     assert data("rm", "images")["removed"] == 3
     assert data("ls") == []
-    assert data("rm", "images", code=4)["error"]["code"] == "FILE_NOT_FOUND"
+    assert data("rm", "images", code=4)["error"]["code"] == "DATA_FILE_NOT_FOUND"
 
 
 def test_links_stay_inside_and_special_files_outside(data: Run) -> None:
