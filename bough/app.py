@@ -103,7 +103,9 @@ class Bough:
             self.events.on(name, sleeping.changed)
         self.events.on(branching.BRANCHED, inheriting.on_branched)
         self.events.on(branching.DISCARDED, inheriting.on_discarded)
-        collector = garbage.Collector(self.database, self.blobs, self.clock, REFERENCES, self.home.run / "gc.lock")
+        lock = self.home.run / "gc.lock"
+        pinned = environment_store.pinned
+        collector = garbage.Collector(self.database, self.blobs, self.clock, REFERENCES, lock, pinned)
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
         self._tables = DuckTables(self.home.tables)
         table_files = TableFiles(self.blobs, self.home.tables / "copies")
