@@ -99,7 +99,9 @@ class Bough:
         self.blobs: Blobs = self._blobs
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
         self.events = _events(self.clock)
-        collector = garbage.Collector(self.database, self.blobs, self.clock, REFERENCES, self.home.run / "gc.lock")
+        collector = garbage.Collector(
+            *(self.database, self.blobs, self.clock, REFERENCES, self.home.run / "gc.lock", environment_store.pinned)
+        )
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
         self._tables = DuckTables(self.home.tables)
         self._table_files = TableFiles(self.blobs, self.home.tables / "copies")

@@ -37,6 +37,9 @@ References = Callable[[sa.Connection, Blobs], Iterator[str]]
 """Every digest that a capability uses and no entry of the catalog holds: what lies behind it. Raises rather than
 leaving out what it cannot read: then nothing is swept."""
 
+Pinned = Callable[[sa.Connection], set[tuple[str, str, int]]]
+"""Entries that are needed though no point shows them, as (kind, key, change): versions of secrets of old releases."""
+
 GRACE_S = 86_400.0  # longer than any upload whose commit has not come yet
 EVERY_S = 3600.0
 AT_ONCE = 200  # deletions in one write transaction, which holds up other writers
@@ -85,16 +88,18 @@ class Marked(msgspec.Struct, frozen=True):
     entries: list[tuple[int, str, str, int]]
     seen: Seen
     retained: int
+    emptied: list[int] = []  # layers that nothing shows, kept for entries that are pinned
 
 
 class Collector:
     """One at a time among all processes of a home: `lock` is a file."""
 
     def __init__(
-        self, database: Database, blobs: Blobs, clock: Clock, references: Mapping[str, References], lock: Path
-    ) -> None:
+        self, database: Database, blobs: Blobs, clock: Clock, references: Mapping[str, References], lock: Path,
+        pinned: Pinned = lambda tx: set(),
+    ) -> None:  # fmt: skip
         self._database, self._blobs, self._clock, self._references = database, blobs, clock, dict(references)
-        self._lock = lock
+        self._lock, self._pinned = lock, pinned
 
     def run(
         self, *, dry_run: bool = False, grace_s: float = GRACE_S, retention_s: float = points.RETENTION_S
@@ -107,7 +112,7 @@ class Collector:
 
     def used(self, tx: sa.Connection) -> set[str]:
         """Every digest that anything still uses, all history included."""
-        found = mark(tx, 0.0).used
+        found = mark(tx, 0.0, self._pinned(tx)).used
         for references in self._references.values():
             found.update(references(tx, self._blobs))
         return found
@@ -115,7 +120,7 @@ class Collector:
     def _mark(self, retained_from: float, dry_run: bool) -> Marked:
         for _ in range(TRIES):
             with self._database.read() as tx:
-                marked = mark(tx, retained_from)
+                marked = mark(tx, retained_from, self._pinned(tx))
                 for references in self._references.values():
                     marked.used.update(references(tx, self._blobs))
             if dry_run or self._prune(marked):
@@ -132,6 +137,7 @@ class Collector:
             for of, kind, key, seq in marked.entries:
                 same = entry.c.layer == of, entry.c.kind == kind, entry.c.key == key, entry.c.seq == seq
                 tx.execute(entry.delete().where(*same))
+            tx.execute(layer.update().where(layer.c.id.in_(marked.emptied)).values(parent=None, at=0))
             for of in marked.layers:
                 tx.execute(entry.delete().where(entry.c.layer == of))
                 tx.execute(change.delete().where(change.c.layer == of))
@@ -192,13 +198,17 @@ def seen(tx: sa.Connection, retained: int) -> Seen:
     return Seen({of: sorted(found) for of, found in shown.items()}, current)
 
 
-def mark(tx: sa.Connection, retained_from: float) -> Marked:
-    """What the catalog uses and what it can drop; history younger than `retained_from` is kept."""
+def mark(tx: sa.Connection, retained_from: float, pinned: set[tuple[str, str, int]]) -> Marked:
+    """What the catalog uses and what it can drop; history younger than `retained_from` is kept, and what is pinned.
+    A layer that nothing shows stays for the sake of a pinned entry, without parent and without anything else."""
     retained = points.retained(tx, retained_from)
     found = seen(tx, retained)
-    dead = [
-        row.id for row in tx.execute(sa.select(layer.c.id).order_by(layer.c.id.desc())) if row.id not in found.points
-    ]
+    numbers = sorted({seq for _, _, seq in pinned})
+    homes = tx.execute(sa.select(change.c.layer).where(change.c.seq.in_(numbers))).scalars()
+    kept = set(homes) - found.points.keys()
+    unseen = [of for of in tx.execute(sa.select(layer.c.id).order_by(layer.c.id.desc())).scalars()
+              if of not in found.points]  # fmt: skip
+    dead = [of for of in unseen if of not in kept]
     used: set[str] = set()
     gone: list[tuple[int, str, str, int]] = []
     following = (0, "", "", LAST)
@@ -207,13 +217,14 @@ def mark(tx: sa.Connection, retained_from: float) -> Marked:
         same = following[:3] == (row.layer, row.kind, row.key)
         end = following[3] if same else LAST + 1
         following = (row.layer, row.kind, row.key, row.seq)
-        if row.layer not in found.points:
+        if row.layer not in found.points and row.layer not in kept:
             continue
-        if not found.keeps(row.layer, row.seq, end, retained):
+        is_pinned = (row.kind, row.key, row.seq) in pinned
+        if not is_pinned and not found.keeps(row.layer, row.seq, end, retained):
             gone.append(following)
         elif row.value is not None:
             used.update(_DIGEST.findall(row.value))
-    return Marked(used, dead, gone, found, retained)
+    return Marked(used, dead, gone, found, retained, sorted(kept))
 
 
 class Schedule:

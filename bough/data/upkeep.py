@@ -17,7 +17,7 @@ from bough.data.operations import At, Environment, Target
 from bough.kernel import points
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import NotFound, Problem
-from bough.kernel.operations import operation
+from bough.kernel.operations import Commit, operation
 from bough.kernel.project import PRODUCTION
 
 READ_BYTES = 1 << 20
@@ -84,10 +84,11 @@ def usage(context: Context, request: OfProject) -> list[Usage]:
     return found
 
 
-@operation("gc.run", role=Role.ADMIN, command="gc")
-def collect(context: Context, request: CollectGarbage) -> Iterator[Collected]:
+@operation("gc.run", role=Role.ADMIN, writes=True, command="gc", slow=True)
+def collect(context: Context, request: CollectGarbage) -> Commit[Collected]:
     """Deletes what no environment, tag, retained change, release or running unit can reach any more."""
-    yield context.part(Collector).run(dry_run=request.dry_run)
+    done = context.part(Collector).run(dry_run=request.dry_run)
+    return lambda context: done  # the transaction that is left holds the audit row
 
 
 def _problem(blobs: Blobs, digest: str) -> str:

@@ -224,6 +224,18 @@ def bundles(tx: sa.Connection) -> Iterator[str]:
     yield from sorted(found)
 
 
+def pinned(tx: sa.Connection) -> set[tuple[str, str, int]]:
+    """The versions of secrets that a rollback may need, as garbage collection names entries: kind, key, change."""
+    here = sa.and_(environment.c.project == release.c.project, environment.c.name == release.c.environment)
+    found: set[tuple[str, str, int]] = set()
+    for text in tx.execute(sa.select(release.c.manifest).join(environment, here)).scalars():
+        manifest = msgspec.json.decode(text, type=Manifest)
+        pins = [each.secrets for each in manifest.services.values()]
+        pins += [each.secrets for each in manifest.jobs.values()]
+        found.update((catalog.SECRET, name, int(pin.rpartition("@")[2])) for each in pins for name, pin in each.items())
+    return found
+
+
 def newest(tx: sa.Connection, place: tuple[str, str]) -> tuple[Release, Manifest] | None:
     found = releases(tx, place, 1)
     return find(tx, found[0].id) if found else None

@@ -185,7 +185,7 @@ def test_what_is_committed_while_garbage_is_collected_is_not_lost(world: World) 
     assert world.texts() == {"again"}
 
 
-ROUNDS = int(os.environ.get("BOUGH_KILL_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("BOUGH_KILLS", "12"))
 CHURN = """
 import random, sys, time
 from pathlib import Path
@@ -215,7 +215,7 @@ while True:
 
 
 def test_killed_in_the_middle_of_put_and_collection_nothing_that_is_seen_is_lost(tmp_path: Path) -> None:
-    """kill -9 at seeded moments of writing and collecting at once; BOUGH_KILL_ROUNDS sets how many."""
+    """kill -9 at seeded moments of writing and collecting at once; BOUGH_KILLS sets how many."""
     database, blobs, rng = SqliteDatabase(tmp_path / "bough.db"), DirectoryBlobs(tmp_path / "blobs"), random.Random(11)
     with database.write() as tx:
         metadata.create_all(tx)

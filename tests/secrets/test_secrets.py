@@ -7,12 +7,15 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from bough.environments import store as environments
 from bough.kernel import catalog
 from bough.kernel.catalog import LAST, SECRET, SERVICE, Point
 from bough.kernel.context import Principal, Role
 from bough.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Problem, ProjectFileInvalid
+from bough.kernel.points import RETENTION_S
+from bough.secrets import store
 from bough.secrets.vault import Vault
 from tests.plane import ADMIN, Plane
 
@@ -25,6 +28,7 @@ env = { DATABASE_URL = "postgres://app:${secrets.db-password}@host/db", PLAIN = 
 command = "python app.py"
 env = { API = "${services.api.url}" }
 """
+DAY = 86_400.0
 DEVELOPER = Principal(id="pri_dev", name="dev", role=Role.DEVELOPER)
 
 
@@ -140,6 +144,54 @@ def test_a_rollback_restores_the_version_and_a_later_set_of_another_secret_leave
     put(plane, token="token-two")
     plane.let_pass(3)
     assert opened(plane, specs(plane, "api")[0]) == {"DATABASE_URL": old, "TOKEN": "token-two"}
+
+
+def test_a_rollback_reaches_back_before_a_merge_also_when_garbage_was_collected(plane: Plane) -> None:
+    put(plane, db_password="of-production", token="token-one")
+    plane.deploy(FILE)
+    plane.call("environments.create", project="shop", branch="dev")
+    for value in ("first-of-dev", "second-of-dev"):
+        put(plane, "dev", db_password=value)
+        plane.let_pass(3)
+    number = next(
+        each.number
+        for each in plane.call("releases.list", project="shop", environment="dev")
+        if plane.call("releases.show", project="shop", environment="dev", number=each.number)
+        .manifest.services["api"].secrets["db-password"].startswith("dev@")
+    ) - 1  # fmt: skip
+    for _ in range(2):  # twice: what was kept once must not go the next time
+        plane.call("environments.reset", project="shop", branch="dev")
+        plane.clock.advance(RETENTION_S + DAY)
+        put(plane, token="token-two")
+        collected = plane.call("gc.run")
+        assert collected.entries + collected.layers
+        plane.call("releases.rollback", project="shop", environment="dev", to=number)
+        plane.let_pass(3)
+        assert opened(plane, specs(plane, "api", "dev")[0])["DATABASE_URL"] == "postgres://app:first-of-dev@host/db"
+    with plane.bough.database.read() as tx:
+        assert [each.key for each in catalog.items(tx, Point(catalog.layer_of(tx, "shop", "dev")), SECRET)] == [
+            "db-password", "token",
+        ]  # fmt: skip
+    plane.call("environments.discard", project="shop", branch="dev")
+    plane.clock.advance(RETENTION_S + DAY)
+    assert plane.call("gc.run").layers
+    assert plane.call("audit.list")[0].operation == "gc.run"
+    with plane.bough.database.read() as tx:
+        kept = tx.execute(sa.select(catalog.entry.c.value).where(catalog.entry.c.kind == SECRET)).scalars()
+        assert not any('"environment":"dev"' in each for each in kept if each)
+
+
+def test_a_sealed_branch_cannot_reach_a_version_by_its_number(plane: Plane) -> None:
+    put(plane, db_password="of-production")
+    plane.deploy(FILE)
+    pin = plane.call("releases.show", project="shop", number=1).manifest.services["api"].secrets["db-password"]
+    plane.call("environments.create", project="shop", branch="dev", sealed=True)
+    plane.call("environments.create", project="shop", branch="below", source="dev")
+    with plane.bough.database.read() as tx:
+        for name in ("dev", "below"):
+            with pytest.raises(NotFound) as refused:
+                store.sealed(tx, ("shop", name), "db-password", pin)
+            assert refused.value.own_code == "SECRET_VERSION_GONE"
 
 
 def test_the_same_deploy_again_is_the_same_release(plane: Plane) -> None:
