@@ -26,6 +26,7 @@ from bough.builds.bundle import used_by
 from bough.data import erasure, garbage, upkeep
 from bough.data import operations as data
 from bough.data.mounts import Views
+from bough.data.tables import erasing as table_erasing
 from bough.data.tables import operations as tables
 from bough.data.tables import operations_query as table_queries
 from bough.data.tables import operations_schema as table_schemas
@@ -65,7 +66,7 @@ from bough.serving import store as deployments
 
 OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
-    *(tables, table_schemas, table_queries),
+    *(tables, table_schemas, table_queries, table_erasing),
     *(serving, pushes, platform_operations),
 ]
 

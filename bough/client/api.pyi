@@ -830,6 +830,7 @@ class _Tables:
         environment: str = ...,
         idempotency_key: str = ...,
     ) -> TableView: ...
+    def erase(self, *, project: str, name: str, where: str, idempotency_key: str = ...) -> Proof: ...
     def export(
         self,
         *,

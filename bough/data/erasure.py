@@ -4,8 +4,7 @@ Everywhere else a removal is one more entry and the past stays readable; here th
 blobs that nothing else uses at once, without a grace period. What was erased, where it stood and what remains is kept
 as a proof. Running it again finishes what a kill has left, and proves that nothing is left.
 
-A kind whose entries have an inside joins with an `Eraser`: tables rewrite data files without the subject's rows and
-return the digests of the old ones.
+Rows of tables are told by a condition and have a verb of their own (`tables/erasing.py`), which writes the same proof.
 """
 
 from __future__ import annotations

@@ -76,6 +76,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")  # erasure: freed pages keep nothing of what stood there
             connection.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
 
         @sa.event.listens_for(made, "begin")

@@ -44,6 +44,12 @@ class TableFiles:
             self._remember(digest, path)
         return path
 
+    def forget(self, digest: str) -> None:
+        """Removes a copy, when the blob is erased."""
+        with self._lock:
+            self._checked.pop(digest, None)
+        (self._folder / digest).unlink(missing_ok=True)
+
     def verify(self, digests: Iterable[str]) -> list[Problem]:
         """Reads all of it; what is damaged or missing."""
         found = []

@@ -97,7 +97,7 @@ class Workshop:
                 path = session.write(cast(version, held), ids={each.name: each.id for each in version.fields})
                 source, blob = parquet(path), self.files.keep(path)
                 layout = own_layout(version)
-            file = self._measured(session, source, blob, version.fields, layout)
+            file = self.measured(session, source, blob, version.fields, layout)
         check_nulls(version, file)
         return Fresh(file=replace(file, first_row=0), layout=layout)
 
@@ -159,7 +159,7 @@ class Workshop:
                 names = ", ".join(quoted(each.name) for each in version.fields)
                 path = session.write(f"SELECT {names}, {ROW} FROM rows.{TABLE}", ids=_ids(version))
                 layout = own_layout(version)
-                file = self._measured(session, parquet(path), self.files.keep(path), version.fields, layout)
+                file = self.measured(session, parquet(path), self.files.keep(path), version.fields, layout)
             rows += file.rows
             changed |= dict.fromkeys(places)
             added.append(Fresh(file=file, layout=layout))
@@ -186,7 +186,7 @@ class Workshop:
         new = int(session.rows(f"SELECT count(*) FROM hit WHERE {only} AND {ROW} IS NULL").rows[0][0])
         path = session.write(fresh, ids=_ids(version))
         layout = own_layout(version)
-        counted = self._measured(session, parquet(path), "", version.fields, layout, size=path.stat().st_size)
+        counted = self.measured(session, parquet(path), "", version.fields, layout, size=path.stat().st_size)
         check_nulls(version, counted)
         left = self._without(session, version, "hit")
         left = replace(left, next_row=version.next_row + new)
@@ -213,7 +213,7 @@ class Workshop:
             changed[place] = replace(file, deleted=gone)
         return rules.with_files(version, changed)
 
-    def _measured(
+    def measured(
         self, session: Session, source: str, blob: str, fields: Sequence[Field], layout: Layout, *, size: int = -1
     ) -> DataFile:
         """A data file with its statistics, read once."""
