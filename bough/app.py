@@ -27,6 +27,7 @@ from bough.data import erasure, garbage, upkeep
 from bough.data import operations as data
 from bough.data.mounts import Views
 from bough.data.tables import erasing as table_erasing
+from bough.data.tables import loop as tables_loop
 from bough.data.tables import operations as tables
 from bough.data.tables import operations_query as table_queries
 from bough.data.tables import operations_schema as table_schemas
@@ -184,6 +185,7 @@ class Bough:
             deployments.KIND: replicas.handler(home, self.platform, engine, events, views),
             gateway.KIND: gateway.handler(home, self.platform, engine, events),
             sleeping.KIND: sleeping.handler(ask_gateway, engine, events),
+            tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),
         }
 
     def _private_digest(self, content: bytes) -> str:
@@ -218,6 +220,7 @@ def _events(clock: Clock) -> Events:
     for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
         events.on(name, gateway.changed)
         events.on(name, sleeping.changed)
+    events.on(tables_loop.CHANGED, tables_loop.on_changed)
     events.on(branching.BRANCHED, inheriting.on_branched)
     events.on(branching.DISCARDED, inheriting.on_discarded)
     return events

@@ -224,6 +224,11 @@ def newest(tx: sa.Connection) -> int:
     return tx.execute(sa.select(sa.func.max(change.c.seq))).scalar() or 0
 
 
+def at_of(tx: sa.Connection, seq: int) -> float:
+    """When a change was made; 0 for one that is not there any more."""
+    return tx.execute(sa.select(change.c.at).where(change.c.seq == seq)).scalar() or 0.0
+
+
 def point(tx: sa.Connection, project: str, name: str, at: float | None = None) -> Point:
     """The state that `name` means: an environment as it is now, or was at the time `at`; else a tag. Raises `NotFound`
     (POINT_NOT_FOUND)."""

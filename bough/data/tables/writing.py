@@ -151,10 +151,10 @@ class Workshop:
                 check_moved_keys(session, version)
             return self.replaced(session, version)
 
-    def compact(self, version: Version, *, all: bool = False) -> Changed:
-        """`rows` counts those that were written anew."""
+    def compact(self, version: Version, *, all: bool = False, most: int | None = None) -> Changed:
+        """`rows` counts those that were written anew; `most`: groups of files that become one."""
         rows, changed, added = 0, dict[int, DataFile | None](), list[Fresh]()
-        for places in rules.to_compact(version, all=all):
+        for places in rules.to_compact(version, all=all)[:most]:
             with self.tables.session({TABLE: self.files.relation(version, places)}, limits=LIMITS) as session:
                 names = ", ".join(quoted(each.name) for each in version.fields)
                 path = session.write(f"SELECT {names}, {ROW} FROM rows.{TABLE}", ids=_ids(version))
