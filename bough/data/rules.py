@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from bough.data.models import File, FileDifference, Listed
@@ -52,6 +52,17 @@ def check_folders(paths: set[str]) -> None:
         for folder in folders_of(path):
             if folder in paths:
                 raise unsafe(path, f"{folder!r} is a file", "remove that file first: bough data rm")
+
+
+def clashes(before: Collection[str], removed: Collection[str], added: Collection[str]) -> list[tuple[str, str]]:
+    """Files that would lie below a file, each with that file, once `added` have come to `before` and `removed` gone."""
+    after, fresh = set(before) - set(removed) | set(added), set(added)
+    found = []
+    for path in after:
+        for folder in folders_of(path):
+            if folder in after and (path in fresh or folder in fresh):
+                found.append((path, folder))
+    return sorted(found)
 
 
 def value_of(file: File) -> dict[str, Any]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import Counter
 
 import msgspec
+import sqlalchemy as sa
 
+from bough.data.rules import clashes
 from bough.environments import references, rules, store
 from bough.environments.branching import manifest_at, rebase, repinned
 from bough.environments.models import ConflictView, Merge
 from bough.environments.operations import make_release
 from bough.kernel import catalog, merging
-from bough.kernel.catalog import SECRET, SERVICE, Point
+from bough.kernel.catalog import FILE, SECRET, SERVICE, Point
 from bough.kernel.context import Context
 from bough.kernel.errors import Conflict, Invalid
 from bough.kernel.merging import Choices, Merged, Mergers
@@ -65,8 +67,29 @@ class Merging:
             mine = merging.differences(tx, merging.base_of(tx, ours, theirs), theirs, kinds)
             mergers = context.part(Mergers).by_kind
             merged = merging.three_way(tx, ours, theirs, kinds=kinds, mergers=mergers, choices=self._choices)
+            self._check_paths(tx, ours, merged)
         keys = frozenset((each.kind, each.key) for each in mine)
         return Plan(ours=ours, theirs=theirs, kinds=kinds, fast_forward=not moved, keys=keys, merged=merged)
+
+    def _check_paths(self, tx: sa.Connection, ours: Point, merged: Merged) -> None:
+        """Each entry may be fine and all of them no tree: one side made a file where the other has a folder."""
+        files = [each for each in merged.writes if each.kind == FILE]
+        for dataset in sorted({each.key.partition("/")[0] for each in files if each.value is not None}):
+            mine = [each for each in files if each.key.startswith(dataset + "/")]
+            found = clashes(
+                [each.key for each in catalog.items(tx, ours, FILE, dataset + "/")],
+                [each.key for each in mine if each.value is None],
+                [each.key for each in mine if each.value is not None],
+            )
+            if found:
+                path, file = found[0]
+                raise Conflict(
+                    f"{self.place[1]} and {self.into[1]} together have a file {file!r} and {path!r} below it;"
+                    " nothing was merged",
+                    code="MERGE_PATH_CLASH",
+                    hint=f"bough data rm {file} -e {self.place[1]}, or the other in {self.into[1]}",
+                    paths=[list(each) for each in found[:SHOWN]],
+                )
 
     def check_unmoved(self, context: Context, plan: Plan) -> None:
         """Raises `Moved` when the branch has changed since `prepare`, or the other side in what the branch changed."""

@@ -140,6 +140,21 @@ def test_a_merge_with_a_conflict_writes_nothing_and_says_what_each_side_did(plan
     assert (seen(plane, "main", "a"), seen(plane, "main", "b")) == ({"size": 2}, {"size": 2})
 
 
+def test_a_file_where_the_other_side_has_a_folder_is_refused_and_nothing_is_merged(plane: Plane) -> None:
+    put(plane, "main", "d/x", {"digest": "0" * 64, "size": 1})
+    branch(plane)
+    put(plane, "dev", "d/a", {"digest": "1" * 64, "size": 1})
+    put(plane, "dev", "d/fine", {"digest": "1" * 64, "size": 1})
+    put(plane, "main", "d/a/b", {"digest": "2" * 64, "size": 1})
+    with pytest.raises(Conflict) as refused:
+        plane.call("environments.merge", project="shop", branch="dev")
+    assert refused.value.own_code == "MERGE_PATH_CLASH"
+    assert refused.value.fields["paths"] == [["d/a/b", "d/a"]]
+    assert seen(plane, "main", "d/fine") is None
+    put(plane, "dev", "d/a", None)
+    assert plane.call("environments.merge", project="shop", branch="dev").merged == {"file": 1}
+
+
 def test_a_branch_goes_on_after_its_merge_and_merges_again(plane: Plane) -> None:
     branch(plane)
     for number in range(3):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bough.entrypoints.cli import drawing
@@ -50,6 +50,32 @@ def created(session: Session, answer: Mapping[str, Any]) -> str:
     return "\n".join([first, *lines])
 
 
+def listed(session: Session, answer: Sequence[Mapping[str, Any]]) -> str:
+    """What tells environments apart, and of the rest only what some of them have."""
+    optional = [name for name in ("expires_at", "protected", "budget") if any(row.get(name) for row in answer)]
+    several = len({row["project"] for row in answer}) > 1
+    columns = [*(["project"] if several else []), "name", "parent", "branch", "release", "created_at", *optional]
+    return drawing.table(answer, columns)
+
+
+def shown(session: Session, answer: Mapping[str, Any]) -> str:
+    view = answer["environment"]
+    pairs = {
+        "environment": f"{view['project']}/{view['name']}" + (" (protected)" if view.get("protected") else ""),
+        "parent": view.get("parent", ""),
+        "git branch": view.get("branch", ""),
+        "release": view.get("release", 0),
+        "services": ", ".join(answer["services"]),
+        "ahead by": _counts(answer["ahead"]),
+        "behind by": _counts(answer["behind"]),
+        "sealed off from": ", ".join(answer["sealed"]),
+        "branches of it": ", ".join(answer["children"]),
+        "goes away": drawing.moment(view["expires_at"]) if view.get("expires_at") else "",
+        "created": f"{drawing.moment(view['created_at'])} by {view.get('created_by', '')}",
+    }
+    return drawing.draw({key: value for key, value in pairs.items() if value not in ("", 0)})
+
+
 def compared(session: Session, answer: Mapping[str, Any]) -> str:
     if not answer["changes"]:
         return f"{answer['environment']} and {answer['against']} do not differ"
@@ -71,7 +97,7 @@ def compared(session: Session, answer: Mapping[str, Any]) -> str:
 
 
 def merged(session: Session, answer: Mapping[str, Any]) -> str:
-    counts = ", ".join(f"{number} {kind}" for kind, number in sorted(answer["merged"].items())) or "nothing"
+    counts = _counts(answer["merged"]) or "nothing"
     how = "would merge" if answer.get("dry_run") else "merged"
     lines = [f"{how} {counts} into {answer['into']}{' (fast-forward)' if answer['fast_forward'] else ''}"]
     for each in answer.get("conflicts", []):
@@ -88,11 +114,17 @@ def refused(session: Session, problem: Problem) -> None:
 
 
 COMPLETES: dict[str, Callable[[Session, Any], Any]] = {"environments.create": with_services}
-SAYS: dict[str, Callable[[Session, Mapping[str, Any]], str]] = {
+SAYS: dict[str, Callable[[Session, Any], str]] = {
     "environments.create": created,
+    "environments.list": listed,
+    "environments.show": shown,
     "environments.diff": compared,
     "environments.merge": merged,
 }
+
+
+def _counts(by_kind: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(by_kind.items()))
 
 
 def _field(name: str, before: Any, after: Any) -> str:
