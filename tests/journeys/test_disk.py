@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -53,6 +54,29 @@ def test_a_full_disk_refuses_a_deploy_clearly_and_loses_nothing(small_disk: Mach
     small_disk.deploy(project)
     assert small_disk.predict("plus", 1) == 3
     assert [each["state"] for each in small_disk.bough("releases", "--project", "plus")] == ["live", "superseded"]
+
+
+def test_a_disk_that_fills_while_data_is_written_loses_none_of_what_was_committed(small_disk: Machine) -> None:
+    project = small_disk.project("store", "")
+    for name, size in (("small.bin", 1_000), ("large.bin", 20_000_000)):
+        (project / name).write_bytes(os.urandom(size))
+    rows = project / "rows.csv"
+    rows.write_text("id,text\n" + "".join(f"{number},{os.urandom(8).hex()}\n" for number in range(1_000)))
+    small_disk.bough("branch", "create", "main", cwd=project)
+    small_disk.bough("data", "put", "small.bin", "d/small.bin", cwd=project)
+    small_disk.bough("tables", "create", "t", "rows.csv", "--key", "id", cwd=project)
+    filler = small_disk.home / "filler"
+    _fill(filler)
+    for words in (("data", "put", "large.bin", "d/large.bin"), ("tables", "upsert", "t", "rows.csv")):
+        refused = small_disk.run(*words, "--json", cwd=project)
+        assert refused.returncode == 7, refused.stdout + refused.stderr
+        assert json.loads(refused.stdout.splitlines()[-1])["error"]["code"] == "DISK_FULL"
+    filler.unlink()
+    assert [each["path"] for each in small_disk.bough("data", "ls", "d", cwd=project)] == ["d/small.bin"]
+    assert small_disk.bough("tables", "query", "select count(*) from t", cwd=project)["rows"] == [[1000]]
+    small_disk.bough("data", "put", "large.bin", "d/large.bin", cwd=project)
+    small_disk.bough("data", "get", "d/large.bin", "back.bin", cwd=project)
+    assert (project / "back.bin").read_bytes() == (project / "large.bin").read_bytes()
 
 
 def test_a_home_that_cannot_be_written_is_named(own_machine: Machine) -> None:
