@@ -32,6 +32,7 @@ MODEL_ENVIRONMENT = {
     "NUMEXPR_NUM_THREADS": "1",
     "RAYON_NUM_THREADS": "1",
     "ORT_DISABLE_TELEMETRY": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's allocator, which pandas brings along
 }
 
 
