@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from bough.client import Client
+from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import environment
-from bough.entrypoints.cli.session import project_name
+from bough.entrypoints.cli.session import Session, project_name
 from bough.kernel.errors import Invalid, Problem
 from bough.kernel.files import as_exhausted
 
@@ -82,3 +83,16 @@ def fetch(client: Client, digest: str, path: Path) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def adding(verb: str, help: str) -> click.Command:
+    """A command that gives the rows of a file to the operation `tables.VERB`."""
+
+    def run(session: Session, name: str, file: str, message: str, environment: str, project: str | None) -> None:
+        client = session.client()
+        fields = located(project, environment) | send(client, Path(file))
+        session.answer(client.call(f"tables.{verb}", **fields, name=name, message=message))
+
+    about = click.Argument(["name"], metavar="NAME", help="Name of the table.")
+    examples = f"Example:\n  bough tables {verb} orders today.csv"
+    return make(verb, help, [about, source(), message(), *place()], run, examples=examples)
