@@ -9,7 +9,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 # A process that may not write bytecode starts two to five times slower, and so would everything that it starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv test lint format demo docs lock migration bench-serving bench-platform bench-branches bench-kernel clean
+.PHONY: help venv test lint format demo docs lock migration bench-serving bench-platform bench-branches bench-kernel bench-registry clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,9 @@ bench-branches: $(READY) ## Measure branches beside cp, reflink, pyiceberg, lanc
 
 bench-kernel: $(READY) ## Measure reconciles per second
 	$(BIN)/python bench/kernel/reconcile.py $(ARGS)
+
+bench-registry: $(READY) ## Measure the ledger: what an entry costs, how long verifying takes
+	$(BIN)/python bench/registry/ledger.py $(ARGS)
 
 clean: ## Remove what can be made again
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

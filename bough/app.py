@@ -52,6 +52,10 @@ from bough.kernel.merging import Merger, Mergers
 from bough.kernel.operations import Operations
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Handler, Loop, wake
+from bough.ledger import operations as ledger_operations
+from bough.ledger.keys import SigningKey
+from bough.ledger.recording import Recorder
+from bough.ledger.store import Ledger
 from bough.platform import operations as platform_operations
 from bough.pushes import operations as pushes
 from bough.pushes.deploying import Deploying
@@ -68,7 +72,7 @@ from bough.serving import store as deployments
 OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
-    *(serving, pushes, platform_operations),
+    *(serving, pushes, ledger_operations, platform_operations),
 ]
 
 # What uses blobs beside the entries of the catalog.
@@ -100,7 +104,8 @@ class Bough:
         self._blobs = DirectoryBlobs(self.home.blobs)
         self.blobs: Blobs = self._blobs
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
-        self.events = _events(self.clock)
+        self.ledger = Ledger(SigningKey(home), self.clock)
+        self.events = _events(self.clock, Recorder(self.ledger))
         collector = garbage.Collector(
             *(self.database, self.blobs, self.clock, REFERENCES, self.home.run / "gc.lock", environment_store.pinned)
         )
@@ -117,6 +122,7 @@ class Bough:
         ask = ask_gateway or partial(gateway.state_of, self.home.gateway_socket)
         self.loop = Loop(self.database, self.clock, self._handlers(ask))
         self.database.on_commit(self.loop.poke)
+        self.database.on_commit(partial(self.ledger.remember, self.database.read))
         self._stopping = threading.Event()
 
     def authenticate(self, token: str) -> Principal:
@@ -171,6 +177,7 @@ class Bough:
                 Tables: self._tables,
                 TableFiles: self._table_files,
                 Vault: self._vault,
+                Ledger: self.ledger,
                 Dependents: SecretUsers(environments.make_release),
             }
         )
@@ -214,9 +221,10 @@ def _exists(tx: sa.Connection, deployment: str) -> bool:
     return deployments.get(tx, deployment) is not None
 
 
-def _events(clock: Clock) -> Events:
+def _events(clock: Clock, recorder: Recorder) -> Events:
     """Who hears of what."""
     events = Events(clock)
+    recorder.listen(events)
     for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
         events.on(name, gateway.changed)
         events.on(name, sleeping.changed)

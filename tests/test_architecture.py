@@ -36,6 +36,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "monitoring": {"registry"},
     "portability": set(),
     "costs": set(),
+    "ledger": {"environments"},
     "platform": {"gateway"},
 }
 WIRE_FORMATS = ("bough.runtime.frames", "bough.runtime.spec")

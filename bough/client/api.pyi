@@ -6,6 +6,12 @@ from typing import Any
 
 from bough.client.record import Record
 
+class ApprovedBy(Record):
+    by: str
+    at: float
+    why: str
+    entry: int
+
 class AuditEntry(Record):
     seq: int
     at: float
@@ -82,6 +88,12 @@ class ConflictView(Record):
     ours: str
     theirs: str
 
+class Consistency(Record):
+    first: int
+    first_root: str
+    path: builtins.list[str]
+    head: LedgerHead
+
 class EnvironmentDetail(Record):
     environment: EnvironmentView
     services: builtins.list[str]
@@ -155,6 +167,12 @@ class FileDifference(Record):
     before_bytes: int
     after_bytes: int
 
+class Inclusion(Record):
+    entry: LedgerEntry
+    line: str
+    path: builtins.list[str]
+    head: LedgerHead
+
 class Job(Record):
     command: str
     dockerfile: str
@@ -189,6 +207,34 @@ class KeyView(Record):
     expires_at: float
     revoked: bool
 
+class LedgerEntry(Record):
+    number: int
+    previous: str
+    at: float
+    project: str
+    environment: str
+    action: str
+    subject: str
+    by: str
+    why: str
+    evidence: dict[str, Any]
+    hash: str
+
+class LedgerHead(Record):
+    size: int
+    root: str
+    note: str
+    key: str
+
+class LedgerLine(Record):
+    line: str
+
+class LedgerVerified(Record):
+    entries: int
+    root: str
+    key: str
+    seconds: float
+
 class Listed(Record):
     path: str
     kind: str
@@ -217,6 +263,21 @@ class Merge(Record):
     conflicts: builtins.list[ConflictView]
     release: Release | None
     dry_run: bool
+
+class ModelThen(Record):
+    name: str
+    alias: str
+    version: int
+    digest: str
+    since: float
+    by: str
+    why: str
+    promotion: str
+    approved: builtins.list[ApprovedBy]
+    gates: builtins.list[dict[str, Any]]
+    trained_on: builtins.list[dict[str, Any]]
+    run: str
+    entry: int
 
 class NewKey(Record):
     id: str
@@ -304,6 +365,13 @@ class QueryResult(Record):
     blob: str
     bytes: int
 
+class RanThen(Record):
+    project: str
+    environment: str
+    at: float
+    release: ReleaseThen | None
+    models: builtins.list[ModelThen]
+
 class Rekeyed(Record):
     master: str
     envelopes: int
@@ -328,6 +396,16 @@ class Release(Record):
 class ReleaseDetail(Record):
     release: Release
     manifest: Manifest
+
+class ReleaseThen(Record):
+    number: int
+    digest: str
+    since: float
+    by: str
+    commit: str
+    rolled_back_to: int
+    models: dict[str, Any]
+    entry: int
 
 class ReplicaView(Record):
     unit: str
@@ -516,7 +594,23 @@ class Verified(Record):
     problem: str
 
 class _Audit:
+    def at(self, *, project: str, time: str, environment: str = ..., model: str = ...) -> RanThen: ...
+    def export(self, *, after: int = ...) -> Iterator[LedgerLine]: ...
+    def growth(self, *, first: int) -> Consistency: ...
+    def head(self) -> LedgerHead: ...
+    def ledger(
+        self,
+        *,
+        project: str = ...,
+        environment: str = ...,
+        action: str = ...,
+        subject: str = ...,
+        limit: int = ...,
+    ) -> builtins.list[LedgerEntry]: ...
     def list(self, *, limit: int = ...) -> builtins.list[AuditEntry]: ...
+    def proof(self, *, number: int) -> Inclusion: ...
+    def rekey(self, *, idempotency_key: str = ...) -> LedgerEntry: ...
+    def verify(self, *, key: str = ...) -> LedgerVerified: ...
 
 class _Blobs:
     def missing(self, *, digests: builtins.list[str]) -> builtins.list[str]: ...

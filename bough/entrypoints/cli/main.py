@@ -33,6 +33,7 @@ HAND_WRITTEN = {
 # Members of groups that read or write files of this machine, in modules `GROUP_WORD`; one that is named as an operation
 # takes its place.
 IN_GROUPS = {
+    "audit": ("export",),
     "data": ("get", "mount", "put", "verify"),
     "secrets": ("set",),
     "tables": ("append", "create", "diff", "export", "query", "upsert"),
