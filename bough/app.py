@@ -225,9 +225,10 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
     """Who hears of what."""
     events = Events(clock)
     recorder.listen(events)
-    for name in (access.KEYS_CHANGED, "release.live", branching.BRANCHED, branching.DISCARDED, replicas.CHANGED):
+    for name in (access.KEYS_CHANGED, "release.live", branching.DISCARDED, replicas.CHANGED):
         events.on(name, gateway.changed)
         events.on(name, sleeping.changed)
+    events.on(branching.BRANCHED, gateway.on_branched)  # its services sleep already
     events.on(tables_loop.CHANGED, tables_loop.on_changed)
     events.on(branching.BRANCHED, inheriting.on_branched)
     events.on(branching.DISCARDED, inheriting.on_discarded)

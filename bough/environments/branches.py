@@ -118,7 +118,9 @@ def create(context: Context, request: CreateBranch) -> Branched:
         store.ensure_project(tx, check_name(project, "project"), context.clock.now())
         store.add_environment(tx, (project, name), context.clock.now(), by=context.principal.name, branch=PRODUCTION)
         return Branched(environment=store.view(tx, (project, name)), created=True)
-    start, parent = _start(context, project, request.source)
+    start = points.resolve(tx, project, PRODUCTION, request.source, context.clock.now())
+    of = request.source.partition("@")[0]
+    parent = of if of in taken else PRODUCTION  # what it will be merged into
     sealed = (catalog.SECRET,) if request.sealed else ()
     branch_off(context, (project, name), start, parent=parent, branch=request.branch, ttl_s=ttl_s, sealed=sealed)
     return Branched(environment=store.view(tx, (project, name)), created=True)
@@ -267,13 +269,6 @@ def change(context: Context, request: ChangeBranch) -> EnvironmentView:
     if values:
         store.change_environment(tx, place, **values)
     return store.view(tx, place)
-
-
-def _start(context: Context, project: str, source: str) -> tuple[Point, str]:
-    """Where a branch begins, and the environment that it will be merged into."""
-    point = points.resolve(context.tx, project, PRODUCTION, source, context.clock.now())
-    name = source.partition("@")[0]
-    return point, name if store.exists(context.tx, (project, name)) else PRODUCTION
 
 
 def _choices(request: MergeBranch) -> Choices:

@@ -86,7 +86,7 @@ def add_environment(
     values: dict[str, Any] = {"created_by": by, "parent": parent, "branch": branch, "ttl_s": ttl_s, "paused": paused}
     expires = now + ttl_s if ttl_s else 0.0
     values |= {"project": place[0], "name": place[1], "created_at": now, "expires_at": expires, "live": live}
-    tx.execute(environment.insert().values(**values))
+    tx.execute(environment.insert(), values)
     return catalog.open_head(tx, *place, start, sealed)
 
 
@@ -184,7 +184,7 @@ def add_release(
         rolled_back_to=rolled_back_to,
     )
     kept = msgspec.structs.asdict(made) | {"failure": "{}", "manifest": msgspec.json.encode(manifest).decode()}
-    tx.execute(release.insert().values(**kept))
+    tx.execute(release.insert(), kept)
     return made
 
 

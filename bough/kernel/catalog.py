@@ -136,7 +136,8 @@ def open_head(
     """Gives an environment a fresh layer on `parent` (None: empty), also in place of the one that it had."""
     made = new_layer(tx, parent, sealed)
     if tx.execute(head.update().where(*_is(project, environment)).values(layer=made)).rowcount == 0:
-        tx.execute(head.insert().values(project=project, environment=environment, layer=made, protected=False))
+        values = {"project": project, "environment": environment, "layer": made, "protected": False}
+        tx.execute(head.insert(), values)
     return made
 
 
@@ -214,7 +215,7 @@ def new_layer(tx: sa.Connection, parent: Point | None, sealed: Sequence[str] = (
     at = 0 if parent is None else min(parent.seq, newest(tx))
     kinds = f",{','.join(sealed)}," if sealed else ""
     values = {"parent": None if parent is None else parent.layer, "at": at, "sealed": kinds}
-    key = tx.execute(layer.insert().values(**values)).inserted_primary_key
+    key = tx.execute(layer.insert(), values).inserted_primary_key
     assert key is not None  # noqa: S101 - an insert into a table with a key always has one
     return int(key[0])
 

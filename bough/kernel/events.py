@@ -40,9 +40,8 @@ class Events:
 
     def emit(self, tx: sa.Connection, name: str, subject: str, **data: Any) -> Event:
         at = self._clock.now()
-        row = tx.execute(
-            event_table.insert().values(at=at, name=name, subject=subject, data=msgspec.json.encode(data).decode())
-        )
+        values = {"at": at, "name": name, "subject": subject, "data": msgspec.json.encode(data).decode()}
+        row = tx.execute(event_table.insert(), values)
         happened = Event(seq=_new_key(row), at=at, name=name, subject=subject, data=data)
         for listener in self._listeners[name]:
             listener(tx, happened)

@@ -232,16 +232,15 @@ class Operations:
     def _remember(
         self, tx: sa.Connection, found: Operation[Any, Any], who: Principal, key: str, digest: str, response: Any
     ) -> None:
-        tx.execute(
-            idempotency.insert().values(
-                principal=who.id,
-                key=key,
-                operation=found.name,
-                request_digest=digest,
-                response=b"" if found.secret else msgspec.json.encode(response),
-                at=self._clock.now(),
-            )
-        )
+        row = {
+            "principal": who.id,
+            "key": key,
+            "operation": found.name,
+            "request_digest": digest,
+            "response": b"" if found.secret else msgspec.json.encode(response),
+            "at": self._clock.now(),
+        }
+        tx.execute(idempotency.insert(), row)
 
     def _audit(
         self,
@@ -256,17 +255,16 @@ class Operations:
         subject = "/".join(
             str(value) for field in ("project", "environment", "name", "id") if (value := getattr(request, field, ""))
         )
-        tx.execute(
-            audit.insert().values(
-                at=self._clock.now(),
-                principal=who.name,
-                operation=found.name,
-                subject=subject,
-                outcome=outcome,
-                milliseconds=round((time.perf_counter() - began) * 1000, 2),
-                request_digest="" if found.private else digest,
-            )
-        )
+        row = {
+            "at": self._clock.now(),
+            "principal": who.name,
+            "operation": found.name,
+            "subject": subject,
+            "outcome": outcome,
+            "milliseconds": round((time.perf_counter() - began) * 1000, 2),
+            "request_digest": "" if found.private else digest,
+        }
+        tx.execute(audit.insert(), row)
 
 
 def collect(modules: Sequence[ModuleType]) -> dict[str, Operation[Any, Any]]:

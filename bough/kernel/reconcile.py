@@ -117,20 +117,9 @@ Handler = Callable[[Turn], float | None]
 def wake(tx: sa.Connection, kind: str, id: str, *, at: float = 0.0) -> None:
     """Makes an object due at `at` (0: now), or sooner if it already was. A wake that lands while a handler runs is
     kept: the object becomes due again when the handler is done."""
-    free = work.c.token.is_(None)
-    changed = tx.execute(
-        work.update()
-        .where(work.c.kind == kind, work.c.id == id)
-        .values(
-            wakes=work.c.wakes + 1,
-            due_at=sa.case(
-                (sa.and_(free, sa.or_(work.c.due_at.is_(None), work.c.due_at > at)), at), else_=work.c.due_at
-            ),
-            called_for=sa.case((free, None), (work.c.called_for < at, work.c.called_for), else_=at),
-        )
-    )
-    if changed.rowcount == 0:
-        tx.execute(work.insert().values(kind=kind, id=id, wakes=1, due_at=at, generation=1, failures=0))
+    if tx.execute(_WAKE, {"at_kind": kind, "at_id": id, "soonest": at}).rowcount == 0:
+        fresh = {"kind": kind, "id": id, "wakes": 1, "due_at": at, "generation": 1, "failures": 0}
+        tx.execute(work.insert(), fresh)
 
 
 def renew(tx: sa.Connection, kind: str, id: str) -> None:
@@ -299,6 +288,21 @@ def _due_of(kinds: Iterable[str]) -> sa.ColumnElement[bool]:
     return sa.and_(work.c.due_at.is_not(None), (work.c.kind + "").in_(sorted(kinds)))
 
 
+def _wake() -> sa.Update:
+    free, soonest = work.c.token.is_(None), sa.bindparam("soonest", type_=sa.Float)
+    return (
+        work.update()
+        .where(work.c.kind == sa.bindparam("at_kind"), work.c.id == sa.bindparam("at_id"))
+        .values(
+            wakes=work.c.wakes + 1,
+            due_at=sa.case(
+                (sa.and_(free, sa.or_(work.c.due_at.is_(None), work.c.due_at > soonest)), soonest), else_=work.c.due_at
+            ),
+            called_for=sa.case((free, None), (work.c.called_for < soonest, work.c.called_for), else_=soonest),
+        )
+    )
+
+
 def _give_back() -> sa.Update:
     planned, soonest = sa.bindparam("planned", type_=sa.Float), sa.bindparam("soonest", type_=sa.Float)
     called = sa.case((work.c.called_for < soonest, soonest), else_=work.c.called_for)
@@ -332,4 +336,4 @@ def _renew() -> sa.Update:
     )
 
 
-_GIVE_BACK, _RENEW = _give_back(), _renew()
+_WAKE, _GIVE_BACK, _RENEW = _wake(), _give_back(), _renew()

@@ -42,6 +42,16 @@ deployment = sa.Table(
 _JSON = ("settings", "build", "signature", "failure", "secrets")
 
 
+def _most_alive() -> sa.Select[Any]:
+    same = deployment.c.project == sa.bindparam("of_project"), deployment.c.digest == sa.bindparam("of_digest")
+    order = (READY, ASLEEP, STARTING, DRAINING, STOPPED, FAILED)
+    worth = sa.case({state: place for place, state in enumerate(order)}, value=deployment.c.state, else_=len(order))
+    return deployment.select().where(*same, deployment.c.build != "null").order_by(worth).limit(1)
+
+
+_BUILT = _most_alive()  # part of every branch, so built once
+
+
 def get(tx: sa.Connection, id: str) -> Deployment | None:
     row = tx.execute(deployment.select().where(deployment.c.id == id)).first()
     return _deployment(row) if row else None
@@ -72,17 +82,14 @@ def in_state(tx: sa.Connection, *states: str) -> list[Deployment]:
 
 def built(tx: sa.Connection, project: str, digest: str) -> Deployment | None:
     """A deployment of this digest in any environment whose build can be used, the most alive first."""
-    same = deployment.c.project == project, deployment.c.digest == digest, deployment.c.build != "null"
-    found = [_deployment(row) for row in tx.execute(deployment.select().where(*same))]
-    worth = {state: place for place, state in enumerate((READY, ASLEEP, STARTING, DRAINING, STOPPED, FAILED))}
-    return min(found, key=lambda each: worth.get(each.state, len(worth)), default=None)
+    row = tx.execute(_BUILT, {"of_project": project, "of_digest": digest}).first()
+    return _deployment(row) if row else None
 
 
-def ensure(
-    tx: sa.Connection, made: Release, service: str, manifest: ServiceManifest, now: float, **begin: Any
-) -> Deployment:
-    """The deployment for a service of a release: the one that is there, with the release's settings, or a new one.
-    One that had failed, drained or stopped begins again. `begin`: fields of one that begins, in place of the usual."""
+def ensure(tx: sa.Connection, made: Release, service: str, manifest: ServiceManifest, now: float, **begin: Any) -> None:
+    """Makes sure of a service of a release: its deployment is the one that is there, with the release's settings, or a
+    new one. One that had failed, drained or stopped begins again. `begin`: fields of one that begins, in place of the
+    usual."""
     found = of_service(tx, (made.project, made.environment), service, manifest.digest)
     if found is None:
         id = new_id("dep")
@@ -98,7 +105,7 @@ def ensure(
         }
         usual = {"state": BUILDING, "failure": {}, "drained": False, "build": None, "signature": None}
         fresh = _columns(settings=manifest.settings, secrets=manifest.secrets, **usual | begin)
-        tx.execute(deployment.insert().values(**values, **fresh, release=made.number, changed_at=now))
+        tx.execute(deployment.insert(), values | fresh | {"release": made.number, "changed_at": now})
     else:
         id = found.id
         changes: dict[str, Any] = {"settings": manifest.settings, "release": made.number}
@@ -107,9 +114,6 @@ def ensure(
             renew(tx, KIND, id)
         change(tx, id, now, **changes)
     wake(tx, KIND, id)
-    result = get(tx, id)
-    assert result is not None  # noqa: S101 - written above in this transaction
-    return result
 
 
 def bundles(tx: sa.Connection) -> Iterator[str]:
