@@ -43,7 +43,7 @@ from bough.environments.service_merger import ServiceMerger
 from bough.gateway import loop as gateway
 from bough.gateway import sleeping
 from bough.gateway.models import GatewayState
-from bough.kernel.catalog import SERVICE, TABLE
+from bough.kernel.catalog import MODEL, SERVICE, TABLE
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
 from bough.kernel.errors import Problem
@@ -60,6 +60,9 @@ from bough.platform import operations as platform_operations
 from bough.pushes import operations as pushes
 from bough.pushes.deploying import Deploying
 from bough.pushes.receiving import Receiving
+from bough.registry import operations as models
+from bough.registry import using as model_use
+from bough.registry.merging import ModelMerger
 from bough.secrets import operations as secret_operations
 from bough.secrets import store as secrets
 from bough.secrets.models import Dependents
@@ -72,13 +75,14 @@ from bough.serving import store as deployments
 OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
-    *(serving, pushes, ledger_operations, platform_operations),
+    *(models, serving, pushes, ledger_operations, platform_operations),
 ]
 
 # What uses blobs beside the entries of the catalog.
 REFERENCES: dict[str, garbage.References] = {
     "releases": lambda tx, blobs: used_by(environment_store.bundles(tx), blobs),
     "deployments": lambda tx, blobs: used_by(deployments.bundles(tx), blobs),
+    "models": model_use.used_by_versions,
 }
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
@@ -165,7 +169,8 @@ class Bough:
 
     def _parts(self, collector: garbage.Collector) -> Parts:
         """What operations ask for by its interface."""
-        mergers: dict[str, Merger] = {SERVICE: ServiceMerger(), TABLE: TableMerger(self._table_files, self._tables)}
+        tables = TableMerger(self._table_files, self._tables)
+        mergers: dict[str, Merger] = {SERVICE: ServiceMerger(), TABLE: tables, MODEL: ModelMerger()}
         return Parts(
             {
                 Engine: self.engine,
@@ -230,6 +235,7 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
         events.on(name, sleeping.changed)
     events.on(branching.BRANCHED, gateway.on_branched)  # its services sleep already
     events.on(tables_loop.CHANGED, tables_loop.on_changed)
+    events.on("environment.merged", model_use.on_merged(events))
     events.on(branching.BRANCHED, inheriting.on_branched)
     events.on(branching.DISCARDED, inheriting.on_discarded)
     return events

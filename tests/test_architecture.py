@@ -25,7 +25,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "secrets": set(),
     "data": set(),
     "builds": set(),
-    "registry": set(),
+    "registry": {"environments", "data"},
     "environments": {"access", "secrets", "data", "builds"},
     "training": {"registry", "environments", "data", "builds"},
     "serving": {"registry", "environments", "builds", "data"},

@@ -144,6 +144,17 @@ class ExportedFile(Record):
     bytes: int
     rewritten: bool
 
+class Facts(Record):
+    run: str
+    commit: str
+    bundle: str
+    python_environment: str
+    parent: str
+    inputs: builtins.list[Input]
+    parameters: dict[str, str]
+    metrics: dict[str, float]
+    more: dict[str, Any]
+
 class File(Record):
     path: str
     digest: str
@@ -167,11 +178,22 @@ class FileDifference(Record):
     before_bytes: int
     after_bytes: int
 
+class Found(Record):
+    versions: builtins.list[Version]
+    more: str
+
 class Inclusion(Record):
     entry: LedgerEntry
     line: str
     path: builtins.list[str]
     head: LedgerHead
+
+class Input(Record):
+    kind: str
+    name: str
+    version: str
+    digest: str
+    role: str
 
 class Job(Record):
     command: str
@@ -263,6 +285,20 @@ class Merge(Record):
     conflicts: builtins.list[ConflictView]
     release: Release | None
     dry_run: bool
+
+class Model(Record):
+    name: str
+    created_at: float
+    updated_at: float
+    by: str
+    newest: int
+    description: str
+    tags: dict[str, str]
+    aliases: dict[str, int]
+
+class ModelSignature(Record):
+    inputs: builtins.list[Tensor]
+    outputs: builtins.list[Tensor]
 
 class ModelThen(Record):
     name: str
@@ -520,6 +556,13 @@ class Side(Record):
     greatest: Any
     mean: float | None
 
+class SignedBy(Record):
+    key: str
+    signer: str
+    at: float
+    by: str
+    bundle: str
+
 class Status(Record):
     project: str
     environment: str
@@ -568,6 +611,11 @@ class Tag(Record):
     created_at: float
     by: str
 
+class Tensor(Record):
+    name: str
+    datatype: str
+    shape: builtins.list[int]
+
 class TokenView(Record):
     id: str
     principal: str
@@ -592,6 +640,27 @@ class Verified(Record):
     path: str
     digest: str
     problem: str
+
+class Version(Record):
+    id: str
+    name: str
+    number: int
+    digest: str
+    files: int
+    bytes: int
+    created_at: float
+    updated_at: float
+    by: str
+    environment: str
+    source: str
+    description: str
+    tags: dict[str, str]
+    stage: str
+    aliases: builtins.list[str]
+    signature: ModelSignature | None
+    facts: Facts
+    card: str
+    signed: builtins.list[SignedBy]
 
 class _Audit:
     def at(self, *, project: str, time: str, environment: str = ..., model: str = ...) -> RanThen: ...
@@ -756,6 +825,116 @@ class _Keys:
     ) -> NewKey: ...
     def list(self) -> builtins.list[KeyView]: ...
     def revoke(self, *, id: str, idempotency_key: str = ...) -> builtins.list[KeyView]: ...
+
+class _Models:
+    def alias(
+        self,
+        *,
+        project: str,
+        name: str,
+        alias: str,
+        version: int,
+        environment: str = ...,
+        why: str = ...,
+        idempotency_key: str = ...,
+    ) -> Model: ...
+    def create(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        description: str = ...,
+        tags: dict[str, str] = ...,
+        idempotency_key: str = ...,
+    ) -> Model: ...
+    def delete(self, *, project: str, model: str, environment: str = ..., idempotency_key: str = ...) -> bool: ...
+    def files(self, *, project: str, model: str, environment: str = ...) -> builtins.list[File]: ...
+    def list(
+        self,
+        *,
+        project: str,
+        environment: str = ...,
+        limit: int = ...,
+        after: str = ...,
+    ) -> builtins.list[Model]: ...
+    def register(
+        self,
+        *,
+        project: str,
+        name: str,
+        files: Any = ...,
+        listed: str = ...,
+        environment: str = ...,
+        aliases: builtins.list[str] = ...,
+        description: str = ...,
+        tags: dict[str, str] = ...,
+        facts: Any = ...,
+        signature: Any = ...,
+        card: str = ...,
+        source: str = ...,
+        idempotency_key: str = ...,
+    ) -> Version: ...
+    def rename(
+        self,
+        *,
+        project: str,
+        name: str,
+        to: str,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> Model: ...
+    def resolve(self, *, project: str, model: str, environment: str = ...) -> Version: ...
+    def search(
+        self,
+        *,
+        project: str,
+        query: str = ...,
+        environment: str = ...,
+        limit: int = ...,
+        after: str = ...,
+    ) -> Found: ...
+    def show(self, *, project: str, name: str, environment: str = ...) -> Model: ...
+    def stage(
+        self,
+        *,
+        project: str,
+        model: str,
+        stage: str,
+        archive_others: bool = ...,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> Version: ...
+    def tag(
+        self,
+        *,
+        project: str,
+        model: str,
+        tags: dict[str, str] = ...,
+        remove: builtins.list[str] = ...,
+        description: Any = ...,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> bool: ...
+    def unalias(
+        self,
+        *,
+        project: str,
+        name: str,
+        alias: str,
+        environment: str = ...,
+        why: str = ...,
+        idempotency_key: str = ...,
+    ) -> Model: ...
+    def versions(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        limit: int = ...,
+        before: int = ...,
+    ) -> builtins.list[Version]: ...
 
 class _Platform:
     def status(self) -> PlatformStatus: ...
@@ -1025,6 +1204,7 @@ class Api:
     files: _Files
     gc: _Gc
     keys: _Keys
+    models: _Models
     platform: _Platform
     principals: _Principals
     projects: _Projects

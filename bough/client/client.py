@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Self
 
 from bough.client.api import Api
 from bough.client.contract import operation
+from bough.client.folders import send_folder
 from bough.client.http import Http
 from bough.client.record import record
 from bough.client.transport import Transport
@@ -50,6 +51,16 @@ class Client(Api):
     def download(self, digest: str, offset: int = 0) -> Iterator[bytes]:
         """The bytes under `digest` from `offset` on; they are not checked."""
         return self._transport.download(digest, offset)
+
+    def send_folder(self, path: Path | str) -> list[dict[str, Any]]:
+        """Stores a file, or every file below a folder; their paths and digests, as `models.register` takes them. What
+        is there is not sent again, and an upload that was cut goes on where it stopped."""
+        return send_folder(self, Path(path))
+
+    def register_model(self, name: str, path: Path | str, *, project: str, **fields: Any) -> Any:
+        """Stores a file or folder and registers it as the next version of the model `name`; `fields` are those of
+        `models.register`."""
+        return self.call("models.register", project=project, name=name, files=self.send_folder(path), **fields)
 
     def close(self) -> None:
         self._transport.close()

@@ -115,7 +115,7 @@ class Merging:
         if plan.merged.conflicts:
             raise self._conflicted(plan)
         data = [each for each in plan.merged.writes if each.kind != SERVICE]
-        catalog.commit(tx, target, data, at=now, by=context.principal.name, why=why)
+        change = catalog.commit(tx, target, data, at=now, by=context.principal.name, why=why) if data else 0
         before = manifest_at(tx, self.into[0], Point(target))
         writes = [each for each in plan.merged.writes if each.kind == SERVICE]
         services = references.services_here(tx, self.into, writes)
@@ -129,7 +129,7 @@ class Merging:
         made_at = store.view(tx, self.place).created_at
         context.emit(
             "environment.merged", "/".join(self.place), project=self.place[0], environment=self.place[1],
-            into=self.into[1], seconds=round(now - made_at, 3),
+            into=self.into[1], change=change, by=context.principal.name, seconds=round(now - made_at, 3),
         )  # fmt: skip
         return msgspec.structs.replace(self.view(plan), release=release)
 

@@ -35,6 +35,7 @@ FILE, TABLE, DATABASE, SERVICE, SECRET = "file", "table", "database", "service",
 MODEL, FEATURE_VIEW = "model", "feature_view"
 KINDS = (FILE, TABLE, DATABASE, SERVICE, SECRET, MODEL, FEATURE_VIEW)
 LAST = 2**62  # later than any change
+AT_ONCE = 500  # keys in one statement
 _MOVED = "moved from layer "  # the reason of a change by nobody
 
 layer = sa.Table(
@@ -281,6 +282,17 @@ def items(tx: sa.Connection, at: Point, kind: str, prefix: str = "") -> list[Ent
     ]
 
 
+def several(tx: sa.Connection, at: Point, kind: str, keys: Sequence[str]) -> dict[str, Entry]:
+    """Those of these entries that are there at a point, by key; one statement for every AT_ONCE of them."""
+    found: dict[str, Entry] = {}
+    for start in range(0, len(keys), AT_ONCE):
+        values = {"start": at.layer, "until": at.seq, "kind": kind, "sealed": f"%,{kind},%"}
+        for row in tx.execute(_SEVERAL, {**values, "keys": list(keys[start : start + AT_ONCE])}):
+            value = msgspec.json.decode(row.value)
+            found[row.key] = Entry(kind=kind, key=row.key, value=value, layer=row.layer, seq=row.seq)
+    return found
+
+
 def written(tx: sa.Connection, into: int, after: int = 0, until: int = LAST) -> set[tuple[str, str]]:
     """The (kind, key) that were written into one layer by the changes after `after` up to `until`."""
     query = sa.select(entry.c.kind, entry.c.key).where(entry.c.layer == into).distinct()
@@ -393,12 +405,22 @@ def _get() -> sa.Select[Any]:
 
 
 def _items() -> sa.Select[Any]:
+    return _newest(
+        entry.c.key >= sa.bindparam("low", type_=sa.Text),
+        entry.c.key < sa.bindparam("high", type_=sa.Text),
+    )
+
+
+def _several() -> sa.Select[Any]:
+    return _newest(entry.c.key.in_(sa.bindparam("keys", expanding=True, type_=sa.Text)))
+
+
+def _newest(*which: sa.ColumnElement[bool]) -> sa.Select[Any]:
     shown = _chain_of()
     inside = sa.and_(
         entry.c.layer == shown.c.layer,
         entry.c.kind == sa.bindparam("kind", type_=sa.Text),
-        entry.c.key >= sa.bindparam("low", type_=sa.Text),
-        entry.c.key < sa.bindparam("high", type_=sa.Text),
+        *which,
         entry.c.seq <= shown.c.seq,
     )
     order = sa.func.row_number().over(partition_by=entry.c.key, order_by=(shown.c.depth, entry.c.seq.desc()))
@@ -412,4 +434,4 @@ def _chain_query() -> sa.Select[Any]:
     return sa.select(shown.c.layer, shown.c.seq).order_by(shown.c.depth)
 
 
-_GET, _ITEMS, _CHAIN_QUERY = _get(), _items(), _chain_query()
+_GET, _ITEMS, _SEVERAL, _CHAIN_QUERY = _get(), _items(), _several(), _chain_query()

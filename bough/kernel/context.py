@@ -92,5 +92,5 @@ class Context:
     def part(self, interface: type[T]) -> T:
         return self._parts.get(interface)
 
-    def emit(self, name: str, subject: str, **data: Any) -> None:
+    def emit(self, name: str, subject: str, /, **data: Any) -> None:
         self.events.emit(self.tx, name, subject, **data)

@@ -38,7 +38,7 @@ class Events:
     def on(self, name: str, listener: Listener) -> None:
         self._listeners[name].append(listener)
 
-    def emit(self, tx: sa.Connection, name: str, subject: str, **data: Any) -> Event:
+    def emit(self, tx: sa.Connection, name: str, subject: str, /, **data: Any) -> Event:
         at = self._clock.now()
         values = {"at": at, "name": name, "subject": subject, "data": msgspec.json.encode(data).decode()}
         row = tx.execute(event_table.insert(), values)

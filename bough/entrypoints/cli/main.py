@@ -35,6 +35,7 @@ HAND_WRITTEN = {
 IN_GROUPS = {
     "audit": ("export",),
     "data": ("get", "mount", "put", "verify"),
+    "models": ("get", "register"),
     "secrets": ("set",),
     "tables": ("append", "create", "diff", "export", "query", "upsert"),
 }
