@@ -67,7 +67,7 @@ class Connection(Reader):
             elif call.plan.entry is not None and call.plan.act != LOCAL:
                 call.dropped = True
                 if call.wire is not None or not call.started:
-                    call.plan.entry.lane.cancel(call)
+                    call.plan.entry.way.cancel(call)
             self.record(call, 499, monotonic(), 0)
 
     def eof_received(self) -> bool:
@@ -91,7 +91,7 @@ class Connection(Reader):
                 self._quiet = False
                 self._since = now
                 try:
-                    plan.entry.lane.submit(call, plan.verb, data[end:], plan.meta, now)  # type: ignore[union-attr]
+                    plan.entry.way.submit(call, plan.verb, data[end:], plan.meta, now)  # type: ignore[union-attr]
                 except Problem as problem:
                     self.refuse(call, problem, now)
                 return
@@ -164,7 +164,7 @@ class Connection(Reader):
             return
         if data:
             self._write(data)
-        call.plan.entry.lane.progress(call, now)  # type: ignore[union-attr]
+        call.plan.entry.way.progress(call, now)  # type: ignore[union-attr]
         if self._paused_at and self._held is None and self.transport.get_write_buffer_size() > SLOW_READER_BYTES:
             self._hold(call)
 

@@ -18,14 +18,14 @@ from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.adapters.engine import READY as UNIT_READY
 from bough.environments import store as environments
 from bough.environments.models import ROUTED, Manifest, Release
-from bough.gateway.models import MOCK, MODEL, WEB, GatewayState, Key, Route, Table, Target
+from bough.gateway.models import MOCK, MODEL, WEB, GatewayState, Key, Route, Table, Target, Variant
 from bough.kernel.events import Event, Events, happened
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Handler, Turn, wake
 from bough.serving import models as deployments
 from bough.serving import store as serving
-from bough.serving.models import Deployment
+from bough.serving.models import Deployment, Share
 from bough.serving.rules import bare_owners
 
 KIND, ID = "routes", "all"
@@ -104,11 +104,36 @@ def _routes(
     tx: sa.Connection, platform: Platform, attempts: list[Attempt], release: Release, manifest: Manifest
 ) -> list[Route]:
     place, found = (release.project, release.environment), []
+    shares = serving.shares(tx, place)
     for name, service in sorted(manifest.services.items()):
         deployment = serving.of_service(tx, place, name, service.digest)
         if deployment is not None and deployment.state in _ROUTED:
-            found.append(_route(platform, attempts, release, deployment))
+            route = _route(platform, attempts, release, deployment)
+            found.append(_divided(tx, attempts, route, [each for each in shares if each.service == name]))
     return found
+
+
+def _divided(tx: sa.Connection, attempts: list[Attempt], route: Route, shares: list[Share]) -> Route:
+    """With those deployments as variants that are there to answer. What runs alone cannot be divided: a web service's
+    connections belong to one process."""
+    variants = []
+    for each in shares:
+        deployment = serving.get(tx, each.deployment)
+        if (
+            deployment is None
+            or deployment.state not in _ROUTED
+            or route.kind == WEB
+            or each.deployment == route.deployment
+        ):
+            continue
+        variants.append(
+            Variant(
+                deployment=deployment.id, name=each.name, percent=each.percent, copies=each.copies,
+                targets=_targets(route.kind, attempts, deployment), signature=deployment.signature,
+                asleep=deployment.state == deployments.ASLEEP,
+            )
+        )  # fmt: skip
+    return msgspec.structs.replace(route, variants=variants, sticky=shares[0].sticky if variants else "")
 
 
 def _owner(owners: dict[tuple[str, str, str], str], route: Route) -> str:

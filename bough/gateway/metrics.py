@@ -55,6 +55,12 @@ class RouteStats:
         self.bytes_out = 0
         self.last = 0.0  # when the last answer was given, epoch seconds
 
+    def count(self, status: int, seconds: float) -> None:
+        """One answer that nobody was given."""
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+        self.buckets[bisect_left(LATENCY_S, seconds)] += 1
+        self.seconds += seconds
+
     @property
     def succeeded(self) -> int:
         return sum(count for status, count in self.statuses.items() if status < 400)

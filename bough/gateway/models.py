@@ -7,6 +7,7 @@ import msgspec
 from bough.runtime.frames import Signature
 
 MODEL, WEB, MOCK = "model", "web", "mock"
+KEY, REQUEST, HEADER = "key", "request", "header:"  # what a split may go by; the last with the header's name
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -17,6 +18,18 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unit: str
     address: str = ""
     attempt: int = 0
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Another deployment of a route that answers `percent` of its requests, or gets `copies` that nobody waits for."""
+
+    deployment: str
+    name: str  # told apart by it in metrics: the label `release` is RELEASE/NAME
+    percent: float = 0.0
+    copies: bool = False
+    targets: list[Target] = []
+    signature: Signature | None = None
+    asleep: bool = False
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,6 +53,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     signature: Signature | None = None
     deprecated: bool = False
     mock_latency_ms: float = 0.0
+    variants: list[Variant] = []
+    sticky: str = ""  # key, request, header:NAME: who says the same there is answered by the same deployment
+    variant: str = ""  # of a variant's own lane: its name
     asleep: bool = False  # nothing runs or is to run unless a request waits: the node is asked first, then connected to
 
 
@@ -73,6 +89,19 @@ class LaneState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     asleep: bool = False
 
 
+class ShareState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a deployment of a split has answered since this gateway began. `errors`: 5xx; `buckets` counts answers by
+    latency, as `metrics.LATENCY_S` divides them; `left_out`: copies that were not made because it was behind."""
+
+    deployment: str
+    requests: int
+    errors: int
+    seconds: float
+    buckets: list[int]
+    copies: bool = False
+    left_out: int = 0
+
+
 class GatewayState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Answer of `GET /state` on the gateway's control socket (`run/gateway.sock`). `POST /reload` rereads the table
     and answers the same."""
@@ -81,3 +110,4 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     pid: int
     started_at: float
     lanes: list[LaneState] = []
+    shares: list[ShareState] = []  # of routes that are split, their own deployments included

@@ -52,7 +52,7 @@ class OpenAI:
         call.plan = plan
         if len(body) > plan.max_body:
             raise TooLarge(f"the body is larger than {plan.max_body} bytes", hint="raise max_body_mb in bough.toml")
-        entry.lane.submit(call, before.verb, body, meta, monotonic())
+        entry.way.submit(call, before.verb, body, meta, monotonic())
 
 
 def find(routes: Routes, scope: Scope, name: str, kind: str = "") -> Entry:

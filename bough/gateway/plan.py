@@ -38,7 +38,7 @@ class Plan:
     """Shared by all requests with the same head, so nothing in it belongs to one request."""
 
     __slots__ = (
-        "act", "entry", "expires_at", "extra", "length", "log", "max_body", "meta", "method", "parts", "prefix",
+        "act", "entry", "expires_at", "extra", "length", "log", "mark", "max_body", "meta", "method", "parts", "prefix",
         "problem", "scope", "shape", "stats", "verb",
     )  # fmt: skip
 
@@ -58,7 +58,16 @@ class Plan:
         self.problem: Problem | None = None
         self.parts: tuple[str, ...] = ()  # of a LOCAL path
         self.prefix = b""  # of a PROXY path, taken off
+        self.mark = b""  # what a split goes by
         self.scope = Scope()
+
+    def with_stats(self, stats: RouteStats) -> Plan:
+        """The same, counted elsewhere."""
+        made = Plan.__new__(Plan)
+        for name in Plan.__slots__:
+            setattr(made, name, getattr(self, name))
+        made.stats = stats
+        return made
 
 
 class Planner:

@@ -297,7 +297,7 @@ class Reader(asyncio.Protocol):
             if plan.act == NAMED_BY_BODY:
                 front.named(call, body)
             else:
-                plan.entry.lane.submit(call, plan.verb, body, plan.meta, now)  # type: ignore[union-attr]
+                plan.entry.way.submit(call, plan.verb, body, plan.meta, now)  # type: ignore[union-attr]
                 if head is not None and _is_plain(head):
                     plan.length = head.length
                     self._learn = plan

@@ -11,7 +11,8 @@ import msgspec
 from bough.gateway.call import Call
 from bough.gateway.keys import Keyring
 from bough.gateway.metrics import LaneStats, RouteStats
-from bough.gateway.models import LaneState, Route, Table
+from bough.gateway.models import LaneState, Route, ShareState, Table
+from bough.gateway.split import Share, Split, Way, state_of
 from bough.kernel.errors import Conflict, Invalid, NotFound
 from bough.kernel.project import PRODUCTION
 
@@ -54,16 +55,29 @@ class AnyLane(Protocol):
 
 
 class Entry:
-    """A public name. `lane` is where requests go now; `coming` is the next deployment, until it is ready. `stats` are
-    those of the release that `lane` belongs to."""
+    """A public name. `lane` is its deployment's; `coming` is the next deployment's, until it is ready. `stats` are
+    those of the release that `lane` belongs to. `way` is what takes requests: `lane`, or the split before it."""
 
-    __slots__ = ("coming", "lane", "route", "stats")
+    __slots__ = ("coming", "lane", "route", "split", "stats", "way")
 
     def __init__(self, route: Route, lane: AnyLane, stats: RouteStats) -> None:
         self.route = route
         self.lane = lane
         self.coming: AnyLane | None = None
         self.stats = stats
+        self.split: Split | None = None
+        self.way: Way | Split = lane
+
+    def lead_to(self, lane: AnyLane) -> None:
+        self.lane = lane
+        self.way = self.split or lane
+
+    def divide(self, split: Split | None) -> None:
+        self.split = split
+        self.way = split or self.lane
+
+    def main(self) -> AnyLane:
+        return self.lane
 
 
 class Scope:
@@ -88,6 +102,7 @@ class Routes:
         self.releases = Releases()
         self.switched: Callable[[], None] = lambda: None  # an entry has got another lane
         self._by_service: dict[str, list[Entry]] = {}
+        self._share_lanes: dict[str, AnyLane] = {}  # of variants, by deployment
         self._make = make
         self._hand_over = hand_over
 
@@ -97,6 +112,7 @@ class Routes:
         wanted = {(route.project, route.environment, route.service, route.api): route for route in table.routes}
         for name in [name for name in self.entries if name not in wanted]:
             entry = self.entries.pop(name)
+            self._divide(entry, msgspec.structs.replace(entry.route, variants=[]))
             self._retire(entry.lane)
             if entry.coming is not None:
                 self._retire(entry.coming)
@@ -107,7 +123,8 @@ class Routes:
             else:
                 self._replace(entry, route)
                 entry.stats = self.releases.of(entry.lane.route)
-        self.releases.prune({entry.stats.labels for entry in self.entries.values()})
+            self._divide(self.entries[name], route)
+        self.releases.prune({stats.labels for entry in self.entries.values() for stats in _all_stats(entry)})
         self._by_service = {}
         for (_, _, service, _), entry in self.entries.items():
             self._by_service.setdefault(service, []).append(entry)
@@ -149,15 +166,25 @@ class Routes:
             yield entry.lane
             if entry.coming is not None:
                 yield entry.coming
+            if entry.split is not None:
+                for share in entry.split.shares:
+                    yield self._share_lanes[share.variant.deployment]
         self.leaving = [lane for lane in self.leaving if not lane.closed]
         yield from self.leaving
+
+    def shares(self) -> Iterator[ShareState]:
+        """What the deployments of divided routes have answered."""
+        for entry in self.entries.values():
+            if entry.split is not None:
+                yield state_of(entry.lane.route.deployment, entry.stats)
+                yield from (share.state() for share in entry.split.shares)
 
     def became_ready(self, lane: AnyLane) -> None:
         """Switches the entry for which this lane was coming."""
         for entry in self.entries.values():
             if entry.coming is lane:
-                entry.coming = None
-                entry.lane, before = lane, entry.lane
+                before, entry.coming = entry.lane, None
+                entry.lead_to(lane)
                 entry.stats = self.releases.of(lane.route)
                 self._hand_over(before, lane)
                 self._retire(before)
@@ -176,18 +203,56 @@ class Routes:
             else:  # neither is up: only the newest matters
                 self._hand_over(entry.lane, entry.coming)
                 self._retire(entry.lane)
-                entry.lane, entry.coming = entry.coming, None
+                entry.lead_to(entry.coming)
+                entry.coming = None
         for lane in (entry.lane, entry.coming):
             if lane is not None and lane.route.deployment == route.deployment and lane.route.kind == route.kind:
                 lane.update(route)
                 return
-        fresh = self._make(route)
+        fresh = self._promoted(entry, route) or self._make(route)
         if entry.lane.ready and not fresh.ready:
             entry.coming = fresh
         else:
-            before, entry.lane = entry.lane, fresh
+            before = entry.lane
+            entry.lead_to(fresh)
             self._hand_over(before, fresh)
             self._retire(before)
+
+    def _divide(self, entry: Entry, route: Route) -> None:
+        """Gives the variants of `route` their lanes, and lets those go that are none any more."""
+        there = {share.variant.deployment: share for share in entry.split.shares} if entry.split else {}
+        wanted = {each.deployment: each for each in route.variants}
+        for deployment in there.keys() - wanted.keys():
+            self._retire(self._share_lanes.pop(deployment))
+        if not wanted:
+            entry.divide(None)
+            return
+        if entry.split is None or entry.split.sticky != route.sticky:
+            entry.divide(Split(route.sticky, entry.main))
+        assert entry.split is not None  # noqa: S101 - made above
+        shares = []
+        for deployment, variant in wanted.items():
+            own = msgspec.structs.replace(
+                route, deployment=deployment, targets=variant.targets, signature=variant.signature, variants=[],
+                variant=variant.name, asleep=variant.asleep,
+            )  # fmt: skip
+            share = there.get(deployment)
+            if share is None:
+                lane = self._share_lanes[deployment] = self._make(own)
+                share = Share(lane, variant, self.releases.of(own))
+            self._share_lanes[deployment].update(own)
+            share.take(variant)
+            shares.append(share)
+        entry.split.shares = shares
+
+    def _promoted(self, entry: Entry, route: Route) -> AnyLane | None:
+        """The lane of the variant that `route` makes the entry's own deployment: it is connected already."""
+        lane = self._share_lanes.pop(route.deployment, None)
+        if lane is None or entry.split is None or lane.route.kind != route.kind:
+            return None
+        entry.split.shares = [each for each in entry.split.shares if each.variant.deployment != route.deployment]
+        lane.update(route)
+        return lane
 
     def _retire(self, lane: AnyLane) -> None:
         lane.drain()
@@ -202,7 +267,7 @@ class Releases:
         self._stats: dict[tuple[str, ...], RouteStats] = {}
 
     def of(self, route: Route) -> RouteStats:
-        labels = (route.project, route.environment, route.service, route.api, str(route.release))
+        labels = (route.project, route.environment, route.service, route.api, _release_label(route))
         stats = self._stats.pop(labels, None) or RouteStats(*labels)
         self._stats[labels] = stats  # the one used last comes last
         return stats
@@ -237,6 +302,14 @@ def read_table(path: Path) -> Table:
             if route.kind == "model" and target.address and not target.address.startswith("unix:"):
                 raise Invalid(f"target {target.unit} of {route.service} is no Unix socket", code="TABLE_INVALID")
     return table
+
+
+def _release_label(route: Route) -> str:
+    return f"{route.release}/{route.variant}" if route.variant else str(route.release)
+
+
+def _all_stats(entry: Entry) -> list[RouteStats]:
+    return [entry.stats, *(share.stats for share in entry.split.shares)] if entry.split else [entry.stats]
 
 
 def _preference(entry: Entry) -> tuple[bool, int, str]:

@@ -132,9 +132,10 @@ class Gateway:
         await self._listen_on_own_ports()
 
     def state(self) -> GatewayState:
+        self.ledger.settle()
         return GatewayState(
             generation=self.routes.generation, pid=os.getpid(), started_at=self.started_at,
-            lanes=[lane.state() for lane in self.routes.lanes()],
+            lanes=[lane.state() for lane in self.routes.lanes()], shares=list(self.routes.shares()),
         )  # fmt: skip
 
     @property

@@ -32,6 +32,8 @@ def on_branched(tx: sa.Connection, event: Event) -> None:
 
 def on_discarded(tx: sa.Connection, event: Event) -> None:
     """Everything of the environment ends, and nothing of it is kept."""
-    for deployment in store.in_environment(tx, (event.data["project"], event.data["environment"])):
+    place = event.data["project"], event.data["environment"]
+    store.divide(tx, place, {each.service for each in store.shares(tx, place)}, [])
+    for deployment in store.in_environment(tx, place):
         store.change(tx, deployment.id, event.at, failure={})  # its logs are kept for nobody any more
         store.drain(tx, deployment.id, event.at)

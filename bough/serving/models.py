@@ -56,6 +56,17 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.id}-{number}"
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """`percent` of a service's requests go to this deployment, or with `copies` a copy of each."""
+
+    deployment: str
+    service: str
+    name: str
+    percent: float = 0.0
+    copies: bool = False
+    sticky: str = ""
+
+
 class ReplicaView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unit: str
     attempt: int

@@ -83,9 +83,9 @@ def _end(
 
 
 def _release_unused(tx: sa.Connection, place: tuple[str, str], now: float) -> None:
-    """Drains every deployment that neither the live release nor the one under way uses; settings of the live release
-    count again where a failed one had laid its own over them."""
-    kept: set[str] = set()
+    """Drains every deployment that neither the live release nor the one under way uses, and that has no share of
+    anybody's requests; settings of the live release count again where a failed one had laid its own over them."""
+    kept = {each.deployment for each in store.shares(tx, place)}
     live = environments.live(tx, place)
     newest = environments.newest(tx, place)
     for found in (newest, live):

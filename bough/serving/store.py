@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from bough.kernel.errors import NotFound
 from bough.kernel.names import new_id
 from bough.kernel.reconcile import drop, renew, wake
 from bough.kernel.tables import metadata
-from bough.serving.models import ASLEEP, BUILDING, DRAINING, FAILED, READY, STARTING, STOPPED, Deployment
+from bough.serving.models import ASLEEP, BUILDING, DRAINING, FAILED, READY, STARTING, STOPPED, Deployment, Share
 
 KIND = "deployment"
 
@@ -38,6 +38,19 @@ deployment = sa.Table(
     sa.Column("drained", sa.Boolean, nullable=False),
     sa.Column("secrets", sa.Text, nullable=False, server_default="{}"),  # the versions that it runs with
     sa.UniqueConstraint("project", "environment", "service", "digest"),
+)
+# Deployments beside the live one that get a share of a service's requests, or copies of them.
+share = sa.Table(
+    "share",
+    metadata,
+    sa.Column("deployment", sa.Text, primary_key=True),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("environment", sa.Text, nullable=False),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),  # in metrics
+    sa.Column("percent", sa.Float, nullable=False),
+    sa.Column("copies", sa.Boolean, nullable=False),
+    sa.Column("sticky", sa.Text, nullable=False),
 )
 _JSON = ("settings", "build", "signature", "failure", "secrets")
 
@@ -136,6 +149,21 @@ def drain(tx: sa.Connection, id: str, now: float) -> None:
 def drained(tx: sa.Connection, id: str, now: float) -> None:
     change(tx, id, now, drained=True)
     wake(tx, KIND, id)
+
+
+def shares(tx: sa.Connection, place: tuple[str, str]) -> list[Share]:
+    query = share.select().where(share.c.project == place[0], share.c.environment == place[1])
+    fields = Share.__struct_fields__
+    return [Share(**{each: getattr(row, each) for each in fields}) for row in tx.execute(query.order_by(share.c.name))]
+
+
+def divide(tx: sa.Connection, place: tuple[str, str], services: Iterable[str], given: Iterable[Share]) -> None:
+    """From now on these are the shares of the services, and no others."""
+    mine = share.c.project == place[0], share.c.environment == place[1], share.c.service.in_(list(services))
+    tx.execute(share.delete().where(*mine))
+    rows = [{"project": place[0], "environment": place[1], **msgspec.structs.asdict(each)} for each in given]
+    if rows:
+        tx.execute(share.insert(), rows)
 
 
 def remove(tx: sa.Connection, id: str) -> None:

@@ -1,0 +1,195 @@
+"""One route, several deployments: each gets its share of the requests, or copies of them.
+
+A split stands between an entry and its lanes only while the table asks for one: an entry without it hands requests to
+its lane as ever. Shares are dealt out exactly, not by chance, so that 5 % of 20 requests is one; where a header, the
+key or the request's id is to decide, its hash does, and the same caller is always answered by the same deployment.
+
+A deployment that nobody can reach takes no share: the route's own answers for it. A copy is sent after the request it
+copies, nobody waits for it, and it is left out when its deployment is behind: it can cost a caller nothing but the
+machine's time.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from bough.gateway.call import Call, Head
+from bough.gateway.metrics import RouteStats
+from bough.gateway.models import HEADER, KEY, REQUEST, Route, ShareState, Variant
+from bough.kernel.errors import Problem
+from bough.runtime.frames import END, Reply
+
+if TYPE_CHECKING:
+    from bough.gateway.plan import Plan
+
+COPIES_WAITING = 64  # of one deployment; further copies are left out until it has caught up
+_KNOWN_PLANS = 1024  # more distinct heads than the front remembers would only be callers that send each head once
+
+
+class Way(Protocol):
+    """What a split needs of a lane."""
+
+    route: Route
+
+    @property
+    def ready(self) -> bool: ...
+
+    def submit(self, call: Call, verb: int, body: bytes, meta: str, now: float) -> None: ...
+
+    def cancel(self, call: Call) -> None: ...
+
+    def progress(self, call: Call, now: float) -> None: ...
+
+
+class Share:
+    """One deployment of a split. `due`: what it is owed of the requests so far, in percent of one."""
+
+    __slots__ = ("due", "lane", "left_out", "plans", "stats", "variant", "waiting")
+
+    def __init__(self, lane: Way, variant: Variant, stats: RouteStats) -> None:
+        self.lane, self.variant, self.stats = lane, variant, stats
+        self.due = 0.0
+        self.plans: dict[Plan, Plan] = {}
+        self.waiting = 0  # copies under way
+        self.left_out = 0  # copies that were not made
+
+    def take(self, variant: Variant) -> None:
+        """Another size of the share. What it was owed under the old one is forgotten."""
+        if variant.percent != self.variant.percent:
+            self.due = 0.0
+        self.variant = variant
+        self.plans.clear()
+
+    def state(self) -> ShareState:
+        found = state_of(self.variant.deployment, self.stats)
+        return msgspec.structs.replace(found, copies=self.variant.copies, left_out=self.left_out)
+
+    def plan_of(self, plan: Plan) -> Plan:
+        """The plan with this deployment's statistics: what is counted of an answer is counted there."""
+        mine = self.plans.get(plan)
+        if mine is None:
+            if len(self.plans) >= _KNOWN_PLANS:
+                self.plans.clear()
+            mine = self.plans[plan] = plan.with_stats(self.stats)
+        return mine
+
+
+class Split:
+    """Takes the requests of one entry. `main` is asked for at each request: it changes when a deployment takes over."""
+
+    def __init__(self, sticky: str, main: Callable[[], Way]) -> None:
+        self.sticky, self._main = sticky, main
+        self.shares: list[Share] = []
+        self._due = 0.0  # of the route's own deployment
+
+    def submit(self, call: Call, verb: int, body: bytes, meta: str, now: float) -> None:
+        """As a lane does; raises what the chosen lane raises."""
+        plan = call.plan
+        chosen = self._choose(plan, call.head)
+        if chosen is None:
+            self._main().submit(call, verb, body, meta, now)
+        else:
+            call.plan = chosen.plan_of(plan)
+            chosen.lane.submit(call, verb, body, meta, now)
+        for share in self.shares:
+            if share.variant.copies:
+                _copy(share, call, plan, verb, body, meta, now)
+
+    def cancel(self, call: Call) -> None:
+        self._main().cancel(call)
+        for share in self.shares:
+            if not share.variant.copies:
+                share.lane.cancel(call)
+
+    def progress(self, call: Call, now: float) -> None:
+        self._main().progress(call, now)
+
+    def _choose(self, plan: Plan, head: Head | None) -> Share | None:
+        """The share whose turn it is; None: the route's own deployment."""
+        if self.sticky and (mark := _mark(self.sticky, plan, head)) is not None:
+            point = zlib.crc32(mark) % 10_000 / 100
+            for share in self.shares:
+                if not share.variant.copies:
+                    if point < share.variant.percent:
+                        return share if share.lane.ready else None
+                    point -= share.variant.percent
+            return None
+        found, most, left = None, 0.0, 100.0
+        for share in self.shares:
+            share.due += share.variant.percent
+            left -= share.variant.percent
+            if share.due > most:
+                found, most = share, share.due
+        self._due += left
+        if found is None or self._due >= most:
+            self._due -= 100.0
+            return None
+        found.due -= 100.0
+        return found if found.lane.ready else None
+
+
+def state_of(deployment: str, stats: RouteStats) -> ShareState:
+    return ShareState(
+        deployment=deployment, requests=sum(stats.statuses.values()),
+        errors=sum(count for status, count in stats.statuses.items() if status >= 500),
+        seconds=stats.seconds, buckets=list(stats.buckets),
+    )  # fmt: skip
+
+
+class _Nobody:
+    """Who waits for the answer to a copy: it is counted and dropped. Implements `call.Client`."""
+
+    def __init__(self, share: Share, arrived: float) -> None:
+        self._share, self._arrived, self._open = share, arrived, True
+
+    def answer(self, call: Call, reply: Reply, now: float) -> None:
+        self._count(reply.status, now)
+
+    def stream(self, call: Call, replies: list[Reply], now: float) -> None:
+        call.started = True
+        if replies[-1].flag == END:
+            self._count(replies[0].status, now)
+
+    def refuse(self, call: Call, problem: Exception, now: float) -> None:
+        self._count(problem.http_status if isinstance(problem, Problem) else 500, now)
+
+    def abort(self, call: Call) -> None:
+        self._count(502, 0.0)
+
+    def _count(self, status: int, now: float) -> None:
+        if self._open:
+            self._open = False
+            self._share.waiting -= 1
+            self._share.stats.count(status, max(0.0, now - self._arrived))
+
+
+def _copy(share: Share, call: Call, plan: Plan, verb: int, body: bytes, meta: str, now: float) -> None:
+    if share.waiting >= COPIES_WAITING or not share.lane.ready:
+        share.left_out += 1
+        return
+    copied = Call(call.id, _Nobody(share, now), share.plan_of(plan), now)
+    copied.size = call.size
+    share.waiting += 1
+    try:
+        share.lane.submit(copied, verb, body, meta, now)
+    except Problem:  # its queue is full: a copy is never worth waiting for
+        share.waiting -= 1
+        share.left_out += 1
+
+
+def _mark(sticky: str, plan: Plan, head: Head | None) -> bytes | None:
+    """What decides for a request; None: nothing that it says, so its turn does. A head that is known by its bytes is
+    always the same one, so what it says stands in the plan."""
+    if head is not None:
+        if sticky == KEY:
+            plan.mark = head.key or head.authorization
+        elif sticky == REQUEST:
+            plan.mark = head.rid
+        else:
+            name = sticky.removeprefix(HEADER).lower().encode()
+            plan.mark = next((value for known, value in head.headers if known == name), b"")
+    return plan.mark or None
