@@ -81,10 +81,7 @@ def test_each_deployment_is_counted_by_itself(gateway: Running, replicas: Make) 
     assert (other["requests"], other["errors"]) == (10, 10)
     assert sum(other["buckets"]) == 10 and 0 < other["seconds"] < 10
     text = gateway.request("GET", "/metrics")[2].decode()
-    assert (
-        'bough_requests_total{api="v1",environment="main",project="shop",release="1/v2",service="churn",status="500"} 10.0'
-        in text
-    )
+    assert 'release="1/v2",service="churn",status="500"} 10.0' in text
     assert 'release="1",service="churn",status="200"} 30.0' in text
 
 
