@@ -61,7 +61,9 @@ from bough.pushes import operations as pushes
 from bough.pushes.deploying import Deploying
 from bough.pushes.receiving import Receiving
 from bough.registry import operations as models
+from bough.registry import operations_signing as model_signing
 from bough.registry import using as model_use
+from bough.registry.keys import Keyring
 from bough.registry.merging import ModelMerger
 from bough.secrets import operations as secret_operations
 from bough.secrets import store as secrets
@@ -75,7 +77,7 @@ from bough.serving import store as deployments
 OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
-    *(models, serving, pushes, ledger_operations, platform_operations),
+    *(models, model_signing, serving, pushes, ledger_operations, platform_operations),
 ]
 
 # What uses blobs beside the entries of the catalog.
@@ -182,6 +184,7 @@ class Bough:
                 Tables: self._tables,
                 TableFiles: self._table_files,
                 Vault: self._vault,
+                Keyring: Keyring(self.home.path, os.environ),
                 Ledger: self.ledger,
                 Dependents: SecretUsers(environments.make_release),
             }

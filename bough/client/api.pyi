@@ -563,6 +563,20 @@ class SignedBy(Record):
     by: str
     bundle: str
 
+class Signer(Record):
+    project: str
+    key: str
+    name: str
+    provider: str
+    reference: str
+    public_key: str
+    state: str
+    automatic: bool
+    created_at: float
+    by: str
+    ended_at: float
+    why: str
+
 class Status(Record):
     project: str
     environment: str
@@ -624,6 +638,12 @@ class TokenView(Record):
     expires_at: float
     revoked: bool
 
+class Trust(Record):
+    project: str
+    environment: str
+    signers: builtins.list[str]
+    required: bool
+
 class Usage(Record):
     project: str
     environment: str
@@ -631,6 +651,17 @@ class Usage(Record):
     total_bytes: int
     shared_bytes: int
     exclusive_bytes: int
+
+class Verification(Record):
+    model: str
+    digest: str
+    state: str
+    files: int
+    bytes: int
+    seconds: float
+    signer: str
+    key: str
+    signed_at: float
 
 class Verified(Record):
     files: int
@@ -838,6 +869,7 @@ class _Models:
         why: str = ...,
         idempotency_key: str = ...,
     ) -> Model: ...
+    def bundle(self, *, project: str, model: str, environment: str = ...) -> builtins.list[str]: ...
     def create(
         self,
         *,
@@ -873,6 +905,10 @@ class _Models:
         signature: Any = ...,
         card: str = ...,
         source: str = ...,
+        signer: str = ...,
+        sign: bool = ...,
+        signed: str = ...,
+        key: str = ...,
         idempotency_key: str = ...,
     ) -> Version: ...
     def rename(
@@ -895,6 +931,15 @@ class _Models:
         after: str = ...,
     ) -> Found: ...
     def show(self, *, project: str, name: str, environment: str = ...) -> Model: ...
+    def sign(
+        self,
+        *,
+        project: str,
+        model: str,
+        signer: str = ...,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> Version: ...
     def stage(
         self,
         *,
@@ -926,6 +971,7 @@ class _Models:
         why: str = ...,
         idempotency_key: str = ...,
     ) -> Model: ...
+    def verify(self, *, project: str, model: str, environment: str = ...) -> Verification: ...
     def versions(
         self,
         *,
@@ -1029,6 +1075,32 @@ class _Services:
         cursor: str = ...,
     ) -> Iterator[LogLine]: ...
     def show(self, *, project: str, service: str, environment: str = ...) -> ServiceView: ...
+
+class _Signers:
+    def add(self, *, project: str, name: str, file: str, idempotency_key: str = ...) -> Signer: ...
+    def create(
+        self,
+        *,
+        project: str,
+        name: str,
+        provider: str = ...,
+        reference: str = ...,
+        automatic: bool = ...,
+        idempotency_key: str = ...,
+    ) -> Signer: ...
+    def list(self, *, project: str) -> builtins.list[Signer]: ...
+    def revoke(self, *, project: str, key: str, why: str = ..., idempotency_key: str = ...) -> Signer: ...
+    def rotate(self, *, project: str, name: str, reference: str = ..., idempotency_key: str = ...) -> Signer: ...
+    def trust(
+        self,
+        *,
+        project: str,
+        environment: str = ...,
+        signers: builtins.list[str] = ...,
+        required: bool = ...,
+        idempotency_key: str = ...,
+    ) -> Trust: ...
+    def trusted(self, *, project: str, environment: str = ...) -> Trust: ...
 
 class _Tables:
     def add_column(
@@ -1212,6 +1284,7 @@ class Api:
     releases: _Releases
     secrets: _Secrets
     services: _Services
+    signers: _Signers
     tables: _Tables
     tags: _Tags
     tokens: _Tokens

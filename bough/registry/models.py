@@ -96,7 +96,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """A version before it has a number; its blobs are there. `signed`: digests of Sigstore bundles by key."""
+    """A version before it has a number; its blobs are there. `signed`: without when and by whom."""
 
     digest: str
     files: int
@@ -108,7 +108,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     tags: dict[str, str] = {}
     aliases: list[str] = []
-    signed: dict[str, str] = {}
+    signed: list[SignedBy] = []
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,3 +116,45 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     versions: list[Version]
     more: str = ""
+
+
+class Signer(msgspec.Struct, frozen=True, kw_only=True):
+    """A key under a name. `state`: active, retired (what it signed holds), revoked (what it signed does not).
+    `automatic`: it signs whatever is registered. A `public` one is known by its public key alone."""
+
+    project: str
+    key: str
+    name: str
+    provider: str
+    reference: str
+    public_key: str
+    state: str
+    automatic: bool
+    created_at: float
+    by: str
+    ended_at: float
+    why: str
+
+
+class Trust(msgspec.Struct, frozen=True, kw_only=True):
+    """Which signers an environment accepts (none named: all of the project), and whether a version must be signed.
+    `environment` is empty where the project's own rule holds."""
+
+    project: str
+    environment: str
+    signers: list[str]
+    required: bool
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`state`: signed, unsigned. All files were read and are what was registered."""
+
+    model: str
+    digest: str
+    state: str
+    files: int
+    bytes: int
+    seconds: float
+    signer: str = ""
+    key: str = ""
+    signed_at: float = 0.0

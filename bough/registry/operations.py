@@ -17,8 +17,10 @@ from bough.kernel.model_references import ModelReference, check_alias, check_nam
 from bough.kernel.names import check_name as check_project
 from bough.kernel.operations import Commit, operation
 from bough.kernel.project import PRODUCTION
-from bough.registry import registering, rules, store
-from bough.registry.models import Draft, Facts, Found, Model, ModelSignature, Place, Version
+from bough.registry import registering, rules, store, trusting
+from bough.registry.keys import Keyring
+from bough.registry.models import Draft, Facts, Found, Model, ModelSignature, Place, SignedBy, Version
+from bough.registry.signing import check_brought, sign_files
 
 PAGE = 200  # versions looked through at once by a search
 
@@ -53,6 +55,10 @@ class RegisterVersion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ] = None
     card: Annotated[str, msgspec.Meta(description="text of the card; without it, that of README.md")] = ""
     source: Annotated[str, msgspec.Meta(description="where the files come from")] = ""
+    signer: Annotated[str, msgspec.Meta(description="who signs it; empty: the project's automatic signer")] = ""
+    sign: Annotated[bool, msgspec.Meta(description="let the automatic signer sign it")] = True
+    signed: Annotated[str, msgspec.Meta(description="a Sigstore bundle that it comes with, as JSON")] = ""
+    key: Annotated[str, msgspec.Meta(description="the public key (PEM) of that bundle; empty: a known signer's")] = ""
 
 
 class ListModels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -168,7 +174,17 @@ def register(context: Context, request: RegisterVersion) -> Commit[Version]:
         blobs, files, facts=request.facts, signature=request.signature, card=request.card, source=request.source,
         description=request.description, tags=request.tags, aliases=request.aliases,
     )  # fmt: skip
-    return lambda inside: add(inside, place, name, draft, files)
+    with context.read() as tx:
+        known = trusting.signers(tx, place[0])
+        by = trusting.find(tx, place[0], request.signer) if request.signer else trusting.automatic(tx, place[0])
+    signed: list[SignedBy] = []
+    if request.signed:
+        key, who = check_brought(request.signed, request.key, known, files, name)
+        signed.append(SignedBy(key=key, signer=who, at=0.0, by="", bundle=blobs.put(request.signed.encode())))
+    if by is not None and (request.signer or request.sign):
+        bundle = sign_files(blobs, context.part(Keyring), by, name, files)
+        signed.append(SignedBy(key=by.key, signer=by.name, at=0.0, by="", bundle=bundle))
+    return lambda inside: add(inside, place, name, msgspec.structs.replace(draft, signed=signed), files)
 
 
 @operation("models.list", role=Role.VIEWER)
@@ -309,7 +325,7 @@ def search(context: Context, request: SearchVersions) -> Found:
 
 def add(context: Context, place: Place, name: str, draft: Draft, files: list[File]) -> Version:
     """The part of registering that needs the transaction: from here on garbage collection sees the blobs."""
-    registering.check_sent(context.part(Blobs), files, draft.digest)
+    registering.check_sent(context.part(Blobs), files, [draft.digest, *(each.bundle for each in draft.signed)])
     begin(context, place)
     return store.register(context, place, name, draft)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from bough.adapters.blobs import Blobs
@@ -42,9 +44,9 @@ def prepare(
     )  # fmt: skip
 
 
-def check_sent(blobs: Blobs, files: list[File], manifest: str = "") -> None:
+def check_sent(blobs: Blobs, files: list[File], others: Iterable[str] = ()) -> None:
     """Asking makes the blobs count as used: what is referred to from now on is not collected meanwhile."""
-    wanted = [*(each.digest for each in files), *([manifest] if manifest else [])]
+    wanted = [*(each.digest for each in files), *others]
     if lacking := blobs.missing(wanted):
         raise Invalid(
             f"{len(lacking)} files of the version have not been sent",

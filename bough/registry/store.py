@@ -222,12 +222,22 @@ def register(context: Context, place: Place, name: str, draft: Draft) -> Version
             details=msgspec.json.encode(details).decode(),
         )
     )  # fmt: skip
+    for each in draft.signed:
+        add_signed(tx, id, msgspec.structs.replace(each, at=now, by=by))
     value = {"id": id, "digest": draft.digest, "updated_at": now}
     value |= {"description": draft.description, "tags": draft.tags, "stage": "None"}
     writes = [Write(MODEL, rules.version_key(name, number), value)]
     catalog.commit(tx, layer, writes, at=now, by=by, why=f"model {name} version {number} registered")
     data = {"project": place[0], "environment": place[1], "name": name, "version": number, "id": id}
-    context.emit(REGISTERED, subject(place, name), **data, digest=draft.digest, run=draft.facts.run, by=by)
+    context.emit(
+        REGISTERED,
+        subject(place, name),
+        **data,
+        digest=draft.digest,
+        run=draft.facts.run,
+        by=by,
+        signed=[each.key for each in draft.signed],
+    )
     for alias in draft.aliases:
         set_alias(context, place, name, alias, number, "registered with it")
     return version(tx, place, name, number)

@@ -24,7 +24,7 @@ LISTED_FROM = 10_000  # files, from which on their list travels as a blob: a req
 
 
 def run(session: Session, name: str, local: Path, project: str, environment: str, **chosen: Any) -> None:
-    files = scan(local)
+    files = [each for each in scan(local) if not _is(Path(each.place), chosen["signed"])]
     store = data_store.store(session)
     progress = data_store.progress(session, "reading and storing", len(files), sum(each.size for each in files))
     made = put(files, {}, store, progress)
@@ -62,9 +62,18 @@ def _said(chosen: dict[str, Any], local: Path, files: list[LocalFile]) -> dict[s
     said |= {"description": chosen["description"], "source": chosen["source"]}
     if chosen["types"]:
         said["signature"] = _json(Path(chosen["types"]))
+    for name in ("signed", "key"):
+        if chosen[name]:
+            said[name] = Path(chosen[name]).read_text("utf-8")
     if chosen["card"]:
         said["card"] = Path(chosen["card"]).read_text("utf-8")
-    return {key: value for key, value in said.items() if value}
+    said = {key: value for key, value in said.items() if value} | {"signer": chosen["signer"]}
+    return said if chosen["sign"] else said | {"sign": False}
+
+
+def _is(place: Path, other: str | None) -> bool:
+    """Whether a file of the folder is the bundle that vouches for the others."""
+    return other is not None and place.exists() and place.samefile(other)
 
 
 def _pairs(flag: str, given: tuple[str, ...]) -> dict[str, str]:
@@ -120,6 +129,11 @@ command = make(
         click.Option(["--commit"], default="", metavar="SHA", help="Commit of the code; that of the folder in git."),
         click.Option(["--parent"], default="", metavar="NAME/NUMBER", help="The version that it was trained on from."),
         click.Option(["--source"], default="", metavar="TEXT", help="Where the files come from."),
+        click.Option(["--signer"], default="", metavar="NAME", help="Who signs it; the automatic signer without it."),
+        click.Option(["--sign/--no-sign"], default=True, help="Let the automatic signer sign it."),
+        click.Option(["--signed", "--signature"], metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+                     help="The Sigstore bundle that it comes with; checked before anything is registered."),
+        _file("--key", "Public key (PEM) of that bundle; that of a known signer without it."),
         _file("--types", "Inputs and outputs as JSON: names, datatypes, shapes."),
         _file("--card", "Text of the card; README.md of the folder without it."),
     ],
