@@ -34,6 +34,7 @@ from bough.data.tables import operations_schema as table_schemas
 from bough.data.tables.folders import TableFolders
 from bough.data.tables.merging import TableMerger
 from bough.data.tables.store import TableFiles
+from bough.data.trees import Trees
 from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
@@ -109,12 +110,14 @@ class Bough:
         self.database = SqliteDatabase(self.home.database)
         self._blobs = DirectoryBlobs(self.home.blobs)
         self.blobs: Blobs = self._blobs
+        self._trees = Trees(self.home.trees, self.blobs)
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
         self.ledger = Ledger(SigningKey(home), self.clock)
         self.events = _events(self.clock, Recorder(self.ledger))
         collector = garbage.Collector(
-            *(self.database, self.blobs, self.clock, REFERENCES, self.home.run / "gc.lock", environment_store.pinned)
-        )
+            *(self.database, self.blobs, self.clock, REFERENCES, self.home.run / "gc.lock"),
+            pinned=environment_store.pinned, sweep=self._trees.sweep,
+        )  # fmt: skip
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
         self._tables = DuckTables(self.home.tables)
         self._table_files = TableFiles(self.blobs, self.home.tables / "copies")
@@ -140,6 +143,7 @@ class Bough:
         self._blobs.sweep()
         self._repositories.sweep()
         self._tables.sweep()
+        self._trees.sweep()
         with self.database.write() as tx:
             access.bootstrap(tx, self.home.token, self.clock.now())
             environment_store.give_heads(tx, self.clock.now())

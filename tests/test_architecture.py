@@ -48,8 +48,8 @@ PROCESSES = {
     "bough.entrypoints.gateway": ("bough.gateway.server",),
     "bough.entrypoints.server": ("bough.gateway.portholder",),  # keeps the gateway's port while that starts again
     "bough.entrypoints.supervision": ("bough.gateway.portholder", "bough.adapters.engine.remote"),
-    "bough.entrypoints.cli.doctor": (  # shows the ladder, and whether the master key is safe
-        *("bough.adapters.engine.isolation", "bough.gateway.portholder", "bough.secrets.vault"),
+    "bough.entrypoints.cli.doctor": (  # shows the ladder, ways of trees, and whether the master key is safe
+        *("bough.adapters.engine.isolation", "bough.data.trees", "bough.gateway.portholder", "bough.secrets.vault"),
     ),
     "bough.entrypoints.cli.check": ("bough.builds", "bough.adapters.blobs"),  # keeps what the builds' worker reads
     "bough.entrypoints.cli.secrets_set": ("bough.secrets.envfile",),

@@ -792,6 +792,7 @@ class _Files:
         remove: builtins.list[str] = ...,
         environment: str = ...,
         message: str = ...,
+        since: int = ...,
         idempotency_key: str = ...,
     ) -> Committed: ...
     def diff(

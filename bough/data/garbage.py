@@ -96,16 +96,19 @@ class Collector:
 
     def __init__(
         self, database: Database, blobs: Blobs, clock: Clock, references: Mapping[str, References], lock: Path,
-        pinned: Pinned = lambda tx: set(),
+        pinned: Pinned = lambda tx: set(), sweep: Callable[[], object] = lambda: None,
     ) -> None:  # fmt: skip
+        """`sweep` clears away what killed programs have left beside blobs."""
         self._database, self._blobs, self._clock, self._references = database, blobs, clock, dict(references)
-        self._lock, self._pinned = lock, pinned
+        self._lock, self._pinned, self._sweep_others = lock, pinned, sweep
 
     def run(
         self, *, dry_run: bool = False, grace_s: float = GRACE_S, retention_s: float = points.RETENTION_S
     ) -> Collected:
         """Raises `Conflict` (GC_RUNNING) when another one runs, and what a capability could not read."""
         with self._alone():
+            if not dry_run:
+                self._sweep_others()
             since = self._clock.now() - grace_s
             marked = self._mark(self._clock.now() - retention_s, dry_run)
             return self._sweep(marked, since, dry_run)

@@ -37,10 +37,16 @@ def scan(root: Path, prefix: str = "") -> list[LocalFile]:
         raise NotFound(f"there is no {root}", code="PATH_NOT_FOUND", hint="ls", path=str(root))
     if not root.is_dir():
         name = prefix if prefix and not prefix.endswith("/") else prefix + root.name
-        found = [_file(name, os.fspath(root), root.stat())]
+        found = [file_at(name, os.fspath(root), root.stat())]
     else:
         start = f"{prefix.rstrip('/')}/" if prefix else ""
-        found = sorted(_below(os.fspath(root), start, os.path.realpath(root)), key=lambda file: file.path)
+        found = list(_below(os.fspath(root), start, os.path.realpath(root)))
+    return checked(found)
+
+
+def checked(found: list[LocalFile]) -> list[LocalFile]:
+    """These files by path, if a dataset can hold all of them together. Raises `Invalid` (PATH_UNSAFE)."""
+    found = sorted(found, key=lambda file: file.path)
     for each, following in itertools.pairwise(found):
         if each.path == following.path:
             raise unsafe(each.path, "is the composed form of two names", f"rename {following.place}")
@@ -51,27 +57,27 @@ def scan(root: Path, prefix: str = "") -> list[LocalFile]:
 def _below(folder: str, prefix: str, root: str) -> Iterator[LocalFile]:
     with os.scandir(folder) as listing:
         for item in listing:
-            path = prefix + _composed(item.name)
+            path = prefix + composed(item.name)
             if item.is_symlink():
                 yield _link(item, path, root)
             elif item.is_dir(follow_symlinks=False):
                 yield from _below(item.path, path + "/", root)
             else:
-                yield _file(path, item.path, item.stat(follow_symlinks=False))
+                yield file_at(path, item.path, item.stat(follow_symlinks=False))
 
 
 def _link(item: os.DirEntry[str], path: str, root: str) -> LocalFile:
     target = os.path.realpath(item.path)
     if not target.startswith(root + "/"):
-        raise _refused(path, os.readlink(item.path), "outside the folder")  # noqa: PTH115 - strings throughout
+        raise refused_link(path, os.readlink(item.path), "outside the folder")  # noqa: PTH115 - strings throughout
     if not os.path.exists(target):  # noqa: PTH110 - as above
-        raise _refused(path, target, "which is not there")
+        raise refused_link(path, target, "which is not there")
     if os.path.isdir(target):  # noqa: PTH112 - as above
-        raise _refused(path, target, "a folder")
-    return _file(path, item.path, item.stat())
+        raise refused_link(path, target, "a folder")
+    return file_at(path, item.path, item.stat())
 
 
-def _file(path: str, place: str, status: os.stat_result) -> LocalFile:
+def file_at(path: str, place: str, status: os.stat_result) -> LocalFile:
     if not stat.S_ISREG(status.st_mode):
         raise Invalid(
             f"{place} is neither a file nor a folder (a socket, pipe or device)",
@@ -81,11 +87,11 @@ def _file(path: str, place: str, status: os.stat_result) -> LocalFile:
     return LocalFile(path=path, place=place, size=status.st_size, executable=bool(status.st_mode & stat.S_IXUSR))
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def _refused(path: str, target: str, why: str) -> Invalid:
+def refused_link(path: str, target: str, why: str) -> Invalid:
     return Invalid(
         f"the link {path} points to {target}, {why}",
         code="LINK_OUTSIDE", hint="copy what it points to into the folder, or remove the link", path=path,

@@ -51,7 +51,7 @@ def mount(files: Sequence[File], key: str, blobs: Source, target: Path, *, writa
     with as_exhausted(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            made = _fill(_leaves(files, key), blobs, building, writable)
+            made = _fill(leaves_of(files, key), blobs, building, writable)
             building.rename(target)
         except BaseException:
             trees.remove_tree(building)
@@ -111,7 +111,7 @@ class Views:
 
     def _make(self, target: Path, files: list[File], tables: dict[str, Version]) -> None:
         def fill(building: Path) -> None:
-            trees.lay_out(_leaves(files, ""), self._blobs, building, checked=False)
+            trees.lay_out(leaves_of(files, ""), self._blobs, building, checked=False)
             for name, version in tables.items():
                 self._tables.lay_out(version, building / name)
             trees.close_folders(building)
@@ -127,7 +127,7 @@ class Views:
                 self._making.pop(target, None)
 
 
-def _leaves(files: Sequence[File], key: str) -> list[Leaf]:
+def leaves_of(files: Sequence[File], key: str) -> list[Leaf]:
     """Paths are checked again: they become names on this disk."""
     start = len(key) + 1 if key else 0
     leaves = [

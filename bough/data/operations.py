@@ -13,7 +13,7 @@ from bough.data.models import Committed, File, FileChange, FileDifference, Liste
 from bough.kernel import catalog, merging, points
 from bough.kernel.catalog import FILE, Point, Write
 from bough.kernel.context import Context, Role
-from bough.kernel.errors import Invalid, NotFound
+from bough.kernel.errors import Conflict, Invalid, NotFound
 from bough.kernel.names import check_name
 from bough.kernel.operations import operation
 from bough.kernel.paths import folders_of, unsafe
@@ -59,6 +59,10 @@ class CommitFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     remove: Annotated[list[str], msgspec.Meta(description="path of a file that goes")] = []
     environment: Environment = PRODUCTION
     message: Message = ""
+    since: Annotated[
+        int,
+        msgspec.Meta(description="refuse when one of these files was written after this change; 0: do not ask", ge=0),
+    ] = 0
 
 
 class RemoveFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -139,6 +143,8 @@ def commit(context: Context, request: CommitFiles) -> Committed:
         rules.check_file_path(path)
     _check_sent(context.part(Blobs), files)
     paths = [each.path for each in files]
+    if request.since:
+        _check_unmoved(context, into, request, {*paths, *request.remove})
     there = store.existing(context.tx, Point(into), dataset, [*paths, *request.remove])
     writes = [each for each in files if there.get(each.path) != each]
     gone = sorted(set(request.remove).intersection(there) - set(paths))
@@ -236,6 +242,17 @@ def _check_sent(blobs: Blobs, files: list[File]) -> None:
             raise Invalid(f"{each.path!r} has {size} bytes, not {each.size}", code="FILE_INVALID", path=each.path)
 
 
+def _check_unmoved(context: Context, into: int, request: CommitFiles, paths: set[str]) -> None:
+    moved = store.written_since(context.tx, into, request.dataset, request.since)
+    if moved is None or (moved := moved & paths):
+        what = f"{request.dataset}/{min(moved)}" if moved else f"{request.project}/{request.environment}"
+        raise Conflict(
+            f"{what} has been changed after change {request.since}; nothing was written",
+            code="DATASET_MOVED", hint=f"bough data log {request.dataset}; then begin again from what is there now",
+            paths=sorted(moved or ())[:SHOWN],
+        )  # fmt: skip
+
+
 def _check_places(context: Context, at: Point, dataset: str, new: set[str], gone: set[str]) -> None:
     """No file where a folder is, and no folder where a file is."""
     folders = sorted({folder for path in new for folder in folders_of(path)})
@@ -246,7 +263,7 @@ def _check_places(context: Context, at: Point, dataset: str, new: set[str], gone
         keys = store.existing(context.tx, at, dataset, sorted(new)).keys() - gone
         below = {folder for key in keys for folder in folders_of(key)} & new
     else:
-        below = {path for path in new if store.has_below(context.tx, at, dataset, path)}
+        below = {path for path in new if store.below(context.tx, at, dataset, path) - gone}
     if below:
         raise unsafe(min(below), "is a folder, and would be a file", f"bough data rm {dataset}/{min(below)}")
 

@@ -30,8 +30,21 @@ def existing(tx: sa.Connection, at: Point, dataset: str, paths: list[str]) -> di
     return {path: file_of(path, each.value) for path, each in found.items() if each}
 
 
-def has_below(tx: sa.Connection, at: Point, dataset: str, path: str) -> bool:
-    return bool(catalog.items(tx, at, FILE, f"{dataset}/{path}/"))
+def below(tx: sa.Connection, at: Point, dataset: str, path: str) -> set[str]:
+    """The files in a folder of a dataset."""
+    start = len(dataset) + 1
+    return {each.key[start:] for each in catalog.items(tx, at, FILE, f"{dataset}/{path}/")}
+
+
+def written_since(tx: sa.Connection, layer: int, dataset: str, seq: int) -> set[str] | None:
+    """The files of a dataset that were written or removed after the change `seq`; None when the environment has been
+    merged or reset since, after which nothing compares."""
+    if layer in catalog.moves(tx, seq):
+        return None
+    found: set[str] = set()
+    for each in catalog.chain(tx, Point(layer), FILE):
+        found.update(key for kind, key in catalog.written(tx, each.layer, seq, each.seq) if kind == FILE)
+    return {key[len(dataset) + 1 :] for key in found if key.startswith(f"{dataset}/")}
 
 
 def history(tx: sa.Connection, at: Point, key: str, limit: int) -> list[FileChange]:

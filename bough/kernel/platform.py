@@ -37,6 +37,7 @@ class Home:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.run = path / "run"  # sockets, pids, the routing table
+        self.trees = self.run / "trees"  # what `bough data run` gives to a program
         self.logs = path / "logs"
         self.blobs = path / "blobs"
         self.builds = path / "builds"

@@ -6,7 +6,6 @@ change it through the link, so the files are read-only, and a reader who must be
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -21,8 +20,6 @@ from bough.kernel.files import MTIME_S, as_exhausted, locked
 CHUNK_BYTES = 1 << 20
 FICLONE = 0x40049409  # ioctl: share the blocks of another file, where the file system can
 
-_CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
-
 
 class Source(Protocol):
     """What a tree needs of blobs."""
@@ -30,6 +27,8 @@ class Source(Protocol):
     def open(self, digest: str) -> BinaryIO: ...
 
     def local_path(self, digest: str) -> Path | None: ...
+
+    def link(self, digest: str, place: str) -> bool: ...
 
 
 class Leaf(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,11 +111,14 @@ def close_folders(root: Path, but: str = "") -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes a folder that was made read-only; does nothing when absent."""
+    """Removes a folder whatever the modes of those in it; does nothing when absent."""
     if not folder.exists():
         return
-    for place, _, _ in os.walk(folder):  # top-down: a folder is made writable before it is listed
-        Path(place).chmod(0o755)
+    folder.chmod(0o755)
+    for place, folders, _ in os.walk(folder):  # top-down: a folder is opened before it is listed
+        for name in folders:
+            if not os.path.islink(f"{place}/{name}"):  # noqa: PTH114 - strings from os.walk; nothing outside is touched
+                os.chmod(f"{place}/{name}", 0o755)  # noqa: PTH101, S103 - as above; it goes the next moment
     shutil.rmtree(folder)
 
 
@@ -138,20 +140,13 @@ def _make_folders(leaves: list[Leaf], root: Path) -> None:
 
 
 def _link(leaf: Leaf, source: Source, place: str, checked: bool) -> bool:
-    path = None if leaf.executable else source.local_path(leaf.digest)  # a link has the mode of the blob
-    if path is None:
-        return False
+    if leaf.executable:
+        return False  # a link has the mode of the blob
     if checked:
         with source.open(leaf.digest) as stream:
             while stream.read(CHUNK_BYTES):
                 pass
-    try:
-        os.link(path, place)
-    except OSError as error:
-        if error.errno not in _CANNOT_LINK:
-            raise
-        return False
-    return True
+    return source.link(leaf.digest, place)
 
 
 def _copy(leaf: Leaf, source: Source, place: Path) -> None:

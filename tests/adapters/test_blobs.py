@@ -83,6 +83,20 @@ def test_an_absent_blob_is_not_found(blobs: Blobs) -> None:
             ask(ABSENT)
 
 
+def test_a_link_shows_the_blob_or_is_not_made(blobs: Blobs, tmp_path: Path) -> None:
+    digest, place = blobs.put(b"linked"), tmp_path / "place"
+    if blobs.link(digest, str(place)):
+        assert place.read_bytes() == b"linked" and place.stat().st_ino == blobs.local_path(digest).stat().st_ino  # type: ignore[union-attr]
+        with pytest.raises(FileExistsError):
+            blobs.link(digest, str(place))
+        with pytest.raises(FileNotFoundError):
+            blobs.link(digest, str(tmp_path / "no/folder"))
+    else:
+        assert not place.exists()
+    with pytest.raises(NotFound):
+        blobs.link(ABSENT, str(tmp_path / "other"))
+
+
 def test_delete_is_final_and_may_be_repeated(blobs: Blobs) -> None:
     digest = blobs.put(b"gone soon")
     blobs.delete(digest)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.journeys.machine import Machine
+from tests.journeys.machine import Machine, kill
 
 SERVICE = """
 import os
@@ -57,3 +59,39 @@ def test_files_go_to_and_come_from_a_server_elsewhere(machine: Machine, tmp_path
     mounted = machine.bough("data", "mount", "parts", str(tmp_path / "m"), cwd=project)
     assert (mounted["how"], mounted["linked"]) == ("link", 3)
     assert machine.bough("data", "verify", "parts", cwd=project)["files"] == 3
+
+
+def test_a_program_works_on_a_dataset_and_nothing_stays_when_all_is_killed(machine: Machine, tmp_path: Path) -> None:
+    project = machine.project("worked", "")
+    source = tmp_path / "words"
+    source.mkdir()
+    (source / "a").write_text("one")
+    machine.bough("data", "put", str(source), "words", cwd=project)
+    done = machine.run(
+        "data", "run", "words", "--commit", "--", "sh", "-c", "echo two >> {}/a; cp {}/a $1", cwd=project
+    )
+    assert done.returncode == 8  # {} is a word of its own
+    done = machine.run("data", "run", "words", "--commit", "--", "cp", "bough.toml", "{}", cwd=project)
+    assert (done.returncode, done.stdout) == (0, "") and "1 files written" in done.stderr
+    (newest, _) = machine.bough("data", "log", "words", cwd=project)
+    assert newest["why"] == "bough data run words -- cp bough.toml {}"
+
+    command = [sys.executable, "-m", "bough.entrypoints.cli.main", "data", "run", "words", "--writable", "--"]
+    words = ["sh", "-c", "echo x > $BOUGH_DATA/a; echo $$ $BOUGH_DATA; exec sleep 100"]
+    run = subprocess.Popen([*command, *words], cwd=project, env=machine.environment, stdout=subprocess.PIPE, text=True)
+    assert run.stdout
+    program, folder = run.stdout.readline().split()
+    kill(run.pid)
+    kill(int(program))
+    run.communicate()
+    assert Path(folder).exists() and folder not in Path("/proc/self/mountinfo").read_text()
+    machine.bough("gc")
+    assert list((machine.home / "run/trees").iterdir()) == []
+    machine.bough("data", "verify", "words", cwd=project)
+
+
+def test_the_doctor_says_how_a_program_can_be_given_a_folder_to_write_in(machine: Machine) -> None:
+    found = machine.bough("doctor")["findings"]
+    ways = {each["name"]: each for each in found if each["area"] == "data trees"}
+    assert list(ways) == ["clone", "overlay", "copy"] and ways["copy"]["state"] == "yes"
+    assert all(each["detail"] for each in ways.values())

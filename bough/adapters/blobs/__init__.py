@@ -81,3 +81,8 @@ class Blobs(Protocol):
     def local_path(self, digest: str) -> Path | None:
         """A file on this machine that holds exactly these bytes, for hard-linking and never to be written; None when
         the technology has no such file. Does not check the content. Raises `NotFound` when absent."""
+
+    def link(self, digest: str, place: str) -> bool:
+        """Makes the file `place` a hard link to the blob, which shows its bytes unchecked and is never to be written;
+        False, and nothing made, where the technology has no such file or cannot link it there. Raises `NotFound` when
+        the blob is absent, `FileExistsError` when something is at `place`."""

@@ -9,6 +9,7 @@ so that sending it again heals it, and nothing is thrown away.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
@@ -32,6 +33,7 @@ ABANDONED_AFTER_S = 60.0
 PARTIAL_KEPT_S = 7 * 86_400.0  # an upload that was cut may be taken up again for so long
 # A batch is made durable whenever so much has come: what a crash can cost stays bounded, and so do open files.
 FLUSH_FILES, FLUSH_BYTES = 20_000, 4 << 30
+_CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class DirectoryBlobs:
@@ -157,6 +159,19 @@ class DirectoryBlobs:
         if not path.exists():
             raise _absent(digest)
         return path
+
+    def link(self, digest: str, place: str) -> bool:
+        try:
+            os.link(f"{self._shelves}/{check_digest(digest)[:2]}/{digest[2:]}", place)  # ten thousand times: no Path
+        except FileNotFoundError:
+            if self.has(digest):
+                raise  # it is the folder of `place` that is not there
+            raise _absent(digest) from None
+        except OSError as error:
+            if error.errno not in _CANNOT_LINK:
+                raise
+            return False
+        return True
 
     def sweep(self) -> int:
         """Removes what killed writers left; says how many. Living writers hold a lock and are spared, and so are

@@ -99,6 +99,10 @@ class MemoryBlobs:
         self._content(digest)
         return None
 
+    def link(self, digest: str, place: str) -> bool:
+        self._content(digest)
+        return False
+
     def damage(self, digest: str) -> None:
         """Fault injection: changes the last byte, or adds one to an empty blob."""
         with self._lock:

@@ -12,6 +12,7 @@ from bough.entrypoints.cli import data_store
 from bough.entrypoints.cli.drawing import size
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session
+from bough.kernel import trees
 from bough.kernel.errors import Invalid
 
 HOW = {
@@ -27,8 +28,15 @@ def run(session: Session, target: str, folder: Path, project: str, environment: 
     dataset, path = data_store.target(target)
     files, change = data_store.tree(session, data_store.project_of(project), target.strip("/"), environment, at)
     blobs = data_store.blobs_here(session)
+    if writable and not trees.can_clone(_nearest(folder)):
+        total = size(sum(each.size for each in files))
+        session.note(f"copying {total}: this file system shares no blocks; bough data run {target} --writable need not")
     made = mount(files, f"{dataset}/{path}".rstrip("/"), blobs, folder.absolute(), writable=writable)
     session.answer(msgspec.to_builtins(made) | {"dataset": dataset, "change": change}, text=_text(made))
+
+
+def _nearest(folder: Path) -> Path:
+    return next(each for each in folder.absolute().parents if each.is_dir())
 
 
 def _text(made: Mounted) -> str:
@@ -40,7 +48,8 @@ def _text(made: Mounted) -> str:
 command = make(
     "mount",
     "Shows a dataset as a folder, without copying it.\n\nRead-only: hard links, which share the blobs' bytes. "
-    "Writable: files of their own, cloned where the file system can do that, else copied; the answer says which.",
+    "Writable: files of their own, cloned where the file system can do that, else copied; the answer says which. "
+    "`bough data run` gives a program a folder to write in without a copy.",
     [
         click.Argument(["target"], metavar="DATASET[/PATH]", help="What to show."),
         click.Argument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from bough.kernel.errors import NotFound
 from bough.kernel.names import suggest_name
 from bough.kernel.project import PRODUCTION
 
-LISTED_FROM = 10_000  # files in one change, from which on their list travels as a blob: a request has at most 8 MB
-
 
 def run(
     session: Session, local: Path, target: str, project: str, environment: str, message: str, replace: bool
@@ -35,7 +32,7 @@ def run(
     gone = sorted(_below(known, prefix) - {each.path for each in made}) if replace else []
     changed = [each for each in made if known.get(each.path) != each]
     fields: dict[str, Any] = {"project": project, "dataset": dataset, "environment": environment, "message": message}
-    fields |= {"remove": gone, **_content(session, changed)}
+    fields |= {"remove": gone, **data_store.content(session, changed)}
     done = session.client().files.commit(**fields)
     what = f"{dataset}/{prefix}".rstrip("/")
     why = f"change {done.change}" if done.change else "no change"
@@ -59,15 +56,6 @@ def _known(session: Session, project: str, dataset: str, environment: str) -> di
 
 def _below(known: dict[str, File], prefix: str) -> set[str]:
     return {path for path in known if not prefix or path == prefix or path.startswith(f"{prefix}/")}
-
-
-def _content(session: Session, changed: list[File]) -> dict[str, object]:
-    if len(changed) < LISTED_FROM:
-        return {"files": [msgspec.to_builtins(each) for each in changed]}
-    content = msgspec.json.encode(changed)
-    digest = sha256(content).hexdigest()
-    session.client().put(content, digest)
-    return {"listed": digest}
 
 
 command = make(

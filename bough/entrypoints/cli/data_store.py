@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
+import msgspec
 
 from bough.adapters.blobs.directory import DirectoryBlobs
 from bough.client import Client
@@ -23,6 +24,7 @@ from bough.entrypoints.cli.session import Session, project_name
 from bough.kernel import points
 from bough.kernel.errors import Invalid, Problem
 
+LISTED_FROM = 10_000  # files in one change, from which on their list travels as a blob: a request has at most 8 MB
 DIGESTS_AT_ONCE = 20_000  # in one question, which stays far below the largest body that is taken
 
 
@@ -114,6 +116,16 @@ def tree(session: Session, project: str, target: str, environment: str, at: str)
         files += [File(**each) for each in page.files]
         change = page.change
     return files, change
+
+
+def content(session: Session, changed: list[File]) -> dict[str, Any]:
+    """Files of one change, as fields of `files.commit`."""
+    if len(changed) < LISTED_FROM:
+        return {"files": [msgspec.to_builtins(each) for each in changed]}
+    listed = msgspec.json.encode(changed)
+    digest = hashlib.sha256(listed).hexdigest()
+    session.client().put(listed, digest)
+    return {"listed": digest}
 
 
 def progress(session: Session, what: str, files: int, size: int) -> Progress:

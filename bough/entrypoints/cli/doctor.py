@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
 
 from bough.adapters.engine import isolation
+from bough.data.trees import CLONE, COPY, OVERLAY, ways
 from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, columns_of, paint, size
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session
@@ -41,7 +44,7 @@ def run(session: Session) -> None:
     home = session.home
     findings = [
         *(*_machine(home), *_processes(home), *_tools(), *_limits()),
-        *(_master_key(home), *_isolation(home)),
+        *(_master_key(home), *_isolation(home), *_trees(home)),
     ]
     problems = [each for each in findings if each.state == PROBLEM]
     answer = {"findings": findings, "problems": len(problems)}
@@ -130,6 +133,23 @@ def _isolation(home: Home) -> list[Finding]:
         )
         for rung in isolation.probe(place)
     ]
+
+
+def _trees(home: Home) -> list[Finding]:
+    """The ways in which a program can be given a dataset to write in, the best first (`bough data run`)."""
+    about = {
+        CLONE: "files that share their blocks until changed",
+        OVERLAY: "each file is copied when it is first changed",
+        COPY: "everything is copied before the program begins",
+    }
+    with contextlib.ExitStack() as stack:
+        place = home.path if home.path.is_dir() else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        found = ways(place)
+    return [
+        Finding(area="data trees", name=each.name, state=YES if each.available else NO,
+                detail=about[each.name] if each.available else each.why_not)
+        for each in found
+    ]  # fmt: skip
 
 
 def _uv() -> str:

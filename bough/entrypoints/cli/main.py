@@ -34,7 +34,7 @@ HAND_WRITTEN = {
 # takes its place.
 IN_GROUPS = {
     "audit": ("export",),
-    "data": ("get", "mount", "put", "verify"),
+    "data": ("get", "mount", "put", "run", "verify"),
     "models": ("get", "register"),
     "secrets": ("set",),
     "tables": ("append", "create", "diff", "export", "query", "upsert"),
