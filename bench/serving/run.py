@@ -38,6 +38,7 @@ from roster import PEERS
 HERE = Path(__file__).parent
 ENVS = HERE / ".envs"
 COLD_STARTS = 7
+REST_S = 3  # before memory is read: what stays once the rush is over, for every peer alike
 WARM_S = 2  # at 64 connections after each start: Java compiles, pools fill, batches adapt
 
 
@@ -125,6 +126,7 @@ class Run:
                     try:
                         with self._started(peer, workload, peer.kind == "bough", workers) as (setup, tree, _):
                             self._load(peer, setup, 64, 1)
+                            time.sleep(REST_S)
                             weights.append(tree.memory().pss_mb)
                     except CannotRun as error:
                         self.skip(peer, f"with {workers} replicas: {error}", workload)

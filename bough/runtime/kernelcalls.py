@@ -1,4 +1,4 @@
-"""The few Linux calls that the standard library has no name for, made without importing `ctypes` itself.
+"""The few calls to kernel and C library that the standard library has no name for, made without importing `ctypes` itself.
 
 The shim exists once per unit, so its start-up time and memory count: `_ctypes` alone costs 0.8 ms and 0.1 MB, the
 `ctypes` package 2.3 ms and 0.5 MB. Every function says whether it worked; none raises when the kernel lacks a call.
@@ -67,6 +67,12 @@ def confine_writes(folders: list[str]) -> bool:
         os.close(ruleset)
 
 
+def give_back_memory() -> bool:
+    """What was freed goes back to the kernel, not only what lies at the heap's end: malloc_trim(3), 1 to 2 ms for a
+    model of 20 MB. Only glibc has it."""
+    return _call(b"malloc_trim", 0) == 1
+
+
 def _prctl(option: int, value: int) -> bool:
     return _call(b"prctl", option, value, 0, 0, 0) == 0
 
@@ -75,5 +81,8 @@ def _call(name: bytes, *arguments: bytes | int | None) -> int:
     if _ctypes is None:
         return -1
     ourselves: Any = None
-    address = _ctypes.dlsym(_ctypes.dlopen(ourselves, 0), name.decode())
+    try:
+        address = _ctypes.dlsym(_ctypes.dlopen(ourselves, 0), name.decode())
+    except OSError:  # another C library
+        return -1
     return int(_ctypes.call_function(address, arguments))

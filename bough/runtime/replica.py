@@ -20,11 +20,13 @@ import msgspec
 from bough.runtime import concurrent, streaming
 from bough.runtime.answering import Answering
 from bough.runtime.frames import CANCEL, PROTOCOL, Hello, Reply, Request, Signature
+from bough.runtime.kernelcalls import give_back_memory
 from bough.runtime.link import Link, Stop, dropped, greet, listen
 from bough.runtime.models import BATCH, Model, Prepared, as_load_error
 from bough.runtime.spec import SOCKET_NAME, UnitSpec
 from bough.runtime.telemetry import Telemetry, telemetry_of
 
+_QUIET_S = 0.02  # without a request: time enough to tidy up
 _COLLECT_AFTER = 50_000  # objects; the default of 700 walks the young generation several times for each frame
 
 
@@ -94,9 +96,12 @@ def _serve(listener: socket.socket, stop: Stop, answering: Answering, telemetry:
 def _answer(link: Link, answering: Answering, model: Model, telemetry: Telemetry) -> None:
     size, batching = model.max_batch, model.mode == BATCH
     while True:
-        requests = link.receive(patience_s=telemetry.patience_s)
+        patience_s = telemetry.patience_s
+        requests = link.receive(patience_s=patience_s)
         if requests is None:
             return
+        if not requests and patience_s and patience_s > _QUIET_S:
+            give_back_memory()  # a batch's tensors, which nobody may need for long
         if any(request.verb == CANCEL for request in requests):
             requests = dropped(requests, CANCEL)
         for start in range(0, len(requests), size):

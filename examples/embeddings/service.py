@@ -23,6 +23,7 @@ class Embeddings:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # replicas are the parallelism, and threads would not survive a fork
         options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # it would keep the memory of the largest batch for ever
         weights = _read_safetensors(model / "model.safetensors")
         # ONNX Runtime copies these into the graph when it loads: nothing has to be kept.
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]

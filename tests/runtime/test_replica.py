@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import random
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -84,6 +87,22 @@ def test_what_was_cancelled_before_it_began_is_not_done(replica: Start) -> None:
     connection.send(plain(1, "a"), plain(2, "b"), Request(1, CANCEL, b""))
     assert set(connection.collect([2])) == {2}
     assert content(connection.ask("next")) == "next"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no malloc_trim")
+def test_a_quiet_replica_gives_back_what_a_batch_took(replica: Start) -> None:
+    process, connection = replica("services:Hungry")
+    assert content(connection.ask(1000)) == 1000  # 60 MB, held below by what was kept of it
+    deadline = time.monotonic() + 20
+    while _resident_mb(process) > 60 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _resident_mb(process) < 60
+    assert content(connection.ask(3)) == 3
+
+
+def _resident_mb(process: Replica) -> float:
+    lines = Path(f"/proc/{process.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
 @pytest.mark.parametrize("idle", [True, False])

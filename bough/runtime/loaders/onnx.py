@@ -35,6 +35,9 @@ class Session(TensorModel):
         self._numpy = required("numpy", path.name)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = (
+            False  # it would keep the largest batch's memory in every replica, at equal speed
+        )
         options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -126,3 +126,15 @@ class Broken:
 
     def predict(self, value: int) -> int:
         return value
+
+
+class Hungry:
+    """Takes much memory for each prediction, in pieces that the heap keeps, and holds on to the last of them."""
+
+    def load(self) -> None:
+        self.kept: list[bytes] = []
+
+    def predict(self, pieces: int) -> int:
+        taken = [b"x" * 60_000 for _ in range(pieces)]
+        self.kept.append(taken[-1])
+        return len(taken)
