@@ -1,4 +1,4 @@
-"""The few calls to kernel and C library that the standard library has no name for, made without importing `ctypes` itself.
+"""Calls to kernel and C library that the standard library has no name for, made without importing `ctypes` itself.
 
 The shim exists once per unit, so its start-up time and memory count: `_ctypes` alone costs 0.8 ms and 0.1 MB, the
 `ctypes` package 2.3 ms and 0.5 MB. Every function says whether it worked; none raises when the kernel lacks a call.
