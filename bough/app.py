@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -74,11 +74,17 @@ from bough.serving import branching as inheriting
 from bough.serving import operations as serving
 from bough.serving import replicas, rollout
 from bough.serving import store as deployments
+from bough.tracking import operations as runs
+from bough.tracking import operations_artifacts as run_artifacts
+from bough.tracking import operations_experiments as experiments
+from bough.tracking import schema as tracking_schema
+from bough.tracking.artifacts import references as artifact_references
 
 OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
     *(models, model_signing, serving, pushes, ledger_operations, platform_operations),
+    *(runs, run_artifacts, experiments),
 ]
 
 # What uses blobs beside the entries of the catalog.
@@ -108,6 +114,8 @@ class Bough:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         upgrade(self.home.database)
         self.database = SqliteDatabase(self.home.database)
+        self._tracking = SqliteDatabase(self.home.tracking, durable=False)
+        tracking_schema.prepare(self._tracking)
         self._blobs = DirectoryBlobs(self.home.blobs)
         self.blobs: Blobs = self._blobs
         self._trees = Trees(self.home.trees, self.blobs)
@@ -115,15 +123,18 @@ class Bough:
         self.ledger = Ledger(SigningKey(home), self.clock)
         self.events = _events(self.clock, Recorder(self.ledger))
         collector = garbage.Collector(
-            *(self.database, self.blobs, self.clock, REFERENCES, self.home.run / "gc.lock"),
-            pinned=environment_store.pinned, sweep=self._trees.sweep,
-        )  # fmt: skip
+            *(self.database, self.blobs, self.clock, REFERENCES | {"artifacts": self._artifacts}),
+            self.home.run / "gc.lock",
+            pinned=environment_store.pinned,
+            sweep=self._trees.sweep,
+        )
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
         self._tables = DuckTables(self.home.tables)
         self._table_files = TableFiles(self.blobs, self.home.tables / "copies")
         self._vault = Vault(home, os.environ)
         self.operations = Operations(
-            OPERATION_MODULES, self.database, self.events, self.clock, self._parts(collector), self._private_digest
+            *(OPERATION_MODULES, self.database, self.events, self.clock, self._parts(collector), self._private_digest),
+            telemetry=self._tracking,
         )
         self._repositories = GitRepositories(self.home.repositories)
         deploying = Deploying(self._repositories, self.operations, self.blobs)
@@ -160,6 +171,7 @@ class Bough:
         self._garbage.stop()
         self.loop.stop()
         self.database.close()
+        self._tracking.close()
 
     def wake_units(self, units: set[str]) -> None:
         """Something happened to these units: whoever owns them looks again."""
@@ -206,6 +218,10 @@ class Bough:
             sleeping.KIND: sleeping.handler(ask_gateway, engine, events),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),
         }
+
+    def _artifacts(self, tx: sa.Connection, blobs: Blobs) -> Iterator[str]:
+        with self._tracking.read() as tracking:
+            yield from artifact_references(tracking)
 
     def _private_digest(self, content: bytes) -> str:
         if not self._vault.exists:

@@ -26,6 +26,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "data": set(),
     "builds": set(),
     "registry": {"environments", "data"},
+    "tracking": set(),
     "environments": {"access", "secrets", "data", "builds"},
     "training": {"registry", "environments", "data", "builds"},
     "serving": {"registry", "environments", "builds", "data"},

@@ -12,6 +12,12 @@ class ApprovedBy(Record):
     why: str
     entry: int
 
+class Artifact(Record):
+    path: str
+    folder: bool
+    size: int
+    digest: str
+
 class AuditEntry(Record):
     seq: int
     at: float
@@ -83,6 +89,16 @@ class Committed(Record):
     same: int
     bytes: int
 
+class Compared(Record):
+    runs: builtins.list[Run]
+    differences: builtins.list[Comparison]
+    picture: str
+
+class Comparison(Record):
+    what: str
+    key: str
+    # values: builtins.list[str]
+
 class ConflictView(Record):
     id: str
     ours: str
@@ -137,6 +153,20 @@ class Event(Record):
     name: str
     subject: str
     data: dict[str, Any]
+
+class Experiment(Record):
+    id: str
+    project: str
+    name: str
+    state: str
+    location: str
+    created_at: float
+    updated_at: float
+    tags: dict[str, str]
+
+class ExperimentPage(Record):
+    experiments: builtins.list[Experiment]
+    next_page: str
 
 class ExportedFile(Record):
     path: str
@@ -194,6 +224,12 @@ class Input(Record):
     version: str
     digest: str
     role: str
+
+class InputName(Record):
+    experiment_id: str
+    name: str
+    version: str
+    context: str
 
 class Job(Record):
     command: str
@@ -273,6 +309,27 @@ class LogLine(Record):
     text: str
     cursor: str
 
+class LoggedModel(Record):
+    id: str
+    name: str
+    project: str
+    experiment_id: str
+    status: str
+    created_at: float
+    updated_at: float
+    location: str
+    kind: str
+    run: str
+    by: str
+    message: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: builtins.list[RunMetricOfModel]
+
+class LoggedModelPage(Record):
+    models: builtins.list[LoggedModel]
+    next_page: str
+
 class Manifest(Record):
     project: str
     services: dict[str, ServiceManifest]
@@ -285,6 +342,19 @@ class Merge(Record):
     conflicts: builtins.list[ConflictView]
     release: Release | None
     dry_run: bool
+
+class Metric(Record):
+    key: str
+    value: Any | float
+    timestamp_ms: int
+    step: int
+    model: str
+    dataset: str
+    dataset_digest: str
+
+class MetricPage(Record):
+    metrics: builtins.list[Metric]
+    next_page: str
 
 class Model(Record):
     name: str
@@ -326,6 +396,9 @@ class NewToken(Record):
     principal: str
     secret: str
     expires_at: float
+
+class Nothing(Record):
+    pass
 
 class Page(Record):
     files: builtins.list[File]
@@ -443,6 +516,9 @@ class ReleaseThen(Record):
     models: dict[str, Any]
     entry: int
 
+class Removed(Record):
+    files: int
+
 class ReplicaView(Record):
     unit: str
     attempt: int
@@ -457,6 +533,62 @@ class Resources(Record):
     cpus: float
     memory_mb: int
     gpus: int
+
+class Run(Record):
+    id: str
+    name: str
+    project: str
+    environment: str
+    experiment: str
+    experiment_id: str
+    by: str
+    status: str
+    state: str
+    started_at: float
+    location: str
+    ended_at: float
+    seconds: float
+    source: Source
+    params: dict[str, str]
+    metrics: builtins.list[Metric]
+    tags: dict[str, str]
+    inputs: builtins.list[RunInput]
+    outputs: builtins.list[RunOutput]
+
+class RunInput(Record):
+    kind: str
+    name: str
+    version: str
+    context: str
+    source_type: str
+    source: str
+    schema: str
+    profile: str
+    tags: dict[str, str]
+
+class RunMetric(Record):
+    run: str
+    key: str
+    value: Any | float
+    timestamp_ms: int
+    step: int
+
+class RunMetricOfModel(Record):
+    run: str
+    key: str
+    value: Any | float
+    timestamp_ms: int
+    step: int
+    dataset: str
+    dataset_digest: str
+
+class RunOutput(Record):
+    model: str
+    step: int
+
+class RunPage(Record):
+    runs: builtins.list[Run]
+    next_page: str
 
 class Sealing(Record):
     project: str
@@ -577,6 +709,15 @@ class Signer(Record):
     ended_at: float
     why: str
 
+class Source(Record):
+    commit: str
+    dirty: bool
+    repository: str
+    program: str
+    bundle: str
+    python_environment: str
+    hardware: dict[str, Any]
+
 class Status(Record):
     project: str
     environment: str
@@ -693,6 +834,13 @@ class Version(Record):
     card: str
     signed: builtins.list[SignedBy]
 
+class _Artifacts:
+    def check(self, *, project: str, owner: str, path: str) -> Artifact: ...
+    def list(self, *, project: str, owner: str, path: str = ..., all: bool = ...) -> builtins.list[Artifact]: ...
+    def put(self, *, project: str, owner: str, path: str, digest: str, idempotency_key: str = ...) -> Artifact: ...
+    def remove(self, *, project: str, owner: str, path: str = ..., idempotency_key: str = ...) -> Removed: ...
+    def show(self, *, project: str, owner: str, path: str) -> Artifact: ...
+
 class _Audit:
     def at(self, *, project: str, time: str, environment: str = ..., model: str = ...) -> RanThen: ...
     def export(self, *, after: int = ...) -> Iterator[LedgerLine]: ...
@@ -781,6 +929,42 @@ class _Environments:
 class _Events:
     def list(self, *, after: int = ..., limit: int = ...) -> builtins.list[Event]: ...
 
+class _Experiments:
+    def begin(self, *, project: str, idempotency_key: str = ...) -> Experiment: ...
+    def create(
+        self,
+        *,
+        project: str,
+        name: str,
+        location: str = ...,
+        tags: dict[str, str] = ...,
+        idempotency_key: str = ...,
+    ) -> Experiment: ...
+    def delete(self, *, project: str, id: str, idempotency_key: str = ...) -> Experiment: ...
+    def list(
+        self,
+        *,
+        project: str,
+        filter: str = ...,
+        order: builtins.list[str] = ...,
+        state: Any = ...,
+        limit: int = ...,
+        page: str = ...,
+    ) -> ExperimentPage: ...
+    def named(self, *, project: str, name: str) -> Experiment: ...
+    def rename(self, *, project: str, id: str, name: str, idempotency_key: str = ...) -> Experiment: ...
+    def restore(self, *, project: str, id: str, idempotency_key: str = ...) -> Experiment: ...
+    def show(self, *, project: str, id: str) -> Experiment: ...
+    def tag(
+        self,
+        *,
+        project: str,
+        id: str,
+        tags: dict[str, str] = ...,
+        remove: builtins.list[str] = ...,
+        idempotency_key: str = ...,
+    ) -> Experiment: ...
+
 class _Files:
     def commit(
         self,
@@ -857,6 +1041,53 @@ class _Keys:
     ) -> NewKey: ...
     def list(self) -> builtins.list[KeyView]: ...
     def revoke(self, *, id: str, idempotency_key: str = ...) -> builtins.list[KeyView]: ...
+
+class _Logged_models:
+    def create(
+        self,
+        *,
+        project: str,
+        name: str = ...,
+        experiment_id: str = ...,
+        kind: str = ...,
+        run: str = ...,
+        id: str = ...,
+        params: dict[str, str] = ...,
+        tags: dict[str, str] = ...,
+        idempotency_key: str = ...,
+    ) -> LoggedModel: ...
+    def delete(self, *, project: str, id: str, idempotency_key: str = ...) -> Removed: ...
+    def finish(
+        self,
+        *,
+        project: str,
+        id: str,
+        status: str,
+        message: str = ...,
+        idempotency_key: str = ...,
+    ) -> LoggedModel: ...
+    def list(
+        self,
+        *,
+        project: str,
+        experiment_ids: builtins.list[str],
+        filter: str = ...,
+        order: builtins.list[str] = ...,
+        datasets: Any = ...,
+        limit: int = ...,
+        page: str = ...,
+    ) -> LoggedModelPage: ...
+    def show(self, *, project: str, id: str, also_deleted: bool = ...) -> LoggedModel: ...
+    def tag(
+        self,
+        *,
+        project: str,
+        id: str,
+        params: dict[str, str] = ...,
+        tags: dict[str, str] = ...,
+        remove: builtins.list[str] = ...,
+        idempotency_key: str = ...,
+    ) -> LoggedModel: ...
 
 class _Models:
     def alias(
@@ -1030,6 +1261,82 @@ class _Releases:
         idempotency_key: str = ...,
     ) -> Release: ...
     def show(self, *, project: str, number: int, environment: str = ...) -> ReleaseDetail: ...
+
+class _Runs:
+    def compare(self, *, project: str, ids: builtins.list[str], picture: bool = ...) -> Compared: ...
+    def create(
+        self,
+        *,
+        project: str,
+        name: str = ...,
+        experiment: str = ...,
+        experiment_id: str = ...,
+        environment: str = ...,
+        id: str = ...,
+        started_at: float = ...,
+        by: str = ...,
+        source: Any = ...,
+        tags: dict[str, str] = ...,
+        idempotency_key: str = ...,
+    ) -> Run: ...
+    def delete(self, *, project: str, id: str, idempotency_key: str = ...) -> Run: ...
+    def histories(
+        self,
+        *,
+        project: str,
+        ids: builtins.list[str],
+        key: str,
+        start_step: Any = ...,
+        end_step: Any = ...,
+        limit: int = ...,
+    ) -> builtins.list[RunMetric]: ...
+    def input_names(self, *, project: str, experiment_ids: builtins.list[str]) -> builtins.list[InputName]: ...
+    def inputs(
+        self,
+        *,
+        project: str,
+        id: str,
+        inputs: Any = ...,
+        outputs: Any = ...,
+        idempotency_key: str = ...,
+    ) -> Nothing: ...
+    def list(
+        self,
+        *,
+        project: str,
+        experiment: str = ...,
+        experiment_ids: Any = ...,
+        filter: str = ...,
+        order: builtins.list[str] = ...,
+        state: Any = ...,
+        limit: int = ...,
+        page: str = ...,
+    ) -> RunPage: ...
+    def log(
+        self,
+        *,
+        project: str,
+        id: str,
+        metrics: Any = ...,
+        params: dict[str, str] = ...,
+        tags: dict[str, str] = ...,
+        remove_tags: builtins.list[str] = ...,
+        idempotency_key: str = ...,
+    ) -> Nothing: ...
+    def metrics(self, *, project: str, id: str, key: str, limit: int = ..., page: str = ...) -> MetricPage: ...
+    def restore(self, *, project: str, id: str, idempotency_key: str = ...) -> Run: ...
+    def show(self, *, project: str, id: str) -> Run: ...
+    def update(
+        self,
+        *,
+        project: str,
+        id: str,
+        status: str = ...,
+        name: str = ...,
+        ended_at: float = ...,
+        source: Any = ...,
+        idempotency_key: str = ...,
+    ) -> Run: ...
 
 class _Secrets:
     def history(
@@ -1269,20 +1576,24 @@ class _Tokens:
     def revoke(self, *, id: str, idempotency_key: str = ...) -> builtins.list[TokenView]: ...
 
 class Api:
+    artifacts: _Artifacts
     audit: _Audit
     blobs: _Blobs
     data: _Data
     environments: _Environments
     events: _Events
+    experiments: _Experiments
     files: _Files
     gc: _Gc
     keys: _Keys
+    logged_models: _Logged_models
     models: _Models
     platform: _Platform
     principals: _Principals
     projects: _Projects
     pushes: _Pushes
     releases: _Releases
+    runs: _Runs
     secrets: _Secrets
     services: _Services
     signers: _Signers

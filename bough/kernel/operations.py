@@ -54,10 +54,11 @@ class Operation(Generic[Request, Response]):
         secret: bool,
         private: bool = False,
         slow: bool = False,
+        telemetry: bool = False,
     ) -> None:
         hints = typing.get_type_hints(function)
         self.function, self.name, self.role, self.writes = function, name, role, writes
-        self.secret, self.private, self.slow = secret, private, slow
+        self.secret, self.private, self.slow, self.telemetry = secret, private, slow, telemetry
         self.command = command or name.replace(".", " ")
         self.request: type[Request] = hints[list(inspect.signature(function).parameters)[1]]
         self.response: Any = typing.get_args(hints["return"])[-1] if slow and writes else hints["return"]
@@ -87,18 +88,22 @@ def operation(
     secret: bool = False,
     private: bool = False,
     slow: bool = False,
+    telemetry: bool = False,
 ) -> Callable[[Callable[[Context, Request], Response]], Operation[Request, Response]]:
     """Declares a verb. `writes` opens a write transaction, audits the call and makes it a POST; a function that yields
     is a stream: it gets no open transaction and uses `context.read()` itself. `command` names the command when it is
     not the operation's own name ("releases list"). `secret`: the response holds one and is kept nowhere, so a repeated
     key is answered with a conflict. `private`: the request holds one, so no digest of it is kept from which a short
     value could be found by trying. `slow`: it works without a transaction, reading with `context.read()`; if it writes
-    it returns a `Commit`, which gets the transaction, and both run again when that raises `Moved`."""
+    it returns a `Commit`, which gets the transaction, and both run again when that raises `Moved`. `telemetry`: it
+    works on the store of what programs report, where writes come by the thousand: without an audit row or a remembered
+    answer for each, so it must be harmless when it comes twice, and what it says may be lost in a power cut."""
 
     def declare(function: Callable[[Context, Request], Response]) -> Operation[Request, Response]:
         return Operation(
-            function, name, role, writes=writes, command=command, secret=secret, private=private, slow=slow
-        )
+            *(function, name, role), writes=writes, command=command, secret=secret, private=private, slow=slow,
+            telemetry=telemetry,
+        )  # fmt: skip
 
     return declare
 
@@ -127,7 +132,9 @@ class Operations:
         clock: Clock,
         parts: Parts,
         private_digest: Callable[[bytes], str] | None = None,
+        telemetry: Store | None = None,
     ) -> None:
+        self._telemetry = telemetry or store
         self._store, self._events, self._clock, self._parts = store, events, clock, parts
         passing = os.urandom(32)
         self._private = private_digest or (lambda content: hmac.digest(passing, content, "sha256").hex())
@@ -144,14 +151,17 @@ class Operations:
             raise NotFound(f"there is no operation {name!r}", code="OPERATION_NOT_FOUND", hint="bough --help")
         began = time.perf_counter()
         request = _typed(found, request)
-        if not found.writes:
+        if not found.writes or found.telemetry:
             self._check_role(found, principal)
+            if found.writes:
+                with self._telemetry.write() as tx:
+                    return found.function(self._context(found, principal, tx), request)
             if found.streams:
                 return self._stream(found, request, principal, closed)
             if found.slow:
-                return found.function(self._context(principal, None), request)
-            with self._store.read() as tx:
-                return found.function(self._context(principal, tx), request)
+                return found.function(self._context(found, principal, None), request)
+            with self._store_of(found).read() as tx:
+                return found.function(self._context(found, principal, tx), request)
         digest = self._digest(found, request, principal, key)
         try:
             self._check_role(found, principal)
@@ -161,7 +171,7 @@ class Operations:
                     with self._store.write() as tx:
                         if key and (again := self._remembered(tx, found, principal, key, digest)):
                             return again[0]
-                        response = commit(self._context(principal, tx))
+                        response = commit(self._context(found, principal, tx))
                         if key:
                             self._remember(tx, found, principal, key, digest, response)
                         self._audit(tx, found, principal, request, digest, "ok", began)
@@ -191,17 +201,25 @@ class Operations:
             with self._store.read() as tx:
                 if again := self._remembered(tx, found, principal, key, digest):
                     return lambda context: again[0]
-        made: Callable[[Context], Any] = found.function(self._context(principal, None), request)
+        made: Callable[[Context], Any] = found.function(self._context(found, principal, None), request)
         return made
 
-    def _context(self, principal: Principal, tx: sa.Connection | None) -> Context:
-        return Context(principal, tx, self._clock, self._events, self._parts, self._store)
+    def _context(
+        self,
+        found: Operation[Any, Any],
+        principal: Principal,
+        tx: sa.Connection | None,
+        closed: threading.Event | None = None,
+    ) -> Context:
+        return Context(principal, tx, self._clock, self._events, self._parts, self._store_of(found), closed)
+
+    def _store_of(self, found: Operation[Any, Any]) -> Store:
+        return self._telemetry if found.telemetry else self._store
 
     def _stream(
         self, found: Operation[Any, Any], request: Any, principal: Principal, closed: threading.Event | None
     ) -> Iterator[Any]:
-        context = Context(principal, None, self._clock, self._events, self._parts, self._store, closed)
-        return iter(found.function(context, request))
+        return iter(found.function(self._context(found, principal, None, closed), request))
 
     def _check_role(self, found: Operation[Any, Any], principal: Principal) -> None:
         if principal.role < found.role:

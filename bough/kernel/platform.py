@@ -45,6 +45,7 @@ class Home:
         self.repositories = path / "git"  # what was pushed, a bare repository per project
         self.tables = path / "tables"  # what running queries and changes write, before it becomes blobs
         self.database = path / "bough.db"
+        self.tracking = path / "tracking.db"  # what runs report
         self.token = path / "token"
         self.table = self.run / "routes.json"
         self.node_socket = self.run / "node.sock"

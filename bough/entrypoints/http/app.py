@@ -13,13 +13,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from bough.adapters.blobs import Blobs
 from bough.entrypoints.http import git, openapi, requests, uploads
 from bough.entrypoints.http.answers import JSON, REQUEST_ID, answer, not_routed, refusal, request_id
 from bough.entrypoints.http.streams import Streams
+from bough.entrypoints.mlflow.routes import Mlflow
 from bough.kernel.context import Principal, Role
 from bough.kernel.errors import Detail, Forbidden, Problem, Unauthenticated
 from bough.kernel.operations import Operation, Operations
@@ -42,7 +43,8 @@ Endpoint = Callable[[Request], Awaitable[Response | None]]
 def build(served: Served, streams: Streams | None = None, remote: git.Remote | None = None) -> Starlette:
     """`streams` lets the caller end the open ones before it stops; `remote` is what git pushes to."""
     open_streams = streams or Streams()
-    routes = [
+    routes: list[BaseRoute] = [Mlflow(served)]
+    routes += [
         _route(operation.path, _operation(served, operation, open_streams), operation.method)
         for operation in served.operations.all.values()
     ]

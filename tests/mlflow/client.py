@@ -1,0 +1,377 @@
+"""What a client of MLflow does, section by section, and what it is answered: run by `test_same_as_mlflow.py` in a
+process of its own, against MLflow's server and against Bough. Ids become names in the order in which they appear, times
+are dropped; everything else has to be the same."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import re
+import sys
+import tempfile
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelParameter, Metric, Param, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from requests import HTTPError
+
+SAID: dict[str, list] = {}
+_section: list = []
+_ids: dict[str, str] = {}
+_names = re.compile(r"\b[a-z]+-[a-z]+-\d+\b")
+_TIMES = ("time", "timestamp", "duration", "_ms", "start_", "end_")
+
+
+def section(name):
+    global _section
+    _section = SAID.setdefault(name, [])
+
+
+def id_of(value, kind):
+    return _ids.setdefault(value, f"<{kind} {sum(each.startswith(f'<{kind} ') for each in _ids.values()) + 1}>")
+
+
+def plain(value):
+    """Entities as data without what differs from server to server."""
+    if isinstance(value, str):
+        for id, name in sorted(_ids.items(), key=lambda pair: -len(pair[0])):
+            if len(id) > 6:
+                value = value.replace(id, name)
+        return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in sorted(value.items(), key=str)}
+    if isinstance(value, list | tuple | set):
+        return [plain(each) for each in value]
+    if hasattr(value, "name") and hasattr(value, "value") and type(value).__module__.startswith("mlflow"):
+        return value.name
+    fields = {}
+    for key in dir(type(value)):
+        if key.startswith("_") or not isinstance(getattr(type(value), key, None), property):
+            continue
+        if any(part in key for part in _TIMES) or key in ("user_id", "artifact_uri", "workspace", "model_uri"):
+            continue
+        fields[key] = plain(getattr(value, key))
+    return fields or str(value)
+
+
+def say(what, value):
+    _section.append([what, plain(value)])
+
+
+def refused(what, work):
+    try:
+        _section.append([what, "done", plain(work())])
+    except MlflowException as error:
+        _section.append([what, "refused", error.error_code])
+    except HTTPError as error:
+        _section.append([what, "refused", error.response.status_code])
+
+
+def fields(run):
+    """A run without the tags that say where the client ran."""
+    found = plain(run)
+    tags = found["data"]["tags"]
+    for key in [key for key in tags if key.startswith("mlflow.source") or key == "mlflow.user"]:
+        del tags[key]
+    return found
+
+
+def experiments(client):
+    section("experiments")
+    first = client.create_experiment("alpha/Übung", tags={"team": "blue"})
+    second = client.create_experiment("beta")
+    id_of(first, "experiment"), id_of(second, "experiment")
+    say("get", [client.get_experiment(first).name, client.get_experiment(first).tags])
+    say("by name", client.get_experiment_by_name("alpha/Übung").lifecycle_stage)
+    say("absent name", client.get_experiment_by_name("nothing"))
+    refused("absent id", lambda: client.get_experiment("99999"))
+    refused("no id", lambda: client.get_experiment("x y"))
+    refused("same name", lambda: client.create_experiment("beta"))
+    refused("no name", lambda: client.create_experiment(""))
+    client.set_experiment_tag(first, "k/e", "ü ☃")
+    client.delete_experiment_tag(first, "team")
+    say("tags", client.get_experiment(first).tags)
+    refused("no such tag", lambda: client.delete_experiment_tag(first, "team"))
+    client.rename_experiment(second, "beta two")
+    say("renamed", client.get_experiment(second).name)
+    client.delete_experiment(second)
+    say("deleted", client.get_experiment(second).lifecycle_stage)
+    refused("name of a deleted", lambda: client.create_experiment("beta two"))
+    refused("deleted twice", lambda: client.delete_experiment(second))
+    refused("run in a deleted", lambda: client.create_run(second))
+    client.restore_experiment(second)
+    say("restored", client.get_experiment(second).lifecycle_stage)
+
+    def names(**kw):
+        return [each.name for each in client.search_experiments(**kw)]
+
+    say("search name", names(filter_string="name LIKE 'al%'"))
+    say("search case", names(filter_string="name LIKE 'AL%'"))
+    say("search ilike", names(filter_string="name ILIKE 'AL%'"))
+    say("search tag", names(filter_string="tags.`k/e` = 'ü ☃'"))
+    say("search order", names(order_by=["name ASC"]))
+    say("search none", names(filter_string="name = 'x'"))
+    refused("search wrong", lambda: names(filter_string="nme = 'x'"))
+    refused("search wrong order", lambda: names(order_by=["colour"]))
+    page = client.search_experiments(max_results=2, order_by=["name ASC"])
+    rest = client.search_experiments(max_results=2, order_by=["name ASC"], page_token=page.token)
+    say("pages", [[each.name for each in page], [each.name for each in rest], rest.token])
+
+
+def runs(client):
+    section("runs")
+    experiment = client.create_experiment("runs")
+    id_of(experiment, "experiment")
+    run = client.create_run(experiment, run_name="one", tags={"a": "1"}, start_time=1000)
+    id = run.info.run_id
+    id_of(id, "run")
+    say("created", fields(run))
+    client.log_metric(id, "loss", 0.5, timestamp=10, step=0)
+    client.log_metric(id, "loss", 0.25, timestamp=20, step=1)
+    client.log_metric(id, "loss", 0.75, timestamp=30, step=0)
+    client.log_metric(id, "odd", float("nan"), timestamp=1, step=0)
+    client.log_metric(id, "a/b c.d-e", -1e-300, timestamp=1, step=-5)
+    client.log_param(id, "depth", 3)
+    client.log_param(id, "depth", 3)
+    refused("param changed", lambda: client.log_param(id, "depth", 4))
+    refused("param key", lambda: client.log_param(id, "../x", 4))
+    refused("metric key", lambda: client.log_metric(id, "a//b", 4))
+    refused("empty key", lambda: client.set_tag(id, "", "x"))
+    refused("long param", lambda: client.log_batch(id, params=[Param("x" * 251, "1")]))
+    client.set_tag(id, "a", "2")
+    client.set_tag(id, "u", "ü☃")
+    client.delete_tag(id, "u")
+    refused("no such tag", lambda: client.delete_tag(id, "u"))
+    client.log_batch(id, metrics=[Metric("m", at / 10, at, at) for at in range(1000)], params=[], tags=[])
+    client.log_batch(id, params=[Param(f"p{at}", str(at)) for at in range(100)], tags=[RunTag("t", "")])
+    refused("too many", lambda: client.log_batch(id, metrics=[Metric("m", 1, 1, 1)] * 1001))
+    refused("twice", lambda: client.log_batch(id, params=[Param("q", "1"), Param("q", "2")]))
+    say("run", fields(client.get_run(id)))
+
+    def history(key):
+        return [(each.value, each.timestamp, each.step) for each in client.get_metric_history(id, key)]
+
+    say("history", history("loss"))
+    say("history nan", history("odd"))
+    say("history long", [len(history("m")), history("m")[-1]])
+    say("history none", history("nothing"))
+    refused("no run", lambda: client.get_run("0123456789abcdef0123456789abcdef"))
+    refused("log to no run", lambda: client.log_metric("0123456789abcdef0123456789abcdef", "a", 1))
+    client.set_terminated(id, "FAILED", end_time=5000)
+    say("ended", [client.get_run(id).info.status, client.get_run(id).info.end_time])
+    client.update_run(id, status="FINISHED", name="two")
+    say("renamed", [client.get_run(id).info.run_name, client.get_run(id).data.tags["mlflow.runName"]])
+    client.set_tag(id, "mlflow.runName", "three")
+    say("renamed by tag", client.get_run(id).info.run_name)
+    client.delete_run(id)
+    say("deleted", client.get_run(id).info.lifecycle_stage)
+    refused("log to deleted", lambda: client.log_metric(id, "a", 1))
+    client.restore_run(id)
+    data = [
+        DatasetInput(
+            Dataset("d", "abc", "local", "here", schema="s", profile="p"), [InputTag("mlflow.data.context", "training")]
+        )
+    ]
+    client.log_inputs(id, data)
+    client.log_inputs(id, data)
+    say("inputs", client.get_run(id).inputs)
+    child = client.create_run(experiment, tags={"mlflow.parentRunId": id}, start_time=2000)
+    id_of(child.info.run_id, "run")
+    say("child", client.get_run(child.info.run_id).data.tags["mlflow.parentRunId"])
+
+
+def search(client):
+    section("search")
+    experiment = client.create_experiment("search")
+    id_of(experiment, "experiment")
+    for at in range(12):
+        run = client.create_run(experiment, run_name=f"run {at}", start_time=1000 + at, tags={"odd": str(at % 2)})
+        id_of(run.info.run_id, "run")
+        client.log_param(run.info.run_id, "depth", at % 4)
+        if at != 5:
+            client.log_metric(run.info.run_id, "loss", float("nan") if at == 7 else at / 10, timestamp=1)
+        client.log_metric(run.info.run_id, "same", 1.0, timestamp=1)
+        if at < 3:
+            client.log_inputs(
+                run.info.run_id,
+                [DatasetInput(Dataset("d", f"v{at}", "local", "x"), [InputTag("mlflow.data.context", "eval")])],
+            )
+        if at % 3 == 0:
+            client.set_terminated(run.info.run_id, end_time=9000 + at)
+
+    def names(filter="", order=(), view=ViewType.ACTIVE_ONLY, most=100):
+        return [each.info.run_name for each in client.search_runs([experiment], filter, view, most, list(order))]
+
+    for filter in (
+        "",
+        "metrics.loss > 0.6",
+        "metrics.loss != 0.1",
+        "metric.loss = 0.2",
+        "metrics.`loss` <= .3",
+        'metrics."loss" < 2e-1',
+        "params.depth = '2'",
+        "params.depth != '2'",
+        "param.depth LIKE '%'",
+        "params.depth IS NULL",
+        "params.x IS NULL",
+        "tags.odd = '1' and metrics.loss < 0.6",
+        "tags.odd = \"0\" AND params.depth = '0'",
+        "tag.none != 'x'",
+        "attributes.status = 'FINISHED'",
+        "status != 'FINISHED'",
+        "attribute.start_time > 1005",
+        "run_name = 'run 3'",
+        "attributes.run_name LIKE 'run 1%'",
+        "run_name ILIKE 'RUN 1%'",
+        "attributes.run_name LIKE 'RUN 1%'",
+        "end_time > 9003",
+        "attributes.`run name` = 'run 4'",
+        "datasets.name = 'd'",
+        "dataset.digest = 'v1'",
+        "dataset.context = 'eval' and metrics.loss > 0.1",
+        "dataset.digest IN ('v0', 'v2')",
+        "tags.`mlflow.runName` = 'run 2'",
+        "metrics.same = 1 and params.depth = '3'",
+    ):
+        refused(f"filter {filter}", lambda filter=filter: names(filter))
+    for filter in (
+        "metrics.loss > 'a'",
+        "params.depth > 1",
+        "metrics.loss LIKE 'x'",
+        "x.y = 'a'",
+        "metrics.loss >",
+        "colour = 'a'",
+        "params.depth = 'a' OR params.depth = 'b'",
+        "metrics.loss = 1 metrics.loss = 2",
+        "attributes.start_time = 'x'",
+    ):
+        refused(f"wrong {filter}", lambda filter=filter: names(filter))
+    for order in (
+        ("metrics.loss ASC",),
+        ("metrics.loss DESC",),
+        ("params.depth DESC", "metrics.loss"),
+        ("attributes.start_time ASC",),
+        ("start_time",),
+        ("tags.odd DESC", "attributes.start_time DESC"),
+        ("metrics.same",),
+        ("attributes.end_time DESC",),
+        ("run_name",),
+    ):
+        refused(f"order {order}", lambda order=order: names(order=order))
+    refused("wrong order", lambda: names(order=["colour.x"]))
+    refused("wrong order word", lambda: names(order=["metrics.loss SIDEWAYS"]))
+    page = client.search_runs([experiment], max_results=5, order_by=["metrics.loss DESC"])
+    rest = client.search_runs([experiment], max_results=50, order_by=["metrics.loss DESC"], page_token=page.token)
+    say("pages", [[each.info.run_name for each in page], [each.info.run_name for each in rest], rest.token])
+    refused("wrong page", lambda: client.search_runs([experiment], page_token="?"))
+    say("no experiment", len(client.search_runs([])))
+    client.delete_run(page[0].info.run_id)
+    say("deleted only", names(view=ViewType.DELETED_ONLY))
+    say("all", len(names(view=ViewType.ALL)))
+
+
+def artifacts(client):
+    section("artifacts")
+    experiment = client.create_experiment("artifacts")
+    id_of(experiment, "experiment")
+    id = client.create_run(experiment).info.run_id
+    id_of(id, "run")
+    here = pathlib.Path(tempfile.mkdtemp())
+    (here / "deep" / "er").mkdir(parents=True)
+    (here / "a ü.txt").write_text("hello")
+    (here / "deep" / "b").write_bytes(b"")
+    (here / "deep" / "er" / "c%20#?.bin").write_bytes(bytes(range(256)) * 5000)
+    client.log_artifacts(id, here)
+    client.log_artifact(id, here / "a ü.txt", "x/y")
+    client.log_text(id, "ü☃", "texts/t.txt")
+    client.log_dict(id, {"a": [1, 2]}, "texts/d.json")
+
+    def listed(path=None):
+        return [(each.path, each.is_dir, each.file_size or 0) for each in client.list_artifacts(id, path)]
+
+    say("root", listed())
+    say("folder", listed("deep"))
+    say("deeper", listed("deep/er"))
+    say("file", listed("deep/b"))
+    say("nothing", listed("nowhere"))
+    place = pathlib.Path(client.download_artifacts(id, ""))
+    say(
+        "all",
+        sorted((str(each.relative_to(place)), each.stat().st_size) for each in place.rglob("*") if each.is_file()),
+    )
+    say("one", mlflow.artifacts.load_text(f"runs:/{id}/texts/t.txt"))
+    say("dict", mlflow.artifacts.load_dict(f"runs:/{id}/texts/d.json"))
+    refused("up", lambda: client.list_artifacts(id, "../x"))
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository = get_artifact_repository(client.get_run(id).info.artifact_uri)
+    repository.delete_artifacts("deep")
+    say("removed", listed())
+
+
+def logged_models(client):
+    section("logged models")
+    experiment = client.create_experiment("logged models")
+    id_of(experiment, "experiment")
+    mlflow.set_experiment(experiment_id=experiment)
+    run = client.create_run(experiment)
+    id_of(run.info.run_id, "run")
+    first = client.create_logged_model(experiment, "first", run.info.run_id, {"t": "1"}, {"p": "1"}, "agent")
+    second = client.create_logged_model(experiment, "second")
+    id_of(first.model_id, "model"), id_of(second.model_id, "model")
+    say("created", first)
+    client.finalize_logged_model(first.model_id, "READY")
+    client.set_logged_model_tags(first.model_id, {"u": "ü"})
+    client.delete_logged_model_tag(first.model_id, "t")
+    measured = Metric("acc", 0.5, 1, 1, first.model_id, "d", "v", run.info.run_id)
+    client.log_batch(run.info.run_id, metrics=[measured])
+    client.log_metric(run.info.run_id, "acc", 0.75, timestamp=2, step=2, model_id=second.model_id)
+    client._tracking_client.store.log_logged_model_params(second.model_id, [LoggedModelParameter("q", "2")])
+    say("first", client.get_logged_model(first.model_id))
+    say("second", client.get_logged_model(second.model_id))
+
+    def names(**kw):
+        return [each.name for each in client.search_logged_models([experiment], **kw)]
+
+    for filter in (
+        "name = 'first'",
+        "metrics.acc > 0.6",
+        "params.p = '1'",
+        "tags.u = 'ü'",
+        "status = 'READY'",
+        "name LIKE 's%'",
+        "model_type = 'agent'",
+    ):
+        refused(f"filter {filter}", lambda filter=filter: names(filter_string=filter))
+    refused("wrong filter", lambda: names(filter_string="colours.x = 1"))
+    say("order", names(order_by=[{"field_name": "metrics.acc", "ascending": False}]))
+    say("order name", names(order_by=[{"field_name": "name", "ascending": True}]))
+    page = client.search_logged_models([experiment], max_results=1, order_by=[{"field_name": "name"}])
+    rest = client.search_logged_models(
+        [experiment], max_results=1, order_by=[{"field_name": "name"}], page_token=page.token
+    )
+    say("pages", [[each.name for each in page], [each.name for each in rest], rest.token])
+    refused("no model", lambda: client.get_logged_model("m-0123456789abcdef0123456789abcdef"))
+    client.delete_logged_model(second.model_id)
+    refused("deleted", lambda: client.get_logged_model(second.model_id))
+
+
+SECTIONS = {
+    "experiments": experiments,
+    "runs": runs,
+    "search": search,
+    "artifacts": artifacts,
+    "logged models": logged_models,
+}
+
+if __name__ == "__main__":
+    client = MlflowClient()
+    for name in sys.argv[2:] or SECTIONS:
+        SECTIONS[name](client)
+    pathlib.Path(sys.argv[1]).write_text(json.dumps(SAID, ensure_ascii=False, indent=1))

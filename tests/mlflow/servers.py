@@ -1,0 +1,108 @@
+"""MLflow's own server, and Bough, each with an empty home; and the Python environment that MLflow's client is in."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from uv import find_uv_bin
+
+from bough.adapters.builder.uv import uv_environment
+from tests.journeys.machine import free_port
+
+# Together, and not the newest of each: these have been seen to work with one another.
+PINNED = (
+    *("mlflow==3.17.2", "mlflow-skinny==3.17.2", "mlflow-tracing==3.17.2", "scikit-learn==1.9.1", "onnx==1.23.2"),
+    *("onnxruntime==1.32.0", "skl2onnx==1.20.0", "torch==2.13.0"),
+)
+START_S = 90.0
+
+
+def python() -> Path:
+    """The interpreter of an environment with MLflow in it, made once and kept. Without network: skipped here, failed in
+    CI."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bough-tests"
+    folder = cache / f"mlflow-{hashlib.sha256(repr((PINNED, sys.version_info[:2])).encode()).hexdigest()[:12]}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            environment = uv_environment(os.environ, cache)
+            for command in (
+                [find_uv_bin(), "venv", "--quiet", "--clear", "--python", sys.executable, folder],
+                [find_uv_bin(), "pip", "install", "--quiet", "--python", folder / "bin/python", *PINNED],
+            ):
+                done = subprocess.run(command, capture_output=True, text=True, env=environment)
+                if done.returncode:
+                    why = f"MLflow could not be installed: {done.stderr[-1000:]}"
+                    pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+            (folder / "complete").touch()
+    return folder / "bin/python"
+
+
+@contextmanager
+def mlflow_server(interpreter: Path, home: Path) -> Iterator[str]:
+    port = free_port()
+    command = [interpreter, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", home / "artifacts"]
+    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with _running(command, home, settings, f"http://127.0.0.1:{port}/health") as process:
+        assert process.poll() is None
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def bough_server(home: Path) -> Iterator[tuple[str, str]]:
+    """URL and token. The control plane alone: tracking needs neither node nor gateway."""
+    port = free_port()
+    home.mkdir(parents=True, exist_ok=True)
+    code = "import sys, pathlib as p; from bough.entrypoints import server as s"
+    code += "; s.run(p.Path(sys.argv[1]), port=int(sys.argv[2]))"
+    with _running([sys.executable, "-c", code, home, port], home, {}, f"http://127.0.0.1:{port}/healthz"):
+        yield f"http://127.0.0.1:{port}", (home / "token").read_text().strip()
+
+
+@contextmanager
+def _running(
+    command: list[object], folder: Path, settings: dict[str, str], health: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "BOUGH_"))}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(each) for each in command], cwd=folder, env=environment | settings, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            _wait_until(lambda: _answers(health), process, folder / "log")
+            yield process
+        finally:
+            os.killpg(process.pid, 15)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, 9)
+                process.wait()
+
+
+def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while not ready():
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text("utf-8", "replace")[-3000:]
+        time.sleep(0.1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

@@ -1,0 +1,78 @@
+"""MLflow's newest client does the same things with its own server and with Bough, and is answered the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mlflow.servers import bough_server, mlflow_server, python
+
+CLIENT = Path(__file__).with_name("client.py")
+SECTIONS = ("experiments", "runs", "search", "artifacts", "logged models")
+
+# Answers that differ on purpose, and why. `<section>/<what>` of the client's script.
+DIFFERENT = {
+    "search/wrong metrics.loss = 1 metrics.loss = 2": "refused for want of an AND, not passed over",
+    "logged models/filter status = 'READY'": "found, where MLflow compares the word with a number and finds none",
+}
+
+Said = dict[str, list[list[Any]]]
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[Said, Said]:
+    """What MLflow has said, and what Bough has."""
+    interpreter, folder = python(), tmp_path_factory.mktemp("mlflow")
+    (folder / "mlflow").mkdir()
+    with (
+        mlflow_server(interpreter, folder / "mlflow") as theirs,
+        bough_server(folder / "bough") as (ours, token),
+        ThreadPoolExecutor() as pool,
+    ):
+        first = pool.submit(_run, interpreter, folder / "theirs.json", theirs, "")
+        second = pool.submit(_run, interpreter, folder / "ours.json", ours, token)
+        return first.result(), second.result()
+
+
+def _run(interpreter: Path, out: Path, url: str, token: str) -> Said:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "BOUGH_"))}
+    environment |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}
+    environment |= {"MLFLOW_TRACKING_URI": url} | ({"MLFLOW_TRACKING_TOKEN": token} if token else {})
+    done = subprocess.run(
+        [interpreter, CLIENT, out], capture_output=True, text=True, env=environment, cwd=out.parent, timeout=110
+    )
+    assert done.returncode == 0, f"{url}: {done.stderr[-3000:]}"
+    found: Said = json.loads(out.read_text("utf-8"))
+    return found
+
+
+@pytest.mark.timeout(900)  # the first time, MLflow is installed
+def test_the_client_runs_against_both(said: tuple[Said, Said]) -> None:
+    theirs, ours = said
+    assert tuple(theirs) == tuple(ours) == SECTIONS
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_same_is_answered(said: tuple[Said, Said], section: str) -> None:
+    theirs, ours = said
+    different = [
+        (what, rest, answered)
+        for (what, *rest), (_, *answered) in zip(theirs[section], ours[section], strict=True)
+        if rest != answered and f"{section}/{what}" not in DIFFERENT
+    ]
+    assert not different, "\n".join(f"{what}:\n  MLflow {theirs}\n  Bough  {ours}" for what, theirs, ours in different)
+
+
+def test_what_differs_on_purpose_does(said: tuple[Said, Said]) -> None:
+    theirs, ours = said
+    for name in DIFFERENT:
+        section, _, what = name.partition("/")
+        one, other = ([each for each in side[section] if each[0] == what] for side in (theirs, ours))
+        assert len(one) == len(other) == 1 and one != other, f"{name} is the same by now"
