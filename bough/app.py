@@ -39,6 +39,7 @@ from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
 from bough.environments import store as environment_store
+from bough.environments.models import RegisteredModels
 from bough.environments.references import SecretUsers
 from bough.environments.service_merger import ServiceMerger
 from bough.gateway import loop as gateway
@@ -66,6 +67,8 @@ from bough.registry import operations_signing as model_signing
 from bough.registry import using as model_use
 from bough.registry.keys import Keyring
 from bough.registry.merging import ModelMerger
+from bough.registry.using import Registered
+from bough.registry.views import ModelViews
 from bough.secrets import operations as secret_operations
 from bough.secrets import store as secrets
 from bough.secrets.models import Dependents
@@ -91,7 +94,9 @@ OPERATION_MODULES: list[ModuleType] = [
 REFERENCES: dict[str, garbage.References] = {
     "releases": lambda tx, blobs: used_by(environment_store.bundles(tx), blobs),
     "deployments": lambda tx, blobs: used_by(deployments.bundles(tx), blobs),
-    "models": model_use.used_by_versions,
+    "models": lambda tx, blobs: model_use.used_by_versions(
+        tx, blobs, {*environment_store.models(tx), *deployments.models(tx)}
+    ),
 }
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
@@ -132,6 +137,7 @@ class Bough:
         self._tables = DuckTables(self.home.tables)
         self._table_files = TableFiles(self.blobs, self.home.tables / "copies")
         self._vault = Vault(home, os.environ)
+        self._models = ModelViews(self.home.models, self.blobs)
         self.operations = Operations(
             *(OPERATION_MODULES, self.database, self.events, self.clock, self._parts(collector), self._private_digest),
             telemetry=self._tracking,
@@ -158,6 +164,7 @@ class Bough:
         with self.database.write() as tx:
             access.bootstrap(tx, self.home.token, self.clock.now())
             environment_store.give_heads(tx, self.clock.now())
+            self._models.sweep(deployments.models(tx))
             for deployment in deployments.in_state(tx, "building", "starting", "ready", "asleep", "failed", "draining"):
                 wake(tx, deployments.KIND, deployment.id)
             gateway.changed(tx)
@@ -203,6 +210,7 @@ class Bough:
                 Keyring: Keyring(self.home.path, os.environ),
                 Ledger: self.ledger,
                 Dependents: SecretUsers(environments.make_release),
+                RegisteredModels: Registered(),
             }
         )
 
@@ -213,7 +221,7 @@ class Bough:
         return {
             branching.KIND: environments_loop.handler(self.database, events, self.clock),
             environments.RELEASE: rollout.handler(events),
-            deployments.KIND: replicas.handler(home, self.platform, engine, events, views),
+            deployments.KIND: replicas.handler(home, self.platform, engine, events, views, self._models),
             gateway.KIND: gateway.handler(home, self.platform, engine, events),
             sleeping.KIND: sleeping.handler(ask_gateway, engine, events),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),

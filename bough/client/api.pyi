@@ -366,6 +366,12 @@ class Model(Record):
     tags: dict[str, str]
     aliases: dict[str, int]
 
+class ModelPin(Record):
+    name: str
+    version: int
+    id: str
+    digest: str
+
 class ModelSignature(Record):
     inputs: builtins.list[Tensor]
     outputs: builtins.list[Tensor]
@@ -634,6 +640,7 @@ class Service(Record):
     tags: dict[str, str]
     grace_s: float
     model: str
+    models: dict[str, str]
     file: str
     loader: str
     trust: bool
@@ -664,6 +671,7 @@ class ServiceManifest(Record):
     digest: str
     secrets: dict[str, str]
     links: dict[str, str]
+    models: dict[str, ModelPin]
 
 class ServiceView(Record):
     project: str

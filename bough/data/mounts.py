@@ -4,7 +4,6 @@ the file system can share them, else copied."""
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Sequence
 from hashlib import sha256
@@ -14,13 +13,14 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.data import store
+from bough.data.making import Making
 from bough.data.models import File
 from bough.data.rules import check_file_path, check_folders
 from bough.data.tables.folders import TableFolders
 from bough.data.tables.models import Version, decode, encode
 from bough.kernel import catalog, trees
 from bough.kernel.catalog import Point
-from bough.kernel.errors import Conflict, NotFound, Problem
+from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.files import as_exhausted
 from bough.kernel.trees import Leaf, Made, Source
 
@@ -71,9 +71,7 @@ class Views:
 
     def __init__(self, root: Path, blobs: Source, tables: TableFolders) -> None:
         self._root, self._blobs, self._tables = root, blobs, tables
-        self._lock = threading.Lock()
-        self._making: dict[Path, threading.Thread] = {}
-        self._failed: dict[Path, Problem] = {}
+        self._making = Making("view")
 
     def ensure(self, tx: sa.Connection, place: tuple[str, str], owner: str, names: Sequence[str]) -> Path | None:
         """The folder of these datasets and tables (Parquet files) as an environment sees them now; None while it is
@@ -96,13 +94,7 @@ class Views:
         target = self._root / owner / sha256(state).hexdigest()[:32]
         if target.is_dir():
             return target
-        with self._lock:
-            if problem := self._failed.pop(target, None):
-                raise problem
-            if target not in self._making:
-                made = threading.Thread(target=self._make, args=(target, files, tables), name="view", daemon=True)
-                self._making[target] = made
-                made.start()
+        self._making.start(target, lambda: self._make(target, files, tables))
         return None
 
     def remove(self, owner: str) -> None:
@@ -116,15 +108,7 @@ class Views:
                 self._tables.lay_out(version, building / name)
             trees.close_folders(building)
 
-        try:
-            trees.make(target, fill)
-        except Problem as problem:
-            self._failed[target] = problem
-        except OSError as error:  # whoever asks next must read why
-            self._failed[target] = Problem(f"the view {target} cannot be made; {error}", code="MOUNT_FAILED")
-        finally:
-            with self._lock:
-                self._making.pop(target, None)
+        trees.make(target, fill)
 
 
 def leaves_of(files: Sequence[File], key: str) -> list[Leaf]:

@@ -118,7 +118,7 @@ class Merging:
         change = catalog.commit(tx, target, data, at=now, by=context.principal.name, why=why) if data else 0
         before = manifest_at(tx, self.into[0], Point(target))
         writes = [each for each in plan.merged.writes if each.kind == SERVICE]
-        services = references.services_here(tx, self.into, writes)
+        services = references.services_here(context, self.into, writes)
         brought = {each.key for each in plan.merged.writes if each.kind == SECRET}
         manifest = repinned(tx, self.into, rules.with_services(before, services), brought)
         live = store.live(tx, self.place)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
+import sqlalchemy as sa
 
+from bough.adapters.blobs import Blobs
 from bough.kernel.project import Job, Service
 
 JOB_PREFIX = "jobs/"  # of a job's name in the catalog, where services have theirs bare
@@ -23,16 +25,43 @@ ROUTED = "release.routed"  # the event that requests reach a live release
 ENDED = (LIVE, FAILED, SUPERSEDED, OVERTAKEN)
 
 
+class ModelPin(msgspec.Struct, frozen=True, kw_only=True):
+    """A version in the registry, as a release names it: for good, whatever becomes of aliases and names."""
+
+    name: str
+    version: int
+    id: str
+    digest: str
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+class RegisteredModels(Protocol):
+    """The registry, which environments must not know."""
+
+    def pin(self, tx: sa.Connection, place: tuple[str, str], reference: str, blobs: Blobs) -> ModelPin:
+        """The version that `models:/NAME@ALIAS` or `models:/NAME/NUMBER` means in an environment now. Raises `NotFound`
+        and, for one that the environment does not accept, what `check` raises."""
+
+    def check(self, tx: sa.Connection, place: tuple[str, str], pin: ModelPin, blobs: Blobs) -> None:
+        """Raises `Forbidden` or `Invalid` when nobody whom the environment trusts vouches for the version, and
+        `NotFound` when it is gone. Reads none of its files."""
+
+
 class ServiceManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One service in a release. `bundle` is the digest of its folder; `digest` covers everything that its processes
     depend on, so two releases with equal digests share running replicas. `secrets`: the versions that it runs with,
-    by name, as `main@17`. `links`: the services that it refers to, each with the words of its address."""
+    by name, as `main@17`. `links`: the services that it refers to, each with the words of its address. `models`: the
+    versions that it loads, by the names that its settings give them."""
 
     settings: Service
     bundle: str
     digest: str
     secrets: dict[str, str] = {}
     links: dict[str, str] = {}
+    models: dict[str, ModelPin] = {}
 
 
 class JobManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

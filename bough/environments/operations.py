@@ -141,6 +141,7 @@ def roll_back(context: Context, request: RollBack) -> Release:
         target, manifest = store.find_number(context.tx, place, request.to)
     else:
         target, manifest = _before(context, place, current[0])
+    references.check_models(context, place, manifest)
     return make_release(
         context, place, manifest, f"rolled back to release {target.number}", target.commit, target.number
     )
@@ -188,7 +189,8 @@ def _propose(context: Context, request: ProposeRelease, *, check_bundles: bool) 
     if check_bundles:
         _check_complete(context.part(Blobs), set(request.bundles.values()))
     pins = references.pins(context.tx, project, document)
-    return project.name, rules.manifest(project, request.bundles, pins)
+    models = references.model_pins(context, project, document)
+    return project.name, rules.manifest(project, request.bundles, pins, models)
 
 
 def _check_complete(blobs: Blobs, bundles: set[str]) -> None:

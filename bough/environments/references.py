@@ -1,6 +1,7 @@
 """What services refer to: finding it before a release is made, and filling it in before a process starts.
 
-A release pins secrets: its manifest names their versions, so that the same release always runs with the same ones.
+A release pins secrets and models: its manifest names their versions, so that the same release always runs with the
+same ones.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from bough.adapters.blobs import Blobs
 from bough.environments import rules, store
 from bough.environments.models import (
     JOB_PREFIX,
@@ -21,18 +23,21 @@ from bough.environments.models import (
     STARTING,
     JobManifest,
     Manifest,
+    ModelPin,
+    RegisteredModels,
     Release,
     ServiceManifest,
 )
 from bough.kernel import catalog
 from bough.kernel.catalog import LAST, SERVICE, Point, Write
 from bough.kernel.context import Context
-from bough.kernel.errors import NotFound
+from bough.kernel.errors import NotFound, Problem
 from bough.kernel.names import check_name
 from bough.kernel.platform import Platform
 from bough.kernel.project import PRODUCTION, Project, place_of
 from bough.kernel.references import SecretReference, ServiceReference, parse, secrets_in
 from bough.kernel.settings import Document, KeyPath
+from bough.runtime.spec import RegisteredModel
 from bough.secrets import store as secrets
 
 Place = tuple[str, str]
@@ -40,10 +45,12 @@ Releasing = Callable[[Context, Place, Manifest, str, str], Release]  # the manif
 
 
 class Filled(msgspec.Struct, frozen=True, kw_only=True):
-    """Variables of a process. `secrets`: by variable, texts and sealed envelopes in turn, a text first and last."""
+    """Variables of a process. `secrets`: by variable, texts and sealed envelopes in turn, a text first and last.
+    `models`: where the versions lie that it loads."""
 
     plain: dict[str, str] = {}
     secrets: dict[str, list[str]] = {}
+    models: dict[str, RegisteredModel] = {}
 
 
 def pins(tx: sa.Connection, project: Project, document: Document) -> dict[str, str]:
@@ -68,6 +75,42 @@ def pins(tx: sa.Connection, project: Project, document: Document) -> dict[str, s
     return found
 
 
+def model_pins(context: Context, project: Project, document: Document) -> dict[str, dict[str, ModelPin]]:
+    """The versions of models that the project's services load in the environment now, by service. Raises what is not
+    there or not accepted, with file, line and key."""
+    place = project.name, project.environment
+    seen = next((each for each in (place, (place[0], PRODUCTION)) if store.exists(context.tx, each)), place)
+    found: dict[str, dict[str, ModelPin]] = {}
+    for service, settings in project.services.items():
+        for name, text in settings.registered.items():
+            try:
+                pin = context.part(RegisteredModels).pin(context.tx, seen, text, context.part(Blobs))
+            except Problem as problem:
+                key = ("model",) if text == settings.model else ("models", name)
+                at = document.error(("services", service, *key), problem.message)
+                problem.message = at.message
+                raise
+            found.setdefault(service, {})[name] = pin
+    return found
+
+
+def models_here(context: Context, place: Place, service: ServiceManifest) -> ServiceManifest:
+    """A service that another environment has released, with the versions of models that its settings mean here."""
+    registered = service.settings.registered
+    if not registered:
+        return service
+    part, blobs = context.part(RegisteredModels), context.part(Blobs)
+    pins = {name: part.pin(context.tx, place, text, blobs) for name, text in registered.items()}
+    return rules.with_digest(msgspec.structs.replace(service, models=pins))
+
+
+def check_models(context: Context, place: Place, manifest: Manifest) -> None:
+    """Raises what the registry says against a version that an earlier release has pinned."""
+    for service in manifest.services.values():
+        for pin in service.models.values():
+            context.part(RegisteredModels).check(context.tx, place, pin, context.part(Blobs))
+
+
 def pinned_here(tx: sa.Connection, place: Place, service: ServiceManifest) -> ServiceManifest:
     """A service that another environment has released, with the versions that `place` sees: how a branch runs what it
     inherits. Raises `NotFound` (SECRET_NOT_FOUND) for one that it does not see."""
@@ -78,21 +121,24 @@ def pinned_here(tx: sa.Connection, place: Place, service: ServiceManifest) -> Se
     return rules.repinned(service, known)
 
 
-def services_here(tx: sa.Connection, place: Place, writes: Sequence[Write]) -> list[Write]:
-    """Services and jobs that another environment has released, with the versions of secrets that `place` sees: a merge
-    brings what runs, not what it was given. Those that are as they are there already fall away. Raises `NotFound`
-    (SECRET_NOT_FOUND) for a secret that `place` does not see."""
+def services_here(context: Context, place: Place, writes: Sequence[Write]) -> list[Write]:
+    """Services and jobs that another environment has released, with the versions of secrets and models that `place`
+    sees: a merge brings what runs, not what it was given. Those that are as they are there already fall away. Raises
+    `NotFound` (SECRET_NOT_FOUND, MODEL_ALIAS_NOT_FOUND) for what `place` does not see."""
+    tx = context.tx
     point = Point(catalog.layer_of(tx, *place), LAST)
-    here = [_written_here(tx, place, each) for each in writes]
+    here = [_written_here(context, place, each) for each in writes]
     there = {each.key: each.value for each in catalog.items(tx, point, SERVICE)}
     return [each for each in here if each.value != there.get(each.key)]
 
 
-def _written_here(tx: sa.Connection, place: Place, write: Write) -> Write:
-    if write.value is None or not write.value.get("secrets"):
+def _written_here(context: Context, place: Place, write: Write) -> Write:
+    tx = context.tx
+    if write.value is None or not (write.value.get("secrets") or write.value.get("models")):
         return write
     if not write.key.startswith(JOB_PREFIX):
-        value: Any = pinned_here(tx, place, msgspec.convert(write.value, ServiceManifest))
+        service = pinned_here(tx, place, msgspec.convert(write.value, ServiceManifest))
+        value: Any = models_here(context, place, service)
         return Write(write.kind, write.key, msgspec.to_builtins(value))
     known = secrets.pins(tx, place)
     job = msgspec.convert(write.value, JobManifest)

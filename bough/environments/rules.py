@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from bough.environments.models import JOB_PREFIX, Change, JobManifest, Manifest, Plan, ServiceManifest
+from bough.environments.models import JOB_PREFIX, Change, JobManifest, Manifest, ModelPin, Plan, ServiceManifest
 from bough.kernel.catalog import SECRET, Write
 from bough.kernel.project import PRODUCTION, Project, Service, Workload
 from bough.kernel.references import secrets_in, services_in
@@ -39,9 +39,14 @@ WITHOUT_RESTART = frozenset(
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def manifest(project: Project, bundles: dict[str, str], pins: Mapping[str, str] | None = None) -> Manifest:
+def manifest(
+    project: Project,
+    bundles: dict[str, str],
+    pins: Mapping[str, str] | None = None,
+    models: Mapping[str, dict[str, ModelPin]] | None = None,
+) -> Manifest:
     """What a release consists of; `bundles` maps a folder of the project (`path`) to its bundle's digest, `pins` every
-    secret in use to the version that it has now."""
+    secret in use to the version that it has now, `models` services to the versions that they load."""
 
     def parts(settings: Workload) -> dict[str, Any]:
         return {
@@ -51,7 +56,7 @@ def manifest(project: Project, bundles: dict[str, str], pins: Mapping[str, str] 
         }
 
     services = {
-        name: with_digest(ServiceManifest(settings=each, digest="", **parts(each)))
+        name: with_digest(ServiceManifest(settings=each, digest="", models=(models or {}).get(name, {}), **parts(each)))
         for name, each in project.services.items()
     }
     jobs = {name: JobManifest(settings=each, **parts(each)) for name, each in project.jobs.items()}
@@ -72,6 +77,8 @@ def with_digest(service: ServiceManifest) -> ServiceManifest:
         covered["secrets"] = service.secrets
     if service.links:
         covered["links"] = service.links
+    if service.models:
+        covered["models"] = service.models
     return msgspec.structs.replace(service, digest=_digest(covered))
 
 
@@ -152,12 +159,19 @@ def _change(what: str, name: str, before: Any, after: Any) -> Change:
         return Change(what=what, name=name, action="remove")
     shown = policy(after.settings)
     if before is None:
-        return Change(what=what, name=name, action="add", restarts=what == "service", policy=shown)
+        models = after.models if isinstance(after, ServiceManifest) else {}
+        loads = {f"models.{model}": [None, pin.reference] for model, pin in models.items()}
+        return Change(what=what, name=name, action="add", restarts=what == "service", keys=loads, policy=shown)
     old, new = msgspec.to_builtins(before.settings), msgspec.to_builtins(after.settings)
     keys = {key: [old.get(key), new[key]] for key in new if old.get(key) != new[key]}
     for secret in sorted(before.secrets.keys() | after.secrets.keys()):
         if before.secrets.get(secret) != after.secrets.get(secret):
             keys[f"secrets.{secret}"] = [before.secrets.get(secret), after.secrets.get(secret)]
+    if isinstance(after, ServiceManifest):
+        for model in sorted(before.models.keys() | after.models.keys()):
+            was, now = (each.models.get(model) for each in (before, after))
+            if was != now:
+                keys[f"models.{model}"] = [each.reference if each else None for each in (was, now)]
     files = before.bundle != after.bundle
     restarts = isinstance(after, ServiceManifest) and before.digest != after.digest
     action = "change" if keys or files else "same"

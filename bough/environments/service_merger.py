@@ -1,4 +1,4 @@
-"""Merging services: the versions of secrets that each side runs with are nobody's change.
+"""Merging services: the versions of secrets and models that each side runs with are nobody's change.
 
 A password that was changed in production must not stand in the way of every branch that touches the service; what comes
 of a merge runs with the versions that its target sees (`references.services_here`).
@@ -10,6 +10,8 @@ from typing import Any
 
 from bough.kernel.catalog import SERVICE
 from bough.kernel.merging import OURS, Choices, Conflict
+
+_VERSIONS = ("secrets", "models", "digest")
 
 
 class ServiceMerger:
@@ -25,5 +27,5 @@ class ServiceMerger:
 
 
 def _without_versions(value: Any) -> Any:
-    """What a person has changed in a service; which secrets it uses stands in its settings."""
-    return None if value is None else {key: each for key, each in value.items() if key not in ("secrets", "digest")}
+    """What a person has changed in a service; which secrets and models it uses stands in its settings."""
+    return None if value is None else {key: each for key, each in value.items() if key not in _VERSIONS}

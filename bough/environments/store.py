@@ -236,6 +236,13 @@ def pinned(tx: sa.Connection) -> set[tuple[str, str, int]]:
     return found
 
 
+def models(tx: sa.Connection) -> Iterator[str]:
+    """The digests of the model versions of every release: any of them may be rolled back to."""
+    for text in tx.execute(sa.select(release.c.manifest).where(release.c.manifest.like('%"models"%'))).scalars():
+        manifest = msgspec.json.decode(text, type=Manifest)
+        yield from (pin.digest for each in manifest.services.values() for pin in each.models.values())
+
+
 def newest(tx: sa.Connection, place: tuple[str, str]) -> tuple[Release, Manifest] | None:
     found = releases(tx, place, 1)
     return find(tx, found[0].id) if found else None

@@ -42,6 +42,7 @@ class Home:
         self.blobs = path / "blobs"
         self.builds = path / "builds"
         self.views = path / "data"  # what units see of datasets
+        self.models = path / "models"  # what units see of registered models
         self.repositories = path / "git"  # what was pushed, a bare repository per project
         self.tables = path / "tables"  # what running queries and changes write, before it becomes blobs
         self.database = path / "bough.db"

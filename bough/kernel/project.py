@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from bough.kernel import model_references
 from bough.kernel.errors import Problem
 from bough.kernel.names import check_name
 from bough.kernel.references import parse, services_in
@@ -24,6 +25,7 @@ from bough.kernel.settings import Document, KeyPath
 
 FILE_NAME = "bough.toml"
 PRODUCTION = "main"
+OWN_MODEL = "model"
 
 MOST = 1_000_000_000  # of anything; keeps nonsense from reaching the operating system
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
@@ -71,7 +73,8 @@ class Workload(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Service(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Answers requests. Exactly one of model, file, command, dockerfile says how."""
 
-    model: str = ""  # module:Class
+    model: str = ""  # module:Class, or a version in the registry: models:/churn@champion
+    models: dict[str, str] = {}  # versions in the registry by a name of the service's own, as models:/churn@champion
     file: str = ""  # a model file of a known kind
     loader: str = "auto"  # for `file`: auto, sklearn, onnx, torchscript, safetensors, mlflow
     trust: bool = False  # allow formats that run code when read (joblib, pickle)
@@ -99,6 +102,11 @@ class Service(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def is_web(self) -> bool:
         return bool(self.command or self.dockerfile)
+
+    @property
+    def registered(self) -> dict[str, str]:
+        """The versions in the registry that it loads, by name; that of its own `model` is called `model`."""
+        return ({OWN_MODEL: self.model} if model_references.is_reference(self.model) else {}) | self.models
 
 
 class Job(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -293,12 +301,31 @@ def _check_what_runs(document: Document, path: KeyPath, workload: Workload, else
         places = [(*elsewhere.get(way, path), way) for way in ways]
         place = max(places, key=document.lines.of, default=path)  # the one that came later is the one too many
         raise document.error(place, f"needs exactly one of {allowed}; {said}")
+    if isinstance(workload, Service):
+        _check_models(document, path, workload, elsewhere)
     if isinstance(workload, Service) and workload.model and ":" not in workload.model:
         raise document.error(
             (*elsewhere.get("model", path), "model"),
             f"{workload.model!r} must be written module:Class",
             hint='for example model = "service:Churn"',
         )
+
+
+def _check_models(document: Document, path: KeyPath, service: Service, elsewhere: Mapping[str, KeyPath]) -> None:
+    for name, text in service.registered.items():
+        key = ("model",) if text is service.model else ("models", name)
+        place = (*elsewhere.get(key[0], path), *key)
+        try:
+            if key[0] == "models":
+                check_name(name, "model of a service")
+            model_references.parse(text)
+        except Problem as problem:
+            raise document.error(place, problem.message, problem.hint) from problem
+        if key[0] == "models" and (name == OWN_MODEL or not model_references.is_reference(text)):
+            raise document.error(
+                place, f"{name} = {text!r} is no version in the registry under a name of its own",
+                hint='for example models = { churn = "models:/churn@champion" }',
+            )  # fmt: skip
 
 
 def _check_references(

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import sqlalchemy as sa
 
 from bough.adapters.blobs import Blobs
+from bough.environments.models import ModelPin
 from bough.kernel import catalog
 from bough.kernel.catalog import MODEL, Point
 from bough.kernel.events import Event, Events, Listener
-from bough.registry import rules, store
+from bough.registry import rules, store, trusting
+from bough.registry.models import Place
 
 
-def used_by_versions(tx: sa.Connection, blobs: Blobs) -> Iterator[str]:
-    """Every blob of every version that can still be named, for garbage collection."""
+def used_by_versions(tx: sa.Connection, blobs: Blobs, pinned: Collection[str]) -> Iterator[str]:
+    """Every blob of every version that can still be named, for garbage collection. `pinned`: digests of versions that
+    releases and deployments load."""
+    lists = set(pinned)
     for digest, is_list in store.used(tx):
         yield digest
         if is_list:
-            yield from (each.digest for each in rules.files_in(blobs.read(digest)))
+            lists.add(digest)
+    for digest in lists:
+        yield digest
+        yield from (each.digest for each in rules.files_in(blobs.read(digest)))
+
+
+class Registered:
+    """`environments.models.RegisteredModels`."""
+
+    def pin(self, tx: sa.Connection, place: Place, reference: str, blobs: Blobs) -> ModelPin:
+        found = store.resolve(tx, place, reference)
+        trusting.check(tx, place, found, rules.files_in(blobs.read(found.digest)), blobs)
+        return ModelPin(name=found.name, version=found.number, id=found.id, digest=found.digest)
+
+    def check(self, tx: sa.Connection, place: Place, pin: ModelPin, blobs: Blobs) -> None:
+        found = store.by_id(tx, pin.id)
+        trusting.check(tx, place, found, rules.files_in(blobs.read(pin.digest)), blobs)
 
 
 def on_merged(events: Events) -> Listener:

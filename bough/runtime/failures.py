@@ -4,6 +4,7 @@ MODULE_MISSING       the module in `model = "module:Class"` is not in the projec
 CLASS_MISSING        the module is there, the class is not
 LIBRARY_MISSING      the user's code, or the kind of file, needs a package that is not in the environment
 FILE_MISSING         a file that the code opens (or the model file itself) is not in the bundle
+MODEL_TAMPERED       a file of a registered model is not what was registered, is missing or too many
 FORMAT_UNTRUSTED     the file's format runs code when it is read, and nobody said that this is fine
 FORMAT_UNKNOWN       no loader knows this file
 SIGNATURE_UNSUPPORTED  requests cannot be mapped to this `predict`

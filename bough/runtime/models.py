@@ -27,6 +27,7 @@ the fork.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -34,7 +35,7 @@ import os
 import sys
 from typing import Any, Optional
 
-from bough.runtime import failures, schema
+from bough.runtime import failures, schema, verified
 from bough.runtime.failures import LoadError
 from bough.runtime.frames import Signature
 from bough.runtime.items import Contract, SignatureUnsupported
@@ -65,6 +66,8 @@ class Prepared:
         """Makes the instance and runs its `load`; an `async def load` is left to `load_async`."""
         if self.loaded:
             return
+        for model in self.spec.models.values():
+            verified.check(model)
         self._make()
         if not self.async_load:
             if callable(load := getattr(self.instance, "load", None)) and self._target is not None:
@@ -92,6 +95,8 @@ class Prepared:
                 self.instance = open_file(self.spec)
             else:
                 self.instance = self._target() if inspect.isclass(self._target) else self._target
+                with contextlib.suppress(AttributeError):  # a class with slots has the variables
+                    self.instance.models = {name: each.folder for name, each in self.spec.models.items()}
 
 
 class Model:

@@ -46,6 +46,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     log_mb: int = 32  # kept per attempt, in segments of an eighth
 
 
+class RegisteredModel(msgspec.Struct, frozen=True, kw_only=True):
+    """Files of a version in the registry: `digest` is that of their list, which lies beside `folder`."""
+
+    reference: str  # for messages: churn/7
+    folder: str
+    digest: str
+
+
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a zygote loads. `reference` is `module:Class` or `file:PATH` inside `folder`."""
 
@@ -58,6 +66,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     concurrency: int = 0
     trust: bool = False  # allow formats that run code when read (pickle, joblib)
     sample_per_s: int = 20  # items at most whose inputs and outputs each replica counts; 0: none
+    models: dict[str, RegisteredModel] = {}  # by the name that the service gives them; checked before every load
 
 
 class UnitSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

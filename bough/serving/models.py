@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from bough.builds.models import BuildResult
+from bough.environments.models import ModelPin
 from bough.kernel.project import PRODUCTION, Service
 from bough.runtime.frames import Signature
 
@@ -36,6 +37,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     crashes: int = 0
     drained: bool = False
     secrets: dict[str, str] = {}  # the versions that it runs with, by name
+    models: dict[str, ModelPin] = {}  # the versions that it loads, by the names that its settings give them
 
     @property
     def wanted(self) -> int:

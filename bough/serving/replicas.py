@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -19,10 +20,12 @@ from bough.environments.references import Filled
 from bough.kernel.errors import Problem
 from bough.kernel.events import Events
 from bough.kernel.platform import Home, Platform
+from bough.kernel.project import OWN_MODEL
 from bough.kernel.reconcile import Handler, Turn
 from bough.kernel.references import without
+from bough.registry.views import ModelViews
 from bough.runtime.frames import Signature
-from bough.runtime.spec import Failure, Limits, ModelSpec, UnitSpec, Usage
+from bough.runtime.spec import Failure, Limits, ModelSpec, RegisteredModel, UnitSpec, Usage
 from bough.serving import rules, store
 from bough.serving.models import ASLEEP, BUILDING, DRAINING, FAILED, READY, STARTING, STOPPED, Deployment
 from bough.serving.rollout import on_deployment_changed
@@ -38,9 +41,11 @@ REST_S = 60.0  # and one that is asleep
 class Replicas:
     """The handler for deployments."""
 
-    def __init__(self, home: Home, platform: Platform, engine: Engine, events: Events, views: Views) -> None:
+    def __init__(
+        self, home: Home, platform: Platform, engine: Engine, events: Events, views: Views, models: ModelViews
+    ) -> None:
         self._home, self._platform, self._engine, self._events = home, platform, engine, events
-        self._views = views
+        self._views, self._models = views, models
 
     def handle(self, turn: Turn) -> float | None:
         with turn.read() as tx:
@@ -78,8 +83,15 @@ class Replicas:
 
     def _inspect(self, turn: Turn, deployment: Deployment, build: BuildResult) -> float | None:
         """A mock needs the types of the model and never the model: a short unit reads them from the code."""
-        unit = f"{deployment.id}-inspect"
-        command = [build.python, "-m", "bough.runtime.inspect", build.workdir, deployment.settings.model]
+        models = None
+        if deployment.models:
+            with turn.read() as tx:
+                place = deployment.project, deployment.environment
+                models = self._models.ensure(tx, place, deployment.models)
+            if models is None:
+                return BUILD_CHECK_S
+        unit, reference = f"{deployment.id}-inspect", reference_of(deployment, models or {})
+        command = [build.python, "-m", "bough.runtime.inspect", build.workdir, reference]
         attempt = self._engine.apply(
             UnitSpec(unit=unit, attempt=1, kind="job", argv=command, python=build.python, labels=_labels(deployment))
         )
@@ -166,13 +178,20 @@ class Replicas:
                 view = self._views.ensure(tx, place, deployment.id, deployment.settings.data)
                 if view is None:
                     return None
+            models = self._models.ensure(tx, place, deployment.models, self._reader(deployment, turn))
+            if models is None:
+                return None
             manifest = references.manifest_of(
                 tx, place, deployment.service, deployment.digest, deployment.release
             ) or ServiceManifest(settings=deployment.settings, bundle=deployment.bundle, digest=deployment.digest)
             filled = references.fill(tx, place, manifest, self._platform, deployment.secrets)
-        return (
-            filled if view is None else msgspec.structs.replace(filled, plain=filled.plain | {"BOUGH_DATA": str(view)})
-        )
+        places = {variable_of(name): each.folder for name, each in models.items()}
+        places |= {"BOUGH_DATA": str(view)} if view else {}
+        return Filled(plain=filled.plain | places, secrets=filled.secrets, models=models)
+
+    def _reader(self, deployment: Deployment, turn: Turn) -> str:
+        """A web service loads its models by itself: they are read for it before each start of its units."""
+        return f"{deployment.id}/{deployment.changed_at}" if deployment.settings.is_web else ""
 
     def _rest(self, turn: Turn, deployment: Deployment, look: rules.Look, attempts: list[Attempt]) -> float:
         """Its units can be woken, by the gateway, without us; we only take notice of what has been."""
@@ -210,7 +229,12 @@ class Replicas:
             return START_CHECK_S
         if deployment.state == DRAINING:
             self._views.remove(deployment.id)
-            return self._change(turn, deployment, state=STOPPED)
+            self._change(turn, deployment, state=STOPPED)
+            if deployment.models:
+                with turn.read() as tx:
+                    used = store.models(tx)
+                self._models.sweep(used)
+            return None
         return None
 
     def _change(
@@ -230,8 +254,10 @@ class Replicas:
         }
 
 
-def handler(home: Home, platform: Platform, engine: Engine, events: Events, views: Views) -> Handler:
-    return Replicas(home, platform, engine, events, views).handle
+def handler(
+    home: Home, platform: Platform, engine: Engine, events: Events, views: Views, models: ModelViews
+) -> Handler:
+    return Replicas(home, platform, engine, events, views, models).handle
 
 
 def change(tx: sa.Connection, events: Events, id: str, now: float, **values: object) -> None:
@@ -249,7 +275,7 @@ def build_request(deployment: Deployment) -> BuildRequest:
     return BuildRequest(
         service=deployment.service,
         bundle=deployment.bundle,
-        model=settings.model,
+        model="" if OWN_MODEL in deployment.models else settings.model,
         file=settings.file,
         command=settings.command,
         dockerfile=settings.dockerfile,
@@ -261,8 +287,20 @@ def build_request(deployment: Deployment) -> BuildRequest:
     )
 
 
+def reference_of(deployment: Deployment, models: Mapping[str, RegisteredModel]) -> str:
+    """What a zygote opens: a class, a file of the bundle, or the folder of a registered model."""
+    if OWN_MODEL in models:
+        return f"file:{models[OWN_MODEL].folder}"
+    return deployment.settings.model or f"file:{deployment.settings.file}"
+
+
+def variable_of(model: str) -> str:
+    """Where a process finds the folder of a registered model: `BOUGH_MODEL` for its own, `BOUGH_MODEL_NAME`."""
+    return "BOUGH_MODEL" if model == OWN_MODEL else f"BOUGH_MODEL_{model.upper().replace('-', '_')}"
+
+
 def unit_spec(deployment: Deployment, unit: str, attempt: int, filled: Filled) -> UnitSpec:
-    """How one replica runs; `filled` are the variables of its settings."""
+    """How one replica runs; `filled` are the variables of its settings, and the models that it loads."""
     settings, build = deployment.settings, deployment.build
     assert build is not None  # noqa: S101 - nothing starts before it is built
     limits = Limits(memory_mb=settings.resources.memory_mb, cpus=settings.resources.cpus)
@@ -273,7 +311,8 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int, filled: Filled) -
     else:
         kind, argv, health = "replica", [], ""
         model = ModelSpec(
-            reference=settings.model or f"file:{settings.file}",
+            reference=reference_of(deployment, filled.models),
+            models=filled.models,
             folder=build.workdir,
             loader=settings.loader,
             preload=settings.preload,

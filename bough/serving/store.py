@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from bough.environments.models import Release, ServiceManifest
+from bough.environments.models import ModelPin, Release, ServiceManifest
 from bough.kernel.errors import NotFound
 from bough.kernel.names import new_id
 from bough.kernel.reconcile import drop, renew, wake
@@ -37,6 +37,7 @@ deployment = sa.Table(
     sa.Column("crashes", sa.Integer, nullable=False),
     sa.Column("drained", sa.Boolean, nullable=False),
     sa.Column("secrets", sa.Text, nullable=False, server_default="{}"),  # the versions that it runs with
+    sa.Column("models", sa.Text, nullable=False, server_default="{}"),  # the versions that it loads
     sa.UniqueConstraint("project", "environment", "service", "digest"),
 )
 # Deployments beside the live one that get a share of a service's requests, or copies of them.
@@ -52,7 +53,7 @@ share = sa.Table(
     sa.Column("copies", sa.Boolean, nullable=False),
     sa.Column("sticky", sa.Text, nullable=False),
 )
-_JSON = ("settings", "build", "signature", "failure", "secrets")
+_JSON = ("settings", "build", "signature", "failure", "secrets", "models")
 
 
 def _most_alive() -> sa.Select[Any]:
@@ -117,7 +118,7 @@ def ensure(tx: sa.Connection, made: Release, service: str, manifest: ServiceMani
             "crashes": 0,
         }
         usual = {"state": BUILDING, "failure": {}, "drained": False, "build": None, "signature": None}
-        fresh = _columns(settings=manifest.settings, secrets=manifest.secrets, **usual | begin)
+        fresh = _columns(settings=manifest.settings, secrets=manifest.secrets, models=manifest.models, **usual | begin)
         tx.execute(deployment.insert(), values | fresh | {"release": made.number, "changed_at": now})
     else:
         id = found.id
@@ -133,6 +134,13 @@ def bundles(tx: sa.Connection) -> Iterator[str]:
     """The bundles of everything that runs, or may yet."""
     for row in tx.execute(sa.select(deployment.c.bundle).where(deployment.c.state != STOPPED).distinct()):
         yield row.bundle
+
+
+def models(tx: sa.Connection) -> set[str]:
+    """The digests of the model versions that something loads, or may yet."""
+    query = sa.select(deployment.c.models).where(deployment.c.state != STOPPED, deployment.c.models != "{}").distinct()
+    decoded = (msgspec.json.decode(text, type=dict[str, ModelPin]) for text in tx.execute(query).scalars())
+    return {pin.digest for pins in decoded for pin in pins.values()}
 
 
 def change(tx: sa.Connection, id: str, now: float, **values: Any) -> None:

@@ -25,8 +25,24 @@ def open_file(spec: ModelSpec) -> Any:
             "FILE_MISSING", f"there is no {path.name} in the project" + (f"; beside it are {there}" if there else ""),
             "check file = in bough.toml, and that .boughignore does not leave it out",
         )  # fmt: skip
+    if path.is_dir() and spec.loader != "mlflow":
+        path = _inside(path)
     kind = spec.loader if spec.loader != "auto" else _guess(path)
     return importlib.import_module(f"bough.runtime.loaders.{kind}").open_model(path, spec)
+
+
+def _inside(folder: Path) -> Path:
+    """The model of a folder that is not MLflow's: the only file in it whose kind is known."""
+    if (folder / "MLmodel").exists():
+        return folder
+    known = sorted(each for each in folder.rglob("*") if each.suffix.lower() in _SUFFIXES and each.is_file())
+    if len(known) == 1:
+        return known[0]
+    said = f"several: {', '.join(each.name for each in known[:8])}" if known else "none"
+    raise LoadError(
+        "FORMAT_UNKNOWN", f"of the files that are known to hold a model there are {said}",
+        'write a class that loads it, and name the version in models = { NAME = "models:/…" }',
+    )  # fmt: skip
 
 
 def _guess(path: Path) -> str:
