@@ -17,6 +17,7 @@ from bough.data.making import Making
 from bough.data.models import File
 from bough.environments.models import ModelPin
 from bough.kernel import trees
+from bough.kernel.errors import NotFound
 from bough.kernel.trees import Leaf
 from bough.registry import rules, store, trusting
 from bough.registry.bundles import tampered
@@ -60,13 +61,31 @@ class ModelViews:
                     trees.remove_tree(each)
 
     def _is_ready(self, target: Path, pin: ModelPin, files: Sequence[File], reader: str) -> bool:
-        if not target.is_dir():
+        if not target.is_dir() or self._is_stale(target, files):
             self._making.start(target, lambda: self._make(target, pin, files))
             return False
         asked = target / reader
         if not reader or asked in self._read:
             return True
         self._making.start(asked, lambda: self._check(asked, pin, files))
+        return False
+
+    def _is_stale(self, target: Path, files: Sequence[File]) -> bool:
+        """Whether a blob has been put anew since (`bough data verify --from` heals so): the link still shows the old
+        one. Files that had to be copied are on another disk, or may run."""
+        for file in files:
+            place = target / FILES / file.path
+            try:
+                blob = self._blobs.local_path(file.digest)
+                if blob is None or file.executable:
+                    continue
+                mine, kept = place.stat(), blob.stat()
+            except NotFound:  # nothing to make it from
+                continue
+            except FileNotFoundError:
+                return True
+            if mine.st_dev == kept.st_dev and mine.st_ino != kept.st_ino:
+                return True
         return False
 
     def _listed(self, pin: ModelPin) -> list[File]:
@@ -86,6 +105,11 @@ class ModelViews:
             (building / LIST_NAME).chmod(0o444)
             trees.close_folders(building)
 
+        if target.is_dir():
+            old = target.with_name(f".{target.name}.old")
+            trees.remove_tree(old)
+            target.rename(old)  # what has been loaded from there goes on
+            trees.remove_tree(old)
         trees.make(target, fill)
 
     def _check(self, asked: Path, pin: ModelPin, files: Sequence[File]) -> None:

@@ -11,7 +11,7 @@ from bough.adapters.engine import EXITED, READY, STOPPING, Attempt
 from bough.environments.models import Manifest, Release
 from bough.kernel.platform import Platform
 from bough.kernel.project import PRODUCTION
-from bough.serving.models import ASLEEP, Deployment
+from bough.serving.models import ASLEEP, STARTING, Deployment
 
 STABLE_S = 10.0  # a replica that lived this long did not crash because of how it was started
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
@@ -48,7 +48,7 @@ def look(deployment: Deployment, attempts: list[Attempt]) -> Look:
                 start.append((unit, attempt.attempt + 1 if attempt else 1))
             elif attempt is None or attempt.state == EXITED:
                 register.append(unit)
-            if attempt is not None and attempt.state == EXITED:
+            if attempt is not None and attempt.state == EXITED and not _is_of_an_earlier_try(deployment, attempt):
                 failure, explained = why(attempt)
         elif attempt.state != STOPPING:
             awake += 1
@@ -100,6 +100,11 @@ def why(attempt: Attempt) -> tuple[dict[str, Any], bool]:
     service = attempt.labels.get("service", "")
     found = {"code": "REPLICA_EXITED", "message": f"a replica of {service} {how} ({gone.reason})"}
     return found | {"hint": f"bough logs {service}"}, False
+
+
+def _is_of_an_earlier_try(deployment: Deployment, attempt: Attempt) -> bool:
+    """A rollout that begins again after a failed one finds the units of that: what ailed them may be mended."""
+    return deployment.state == STARTING and attempt.exit is not None and attempt.exit.at < deployment.changed_at
 
 
 def pause_s(crashes: int) -> float:

@@ -97,6 +97,15 @@ def test_a_build_that_fails_fails_the_release_and_can_be_tried_again(plane: Plan
     assert plane.deploy(ONE).state == "live"
 
 
+def test_a_load_that_failed_can_be_tried_again(plane: Plane) -> None:
+    failure = Failure(code="LOAD_FAILED", message="the database does not answer")
+    plane.behaviour["churn"] = Behaviour(ready_after_s=None, exit_after_s=0.1, code=1, failure=failure)
+    assert plane.deploy(ONE).failure["code"] == "LOAD_FAILED"
+    plane.behaviour["churn"] = Behaviour()
+    plane.engine.script(plane.units()[0].unit, Behaviour())
+    assert plane.deploy(ONE).state == "live"
+
+
 def test_a_service_that_fails_keeps_the_others_of_its_release_from_going_live(plane: Plane) -> None:
     plane.deploy(ONE)
     plane.behaviour["api"] = Behaviour(ready_after_s=None, exit_after_s=0.05, code=1)
