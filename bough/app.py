@@ -42,6 +42,10 @@ from bough.environments import store as environment_store
 from bough.environments.models import RegisteredModels
 from bough.environments.references import SecretUsers
 from bough.environments.service_merger import ServiceMerger
+from bough.gates import loop as gates_loop
+from bough.gates import operations as gate_operations
+from bough.gates import store as gates
+from bough.gates.units import GateUnits
 from bough.gateway import loop as gateway
 from bough.gateway import sleeping
 from bough.gateway.models import GatewayState
@@ -59,6 +63,11 @@ from bough.ledger.keys import SigningKey
 from bough.ledger.recording import Recorder
 from bough.ledger.store import Ledger
 from bough.platform import operations as platform_operations
+from bough.promotions import loop as promotions_loop
+from bough.promotions import operations as promotion_operations
+from bough.promotions import store as promotions
+from bough.promotions.guarding import Guard
+from bough.promotions.steps import Steps
 from bough.pushes import operations as pushes
 from bough.pushes.deploying import Deploying
 from bough.pushes.receiving import Receiving
@@ -86,6 +95,7 @@ from bough.tracking.artifacts import references as artifact_references
 OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
+    *(gate_operations, promotion_operations),
     *(models, model_signing, serving, pushes, ledger_operations, platform_operations),
     *(runs, run_artifacts, experiments),
 ]
@@ -97,6 +107,7 @@ REFERENCES: dict[str, garbage.References] = {
     "models": lambda tx, blobs: model_use.used_by_versions(
         tx, blobs, {*environment_store.models(tx), *deployments.models(tx)}
     ),
+    "gates": lambda tx, blobs: gates.evidence(tx),
 }
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
@@ -127,6 +138,8 @@ class Bough:
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
         self.ledger = Ledger(SigningKey(home), self.clock)
         self.events = _events(self.clock, Recorder(self.ledger))
+        self._steps = Steps(self.events, self.clock, self.database)
+        Guard(self.events, self.clock, self.database, self._steps).listen()
         collector = garbage.Collector(
             *(self.database, self.blobs, self.clock, REFERENCES | {"artifacts": self._artifacts}),
             self.home.run / "gc.lock",
@@ -188,6 +201,8 @@ class Bough:
                 if owner == "build":
                     for deployment in deployments.in_state(tx, "building"):
                         wake(tx, deployments.KIND, deployment.id)
+                elif owner.startswith("gat_"):
+                    wake(tx, gates.KIND, owner)
                 elif _exists(tx, owner):
                     wake(tx, deployments.KIND, owner)
                     gateway.changed(tx)
@@ -211,6 +226,7 @@ class Bough:
                 Ledger: self.ledger,
                 Dependents: SecretUsers(environments.make_release),
                 RegisteredModels: Registered(),
+                Steps: self._steps,
             }
         )
 
@@ -224,6 +240,8 @@ class Bough:
             deployments.KIND: replicas.handler(home, self.platform, engine, events, views, self._models),
             gateway.KIND: gateway.handler(home, self.platform, engine, events),
             sleeping.KIND: sleeping.handler(ask_gateway, engine, events),
+            gates.KIND: gates_loop.handler(self.blobs, events, GateUnits(home, engine)),
+            promotions.KIND: promotions_loop.handler(self.blobs, engine, self._steps, ask_gateway),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),
         }
 
@@ -261,7 +279,8 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
     """Who hears of what."""
     events = Events(clock)
     recorder.listen(events)
-    for name in (access.KEYS_CHANGED, "release.live", branching.DISCARDED, replicas.CHANGED):
+    divided = deployments.DIVIDED
+    for name in (access.KEYS_CHANGED, "release.live", branching.DISCARDED, replicas.CHANGED, divided):
         events.on(name, gateway.changed)
         events.on(name, sleeping.changed)
     events.on(branching.BRANCHED, gateway.on_branched)  # its services sleep already

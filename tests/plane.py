@@ -12,7 +12,7 @@ from bough.adapters.engine import ASLEEP, EXITED, Attempt
 from bough.adapters.engine.fake import Behaviour, FakeEngine
 from bough.app import Bough
 from bough.builds.models import BuildResult, Bundle, Entry
-from bough.gateway.models import GatewayState, LaneState, Route, Table
+from bough.gateway.models import GatewayState, LaneState, Route, ShareState, Table
 from bough.kernel.clock import VirtualClock
 from bough.kernel.context import Principal, Role
 from bough.kernel.platform import Platform
@@ -29,6 +29,7 @@ class Plane:
         self.clock = VirtualClock()
         self.engine = FakeEngine(self.clock)
         self.lanes: list[LaneState] | None = None  # what the gateway says; None: it does not answer
+        self.shares: list[ShareState] = []  # the same, of routes that are split
         self.bough = Bough(
             folder / "home", Platform(), engine=self.engine, clock=self.clock, ask_gateway=self._ask_gateway
         )
@@ -37,8 +38,8 @@ class Plane:
         self.built: list[str] = []
         self._cursor = 0
 
-    def call(self, operation: str, /, **fields: Any) -> Any:
-        return self.bough.operations.call(operation, fields, ADMIN)
+    def call(self, operation: str, /, *, by: Principal = ADMIN, **fields: Any) -> Any:
+        return self.bough.operations.call(operation, fields, by)
 
     def deploy(self, file: str, *, content: str = "one", environment: str = "main", seconds: float = 3.0) -> Any:
         """Creates a release and lets `seconds` pass; the release as it is then."""
@@ -75,7 +76,9 @@ class Plane:
         return msgspec.json.decode(path.read_bytes(), type=Table).routes if path.exists() else []
 
     def _ask_gateway(self) -> GatewayState | None:
-        return None if self.lanes is None else GatewayState(generation=1, pid=1, started_at=0.0, lanes=self.lanes)
+        if self.lanes is None:
+            return None
+        return GatewayState(generation=1, pid=1, started_at=0.0, lanes=self.lanes, shares=self.shares)
 
     def _work_at_builds(self) -> None:
         for each in self.engine.snapshot():

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from bough.environments.rules import WITHOUT_RESTART
+from bough.kernel.policy import Gates, MetricGate, PromotionPolicy
 from bough.kernel.project import DEFAULTS, File, Job, Resources, Service, Workload
 
 ROOT = Path(__file__).parent.parent
@@ -19,6 +20,13 @@ SETTINGS = (ROOT / "docs/settings.md").read_text()
 def test_every_setting_is_in_the_settings_page(kind: type[msgspec.Struct]) -> None:
     named = set(re.findall(r"^\| `([a-z_]+)", SETTINGS, re.M)) | {"services", "jobs", "environments"}
     assert {field.encode_name for field in msgspec.structs.fields(kind)} <= named
+
+
+@pytest.mark.parametrize("kind", [Gates, PromotionPolicy])
+def test_every_key_of_a_model_policy_is_in_the_settings_page(kind: type[msgspec.Struct]) -> None:
+    named = set(re.findall(r"^\| `([a-z0-9_]+)` \|", SETTINGS, re.M))
+    assert {field.encode_name for field in msgspec.structs.fields(kind)} <= named
+    assert all(field.name in SETTINGS for field in msgspec.structs.fields(MetricGate))
 
 
 def test_resources_and_what_restarts_nothing_are_spelled_out() -> None:

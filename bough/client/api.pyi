@@ -6,6 +6,15 @@ from typing import Any
 
 from bough.client.record import Record
 
+class Approval(Record):
+    promotion: str
+    by: str
+    at: float
+    digest: str
+    evidence: str
+    expires_at: float
+    why: str
+
 class ApprovedBy(Record):
     by: str
     at: float
@@ -212,6 +221,37 @@ class Found(Record):
     versions: builtins.list[Version]
     more: str
 
+class GateResult(Record):
+    gate: str
+    passed: bool
+    said: str
+    figures: dict[str, Any]
+    evidence: str
+
+class GateRun(Record):
+    id: str
+    project: str
+    environment: str
+    name: str
+    number: int
+    digest: str
+    version: str
+    gates: Gates
+    policy: str
+    state: str
+    by: str
+    started_at: float
+    against: Subject | None
+    results: builtins.list[GateResult]
+    finished_at: float
+
+class Gates(Record):
+    metrics: dict[str, MetricGate]
+    signature: bool
+    max_size_mb: float
+    scan: bool
+    allow: builtins.list[str]
+
 class Inclusion(Record):
     entry: LedgerEntry
     line: str
@@ -334,6 +374,7 @@ class Manifest(Record):
     project: str
     services: dict[str, ServiceManifest]
     jobs: dict[str, JobManifest]
+    models: dict[str, ModelPolicy]
 
 class Merge(Record):
     into: str
@@ -351,6 +392,12 @@ class Metric(Record):
     model: str
     dataset: str
     dataset_digest: str
+
+class MetricGate(Record):
+    min: float | None
+    max: float | None
+    worse: float | None
+    higher_is_better: bool
 
 class MetricPage(Record):
     metrics: builtins.list[Metric]
@@ -372,6 +419,10 @@ class ModelPin(Record):
     id: str
     digest: str
 
+class ModelPolicy(Record):
+    gates: Gates
+    promotion: PromotionPolicy
+
 class ModelSignature(Record):
     inputs: builtins.list[Tensor]
     outputs: builtins.list[Tensor]
@@ -386,7 +437,7 @@ class ModelThen(Record):
     why: str
     promotion: str
     approved: builtins.list[ApprovedBy]
-    gates: builtins.list[dict[str, Any]]
+    gates: dict[str, str]
     trained_on: builtins.list[dict[str, Any]]
     run: str
     entry: int
@@ -440,6 +491,54 @@ class Progress(Record):
     state: str
     text: str
     data: dict[str, Any]
+
+class Promotion(Record):
+    id: str
+    project: str
+    environment: str
+    source: str
+    name: str
+    number: int
+    version: str
+    digest: str
+    registered_by: str
+    state: str
+    policy: PromotionPolicy
+    needed: int
+    by: str
+    why: str
+    created_at: float
+    changed_at: float
+    gate_run: str
+    evidence: str
+    step: int
+    base: str
+    before: int
+    deployments: dict[str, str]
+    watch: Watch
+    failure: dict[str, Any]
+    finished_at: float
+
+class PromotionDetail(Record):
+    promotion: Promotion
+    approvals: builtins.list[Approval]
+    counting: int
+
+class PromotionPolicy(Record):
+    steps: builtins.list[float]
+    watch_s: float
+    shadow_s: float
+    min_requests: int
+    max_error_rate: float
+    max_p95_ms: float
+    max_p95_ratio: float
+    max_cost_ratio: float
+    approvals: int
+    approvers: builtins.list[str]
+    four_eyes: bool
+    expire_h: float
+    signed: bool
+    sticky: str
 
 class Proof(Record):
     project: str
@@ -733,6 +832,12 @@ class Status(Record):
     rollout: dict[str, Any]
     services: builtins.list[ServiceView]
 
+class Subject(Record):
+    name: str
+    number: int
+    digest: str
+    id: str
+
 class TableCommit(Record):
     seq: int
     at: float
@@ -773,6 +878,13 @@ class Tag(Record):
     change: int
     created_at: float
     by: str
+
+class Tally(Record):
+    requests: int
+    errors: int
+    buckets: builtins.list[int]
+    cpu_s: float
+    raw: dict[str, Any]
 
 class Tensor(Record):
     name: str
@@ -841,6 +953,12 @@ class Version(Record):
     facts: Facts
     card: str
     signed: builtins.list[SignedBy]
+
+class Watch(Record):
+    watched_s: float
+    looked_at: float
+    candidate: Tally
+    champion: Tally
 
 class _Artifacts:
     def check(self, *, project: str, owner: str, path: str) -> Artifact: ...
@@ -1033,6 +1151,26 @@ class _Files:
         environment: str = ...,
         at: str = ...,
     ) -> Iterator[Verified]: ...
+
+class _Gates:
+    def list(
+        self,
+        *,
+        project: str,
+        model: str = ...,
+        environment: str = ...,
+        limit: int = ...,
+    ) -> builtins.list[GateRun]: ...
+    def run(
+        self,
+        *,
+        project: str,
+        model: str,
+        environment: str = ...,
+        source: str = ...,
+        idempotency_key: str = ...,
+    ) -> GateRun: ...
+    def show(self, *, id: str) -> GateRun: ...
 
 class _Gc:
     def run(self, *, dry_run: bool = ..., idempotency_key: str = ...) -> Collected: ...
@@ -1234,6 +1372,37 @@ class _Principals:
 class _Projects:
     def create(self, *, name: str, idempotency_key: str = ...) -> EnvironmentView: ...
     def list(self) -> builtins.list[EnvironmentView]: ...
+
+class _Promotions:
+    def abort(self, *, id: str, why: str = ..., idempotency_key: str = ...) -> Promotion: ...
+    def approve(
+        self,
+        *,
+        id: str,
+        why: str = ...,
+        digest: str = ...,
+        idempotency_key: str = ...,
+    ) -> PromotionDetail: ...
+    def list(
+        self,
+        *,
+        project: str,
+        environment: str = ...,
+        model: str = ...,
+        limit: int = ...,
+    ) -> builtins.list[Promotion]: ...
+    def show(self, *, id: str) -> PromotionDetail: ...
+    def start(
+        self,
+        *,
+        project: str,
+        model: str,
+        to: str = ...,
+        source: str = ...,
+        why: str = ...,
+        shadow: float = ...,
+        idempotency_key: str = ...,
+    ) -> Promotion: ...
 
 class _Pushes:
     def list(self, *, project: str, environment: str = ..., limit: int = ...) -> Pushes: ...
@@ -1592,6 +1761,7 @@ class Api:
     events: _Events
     experiments: _Experiments
     files: _Files
+    gates: _Gates
     gc: _Gc
     keys: _Keys
     logged_models: _Logged_models
@@ -1599,6 +1769,7 @@ class Api:
     platform: _Platform
     principals: _Principals
     projects: _Projects
+    promotions: _Promotions
     pushes: _Pushes
     releases: _Releases
     runs: _Runs

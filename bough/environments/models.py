@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.adapters.blobs import Blobs
+from bough.kernel.policy import ModelPolicy
 from bough.kernel.project import Job, Service
 
 JOB_PREFIX = "jobs/"  # of a job's name in the catalog, where services have theirs bare
@@ -75,6 +76,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     services: dict[str, ServiceManifest]
     jobs: dict[str, JobManifest] = {}
+    models: dict[str, ModelPolicy] = {}  # how versions come into use
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

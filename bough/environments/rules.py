@@ -60,7 +60,7 @@ def manifest(
         for name, each in project.services.items()
     }
     jobs = {name: JobManifest(settings=each, **parts(each)) for name, each in project.jobs.items()}
-    return Manifest(project=project.name, services=services, jobs=jobs)
+    return Manifest(project=project.name, services=services, jobs=jobs, models=project.models)
 
 
 def repinned(service: ServiceManifest, pins: Mapping[str, str]) -> ServiceManifest:
@@ -83,7 +83,14 @@ def with_digest(service: ServiceManifest) -> ServiceManifest:
 
 
 def digest(manifest: Manifest) -> str:
-    return _digest(manifest)
+    """Without policies it is what it was before there were any."""
+    return _digest(manifest if manifest.models else _Plain(manifest.project, manifest.services, manifest.jobs))
+
+
+class _Plain(msgspec.Struct, frozen=True):
+    project: str
+    services: dict[str, ServiceManifest]
+    jobs: dict[str, JobManifest]
 
 
 def plan(project: str, environment: str, old: Manifest | None, new: Manifest) -> Plan:
@@ -113,7 +120,7 @@ def with_services(manifest: Manifest, writes: Iterable[Write]) -> Manifest:
             _put(jobs, each.key.removeprefix(JOB_PREFIX), each.value, JobManifest)
         else:
             _put(services, each.key, each.value, ServiceManifest)
-    return Manifest(project=manifest.project, services=services, jobs=jobs)
+    return msgspec.structs.replace(manifest, services=services, jobs=jobs)
 
 
 def changed_fields(kind: str, before: Any, after: Any) -> dict[str, list[Any]]:

@@ -19,7 +19,9 @@ import msgspec
 
 from bough.kernel import model_references
 from bough.kernel.errors import Problem
+from bough.kernel.model_references import check_name as check_model
 from bough.kernel.names import check_name
+from bough.kernel.policy import ModelPolicy
 from bough.kernel.references import parse, services_in
 from bough.kernel.settings import Document, KeyPath
 
@@ -124,6 +126,7 @@ class Settings(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     services: dict[str, dict[str, Any]] = {}
     jobs: dict[str, dict[str, Any]] = {}
+    models: dict[str, dict[str, Any]] = {}
 
 
 class Overrides(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -131,6 +134,7 @@ class Overrides(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     services: dict[str, Service] = {}
     jobs: dict[str, Job] = {}
+    models: dict[str, ModelPolicy] = {}
 
 
 class File(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,6 +145,7 @@ class File(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tags: dict[str, str] = {}
     services: dict[str, dict[str, Any]] = {}
     jobs: dict[str, dict[str, Any]] = {}
+    models: dict[str, dict[str, Any]] = {}
     environments: dict[str, dict[str, Any]] = {}
 
 
@@ -171,6 +176,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, Service]
     jobs: dict[str, Job]
     origins: dict[str, str]
+    models: dict[str, ModelPolicy] = {}
 
 
 def resolve(document: Document, environment: str = PRODUCTION) -> Project:
@@ -205,7 +211,10 @@ def resolve(document: Document, environment: str = PRODUCTION) -> Project:
     for section, workloads in (("services", services), ("jobs", jobs)):
         for name, each in workloads.items():
             _check_references(document, environment, (section, name), each, services)
-    return Project(name=file.name, environment=environment, services=services, jobs=jobs, origins=origins)
+    models = {name: _policy(document, settings, environment, name) for name in sorted({*file.models, *settings.models})}
+    return Project(
+        name=file.name, environment=environment, services=services, jobs=jobs, origins=origins, models=models
+    )
 
 
 def place_of(document: Document, environment: str, path: KeyPath, variable: str) -> KeyPath:
@@ -225,6 +234,7 @@ def json_schema() -> dict[str, Any]:
         tags: dict[str, str] = {}
         services: dict[str, Service] = {}
         jobs: dict[str, Job] = {}
+        models: dict[str, ModelPolicy] = {}
         environments: dict[str, Overrides] = {}
 
     schema = msgspec.json.schema(ProjectFile)
@@ -289,6 +299,33 @@ def _workload(
             )
     _check_what_runs(document, path, workload, elsewhere)
     return workload
+
+
+def _policy(document: Document, settings: Settings, environment: str, name: str) -> ModelPolicy:
+    """What an environment says of a model, laid over what holds everywhere, table by table."""
+    path, own = ("models", name), ("environments", environment, "models", name)
+    try:
+        check_model(name)
+    except Problem as error:
+        raise document.error(path, error.message, error.hint) from error
+    document.decode(path, document.table(path), ModelPolicy)  # a mistake is said where it was made
+    merged = _laid_over(document.table(path), settings.models.get(name, {}))
+    found = document.decode(own if name in settings.models else path, merged, ModelPolicy)
+    steps = found.promotion.steps
+    if list(steps) != sorted(steps) or not steps or steps[-1] != 100.0:
+        said = f"{list(steps)} must grow and end at 100"
+        raise document.error((*path, "promotion", "steps"), said, "steps = [5, 25, 100]")
+    return found
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key: below[key] for key in below.keys() & above.keys()}
+    inside = {
+        key: _laid_over(value, above[key])
+        for key, value in both.items()
+        if isinstance(value, Mapping) and isinstance(above[key], Mapping)
+    }
+    return {**below, **above, **inside}
 
 
 def _check_what_runs(document: Document, path: KeyPath, workload: Workload, elsewhere: Mapping[str, KeyPath]) -> None:

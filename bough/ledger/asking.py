@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from bough.ledger import store
 from bough.ledger.models import ApprovedBy, LedgerEntry, ModelThen, RanThen, ReleaseThen
-from bough.ledger.recording import ALIAS_SET, APPROVED, CHAMPION, REGISTERED, RELEASE_LIVE
+from bough.ledger.recording import ALIAS_SET, APPROVED, CHAMPION, PROMOTED, RELEASE_LIVE
 
 MOST_ALIASES = 10_000  # entries of aliases that one question reads
 
@@ -35,19 +35,24 @@ def _release(tx: sa.Connection, place: tuple[str, str], at: float) -> ReleaseThe
 
 def _model(tx: sa.Connection, place: tuple[str, str], at: float, entry: LedgerEntry) -> ModelThen:
     said = entry.evidence
-    name, version, promotion = said["name"], said["version"], said.get("promotion", "")
-    approvals = _entries(tx, place, at, APPROVED, subject=promotion, limit=100) if promotion else []
-    registered = next(iter(_entries(tx, (place[0], ""), at, REGISTERED, subject=f"{name}/{version}", limit=1)), None)
-    origin = registered.evidence if registered is not None else {}
+    name, version = said["name"], said["version"]
+    promoted = _promoted(tx, place, at, name, version)
+    approvals = _entries(tx, place, at, APPROVED, subject=promoted.subject, limit=100) if promoted else []
     return ModelThen(
-        name=name, alias=CHAMPION, version=version, digest=said.get("digest", "") or origin.get("digest", ""),
-        since=entry.at, by=entry.by, why=entry.why, promotion=promotion, gates=said.get("gates", []),
-        approved=[
-            ApprovedBy(by=each.by, at=each.at, why=each.why, entry=each.number)
-            for each in reversed(approvals)
-        ],
-        trained_on=origin.get("inputs", []), run=origin.get("run", ""), entry=entry.number,
+        name=name, alias=CHAMPION, version=version, digest=said.get("digest", ""), since=entry.at, by=entry.by,
+        why=entry.why, promotion=promoted.subject if promoted else "",
+        approved=[ApprovedBy(by=each.by, at=each.at, why=each.why, entry=each.number) for each in reversed(approvals)],
+        gates=promoted.evidence.get("gates", {}) if promoted else {}, trained_on=said.get("inputs", []),
+        run=said.get("run", ""), entry=entry.number,
     )  # fmt: skip
+
+
+def _promoted(tx: sa.Connection, place: tuple[str, str], at: float, name: str, version: int) -> LedgerEntry | None:
+    """The promotion that made this version the champion, the newest if it was several times."""
+    for entry in _entries(tx, place, at, PROMOTED, limit=MOST_ALIASES):
+        if (entry.evidence.get("name"), entry.evidence.get("version")) == (name, version):
+            return entry
+    return None
 
 
 def _entries(

@@ -87,7 +87,7 @@ class ModelThen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     why: str = ""
     promotion: str = ""
     approved: list[ApprovedBy] = []
-    gates: list[dict[str, Any]] = []
+    gates: dict[str, str] = {}  # digest of the evidence by gate
     trained_on: list[dict[str, Any]] = []
     run: str = ""
     entry: int = 0

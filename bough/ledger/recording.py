@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from bough.environments import store as environments
 from bough.kernel.events import Event, Events
 from bough.ledger.store import Ledger
+from bough.registry import store as registry
 
 RELEASE_LIVE, REGISTERED, ALIAS_SET = "release.live", "model.registered", "model.alias_set"
-APPROVED = "promotion.approved"
+APPROVED, PROMOTED = "promotion.approved", "promotion.done"
 CHAMPION = "champion"  # the alias whose version is in use
 
 # Events whose data says everything: `project`, `environment`, `by` and `why`, and the rest is evidence.
 SAID_WHOLE = (
-    *("model.registered", "model.alias_set", "gates.ran"),
-    *("promotion.started", "promotion.gated", "promotion.approved", "promotion.approvals_void", "promotion.verified"),
-    *("promotion.step", "promotion.done", "promotion.aborted", "promotion.rolled_back"),
+    *("gates.ran", "promotion.started", "promotion.gated", APPROVED, "promotion.outdated", "promotion.verified"),
+    *("promotion.step", PROMOTED, "promotion.aborted"),
 )
 _APART = ("project", "environment", "by", "why")
 
@@ -31,6 +32,8 @@ class Recorder:
 
     def listen(self, events: Events) -> None:
         events.on(RELEASE_LIVE, self.on_release)
+        events.on(REGISTERED, self.on_version)
+        events.on(ALIAS_SET, self.on_version)
         for name in SAID_WHOLE:
             events.on(name, self.on_said)
 
@@ -41,9 +44,29 @@ class Recorder:
         evidence |= {"rolled_back_to": release.rolled_back_to} if release.rolled_back_to else {}
         evidence |= {"commit": release.commit} if release.commit else {}
         evidence["services"] = {name: each.digest for name, each in sorted(manifest.services.items())}
+        evidence["models"] = {
+            f"{name}.{key}": {"name": pin.name, "version": pin.version, "digest": pin.digest}
+            for name, each in sorted(manifest.services.items())
+            for key, pin in each.models.items()
+        }
         self._ledger.append(
             tx, release.project, release.environment, event.name, f"{release.number}", by=release.created_by,
             why=release.message, evidence=evidence,
+        )  # fmt: skip
+
+    def on_version(self, tx: sa.Connection, event: Event) -> None:
+        """A version was registered, or an alias names it now: with what it was made from, which outlives it here."""
+        said = event.data
+        name, number, place = said["name"], said["version"], (said["project"], said["environment"])
+        evidence: dict[str, Any] = {key: value for key, value in said.items() if key not in _APART}
+        if number:
+            found = registry.version(tx, place, name, number)
+            inputs = [msgspec.to_builtins(each) for each in found.facts.inputs]
+            origin = {"digest": found.digest, "run": found.facts.run, "commit": found.facts.commit, "inputs": inputs}
+            evidence |= {key: value for key, value in origin.items() if value}
+        self._ledger.append(
+            tx, *place, event.name, f"{name}/{number}" if event.name == REGISTERED else f"{name}@{said['alias']}",
+            by=str(said.get("by", "")), why=str(said.get("why", "")), evidence=evidence,
         )  # fmt: skip
 
     def on_said(self, tx: sa.Connection, event: Event) -> None:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from bough.kernel import catalog
 from bough.kernel.catalog import MODEL, Point, Write
 from bough.kernel.context import Context
-from bough.kernel.errors import NotFound
+from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.model_references import ModelReference, check_alias, parse
 from bough.kernel.names import new_id
 from bough.kernel.tables import metadata
@@ -261,6 +261,31 @@ def set_alias(context: Context, place: Place, name: str, alias: str, number: int
     data = {"project": place[0], "environment": place[1], "name": name, "alias": alias, "version": number or 0}
     context.emit(ALIAS_SET, subject(place, name), **data, before=before, by=by, why=why, change=change)
     return before
+
+
+def adopt(context: Context, place: Place, name: str, number: int, source: Place) -> None:
+    """Lets an environment see a version that another one has; does nothing where it does already. Raises `Conflict`
+    (MODEL_VERSION_OTHER) where that number is another version."""
+    tx, key = context.tx, rules.version_key(name, number)
+    brought = catalog.get(tx, point_of(tx, source), MODEL, key)
+    there = catalog.get(tx, point_of(tx, place), MODEL, key)
+    if brought is None:
+        version(tx, source, name, number)  # says what is missing
+        return
+    if there is not None and there.value["id"] != brought.value["id"]:
+        raise Conflict(
+            f"{name}/{number} of {'/'.join(place)} is another version than that of {'/'.join(source)}",
+            code="MODEL_VERSION_OTHER", hint=f"bough models resolve {name}/{number} -e {place[1]}",
+        )  # fmt: skip
+    if there is not None:
+        return
+    layer = catalog.writable_layer(tx, *place, context.principal)
+    writes, model_key = [Write(MODEL, key, brought.value)], rules.key_of(name)
+    if catalog.get(tx, Point(layer), MODEL, model_key) is None:
+        described = catalog.get(tx, point_of(tx, source), MODEL, model_key)
+        writes += [Write(MODEL, model_key, described.value)] if described is not None else []
+    why = f"model {name} version {number} from {source[1]}"
+    catalog.commit(tx, layer, writes, at=context.clock.now(), by=context.principal.name, why=why)
 
 
 def change_entry(context: Context, place: Place, key: str, changes: dict[str, Any], why: str) -> None:

@@ -34,7 +34,7 @@ def handler(events: Events) -> Handler:
             newest = environments.newest(tx, place)
             if newest and newest[0].number > release.number:
                 _end(tx, events, release, OVERTAKEN, now)
-                _release_unused(tx, place, now)
+                release_unused(tx, place, now)
                 return None
             if release.state == PENDING:
                 for name, service in manifest.services.items():
@@ -60,12 +60,12 @@ def _advance(tx: sa.Connection, events: Events, release: Release, manifest: Mani
     for name, each in found.items():
         if each is not None and each.state == deployments.FAILED:
             _end(tx, events, release, FAILED, now, {"service": name, **each.failure})
-            _release_unused(tx, place, now)
+            release_unused(tx, place, now)
             return None
     if not all(each is not None and each.state in _CAN_ANSWER for each in found.values()):
         return CHECK_S
     environments.set_live(tx, release, now)
-    _release_unused(tx, place, now)
+    release_unused(tx, place, now)
     events.emit(tx, "release.live", release.id, number=release.number, seconds=round(now - release.created_at, 3))
     return None
 
@@ -82,7 +82,7 @@ def _end(
     events.emit(tx, f"release.{state}", release.id, number=release.number, failure=failure or {})
 
 
-def _release_unused(tx: sa.Connection, place: tuple[str, str], now: float) -> None:
+def release_unused(tx: sa.Connection, place: tuple[str, str], now: float) -> None:
     """Drains every deployment that neither the live release nor the one under way uses, and that has no share of
     anybody's requests; settings of the live release count again where a failed one had laid its own over them."""
     kept = {each.deployment for each in store.shares(tx, place)}

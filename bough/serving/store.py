@@ -16,6 +16,7 @@ from bough.kernel.tables import metadata
 from bough.serving.models import ASLEEP, BUILDING, DRAINING, FAILED, READY, STARTING, STOPPED, Deployment, Share
 
 KIND = "deployment"
+DIVIDED = "requests.divided"  # the event that shares have changed
 
 deployment = sa.Table(
     "deployment",

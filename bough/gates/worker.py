@@ -1,0 +1,77 @@
+"""`python -m bough.gates.worker HOME REQUEST.json RESULT.json`: the gates that read a version's files.
+
+Runs as a unit of the engine with the Python that runs Bough, so that it can be watched, limited and killed; what it
+reads is somebody's. Standard output is its log. RESULT.json appears whole.
+
+As the main function of a process, this file names technologies, as `bough/app.py` does for the server.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from bough.adapters.blobs import Blobs
+from bough.adapters.blobs.directory import DirectoryBlobs
+from bough.gates import scanning
+from bough.gates.asked import GateAnswer, GateRequest
+from bough.gates.models import GateResult
+from bough.kernel.files import write_whole
+from bough.registry.rules import files_in
+from bough.runtime.spec import Failure
+
+MOST_FINDINGS = 50
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 3:
+        print("usage: python -m bough.gates.worker HOME REQUEST.json RESULT.json", file=sys.stderr)
+        return 2
+    home, request_path, result_path = (Path(argument) for argument in arguments)
+    try:
+        request = msgspec.json.decode(request_path.read_bytes(), type=GateRequest)
+        results = list(run(request, DirectoryBlobs(home / "blobs")))
+    except Exception as error:  # the last stop of a process: whatever it is, whoever waits must read why
+        text = f"{type(error).__name__}: {error}"
+        failure = Failure(code="GATES_CRASHED", message=text, traceback=traceback.format_exc())
+        write_whole(result_path, msgspec.json.encode(GateAnswer(failure=failure)))
+        print(failure.traceback)
+        return 1
+    write_whole(result_path, msgspec.json.encode(GateAnswer(results=results)))
+    for each in results:
+        print(f"{'passed' if each.passed else 'FAILED'} {each.gate}: {each.said}")
+    return 0
+
+
+def run(request: GateRequest, blobs: Blobs) -> Iterator[GateResult]:
+    gates = request.run.gates
+    if gates.scan:
+        yield scan(request, blobs)
+
+
+def scan(request: GateRequest, blobs: Blobs) -> GateResult:
+    files, findings = files_in(blobs.read(request.version.digest)), list[scanning.Finding]()
+    for each in files:
+        with blobs.open(each.digest) as content, tempfile.TemporaryFile() as copy:
+            head = content.read(scanning.HEAD_BYTES)
+            copy.write(head)
+            if scanning.may_run(each.path, head):  # weights in other formats need not be read to their end
+                shutil.copyfileobj(content, copy, 1 << 20)
+                copy.seek(0)
+                findings += scanning.scan(each.path, copy, request.run.gates.allow)
+    figures = {"files": len(files), "findings": [f"{place}: {what}" for place, what in findings[:MOST_FINDINGS]]}
+    if not findings:
+        return GateResult(gate="scan", passed=True, said=f"{len(files)} files run nothing unknown", figures=figures)
+    place, what = findings[0]
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return GateResult(gate="scan", passed=False, said=f"{place} {what}{more}", figures=figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,142 @@
+"""Tables of promotions and approvals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.kernel.errors import Conflict, NotFound
+from bough.kernel.reconcile import wake
+from bough.kernel.tables import metadata
+from bough.promotions.models import ENDED, Approval, Promotion
+from bough.registry.models import Place
+
+KIND = "promotion"
+
+promotion = sa.Table(
+    "promotion",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("environment", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("registered_by", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("policy", sa.Text, nullable=False),
+    sa.Column("needed", sa.Integer, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("changed_at", sa.Float, nullable=False),
+    sa.Column("gate_run", sa.Text, nullable=False, index=True),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("base", sa.Text, nullable=False),
+    sa.Column("before", sa.Integer, nullable=False),
+    sa.Column("deployments", sa.Text, nullable=False),
+    sa.Column("watch", sa.Text, nullable=False),
+    sa.Column("failure", sa.Text, nullable=False),
+    sa.Column("finished_at", sa.Float, nullable=False),
+    # The database itself keeps a second one out.
+    sa.Index(
+        "ix_promotion_under_way", "project", "environment", "name", unique=True,
+        sqlite_where=sa.text("finished_at = 0"), postgresql_where=sa.text("finished_at = 0"),
+    ),
+)  # fmt: skip
+
+approval = sa.Table(
+    "approval",
+    metadata,
+    sa.Column("promotion", sa.Text, primary_key=True),
+    sa.Column("by", sa.Text, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+)
+_JSON = ("policy", "deployments", "watch", "failure")
+
+
+def add(tx: sa.Connection, made: Promotion) -> None:
+    """Raises `Conflict` (PROMOTION_UNDER_WAY) while another one of the model is under way there."""
+    if (other := under_way(tx, made.place, made.name)) is not None:
+        raise Conflict(
+            f"{other.by} is promoting {made.name}/{other.number} to {'/'.join(made.place)} (it is {other.state})",
+            code="PROMOTION_UNDER_WAY", hint=f"bough promotions show {other.id}; bough promotions abort {other.id}",
+            promotion=other.id,
+        )  # fmt: skip
+    tx.execute(promotion.insert(), _columns(**{name: getattr(made, name) for name in Promotion.__struct_fields__}))
+    wake(tx, KIND, made.id)
+
+
+def get(tx: sa.Connection, id: str) -> Promotion:
+    row = tx.execute(promotion.select().where(promotion.c.id == id)).first()
+    if row is None:
+        raise NotFound(f"there is no promotion {id!r}", code="PROMOTION_NOT_FOUND", hint="bough promotions list")
+    return _promotion(row)
+
+
+def under_way(tx: sa.Connection, place: Place, name: str) -> Promotion | None:
+    same = promotion.c.project == place[0], promotion.c.environment == place[1], promotion.c.name == name
+    row = tx.execute(promotion.select().where(*same, promotion.c.finished_at == 0)).first()
+    return _promotion(row) if row else None
+
+
+def of_gates(tx: sa.Connection, gate_run: str) -> list[str]:
+    """Ids of the promotions that wait for a gate run."""
+    waiting = promotion.c.gate_run == gate_run, promotion.c.finished_at == 0
+    return list(tx.execute(sa.select(promotion.c.id).where(*waiting)).scalars())
+
+
+def listed(tx: sa.Connection, project: str, environment: str = "", name: str = "", limit: int = 50) -> list[Promotion]:
+    """Newest first."""
+    query = promotion.select().where(promotion.c.project == project)
+    for column, value in ((promotion.c.environment, environment), (promotion.c.name, name)):
+        query = query.where(column == value) if value else query
+    order = promotion.c.created_at.desc(), promotion.c.id.desc()
+    return [_promotion(row) for row in tx.execute(query.order_by(*order).limit(limit))]
+
+
+def unfinished(tx: sa.Connection, place: Place | None = None) -> list[Promotion]:
+    query = promotion.select().where(promotion.c.finished_at == 0)
+    if place is not None:
+        query = query.where(promotion.c.project == place[0], promotion.c.environment == place[1])
+    return [_promotion(row) for row in tx.execute(query)]
+
+
+def change(tx: sa.Connection, id: str, now: float, **values: Any) -> Promotion:
+    """`values` are fields of Promotion; an end sets when."""
+    if values.get("state") in ENDED:
+        values["finished_at"] = now
+    tx.execute(promotion.update().where(promotion.c.id == id).values(**_columns(**values), changed_at=now))
+    return get(tx, id)
+
+
+def approve(tx: sa.Connection, made: Approval) -> None:
+    """In place of the one that the same person gave before."""
+    same = approval.c.promotion == made.promotion, approval.c.by == made.by
+    tx.execute(approval.delete().where(*same))
+    tx.execute(approval.insert(), msgspec.structs.asdict(made))
+    wake(tx, KIND, made.promotion)
+
+
+def approvals(tx: sa.Connection, id: str) -> list[Approval]:
+    """Oldest first."""
+    rows = tx.execute(approval.select().where(approval.c.promotion == id).order_by(approval.c.at, approval.c.by))
+    return [Approval(**row._mapping) for row in rows]
+
+
+def _columns(**values: Any) -> dict[str, Any]:
+    return {key: msgspec.json.encode(value).decode() if key in _JSON else value for key, value in values.items()}
+
+
+def _promotion(row: Any) -> Promotion:
+    fields = {field: getattr(row, field) for field in Promotion.__struct_fields__}
+    return msgspec.convert(fields | {key: msgspec.json.decode(fields[key]) for key in _JSON}, Promotion)
