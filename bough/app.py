@@ -19,6 +19,8 @@ from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
+from bough.adapters.lineage import Receiver
+from bough.adapters.lineage.http import from_environment
 from bough.adapters.repositories.git import GitRepositories
 from bough.adapters.tables import Tables
 from bough.adapters.tables.duckdb import DuckTables
@@ -62,6 +64,8 @@ from bough.ledger import operations as ledger_operations
 from bough.ledger.keys import SigningKey
 from bough.ledger.recording import Recorder
 from bough.ledger.store import Ledger
+from bough.lineage import loop as lineage_loop
+from bough.lineage import operations as lineage
 from bough.platform import operations as platform_operations
 from bough.promotions import loop as promotions_loop
 from bough.promotions import operations as promotion_operations
@@ -96,7 +100,7 @@ OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
     *(gate_operations, promotion_operations),
-    *(models, model_signing, serving, pushes, ledger_operations, platform_operations),
+    *(models, model_signing, serving, pushes, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, experiments),
 ]
 
@@ -115,7 +119,7 @@ RETRY_S = 0.5  # before asking an engine again that did not answer
 
 
 class Bough:
-    """The control plane of one home. `engine`, `clock` and `ask_gateway` are replaced in tests."""
+    """The control plane of one home. `engine`, `clock`, `ask_gateway` and `receiver` are replaced in tests."""
 
     def __init__(
         self,
@@ -125,6 +129,7 @@ class Bough:
         engine: Engine | None = None,
         clock: Clock | None = None,
         ask_gateway: Callable[[], GatewayState | None] | None = None,
+        receiver: Receiver | None = None,
     ) -> None:
         self.home, self.platform, self.clock = Home(home), platform, clock or SystemClock()
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -137,9 +142,12 @@ class Bough:
         self._trees = Trees(self.home.trees, self.blobs)
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
         self.ledger = Ledger(SigningKey(home), self.clock)
+        self._receiver = receiver or from_environment(os.environ)
         self.events = _events(self.clock, Recorder(self.ledger))
         self._steps = Steps(self.events, self.clock, self.database)
         Guard(self.events, self.clock, self.database, self._steps).listen()
+        if self._receiver is not None:
+            lineage_loop.listen(self.events)
         collector = garbage.Collector(
             *(self.database, self.blobs, self.clock, REFERENCES | {"artifacts": self._artifacts}),
             self.home.run / "gc.lock",
@@ -182,6 +190,7 @@ class Bough:
                 wake(tx, deployments.KIND, deployment.id)
             gateway.changed(tx)
             sleeping.changed(tx)
+            wake(tx, lineage_loop.KIND, lineage_loop.ID)
         self.loop.start()
         self._garbage.start()
         threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
@@ -242,6 +251,7 @@ class Bough:
             sleeping.KIND: sleeping.handler(ask_gateway, engine, events),
             gates.KIND: gates_loop.handler(self.blobs, events, GateUnits(home, engine)),
             promotions.KIND: promotions_loop.handler(self.blobs, engine, self._steps, ask_gateway),
+            lineage_loop.KIND: lineage_loop.handler(self._receiver),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),
         }
 

@@ -10,6 +10,7 @@ import msgspec
 from bough.adapters.blobs import Blobs
 from bough.adapters.engine import ASLEEP, EXITED, Attempt
 from bough.adapters.engine.fake import Behaviour, FakeEngine
+from bough.adapters.lineage import Receiver
 from bough.app import Bough
 from bough.builds.models import BuildResult, Bundle, Entry
 from bough.gateway.models import GatewayState, LaneState, Route, ShareState, Table
@@ -25,13 +26,18 @@ ADMIN = Principal(id="pri_admin", name="admin", role=Role.ADMIN)
 class Plane:
     """`builds_fail` and `behaviour` say what builds and replicas that begin from now on will do."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, receiver: Receiver | None = None) -> None:
         self.clock = VirtualClock()
         self.engine = FakeEngine(self.clock)
         self.lanes: list[LaneState] | None = None  # what the gateway says; None: it does not answer
         self.shares: list[ShareState] = []  # the same, of routes that are split
         self.bough = Bough(
-            folder / "home", Platform(), engine=self.engine, clock=self.clock, ask_gateway=self._ask_gateway
+            folder / "home",
+            Platform(),
+            engine=self.engine,
+            clock=self.clock,
+            ask_gateway=self._ask_gateway,
+            receiver=receiver,
         )
         self.builds_fail: Failure | None = None
         self.behaviour: dict[str, Behaviour] = {}

@@ -6,6 +6,10 @@ from typing import Any
 
 from bough.client.record import Record
 
+class Accepted(Record):
+    edges: int
+    new: int
+
 class Approval(Record):
     promotion: str
     by: str
@@ -20,6 +24,11 @@ class ApprovedBy(Record):
     at: float
     why: str
     entry: int
+
+class Arrow(Record):
+    source: str
+    target: str
+    how: str
 
 class Artifact(Record):
     path: str
@@ -332,6 +341,13 @@ class LedgerVerified(Record):
     root: str
     key: str
     seconds: float
+
+class Lineage(Record):
+    start: str
+    things: builtins.list[Thing]
+    arrows: builtins.list[Arrow]
+    more: builtins.list[str]
+    svg: str
 
 class Listed(Record):
     path: str
@@ -891,6 +907,14 @@ class Tensor(Record):
     datatype: str
     shape: builtins.list[int]
 
+class Thing(Record):
+    id: str
+    kind: str
+    name: str
+    project: str
+    version: str
+    details: dict[str, str]
+
 class TokenView(Record):
     id: str
     principal: str
@@ -1187,6 +1211,21 @@ class _Keys:
     ) -> NewKey: ...
     def list(self) -> builtins.list[KeyView]: ...
     def revoke(self, *, id: str, idempotency_key: str = ...) -> builtins.list[KeyView]: ...
+
+class _Lineage:
+    def accept(self, *, event: Any, idempotency_key: str = ...) -> Accepted: ...
+    def show(
+        self,
+        *,
+        project: str,
+        of: str,
+        environment: str = ...,
+        up: bool = ...,
+        down: bool = ...,
+        depth: int = ...,
+        past: bool = ...,
+        picture: bool = ...,
+    ) -> Lineage: ...
 
 class _Logged_models:
     def create(
@@ -1764,6 +1803,7 @@ class Api:
     gates: _Gates
     gc: _Gc
     keys: _Keys
+    lineage: _Lineage
     logged_models: _Logged_models
     models: _Models
     platform: _Platform

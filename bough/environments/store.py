@@ -14,6 +14,7 @@ from bough.environments.models import (
     LIVE,
     OVERTAKEN,
     PENDING,
+    STARTING,
     SUPERSEDED,
     EnvironmentView,
     Manifest,
@@ -212,6 +213,23 @@ def releases(tx: sa.Connection, place: tuple[str, str], limit: int = 50) -> list
     same = release.c.project == place[0], release.c.environment == place[1]
     rows = tx.execute(release.select().where(*same).order_by(release.c.number.desc()).limit(limit))
     return [_release(row) for row in rows]
+
+
+def releases_naming(
+    tx: sa.Connection, project_name: str, *, said: str = "", commit: str = "", environment_name: str = "",
+    past: bool = False, limit: int = 200,
+) -> list[Release]:  # fmt: skip
+    """Those whose manifest holds the text `said` (a digest, an id), that are of a commit, or of an environment, newest
+    first: the ones that serve or are about to; with `past` also those that have."""
+    query = release.select().where(release.c.project == project_name).order_by(release.c.created_at.desc()).limit(limit)
+    query = query.where(release.c.state.in_([PENDING, STARTING, LIVE, *([SUPERSEDED] if past else [])]))
+    if said:
+        query = query.where(sa.func.instr(release.c.manifest, said) > 0)
+    if commit:
+        query = query.where(release.c.commit == commit)
+    if environment_name:
+        query = query.where(release.c.environment == environment_name)
+    return [_release(row) for row in tx.execute(query)]
 
 
 def bundles(tx: sa.Connection) -> Iterator[str]:

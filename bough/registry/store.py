@@ -28,6 +28,7 @@ from bough.registry import rules
 from bough.registry.models import Draft, Facts, Model, ModelSignature, Place, SignedBy, Version
 
 REGISTERED, ALIAS_SET = "model.registered", "model.alias_set"  # events; data: project, environment, name, version, …
+MOST_FOUND = 1000  # versions that one question finds
 
 registered_model = sa.Table(
     "registered_model",
@@ -166,6 +167,37 @@ def of_runs(tx: sa.Connection, place: Place, runs: Sequence[str]) -> list[Versio
     there = catalog.several(tx, at, MODEL, [rules.version_key(*each) for each in made])
     seen = [(*each, there[key].value) for each in made if (key := rules.version_key(*each)) in there]
     return _versions(tx, seen, {name: _aliases(tx, at, name) for name in {each[0] for each in seen}})
+
+
+def made_with(tx: sa.Connection, project: str, *, run: str = "", said: str = "") -> list[Version]:
+    """Those of a run, or whose facts hold the JSON text `said`, newest first, as they were registered; whatever became
+    of them in environments."""
+    row = model_version
+    query = row.select().where(row.c.project == project).order_by(row.c.created_at.desc()).limit(MOST_FOUND)
+    query = query.where(row.c.run == run) if run else query.where(sa.func.instr(row.c.details, said) > 0)
+    found = [(each.name, each.number, {"id": each.id}) for each in tx.execute(query)]
+    return _versions(tx, found, {})
+
+
+def id_of(tx: sa.Connection, project: str, name: str, number: int) -> str:
+    """The version that was registered as this; empty: none was."""
+    row = model_version
+    same = row.c.project == project, row.c.name == name, row.c.number == number
+    return str(tx.execute(sa.select(row.c.id).where(*same)).scalar() or "")
+
+
+def name_now(tx: sa.Connection, place: Place, version: Version) -> str:
+    """What an environment calls the model of a version now; as it was registered when that is not seen there."""
+    counter = registered_model
+    names = list(tx.execute(sa.select(counter.c.name).where(counter.c.project == place[0])).scalars())
+    names.sort(key=lambda name: name != version.name)  # most are not renamed
+    at = point_of(tx, place)
+    for start in range(0, len(names), catalog.AT_ONCE):
+        keys = {rules.version_key(name, version.number): name for name in names[start : start + catalog.AT_ONCE]}
+        for key, entry in catalog.several(tx, at, MODEL, list(keys)).items():
+            if entry.value["id"] == version.id:
+                return str(keys[key])
+    return version.name
 
 
 def used(tx: sa.Connection) -> Iterator[tuple[str, bool]]:

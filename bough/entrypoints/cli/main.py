@@ -39,6 +39,8 @@ IN_GROUPS = {
     "secrets": ("set",),
     "tables": ("append", "create", "diff", "export", "query", "upsert"),
 }
+# Operations without a group whose answer is drawn in a way of its own, in modules of that name.
+IN_PLACE = ("lineage",)
 _EVERYDAY = ("status", "releases", "rollback")
 INTERRUPTED, PIPE_CLOSED = 130, 141
 
@@ -93,6 +95,8 @@ def _tree() -> dict[str, Any]:
 
 
 def _command(word: str, entry: dict[str, Any]) -> click.Command:
+    if word in IN_PLACE:
+        return _member(word)
     by_hand = {second: _member(f"{word}_{second}") for second in IN_GROUPS.get(word, ())}
     members = {second: derived.build(*found) for second, found in sorted(entry.items()) if second}
     members = dict(sorted((members | by_hand).items()))

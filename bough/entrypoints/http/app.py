@@ -53,6 +53,7 @@ def build(served: Served, streams: Streams | None = None, remote: git.Remote | N
         _route(openapi.BLOBS_PATH, partial(_upload_many, served), "PUT"),
         _route(openapi.BLOB_PATH, partial(_download, served), "GET"),
         _route(openapi.BLOB_PATH + "/partial", partial(_partial, served), "GET"),
+        _route(openapi.LINEAGE_PATH, partial(_lineage, served), "POST"),
         _route(openapi.DOCUMENT_PATH, _document(served), "GET"),
         _route(openapi.HEALTH_PATH, _health, "GET"),
     ]
@@ -104,6 +105,14 @@ async def _partial(served: Served, request: Request) -> Response:
     digest = request.path_params["digest"]
     size = await run_in_threadpool(served.blobs.partial, digest)
     return answer(request, uploads.Partial(digest=digest, size=size))
+
+
+async def _lineage(served: Served, request: Request) -> Response:
+    """Where clients of OpenLineage send to: the body is the event itself."""
+    caller = await run_in_threadpool(_caller, served, request)
+    event = await requests.event(request)
+    call = partial(served.operations.call, "lineage.accept", {"event": event}, caller)
+    return answer(request, await run_in_threadpool(call), 201)
 
 
 async def _check_role(served: Served, request: Request, what: str, role: Role) -> None:

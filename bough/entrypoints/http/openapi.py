@@ -20,6 +20,7 @@ BLOBS_PATH = "/api/v1/blobs"
 BLOB_PATH = "/api/v1/blobs/{digest}"
 DOCUMENT_PATH = "/api/v1/openapi.json"
 HEALTH_PATH = "/healthz"
+LINEAGE_PATH = "/api/v1/lineage"
 
 _SCHEMAS = "#/components/schemas/"
 _PUBLIC: list[Any] = []  # OpenAPI's way to say: no token needed
@@ -39,6 +40,8 @@ def document(operations: Mapping[str, Operation[Any, Any]]) -> dict[str, Any]:
     paths[BLOB_PATH] = {"put": _upload(found[-3]), "get": _download()}
     paths[BLOBS_PATH] = {"put": _upload_many(found[-2])}
     paths[BLOB_PATH + "/partial"] = {"get": _partial(found[-1])}
+    accepted = {"$ref": _SCHEMAS + "Accepted"}
+    paths[LINEAGE_PATH] = {"post": _accept(accepted)} if "lineage.accept" in operations else {}
     paths[DOCUMENT_PATH] = {"get": _plain("openapi", "This document.", {"type": "object"})}
     paths[HEALTH_PATH] = {"get": _plain("healthz", "Says that the server answers.", {"type": "object"})}
     made = {
@@ -163,6 +166,20 @@ def _upload_many(stored: dict[str, Any]) -> dict[str, Any]:
         },
         "responses": {
             "200": {"description": "Stored.", "headers": _headers(), "content": {JSON: {"schema": stored}}},
+            **_refusals("401", "403", "413", "422", "500", "507"),
+        },
+    }
+
+
+def _accept(accepted: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "operationId": "lineage.send",
+        "tags": ["lineage"],
+        "summary": "Takes one OpenLineage event, as its clients send them; one that comes twice changes nothing.",
+        "x-role": "developer",
+        "requestBody": {"required": True, "content": {JSON: {"schema": {"type": "object"}}}},
+        "responses": {
+            "201": {"description": "Kept.", "headers": _headers(), "content": {JSON: {"schema": accepted}}},
             **_refusals("401", "403", "413", "422", "500", "507"),
         },
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import msgspec
@@ -35,6 +36,30 @@ async def from_body(operation: Operation[Any, Any], request: Request) -> Any:
         return msgspec.json.decode(body or b"{}", type=operation.request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _invalid(operation, str(error)) from error
+
+
+async def event(request: Request) -> dict[str, Any]:
+    """The body as an object, also when it is packed with gzip."""
+    body = await read_body(request, MAX_BODY_BYTES)
+    if request.headers.get("content-encoding", "").strip().lower() == "gzip":
+        body = _unpacked(body)
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        what = f"the body is no JSON object; {error}"
+        raise Invalid(what, code="EVENT_INVALID", hint="see docs/lineage.md") from error
+
+
+def _unpacked(body: bytes) -> bytes:
+    """Never more than the limit, however well it was packed."""
+    unpacking = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        found = unpacking.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error as error:
+        raise Invalid(f"the body is not gzip; {error}", code="EVENT_INVALID", hint="send it unpacked") from error
+    if len(found) > MAX_BODY_BYTES:
+        raise _too_large(MAX_BODY_BYTES)
+    return found
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -1,0 +1,216 @@
+"""Edges that others' records hold already: what versions say of how they came to be, what releases pin.
+
+Each function gives every edge of a record, and `Derived.touching` asks for the records that could name a thing and
+keeps the edges that do. So a edge is found from either of its ends, and there is nothing to keep in step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.environments import store as environments
+from bough.environments.models import Release
+from bough.kernel.errors import NotFound
+from bough.lineage import models as kinds
+from bough.lineage import outside, rules
+from bough.lineage.models import Edge, Thing
+from bough.registry import store as registry
+from bough.registry.models import Input, Version
+from bough.serving import store as deployments
+from bough.serving.models import STOPPED
+
+_MODEL = "model"  # an input that is a version itself
+_SHOWN_PARAMETERS = 4
+
+
+class Derived:
+    """What an environment's records say. `past`: releases that served once count as well."""
+
+    def __init__(self, tx: sa.Connection, place: tuple[str, str], *, past: bool = False) -> None:
+        self._tx, self._place, self._past = tx, place, past
+        self._versions: dict[str, Thing] = {}
+
+    def touching(self, thing: Thing) -> list[Edge]:
+        """Every edge at `thing`, from records and from what others have reported."""
+        found: dict[tuple[str, str], Edge] = {}
+        for edge in (*self._of_versions(thing), *self._of_releases(thing), *outside.edges(self._tx, thing)):
+            if thing.id in (edge.source.id, edge.target.id) and edge.source.id != edge.target.id:
+                found.setdefault((edge.source.id, edge.target.id), edge)
+        return list(found.values())
+
+    def version(self, version: Version) -> Thing:
+        """A version under the name that it has now."""
+        if version.id not in self._versions:
+            name = registry.name_now(self._tx, self._place, version)
+            self._versions[version.id] = rules.known_by(
+                kinds.VERSION, version.id, f"{name}/{version.number}",
+                digest=version.digest[: rules.SHORT], by=version.by, environment=version.environment,
+                signed=", ".join(each.signer for each in version.signed),
+            )  # fmt: skip
+        return self._versions[version.id]
+
+    # --- versions
+
+    def _of_versions(self, thing: Thing) -> Iterator[Edge]:
+        seen: set[str] = set()
+        for version in self._versions_that_name(thing):
+            if version.id not in seen:
+                seen.add(version.id)
+                yield from self._edges_of_version(version)
+
+    def _versions_that_name(self, thing: Thing) -> Iterable[Version]:
+        project = self._place[0]
+        if thing.kind == kinds.RUN:
+            return registry.made_with(self._tx, project, run=thing.name)
+        if thing.kind == kinds.PARAMETERS:
+            return [registry.by_id(self._tx, thing.id.partition(":")[2])]
+        if thing.kind == kinds.VERSION:
+            own = registry.by_id(self._tx, thing.id.partition(":")[2])
+            return [own, *self._that_refer_to({own.reference, thing.name})]
+        if thing.kind == _MODEL:
+            return self._that_refer_to({thing.name})
+        if thing.kind in (kinds.COMMIT, kinds.BUNDLE, kinds.PYTHON_ENVIRONMENT):
+            text = _text(thing.kind, thing.id.partition(":")[2])
+            return registry.made_with(self._tx, project, said=text)
+        if thing.kind in (kinds.RELEASE, kinds.DEPLOYMENT, kinds.SERVICE, kinds.JOB):
+            return []
+        return registry.made_with(self._tx, project, said=_text("name", thing.name))
+
+    def _that_refer_to(self, references: set[str]) -> list[Version]:
+        """Those that were trained on from a version, or from what it gives, by any of the names that it had."""
+        names = references | {each.rpartition("/")[0] for each in references}
+        texts = [_text("parent", each) for each in references] + [_text("name", each) for each in names if each]
+        return [each for text in texts for each in registry.made_with(self._tx, self._place[0], said=text)]
+
+    def _edges_of_version(self, version: Version) -> Iterator[Edge]:
+        facts, made = version.facts, self.version(version)
+        by: Thing = made
+        if facts.run:
+            by = rules.thing(kinds.RUN, self._place[0], facts.run)
+            yield Edge(source=by, target=made, how="made")
+        for each in facts.inputs:
+            source = self._input(each)
+            yield Edge(source=source, target=by, how=each.role or "input")
+            if source.version and source.kind != kinds.VERSION:
+                yield Edge(source=_unversioned(source), target=source, how="version")
+        for kind, id in (
+            (kinds.COMMIT, facts.commit), (kinds.BUNDLE, facts.bundle),
+            (kinds.PYTHON_ENVIRONMENT, facts.python_environment),
+        ):  # fmt: skip
+            if id:
+                yield Edge(source=rules.known_by(kind, id, id[: rules.SHORT]), target=by, how="code")
+        if facts.commit and facts.bundle:
+            yield _holds(facts.commit, facts.bundle)
+        if facts.parameters:
+            yield Edge(source=_parameters(version), target=by, how="parameters")
+        if facts.parent:
+            yield Edge(source=self._reference(facts.parent), target=made, how="trained on from")
+
+    def _input(self, said: Input) -> Thing:
+        if said.kind == _MODEL:
+            return self._reference(f"{said.name}/{said.version}" if said.version else said.name)
+        if said.kind == kinds.OUTSIDE:
+            return outside.named(said.name, said.version)
+        return rules.thing(said.kind, self._place[0], said.name, said.version, digest=said.digest[: rules.SHORT])
+
+    def _reference(self, text: str) -> Thing:
+        """A version as somebody wrote it; what is not known here is shown as it was written."""
+        name, _, number = text.rpartition("/")
+        if name and number.isdecimal() and number.isascii() and len(number) < 10:
+            if id := registry.id_of(self._tx, self._place[0], name, int(number)):
+                return self.version(registry.by_id(self._tx, id))
+            try:
+                return self.version(registry.version(self._tx, self._place, name, int(number)))
+            except NotFound:
+                pass
+        return rules.thing(_MODEL, self._place[0], text)
+
+    # --- releases
+
+    def _of_releases(self, thing: Thing) -> Iterator[Edge]:
+        for release in self._releases_that_name(thing):
+            yield from self._edges_of_release(release)
+
+    def _releases_that_name(self, thing: Thing) -> list[Release]:
+        project, rest = self._place[0], thing.id.partition(":")[2]
+        if thing.kind == kinds.COMMIT:
+            return environments.releases_naming(self._tx, project, commit=rest, past=self._past)
+        if thing.kind in (kinds.VERSION, kinds.BUNDLE):
+            return environments.releases_naming(self._tx, project, said=rest, past=self._past)
+        if thing.kind == kinds.DEPLOYMENT and (found := deployments.get(self._tx, rest)) is not None:
+            return environments.releases_naming(
+                self._tx, project, said=found.digest, environment_name=found.environment, past=self._past
+            )
+        if thing.kind == kinds.RELEASE:
+            return [environments.find(self._tx, rest)[0]]
+        if thing.kind == kinds.SERVICE and thing.project == project:
+            environment = thing.name.partition("/")[0]
+            return environments.releases_naming(self._tx, project, environment_name=environment, past=self._past)
+        return []
+
+    def _edges_of_release(self, release: Release) -> Iterator[Edge]:
+        """Release and deployments each come from code and versions. What comes of a version is told by the deployment
+        that loads it: a release holds other services too."""
+        made = _release(release)
+        if release.commit:
+            yield Edge(source=rules.known_by(kinds.COMMIT, release.commit, release.commit[: rules.SHORT]),
+                       target=made, how="code")  # fmt: skip
+        for name, each in sorted(environments.find(self._tx, release.id)[1].services.items()):
+            service = rules.thing(kinds.SERVICE, release.project, f"{release.environment}/{name}")
+            loads = self._deployment(release, name, each.digest) or service
+            bundle = rules.known_by(kinds.BUNDLE, each.bundle, each.bundle[: rules.SHORT])
+            if loads is not service:
+                yield Edge(source=loads, target=service, how="answers for")
+            for target in (made, loads):
+                yield Edge(source=bundle, target=target, how="code")
+                for word, pin in sorted(each.models.items()):
+                    version = self.version(registry.by_id(self._tx, pin.id))
+                    yield Edge(source=version, target=target, how="pinned" if target is made else f"as {word}")
+            if release.commit:
+                yield _holds(release.commit, each.bundle)
+
+    def _deployment(self, release: Release, service: str, digest: str) -> Thing | None:
+        found = deployments.of_service(self._tx, (release.project, release.environment), service, digest)
+        if found is None or found.state == STOPPED:
+            return None
+        return rules.known_by(
+            kinds.DEPLOYMENT,
+            found.id,
+            f"{release.environment}/{service}",
+            state=found.state,
+            release=f"{found.release}",
+        )
+
+
+def release_thing(tx: sa.Connection, place: tuple[str, str], number: int) -> Thing:
+    return _release(environments.find_number(tx, place, number)[0])
+
+
+def _release(release: Release) -> Thing:
+    name = f"{release.environment}/{release.number}"
+    return rules.known_by(kinds.RELEASE, release.id, name, state=release.state, by=release.created_by)
+
+
+def _parameters(version: Version) -> Thing:
+    said = [f"{key}={value}" for key, value in sorted(version.facts.parameters.items())]
+    shown = ", ".join(said[:_SHOWN_PARAMETERS]) + (", …" if len(said) > _SHOWN_PARAMETERS else "")
+    return rules.known_by(kinds.PARAMETERS, version.id, shown, **version.facts.parameters)
+
+
+def _unversioned(thing: Thing) -> Thing:
+    if thing.kind == kinds.OUTSIDE:
+        return outside.named(thing.name)
+    return rules.thing(thing.kind, thing.project, thing.name)
+
+
+def _holds(commit: str, bundle: str) -> Edge:
+    source = rules.known_by(kinds.COMMIT, commit, commit[: rules.SHORT])
+    return Edge(source=source, target=rules.known_by(kinds.BUNDLE, bundle, bundle[: rules.SHORT]), how="holds")
+
+
+def _text(field: str, value: str) -> str:
+    """A field as it stands in a row of JSON."""
+    return f'"{field}":{msgspec.json.encode(value).decode()}'

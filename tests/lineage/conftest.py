@@ -1,0 +1,96 @@
+"""A control plane with some history, and the official client of OpenLineage in a Python environment of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uv
+
+from tests.plane import Plane
+
+PACKAGE = "openlineage-python==1.54.0"  # brings httpx and requests, which nothing here needs
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bough-tests"
+
+Official = Callable[..., "subprocess.CompletedProcess[str]"]
+COMMIT, BUNDLE = "c" * 40, "b" * 64
+
+
+@pytest.fixture(scope="session")
+def official() -> Official:
+    """Runs a program with the official client. Made once and kept; without a network skipped, but not where CI is
+    set."""
+    folder = CACHE / PACKAGE.replace("==", "-")
+    python = folder / "bin/python"
+    if not (folder / ".ready").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        tool = uv.find_uv_bin()
+        make = ["venv", "-q", "-p", sys.executable, str(folder)]
+        for words in (make, ["pip", "install", "-q", "-p", str(python), PACKAGE]):
+            done = subprocess.run([tool, *words], capture_output=True, text=True, timeout=100)
+            if done.returncode != 0:
+                shutil.rmtree(folder, ignore_errors=True)
+                if os.environ.get("CI"):
+                    pytest.fail(f"{PACKAGE} cannot be installed: {done.stderr[-500:]}")
+                pytest.skip(f"{PACKAGE} cannot be installed here")
+        (folder / ".ready").touch()
+
+    def run(program: str, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        environ = {key: value for key, value in os.environ.items() if not key.startswith("OPENLINEAGE")}
+        command = [str(python), "-c", program, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ, input=stdin)
+
+    return run
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Plane:
+    made = Plane(tmp_path)
+    made.call("projects.create", name="shop")
+    return made
+
+
+def register(plane: Plane, name: str = "churn", **facts: Any) -> Any:
+    content = f"{name} {facts}".encode()
+    file = {"path": "model.onnx", "digest": plane.bough.blobs.put(content), "size": len(content)}
+    return plane.call("models.register", project="shop", name=name, files=[file], facts=facts)
+
+
+def show(plane: Plane, of: str, **fields: Any) -> Any:
+    return plane.call("lineage.show", project="shop", of=of, **fields)
+
+
+def names(found: Any, kind: str = "") -> set[str]:
+    return {f"{each.kind} {each.name}{each.version and ' @' + each.version}" for each in found.things
+            if kind in ("", each.kind)}  # fmt: skip
+
+
+def arrows(found: Any) -> set[tuple[str, str]]:
+    named = {each.id: f"{each.kind} {each.name}{each.version and ' @' + each.version}" for each in found.things}
+    return {(named[each.source], named[each.target]) for each in found.arrows}
+
+
+def event(
+    job: str = "clean", reads: tuple[str, ...] = (), writes: tuple[str, ...] = (), **fields: Any
+) -> dict[str, Any]:
+    """A RunEvent; datasets as NAMESPACE NAME."""
+
+    def datasets(found: tuple[str, ...]) -> list[dict[str, Any]]:
+        return [dict(zip(("namespace", "name"), each.split(" "), strict=True)) for each in found]
+
+    return {
+        "eventType": "COMPLETE",
+        "eventTime": "2026-05-03T12:00:00Z",
+        "producer": "https://example.com/airflow",
+        "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent",
+        "run": {"runId": "01941908-6ea3-7e3c-9ab5-1b1b1b1b1b1b"},
+        "job": {"namespace": "airflow", "name": job},
+        "inputs": datasets(reads),
+        "outputs": datasets(writes),
+    } | fields
