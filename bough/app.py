@@ -76,10 +76,12 @@ from bough.pushes import operations as pushes
 from bough.pushes.deploying import Deploying
 from bough.pushes.receiving import Receiving
 from bough.registry import operations as models
+from bough.registry import operations_cards as model_cards
 from bough.registry import operations_signing as model_signing
 from bough.registry import using as model_use
 from bough.registry.keys import Keyring
 from bough.registry.merging import ModelMerger
+from bough.registry.sbom import NoVulnerabilities, OsvFolder, Vulnerabilities
 from bough.registry.using import Registered
 from bough.registry.views import ModelViews
 from bough.secrets import operations as secret_operations
@@ -100,7 +102,7 @@ OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
     *(gate_operations, promotion_operations),
-    *(models, model_signing, serving, pushes, ledger_operations, lineage, platform_operations),
+    *(models, model_signing, model_cards, serving, pushes, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, experiments),
 ]
 
@@ -232,6 +234,7 @@ class Bough:
                 TableFiles: self._table_files,
                 Vault: self._vault,
                 Keyring: Keyring(self.home.path, os.environ),
+                Vulnerabilities: OsvFolder(osv) if (osv := self._advisories()).is_dir() else NoVulnerabilities(),
                 Ledger: self.ledger,
                 Dependents: SecretUsers(environments.make_release),
                 RegisteredModels: Registered(),
@@ -258,6 +261,9 @@ class Bough:
     def _artifacts(self, tx: sa.Connection, blobs: Blobs) -> Iterator[str]:
         with self._tracking.read() as tracking:
             yield from artifact_references(tracking)
+
+    def _advisories(self) -> Path:
+        return Path(os.environ.get("BOUGH_OSV_DIR") or self.home.path / "osv")
 
     def _private_digest(self, content: bytes) -> str:
         if not self._vault.exists:

@@ -50,6 +50,11 @@ class Batch(Record):
     max_size: int
     max_wait_ms: float
 
+class Bill(Record):
+    packages: dict[str, str]
+    vulnerabilities: builtins.list[Vulnerability]
+    document: dict[str, Any]
+
 class Bin(Record):
     label: str
     before: float
@@ -58,6 +63,23 @@ class Bin(Record):
 class Branched(Record):
     environment: EnvironmentView
     created: bool
+
+class Card(Record):
+    version: Version
+    trust: str
+    trusted_by: str
+    serves: builtins.list[str]
+    happened: builtins.list[Happened]
+    gates: builtins.list[Happened]
+    approvals: builtins.list[Happened]
+    drift: builtins.list[Happened]
+    explanation: dict[str, Any] | None
+    packages: int
+    vulnerabilities: builtins.list[Vulnerability]
+
+class CardPage(Record):
+    card: Card
+    text: str
 
 class Change(Record):
     what: str
@@ -201,6 +223,7 @@ class Facts(Record):
     inputs: builtins.list[Input]
     parameters: dict[str, str]
     metrics: dict[str, float]
+    packages: dict[str, str]
     more: dict[str, Any]
 
 class File(Record):
@@ -260,6 +283,13 @@ class Gates(Record):
     max_size_mb: float
     scan: bool
     allow: builtins.list[str]
+
+class Happened(Record):
+    at: float
+    what: str
+    by: str
+    why: str
+    data: dict[str, Any]
 
 class Inclusion(Record):
     entry: LedgerEntry
@@ -978,6 +1008,15 @@ class Version(Record):
     card: str
     signed: builtins.list[SignedBy]
 
+class Vulnerability(Record):
+    id: str
+    package: str
+    version: str
+    summary: str
+    severity: str
+    fixed: str
+    aliases: builtins.list[str]
+
 class Watch(Record):
     watched_s: float
     looked_at: float
@@ -1287,6 +1326,7 @@ class _Models:
         idempotency_key: str = ...,
     ) -> Model: ...
     def bundle(self, *, project: str, model: str, environment: str = ...) -> builtins.list[str]: ...
+    def card(self, *, project: str, model: str, environment: str = ..., form: str = ...) -> CardPage: ...
     def create(
         self,
         *,
@@ -1298,6 +1338,15 @@ class _Models:
         idempotency_key: str = ...,
     ) -> Model: ...
     def delete(self, *, project: str, model: str, environment: str = ..., idempotency_key: str = ...) -> bool: ...
+    def explained(
+        self,
+        *,
+        project: str,
+        model: str,
+        explanation: Any,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> Version: ...
     def files(self, *, project: str, model: str, environment: str = ...) -> builtins.list[File]: ...
     def list(
         self,
@@ -1338,6 +1387,7 @@ class _Models:
         idempotency_key: str = ...,
     ) -> Model: ...
     def resolve(self, *, project: str, model: str, environment: str = ...) -> Version: ...
+    def sbom(self, *, project: str, model: str, environment: str = ...) -> Bill: ...
     def search(
         self,
         *,

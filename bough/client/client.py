@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Self
 
 from bough.client.api import Api
 from bough.client.contract import operation
-from bough.client.folders import send_folder
+from bough.client.folders import installed_packages, send_folder
 from bough.client.http import Http
 from bough.client.record import record
 from bough.client.transport import Transport
@@ -59,8 +59,10 @@ class Client(Api):
 
     def register_model(self, name: str, path: Path | str, *, project: str, **fields: Any) -> Any:
         """Stores a file or folder and registers it as the next version of the model `name`; `fields` are those of
-        `models.register`."""
-        return self.call("models.register", project=project, name=name, files=self.send_folder(path), **fields)
+        `models.register`. The packages of this process are taken down as those that it was trained with."""
+        facts = {"packages": installed_packages(), **fields.pop("facts", {})}
+        files = self.send_folder(path)
+        return self.call("models.register", project=project, name=name, files=files, facts=facts, **fields)
 
     def close(self) -> None:
         self._transport.close()

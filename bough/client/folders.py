@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -43,6 +44,11 @@ def send_folder(client: Sends, root: Path) -> list[dict[str, Any]]:
     ]
     _send(client, {digest: by_digest[digest] for digest in missing})
     return files
+
+
+def installed_packages() -> dict[str, str]:
+    """Name to version of every distribution that this process could import."""
+    return {each.metadata["Name"]: each.version for each in metadata.distributions() if each.metadata["Name"]}
 
 
 def _files(root: Path) -> list[tuple[str, Path]]:

@@ -40,6 +40,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     inputs: list[Input] = []
     parameters: dict[str, str] = {}
     metrics: dict[str, float] = {}
+    packages: dict[str, str] = {}  # of Python, where it was trained: name to version
     more: dict[str, Any] = {}  # of whoever registers, kept as it is
 
 

@@ -70,6 +70,17 @@ model_signed = sa.Table(
 )
 
 
+model_attachment = sa.Table(
+    "model_attachment",
+    metadata,
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),  # explanation
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),  # JSON
+)
+
+
 class _Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     signature: ModelSignature | None = None
     facts: Facts = Facts()
@@ -379,6 +390,21 @@ def add_signed(tx: sa.Connection, version: str, made: SignedBy) -> None:
 def subject(place: Place, name: str) -> str:
     """Of a model's events."""
     return f"{place[0]}/{place[1]}/{name}"
+
+
+def attach(tx: sa.Connection, version: str, kind: str, content: Any, *, at: float, by: str) -> None:
+    """Keeps something beside a version, in place of what was kept of that kind before."""
+    same = model_attachment.c.version == version, model_attachment.c.kind == kind
+    tx.execute(model_attachment.delete().where(*same))
+    text = msgspec.json.encode(content).decode()
+    tx.execute(model_attachment.insert().values(version=version, kind=kind, at=at, by=by, content=text))
+
+
+def attached(tx: sa.Connection, version: str, kind: str) -> Any:
+    """None when there is nothing."""
+    same = model_attachment.c.version == version, model_attachment.c.kind == kind
+    text = tx.execute(sa.select(model_attachment.c.content).where(*same)).scalar()
+    return None if text is None else msgspec.json.decode(text)
 
 
 def missing(place: Place, name: str) -> NotFound:

@@ -35,7 +35,7 @@ HAND_WRITTEN = {
 IN_GROUPS = {
     "audit": ("export",),
     "data": ("get", "mount", "put", "run", "verify"),
-    "models": ("get", "register"),
+    "models": ("card", "explain", "get", "register", "sbom"),
     "secrets": ("set",),
     "tables": ("append", "create", "diff", "export", "query", "upsert"),
 }
