@@ -121,7 +121,7 @@ RETRY_S = 0.5  # before asking an engine again that did not answer
 
 
 class Bough:
-    """The control plane of one home. `engine`, `clock`, `ask_gateway` and `receiver` are replaced in tests."""
+    """The control plane of one home. `engine`, `clock`, `tables`, `ask_gateway`, `receiver` are replaced in tests."""
 
     def __init__(
         self,
@@ -130,6 +130,7 @@ class Bough:
         *,
         engine: Engine | None = None,
         clock: Clock | None = None,
+        tables: Tables | None = None,
         ask_gateway: Callable[[], GatewayState | None] | None = None,
         receiver: Receiver | None = None,
     ) -> None:
@@ -157,7 +158,7 @@ class Bough:
             sweep=self._trees.sweep,
         )
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
-        self._tables = DuckTables(self.home.tables)
+        self._tables: Tables = tables or DuckTables(self.home.tables)
         self._table_files = TableFiles(self.blobs, self.home.tables / "copies")
         self._vault = Vault(home, os.environ)
         self._models = ModelViews(self.home.models, self.blobs)

@@ -11,6 +11,7 @@ from bough.adapters.blobs import Blobs
 from bough.adapters.engine import ASLEEP, EXITED, Attempt
 from bough.adapters.engine.fake import Behaviour, FakeEngine
 from bough.adapters.lineage import Receiver
+from bough.adapters.tables import Tables
 from bough.app import Bough
 from bough.builds.models import BuildResult, Bundle, Entry
 from bough.gateway.models import GatewayState, LaneState, Route, ShareState, Table
@@ -26,7 +27,7 @@ ADMIN = Principal(id="pri_admin", name="admin", role=Role.ADMIN)
 class Plane:
     """`builds_fail` and `behaviour` say what builds and replicas that begin from now on will do."""
 
-    def __init__(self, folder: Path, *, receiver: Receiver | None = None) -> None:
+    def __init__(self, folder: Path, *, tables: Tables | None = None, receiver: Receiver | None = None) -> None:
         self.clock = VirtualClock()
         self.engine = FakeEngine(self.clock)
         self.lanes: list[LaneState] | None = None  # what the gateway says; None: it does not answer
@@ -36,6 +37,7 @@ class Plane:
             Platform(),
             engine=self.engine,
             clock=self.clock,
+            tables=tables,
             ask_gateway=self._ask_gateway,
             receiver=receiver,
         )

@@ -107,6 +107,9 @@ class Session(Protocol):
 
 
 class Tables(Protocol):
+    def sweep(self) -> None:
+        """Removes what sessions of a killed process have left. Only before the first session."""
+
     def session(
         self, relations: Mapping[str, Relation], *, input: Input | None = None, limits: Limits | None = None
     ) -> AbstractContextManager[Session]:

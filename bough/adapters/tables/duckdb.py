@@ -58,7 +58,6 @@ class DuckTables:
         self._parsing = threading.Lock()
 
     def sweep(self) -> None:
-        """Removes what sessions of a killed process have left. Only before the first session."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from bough.adapters.tables import Tables
 from bough.adapters.tables.duckdb import DuckTables
 from bough.kernel import catalog
 from bough.kernel.catalog import TABLE, Point
@@ -22,8 +23,8 @@ SHARED = Path(os.environ.get("BOUGH_SHARED_DATA") or Path(__file__).parents[4] /
 class Shop(Plane):
     """A project with production, and short words for what tests do with tables."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, *, tables: Tables | None = None) -> None:
+        super().__init__(folder, tables=tables)
         self.folder = folder
         self._files = 0
         self.tables = DuckTables(folder / "sessions")
@@ -74,6 +75,10 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 @pytest.fixture
 def orders(shop: Shop) -> Shop:
     """With a table of 1,000 orders, keyed by id."""
+    return with_orders(shop)
+
+
+def with_orders(shop: Shop) -> Shop:
     shop.do(
         "create", "orders", key=["id"],
         blob=shop.file("SELECT range AS id, range % 7 AS kind, range * 1.5::DOUBLE AS price, 'o' || range AS note "
