@@ -156,6 +156,7 @@ class EnvironmentDetail(Record):
     sealed: builtins.list[str]
     ahead: dict[str, int]
     behind: dict[str, int]
+    own_bytes: int
     children: builtins.list[str]
 
 class EnvironmentDiff(Record):

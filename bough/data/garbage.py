@@ -31,7 +31,7 @@ from bough.adapters.blobs import Blobs, Held
 from bough.kernel import catalog, points
 from bough.kernel.catalog import LAST, change, entry, head, layer, tag
 from bough.kernel.clock import Clock
-from bough.kernel.errors import Conflict
+from bough.kernel.errors import Conflict, NotFound
 
 References = Callable[[sa.Connection, Blobs], Iterator[str]]
 """Every digest that a capability uses and no entry of the catalog holds: what lies behind it. Raises rather than
@@ -267,7 +267,23 @@ def environments_using(tx: sa.Connection) -> dict[tuple[str, str], dict[str, int
         used = found[(row.project, row.environment)] = {}
         for kind in catalog.KINDS:
             for each in catalog.items(tx, catalog.Point(row.layer), kind):
-                if isinstance(each.value, dict) and "digest" in each.value and "size" in each.value:
-                    used[each.value["digest"]] = each.value["size"]
-                used |= {d: -1 for d in digests_in(msgspec.json.encode(each.value).decode()) if d not in used}
+                for digest, size in blobs_of(each.value).items():
+                    if size >= 0 or digest not in used:
+                        used[digest] = size
     return found
+
+
+def blobs_of(value: object) -> dict[str, int]:
+    """The digests that stand in an entry's value (None: none do), with the size of a file's; -1: not said there."""
+    found = dict.fromkeys(digests_in(msgspec.json.encode(value).decode()), -1)
+    if isinstance(value, dict) and "digest" in value and "size" in value:
+        found[value["digest"]] = value["size"]
+    return found
+
+
+def size_of(blobs: Blobs, digest: str) -> int:
+    """0 for a digest of something else, or of a blob that was lost; `verify` says which."""
+    try:
+        return blobs.size(digest)
+    except NotFound:
+        return 0

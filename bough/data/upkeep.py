@@ -11,7 +11,7 @@ import msgspec
 
 from bough.adapters.blobs import Blobs
 from bough.data import rules, store
-from bough.data.garbage import Collected, Collector, environments_using
+from bough.data.garbage import Collected, Collector, environments_using, size_of
 from bough.data.models import Usage, Verified
 from bough.data.operations import At, Environment, Target
 from bough.kernel import points
@@ -71,7 +71,7 @@ def usage(context: Context, request: OfProject) -> list[Usage]:
     times = Counter(digest for used in using.values() for digest in used)
     blobs, sizes = context.part(Blobs), dict[str, int]()
     for used in using.values():
-        sizes |= {digest: size if size >= 0 else _size(blobs, digest) for digest, size in used.items()}
+        sizes |= {digest: size if size >= 0 else size_of(blobs, digest) for digest, size in used.items()}
     found = []
     for (project, environment), used in sorted(using.items()):
         if request.project in ("", project):
@@ -103,10 +103,3 @@ def _problem(blobs: Blobs, digest: str) -> str:
             raise
         return "damaged"
     return ""
-
-
-def _size(blobs: Blobs, digest: str) -> int:
-    try:
-        return blobs.size(digest)
-    except NotFound:  # a digest of something else, or lost; `verify` says which
-        return 0

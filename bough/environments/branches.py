@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from bough.adapters.blobs import Blobs
+from bough.data.garbage import blobs_of, size_of
 from bough.environments import branching, rules, store
 from bough.environments.branching import branch_off, kinds_of, manifest_for, parent_point, rebase
 from bough.environments.merges import Merging
@@ -138,19 +140,19 @@ def show(context: Context, request: OneBranch) -> EnvironmentDetail:
     tx = context.tx
     place = store.resolve(tx, request.project, request.branch)
     view, point = store.view(tx, place), Point(catalog.layer_of(tx, *place))
-    ahead: dict[str, int] = {}
-    behind: dict[str, int] = {}
+    mine: list[merging.Difference] = []
+    theirs: list[merging.Difference] = []
     if view.parent:
         other = parent_point(tx, place, view.parent)
-        ahead = _counted(merging.incoming(tx, other, point))
-        behind = _counted(merging.incoming(tx, point, other))
+        mine, theirs = merging.incoming(tx, other, point), merging.incoming(tx, point, other)
     live = store.live(tx, place)
     return EnvironmentDetail(
         environment=view,
         services=sorted(live[1].services) if live else [],
         sealed=list(catalog.sealed_kinds(tx, point.layer)),
-        ahead=ahead,
-        behind=behind,
+        ahead=_counted(mine),
+        behind=_counted(theirs),
+        own_bytes=_bytes_brought(context.part(Blobs), mine),
         children=sorted(each.name for each in store.environments(tx, place[0]) if each.parent == place[1]),
     )
 
@@ -279,6 +281,15 @@ def _choices(request: MergeBranch) -> Choices:
     )
     choices.check()
     return choices
+
+
+def _bytes_brought(blobs: Blobs, found: list[merging.Difference]) -> int:
+    """Of blobs that these differences name and what was there before does not."""
+    sizes: dict[str, int] = {}
+    for each in found:
+        before = blobs_of(each.before)
+        sizes |= {digest: size for digest, size in blobs_of(each.after).items() if digest not in before}
+    return sum(size if size >= 0 else size_of(blobs, digest) for digest, size in sizes.items())
 
 
 def _counted(found: list[merging.Difference]) -> dict[str, int]:

@@ -138,13 +138,15 @@ class Branched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnvironmentDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """`ahead` and `behind` count, by kind, what it and its parent have changed since it branched."""
+    """`ahead` and `behind` count, by kind, what it and its parent have changed since it branched; `own_bytes` are in
+    blobs that its own changes brought in. All else that it shows it shares (`data.usage` counts that)."""
 
     environment: EnvironmentView
     services: list[str]
     sealed: list[str]
     ahead: dict[str, int]
     behind: dict[str, int]
+    own_bytes: int
     children: list[str]
 
 

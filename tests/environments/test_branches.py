@@ -9,7 +9,7 @@ import pytest
 
 from bough.environments import store
 from bough.kernel import catalog
-from bough.kernel.catalog import FILE, SECRET, Point, Write
+from bough.kernel.catalog import FILE, SECRET, TABLE, Point, Write
 from bough.kernel.context import Principal, Role
 from bough.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from tests.plane import Plane
@@ -297,6 +297,21 @@ def test_show_counts_what_both_sides_did_since_the_branch(plane: Plane) -> None:
     found = plane.call("environments.show", project="shop", branch="dev")
     assert (found.ahead, found.behind, found.services) == ({"file": 1}, {"file": 2}, ["api", "churn"])
     assert plane.call("environments.show", project="shop", branch="main").children == ["dev"]
+
+
+def test_show_says_how_many_bytes_are_a_branchs_own(plane: Plane) -> None:
+    """Of blobs that it brought in: a file's, and the data files of a table that its parent's version does not have."""
+    old, new, file = (plane.bough.blobs.put(b"x" * size) for size in (1000, 200, 30))
+    put(plane, "main", "a", {"digest": old, "size": 1000})
+    put(plane, "main", "t", {"files": [{"blob": old}]}, kind=TABLE)
+    branch(plane)
+    assert plane.call("environments.show", project="shop", branch="dev").own_bytes == 0
+    put(plane, "dev", "b", {"digest": file, "size": 30})
+    put(plane, "dev", "t", {"files": [{"blob": old}, {"blob": new}]}, kind=TABLE)
+    put(plane, "main", "c", {"digest": old, "size": 1000})
+    assert plane.call("environments.show", project="shop", branch="dev").own_bytes == 230
+    usage = {each.environment: each for each in plane.call("data.usage", project="shop")}
+    assert usage["dev"].exclusive_bytes == 230
 
 
 def test_any_two_states_can_be_compared(plane: Plane) -> None:

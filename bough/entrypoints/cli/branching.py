@@ -68,6 +68,7 @@ def shown(session: Session, answer: Mapping[str, Any]) -> str:
         "services": ", ".join(answer["services"]),
         "ahead by": _counts(answer["ahead"]),
         "behind by": _counts(answer["behind"]),
+        "bytes of its own": f"{drawing.size(answer['own_bytes'])} (what it shares: bough data usage)",
         "sealed off from": ", ".join(answer["sealed"]),
         "branches of it": ", ".join(answer["children"]),
         "goes away": drawing.moment(view["expires_at"]) if view.get("expires_at") else "",
