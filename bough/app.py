@@ -89,6 +89,7 @@ from bough.secrets import store as secrets
 from bough.secrets.models import Dependents
 from bough.secrets.vault import Vault
 from bough.serving import branching as inheriting
+from bough.serving import data as served_data
 from bough.serving import operations as serving
 from bough.serving import replicas, rollout
 from bough.serving import store as deployments
@@ -303,6 +304,8 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
     events.on(branching.BRANCHED, gateway.on_branched)  # its services sleep already
     events.on(tables_loop.CHANGED, tables_loop.on_changed)
     events.on("environment.merged", model_use.on_merged(events))
+    for name in (data.CHANGED, tables_loop.CHANGED, "environment.merged", branching.RESET):
+        events.on(name, served_data.on_changed)
     events.on(branching.BRANCHED, inheriting.on_branched)
     events.on(branching.DISCARDED, inheriting.on_discarded)
     return events

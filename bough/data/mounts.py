@@ -19,7 +19,7 @@ from bough.data.rules import check_file_path, check_folders
 from bough.data.tables.folders import TableFolders
 from bough.data.tables.models import Version, decode, encode
 from bough.kernel import catalog, trees
-from bough.kernel.catalog import Point
+from bough.kernel.catalog import LAST, Point
 from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.files import as_exhausted
 from bough.kernel.trees import Leaf, Made, Source
@@ -73,11 +73,13 @@ class Views:
         self._root, self._blobs, self._tables = root, blobs, tables
         self._making = Making("view")
 
-    def ensure(self, tx: sa.Connection, place: tuple[str, str], owner: str, names: Sequence[str]) -> Path | None:
-        """The folder of these datasets and tables (Parquet files) as an environment sees them now; None while it is
-        being made, in a thread of its own: ask again. Raises `NotFound` (DATASET_NOT_FOUND), and what went wrong in
-        making it."""
-        at = Point(catalog.layer_of(tx, *place))
+    def ensure(
+        self, tx: sa.Connection, place: tuple[str, str], owner: str, names: Sequence[str], until: int = LAST
+    ) -> Path | None:
+        """The folder of these datasets and tables (Parquet files) as an environment sees them after the change
+        `until`; None while it is being made, in a thread of its own: ask again. Raises `NotFound` (DATASET_NOT_FOUND),
+        and what went wrong in making it."""
+        at = Point(catalog.layer_of(tx, *place), until)
         files: list[File] = []
         tables: dict[str, Version] = {}
         for name in sorted(names):
@@ -100,6 +102,15 @@ class Views:
     def remove(self, owner: str) -> None:
         """All views of an owner that runs no more."""
         trees.remove_tree(self._root / owner)
+
+    def keep(self, view: Path) -> None:
+        """Removes the other views of the same owner; nothing of it may run in one."""
+        for each in [each for each in view.parent.iterdir() if each != view and not each.name.startswith(".")]:
+            gone = each.with_name(f".{each.name}.gone")
+            trees.remove_tree(gone)
+            each.rename(gone)  # at one go: a view that is there is whole
+            trees.remove_tree(gone)
+            each.with_name(f".{each.name}.lock").unlink(missing_ok=True)
 
     def _make(self, target: Path, files: list[File], tables: dict[str, Version]) -> None:
         def fill(building: Path) -> None:

@@ -225,6 +225,7 @@ def reset(context: Context, request: ResetBranch) -> Merge:
     live = store.live(tx, place)
     if live is None or rules.digest(manifest) != live[0].digest:
         release = make_release(context, place, manifest, f"reset to {request.to or 'the parent'}", "")
+    context.emit(branching.RESET, "/".join(place), project=place[0], environment=place[1])
     return Merge(into=place[1], fast_forward=True, merged=left, release=release)
 
 

@@ -26,6 +26,7 @@ from bough.secrets import store as secrets
 
 KIND = "environment"  # what the loop looks after: time to live
 BRANCHED, DISCARDED = "environment.branched", "environment.discarded"  # events; data: project, environment, release
+RESET = "environment.reset"  # event; data: project, environment
 
 Place = tuple[str, str]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
+from bough.adapters.engine import ASLEEP as UNIT_ASLEEP
 from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.adapters.engine import READY as UNIT_READY
 from bough.builds import loop as builds
@@ -17,6 +19,7 @@ from bough.environments import references
 from bough.environments import store as environments
 from bough.environments.models import ServiceManifest
 from bough.environments.references import Filled
+from bough.kernel import catalog
 from bough.kernel.errors import Problem
 from bough.kernel.events import Events
 from bough.kernel.platform import Home, Platform
@@ -31,11 +34,13 @@ from bough.serving.models import ASLEEP, BUILDING, DRAINING, FAILED, READY, STAR
 from bough.serving.rollout import on_deployment_changed
 
 CHANGED = "deployment.changed"
+VIEW = "BOUGH_DATA"  # the variable that says where a unit's datasets are
 BUILD_CHECK_S = 0.25  # the engine's hints wake the deployment sooner; this bounds a lost hint
 START_CHECK_S = 0.5
 MEASURED_WITHIN_S = 3.0  # shims measure once a second
 WATCH_S = 5.0  # a ready deployment is looked at so often without a hint
 REST_S = 60.0  # and one that is asleep
+REFRESH_S = 1.0  # between two views for one that is asleep: data that change all the time must not be laid out as often
 
 
 class Replicas:
@@ -46,6 +51,8 @@ class Replicas:
     ) -> None:
         self._home, self._platform, self._engine, self._events = home, platform, engine, events
         self._views, self._models = views, models
+        # Of sleeping deployments: up to which change they are to show data, from when on, and whether they do.
+        self._shown: dict[str, tuple[int, float, bool]] = {}
 
     def handle(self, turn: Turn) -> float | None:
         with turn.read() as tx:
@@ -168,14 +175,14 @@ class Replicas:
             self._engine.apply(unit_spec(deployment, unit, attempt, filled))
         return START_CHECK_S
 
-    def _variables(self, turn: Turn, deployment: Deployment) -> Filled | None:
-        """What its variables refer to, with secrets still sealed, and where units that start now find their datasets;
-        None while those are being made."""
+    def _variables(self, turn: Turn, deployment: Deployment, until: int = catalog.LAST) -> Filled | None:
+        """What its variables refer to, with secrets still sealed, and where units find their datasets as they were
+        after the change `until`; None while those are being made."""
         place = deployment.project, deployment.environment
         with turn.read() as tx:
             view = None
             if deployment.settings.data:
-                view = self._views.ensure(tx, place, deployment.id, deployment.settings.data)
+                view = self._views.ensure(tx, place, deployment.id, deployment.settings.data, until)
                 if view is None:
                     return None
             models = self._models.ensure(tx, place, deployment.models, self._reader(deployment, turn))
@@ -186,7 +193,7 @@ class Replicas:
             ) or ServiceManifest(settings=deployment.settings, bundle=deployment.bundle, digest=deployment.digest)
             filled = references.fill(tx, place, manifest, self._platform, deployment.secrets)
         places = {variable_of(name): each.folder for name, each in models.items()}
-        places |= {"BOUGH_DATA": str(view)} if view else {}
+        places |= {VIEW: str(view)} if view else {}
         return Filled(plain=filled.plain | places, secrets=filled.secrets, models=models)
 
     def _reader(self, deployment: Deployment, turn: Turn) -> str:
@@ -194,20 +201,53 @@ class Replicas:
         return f"{deployment.id}/{deployment.changed_at}" if deployment.settings.is_web else ""
 
     def _rest(self, turn: Turn, deployment: Deployment, look: rules.Look, attempts: list[Attempt]) -> float:
-        """Its units can be woken, by the gateway, without us; we only take notice of what has been."""
-        if look.register:
+        """Its units can be woken, by the gateway, without us; we only take notice of what has been, and of data that
+        they are to see when they wake."""
+        left_s = 0.0 if look.register else self._shows_for_s(turn, deployment)
+        if left_s <= 0:
             try:
-                filled = self._variables(turn, deployment)
+                is_registered = self._register(turn, deployment, look)
             except Problem as problem:  # what its variables refer to is gone: said, and tried again
+                self._shown.pop(deployment.id, None)
                 return self._say(turn, deployment, msgspec.to_builtins(problem.detail()), REST_S)
-            if filled is None:
+            if not is_registered:
                 return BUILD_CHECK_S
-            for unit in look.register:
-                self._engine.register(unit_spec(deployment, unit, 1, filled))
         if look.ready and deployment.drained:
             self._ready(turn, deployment, attempts)
             return 0.0  # where one is awake, the others are to be
-        return self._say(turn, deployment, look.failure, START_CHECK_S if look.awake else REST_S)
+        then = min(REST_S, left_s) if left_s > 0 else REST_S
+        return self._say(turn, deployment, look.failure, START_CHECK_S if look.awake else then)
+
+    def _shows_for_s(self, turn: Turn, deployment: Deployment) -> float:
+        """How long what its units would see may stay as it is; 0: data may have changed since that was looked up."""
+        if not deployment.settings.data:
+            return REST_S
+        change, since, done = self._shown.get(deployment.id, (-1, 0.0, False))
+        if not done:
+            return 0.0
+        with turn.read() as tx:
+            newest = catalog.newest(tx)
+        return REST_S if change == newest else max(0.0, since + REFRESH_S - turn.clock.now())
+
+    def _register(self, turn: Turn, deployment: Deployment, look: rules.Look) -> bool:
+        """What a wake starts; False while data are being laid out for it. They are those of the moment when that
+        began: data that never stop changing would never be ready."""
+        with turn.read() as tx:
+            goal = catalog.newest(tx), turn.clock.now(), False
+        change, since, done = self._shown.get(deployment.id, goal)
+        if done:
+            change, since, _ = goal
+        self._shown[deployment.id] = change, since, False
+        filled = self._variables(turn, deployment, change)
+        if filled is None:
+            return False
+        view = filled.plain.get(VIEW)
+        units = [deployment.unit(number) for number in range(deployment.wanted)] if view else look.register
+        made = [self._engine.register(unit_spec(deployment, unit, 1, filled)) for unit in units]
+        self._shown[deployment.id] = change, since, True
+        if view and all(each.state == UNIT_ASLEEP for each in made):  # else one may run in an earlier view
+            self._views.keep(Path(view))
+        return True
 
     def _say(self, turn: Turn, deployment: Deployment, failure: dict[str, Any], then: float) -> float:
         if failure and failure != deployment.failure:
@@ -229,6 +269,7 @@ class Replicas:
             return START_CHECK_S
         if deployment.state == DRAINING:
             self._views.remove(deployment.id)
+            self._shown.pop(deployment.id, None)
             self._change(turn, deployment, state=STOPPED)
             if deployment.models:
                 with turn.read() as tx:

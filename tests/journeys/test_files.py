@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.journeys.machine import Machine, kill
+from tests.journeys.machine import Machine, kill, wait_until
 
 SERVICE = """
 import os
@@ -38,6 +39,39 @@ def test_a_service_finds_its_dataset_as_its_environment_sees_it(machine: Machine
     assert machine.predict("words", "greeting") == "hello"
     again = machine.bough("gc", "--dry-run")
     assert again["blobs"] == 0
+
+
+def test_a_service_that_sleeps_is_woken_with_the_data_of_then(machine: Machine) -> None:
+    toml = '[services.news]\nmodel = "service:Words"\ndata = ["news"]\nsleep_after_s = 1\n'
+    project = machine.project("daily", toml, service_py=SERVICE.replace('"words"', '"news"'))
+    folder = project.parent / "daily-news"
+    folder.mkdir()
+
+    def put(text: str) -> None:
+        (folder / "front").write_text(text)
+        machine.bough("data", "put", str(folder), "news", cwd=project)
+
+    def asleep() -> bool:
+        (found,) = machine.bough("services", "list", "--project", "daily")
+        return found["state"] == "asleep" and not units("pid") - units("exit")
+
+    def units(file: str) -> set[Path]:
+        return {path.parent for path in (machine.home / "units").glob(f"{deployment}-0/*/{file}.json")}
+
+    def woken_as() -> str:
+        registered = json.loads((machine.home / "units" / f"{deployment}-0" / "registered.json").read_text())
+        return (Path(registered["spec"]["environment"]["BOUGH_DATA"]) / "news/front").read_text()
+
+    put("monday")
+    machine.deploy(project)
+    deployment = machine.bough("services", "list", "--project", "daily")[0]["deployment"]
+    assert machine.predict("news", "front") == "monday"
+    for day in ("tuesday", "wednesday"):
+        wait_until(asleep, "the service sleeps", 60.0)
+        put(day)
+        wait_until(lambda day=day: woken_as() == day, "what it will see is laid out", 10.0)
+        assert machine.predict("news", "front") == day
+    assert len(list((machine.home / "data" / deployment).iterdir())) <= 4  # two views and their locks
 
 
 def test_files_go_to_and_come_from_a_server_elsewhere(machine: Machine, tmp_path: Path) -> None:

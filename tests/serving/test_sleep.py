@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from bough.adapters.engine import WOKEN_S
 from bough.environments import store
 from bough.gateway.models import LaneState
+from bough.kernel import catalog
 from bough.runtime.spec import Failure
 from tests.plane import Plane
 
@@ -201,3 +203,101 @@ def test_a_control_plane_that_starts_again_lets_them_sleep(plane: Plane) -> None
     plane.bough.start()
     plane.bough.stop()
     assert (plane.routes(), plane.running()) == (routes, units)
+
+
+def put(plane: Plane, text: str, environment: str = "try-it") -> None:
+    file = {"path": "a", "digest": plane.bough.blobs.put(text.encode()), "size": len(text)}
+    plane.call("files.commit", project="shop", dataset="words", files=[file], environment=environment)
+
+
+def views(plane: Plane) -> list[str]:
+    """What the views of the branch's service show, oldest first."""
+    folder = plane.bough.home.views / services(plane)["churn"].deployment
+    found = sorted(folder.glob("*/words/a"), key=lambda path: path.parent.parent.stat().st_ctime_ns)
+    return [path.read_text() for path in found]
+
+
+def seen_when_woken(plane: Plane) -> str:
+    """What the unit would find in its dataset if it were woken now."""
+    spec = plane.engine.next_spec(services(plane)["churn"].deployment + "-0")
+    return (Path(spec.environment["BOUGH_DATA"]) / "words/a").read_text()
+
+
+def settle(plane: Plane) -> None:
+    """Views are laid out in a thread: real time passes, too."""
+    for _ in range(20):
+        plane.let_pass(0.1)
+        time.sleep(0.01)
+
+
+def with_data(plane: Plane) -> None:
+    plane.call("projects.create", name="shop")
+    put(plane, "one", "main")
+    plane.deploy(ONE + 'data = ["words"]\n', seconds=0.1)
+    settle(plane)
+    branch(plane)
+    settle(plane)
+
+
+def test_what_sleeps_is_woken_with_the_data_of_then(plane: Plane) -> None:
+    with_data(plane)
+    assert (seen_when_woken(plane), views(plane)) == ("one", ["one"])
+    for text in ("two", "three"):
+        put(plane, text)
+        settle(plane)
+        assert (seen_when_woken(plane), views(plane)) == (text, [text])  # and no earlier view is left
+    put(plane, "elsewhere", "main")
+    settle(plane)
+    assert (seen_when_woken(plane), views(plane)) == ("three", ["three"])
+    plane.call("environments.reset", project="shop", branch="try-it")
+    settle(plane)
+    assert seen_when_woken(plane) == "elsewhere"
+
+
+def test_a_view_stays_while_something_runs_in_it_and_the_next_start_sees_the_new_one(plane: Plane) -> None:
+    with_data(plane)
+    plane.engine.wake(services(plane)["churn"].deployment + "-0")
+    put(plane, "two")
+    settle(plane)
+    assert sorted(views(plane)) in (["one"], ["one", "two"])
+    fall_asleep(plane)
+    settle(plane)
+    assert seen_when_woken(plane) == "two" and "two" in views(plane)
+
+
+def test_data_that_are_gone_and_come_back_are_shown_again(plane: Plane) -> None:
+    with_data(plane)
+    plane.call("files.remove", project="shop", path="words", environment="try-it")
+    settle(plane)
+    assert services(plane)["churn"].failure["code"] == "DATASET_NOT_FOUND"
+    put(plane, "back")
+    settle(plane)
+    assert seen_when_woken(plane) == "back"
+
+
+def test_data_that_change_all_the_time_are_not_laid_out_each_time(plane: Plane) -> None:
+    with_data(plane)
+    made, woken = set(views(plane)), set[str]()
+    for number in range(40):
+        put(plane, f"{number}")
+        plane.let_pass(0.1)
+        time.sleep(0.02)
+        made |= set(views(plane))
+        woken.add(seen_when_woken(plane))
+    assert 3 <= len(woken) <= len(made) <= 7
+    settle(plane)
+    assert seen_when_woken(plane) == "39"
+
+
+def test_a_server_that_begins_again_looks_at_the_data_of_what_sleeps(plane: Plane) -> None:
+    """No event tells it what changed while it was down, or is lost."""
+    with_data(plane)
+    with plane.bough.database.write() as tx:
+        layer = catalog.layer_of(tx, "shop", "try-it")
+        value = {"digest": plane.bough.blobs.put(b"quietly"), "size": 7}
+        catalog.commit(tx, layer, [catalog.Write(catalog.FILE, "words/a", value)], at=0.0, by="t", why="")
+    settle(plane)
+    assert seen_when_woken(plane) == "one"
+    plane.let_pass(60.0)
+    settle(plane)
+    assert seen_when_woken(plane) == "quietly"

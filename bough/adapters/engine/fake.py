@@ -212,6 +212,11 @@ class FakeEngine:
             self._woken_at[unit] = self.clock.now()
             return self._attempt(run)
 
+    def next_spec(self, unit: str) -> UnitSpec:
+        """For tests: what a wake, or the next attempt, would start."""
+        with self._lock:
+            return self._next_spec(unit, self._newest(unit))
+
     def drain(self, node: str, deadline_s: float, reason: str) -> None:
         if node != self.node:
             raise NotFound(f"this is node {self.node}, not {node}", code="NODE_UNKNOWN", hint="bough status")
