@@ -66,6 +66,7 @@ from bough.ledger.recording import Recorder
 from bough.ledger.store import Ledger
 from bough.lineage import loop as lineage_loop
 from bough.lineage import operations as lineage
+from bough.lineage.runs import TrackedRuns
 from bough.platform import operations as platform_operations
 from bough.promotions import loop as promotions_loop
 from bough.promotions import operations as promotion_operations
@@ -141,6 +142,7 @@ class Bough:
         self.database = SqliteDatabase(self.home.database)
         self._tracking = SqliteDatabase(self.home.tracking, durable=False)
         tracking_schema.prepare(self._tracking)
+        self._tracked = TrackedRuns(self._tracking.read)
         self._blobs = DirectoryBlobs(self.home.blobs)
         self.blobs: Blobs = self._blobs
         self._trees = Trees(self.home.trees, self.blobs)
@@ -194,7 +196,7 @@ class Bough:
                 wake(tx, deployments.KIND, deployment.id)
             gateway.changed(tx)
             sleeping.changed(tx)
-            wake(tx, lineage_loop.KIND, lineage_loop.ID)
+            lineage_loop.begin(tx)
         self.loop.start()
         self._garbage.start()
         threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
@@ -238,6 +240,7 @@ class Bough:
                 Keyring: Keyring(self.home.path, os.environ),
                 Vulnerabilities: OsvFolder(osv) if (osv := self._advisories()).is_dir() else NoVulnerabilities(),
                 Ledger: self.ledger,
+                TrackedRuns: self._tracked,
                 Dependents: SecretUsers(environments.make_release),
                 RegisteredModels: Registered(),
                 Steps: self._steps,
@@ -256,7 +259,7 @@ class Bough:
             sleeping.KIND: sleeping.handler(ask_gateway, engine, events),
             gates.KIND: gates_loop.handler(self.blobs, events, GateUnits(home, engine)),
             promotions.KIND: promotions_loop.handler(self.blobs, engine, self._steps, ask_gateway),
-            lineage_loop.KIND: lineage_loop.handler(self._receiver),
+            lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),
         }
 

@@ -40,7 +40,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "ledger": {"environments", "registry"},
     "gates": {"registry", "environments", "serving", "data"},
     "promotions": {"gates", "registry", "environments", "serving", "gateway"},
-    "lineage": {"registry", "serving", "environments", "data"},
+    "lineage": {"registry", "serving", "environments", "data", "tracking"},
     "platform": {"gateway"},
 }
 WIRE_FORMATS = ("bough.runtime.frames", "bough.runtime.spec")

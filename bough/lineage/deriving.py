@@ -6,7 +6,7 @@ keeps the edges that do. So a edge is found from either of its ends, and there i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 import sqlalchemy as sa
@@ -15,12 +15,14 @@ from bough.environments import store as environments
 from bough.environments.models import Release
 from bough.kernel.errors import NotFound
 from bough.lineage import models as kinds
-from bough.lineage import outside, rules
+from bough.lineage import outside, rules, runs
 from bough.lineage.models import Edge, Thing
+from bough.lineage.runs import TrackedRuns
 from bough.registry import store as registry
-from bough.registry.models import Input, Version
+from bough.registry.models import Facts, Input, Version
 from bough.serving import store as deployments
 from bough.serving.models import STOPPED
+from bough.tracking.models import Run, Source
 
 _MODEL = "model"  # an input that is a version itself
 _SHOWN_PARAMETERS = 4
@@ -29,14 +31,16 @@ _SHOWN_PARAMETERS = 4
 class Derived:
     """What an environment's records say. `past`: releases that served once count as well."""
 
-    def __init__(self, tx: sa.Connection, place: tuple[str, str], *, past: bool = False) -> None:
-        self._tx, self._place, self._past = tx, place, past
+    def __init__(self, tx: sa.Connection, place: tuple[str, str], tracked: TrackedRuns, *, past: bool = False) -> None:
+        self._tx, self._place, self._past, self._tracked = tx, place, past, tracked
+        self._runs: dict[str, Run | None] = {}
         self._versions: dict[str, Thing] = {}
 
     def touching(self, thing: Thing) -> list[Edge]:
         """Every edge at `thing`, from records and from what others have reported."""
         found: dict[tuple[str, str], Edge] = {}
-        for edge in (*self._of_versions(thing), *self._of_releases(thing), *outside.edges(self._tx, thing)):
+        derived = (*self._of_versions(thing), *self._of_runs(thing), *self._of_releases(thing))
+        for edge in (*derived, *outside.edges(self._tx, thing)):
             if thing.id in (edge.source.id, edge.target.id) and edge.source.id != edge.target.id:
                 found.setdefault((edge.source.id, edge.target.id), edge)
         return list(found.values())
@@ -64,9 +68,12 @@ class Derived:
     def _versions_that_name(self, thing: Thing) -> Iterable[Version]:
         project = self._place[0]
         if thing.kind == kinds.RUN:
-            return registry.made_with(self._tx, project, run=thing.name)
+            return registry.made_with(self._tx, project, run=self._run_id(thing))
         if thing.kind == kinds.PARAMETERS:
-            return [registry.by_id(self._tx, thing.id.partition(":")[2])]
+            of, _, id = thing.id.partition(":")[2].partition("/")
+            if of == kinds.RUN:
+                return registry.made_with(self._tx, project, run=id)
+            return [registry.by_id(self._tx, id)]
         if thing.kind == kinds.VERSION:
             own = registry.by_id(self._tx, thing.id.partition(":")[2])
             return [own, *self._that_refer_to({own.reference, thing.name})]
@@ -89,23 +96,17 @@ class Derived:
         facts, made = version.facts, self.version(version)
         by: Thing = made
         if facts.run:
-            by = rules.thing(kinds.RUN, self._place[0], facts.run)
+            by = self.run(facts.run)
             yield Edge(source=by, target=made, how="made")
         for each in facts.inputs:
             source = self._input(each)
             yield Edge(source=source, target=by, how=each.role or "input")
             if source.version and source.kind != kinds.VERSION:
                 yield Edge(source=_unversioned(source), target=source, how="version")
-        for kind, id in (
-            (kinds.COMMIT, facts.commit), (kinds.BUNDLE, facts.bundle),
-            (kinds.PYTHON_ENVIRONMENT, facts.python_environment),
-        ):  # fmt: skip
-            if id:
-                yield Edge(source=rules.known_by(kind, id, id[: rules.SHORT]), target=by, how="code")
-        if facts.commit and facts.bundle:
-            yield _holds(facts.commit, facts.bundle)
-        if facts.parameters:
-            yield Edge(source=_parameters(version), target=by, how="parameters")
+        yield from _code(facts, by)
+        if facts.parameters and not (facts.run and self._run(facts.run)):  # else the run says them
+            of = f"{kinds.RUN}/{facts.run}" if facts.run else f"{kinds.VERSION}/{version.id}"
+            yield Edge(source=_parameters(of, facts.parameters), target=by, how="parameters")
         if facts.parent:
             yield Edge(source=self._reference(facts.parent), target=made, how="trained on from")
 
@@ -127,6 +128,58 @@ class Derived:
             except NotFound:
                 pass
         return rules.thing(_MODEL, self._place[0], text)
+
+    # --- runs
+
+    def run(self, id: str) -> Thing:
+        """A run under the name that it has now."""
+        return runs.thing(self._place[0], id, self._run(id))
+
+    def _run(self, id: str) -> Run | None:
+        if id not in self._runs:
+            self._runs[id] = self._tracked.get(self._place[0], id)
+        return self._runs[id]
+
+    def _run_id(self, thing: Thing) -> str:
+        return thing.id.removeprefix(f"{kinds.RUN}:{self._place[0]}/")
+
+    def _of_runs(self, thing: Thing) -> Iterator[Edge]:
+        for run in self._runs_that_name(thing):
+            self._runs.setdefault(run.id, run)
+            yield from self._edges_of_run(run)
+
+    def _runs_that_name(self, thing: Thing) -> list[Run]:
+        project, rest = self._place[0], thing.id.partition(":")[2]
+        if thing.kind in (kinds.RUN, kinds.PARAMETERS):
+            of, _, id = rest.partition("/")
+            if thing.kind == kinds.PARAMETERS and of != kinds.RUN:
+                return []
+            found = self._run(self._run_id(thing) if thing.kind == kinds.RUN else id)
+            return [found] if found else []
+        if thing.kind in (kinds.COMMIT, kinds.BUNDLE, kinds.PYTHON_ENVIRONMENT):
+            commit = rest if thing.kind == kinds.COMMIT else ""
+            return self._tracked.with_code(project, _text(thing.kind, rest), commit)
+        if thing.kind == kinds.VERSION:
+            known_as = {registry.by_id(self._tx, rest).reference, thing.name}
+            names = sorted(known_as | {each.rpartition("/")[0] for each in known_as})
+            return self._tracked.that_read(project, _MODEL, names)
+        if thing.kind in (kinds.RELEASE, kinds.DEPLOYMENT, kinds.SERVICE, kinds.JOB):
+            return []
+        read = self._tracked.that_read(project, thing.kind, sorted({thing.name, thing.name.rpartition("/")[0]}))
+        return read + (self._tracked.that_made(project, thing.name) if thing.kind == _MODEL else [])
+
+    def _edges_of_run(self, run: Run) -> Iterator[Edge]:
+        made = self.run(run.id)
+        for each in run.inputs:
+            source = self._input(Input(kind=each.kind, name=each.name, version=each.version))
+            yield Edge(source=source, target=made, how=each.context or "input")
+            if source.version and source.kind != kinds.VERSION:
+                yield Edge(source=_unversioned(source), target=source, how="version")
+        yield from _code(run.source, made)
+        if run.params:
+            yield Edge(source=_parameters(f"{kinds.RUN}/{run.id}", run.params), target=made, how="parameters")
+        for output in run.outputs:
+            yield Edge(source=made, target=self._reference(output.model), how="made")
 
     # --- releases
 
@@ -194,10 +247,20 @@ def _release(release: Release) -> Thing:
     return rules.known_by(kinds.RELEASE, release.id, name, state=release.state, by=release.created_by)
 
 
-def _parameters(version: Version) -> Thing:
-    said = [f"{key}={value}" for key, value in sorted(version.facts.parameters.items())]
+def _code(said: Facts | Source, by: Thing) -> Iterator[Edge]:
+    for kind, id in (
+        (kinds.COMMIT, said.commit), (kinds.BUNDLE, said.bundle), (kinds.PYTHON_ENVIRONMENT, said.python_environment),
+    ):  # fmt: skip
+        if id:
+            yield Edge(source=rules.known_by(kind, id, id[: rules.SHORT]), target=by, how="code")
+    if said.commit and said.bundle:
+        yield _holds(said.commit, said.bundle)
+
+
+def _parameters(of: str, parameters: Mapping[str, str]) -> Thing:
+    said = [f"{key}={value}" for key, value in sorted(parameters.items())]
     shown = ", ".join(said[:_SHOWN_PARAMETERS]) + (", …" if len(said) > _SHOWN_PARAMETERS else "")
-    return rules.known_by(kinds.PARAMETERS, version.id, shown, **version.facts.parameters)
+    return rules.known_by(kinds.PARAMETERS, of, shown, **parameters)
 
 
 def _unversioned(thing: Thing) -> Thing:

@@ -16,6 +16,7 @@ from bough.lineage import models as kinds
 from bough.lineage import openlineage, outside, picture, rules
 from bough.lineage.deriving import Derived, release_thing
 from bough.lineage.models import Accepted, Lineage, Thing
+from bough.lineage.runs import TrackedRuns
 from bough.registry import store as registry
 from bough.serving import store as deployments
 
@@ -45,7 +46,7 @@ class AcceptEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 def show(context: Context, request: ShowLineage) -> Lineage:
     """Shows what a model was made from and where it serves; of datasets, tables, runs, services and others as well."""
     place = request.project, request.environment
-    derived = Derived(context.tx, place, past=request.past)
+    derived = Derived(context.tx, place, context.part(TrackedRuns), past=request.past)
     start = _start(context, place, derived, request.of)
     both = request.up == request.down
     found = rules.walk(start, derived.touching, up=both or request.up, down=both or request.down, depth=request.depth)
@@ -77,7 +78,7 @@ def _start(context: Context, place: tuple[str, str], derived: Derived, of: str) 
     if kind == kinds.DEPLOYMENT and (found := deployments.get(context.tx, rest)) is not None:
         name = f"{found.environment}/{found.service}"
         return rules.known_by(kind, found.id, name, state=found.state, release=f"{found.release}")
-    start = _named(place, kind, rest)
+    start = derived.run(rest.removeprefix(f"{place[0]}/")) if kind == kinds.RUN else _named(place, kind, rest)
     edges = derived.touching(start)
     if not edges:
         raise NotFound(

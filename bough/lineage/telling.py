@@ -1,7 +1,8 @@
 """What Bough tells others, as OpenLineage events: pure functions from records to JSON.
 
-Every event ends a run (COMPLETE), and carries all there is to know of it. Namespace of everything is `bough://PROJECT`:
+An event ends a run and carries all there is to know of it. Namespace of everything is `bough://PROJECT`:
 
+    job runs/EXPERIMENT      a run, from its START   what it read               -> logged_model/ID
     job models/NAME          registers a version     datasets, tables, parent   -> model/NAME
     job releases/ENVIRONMENT brings a release live    model/NAME                 -> service/ENVIRONMENT/NAME
 """
@@ -18,6 +19,7 @@ import bough
 from bough.lineage.openlineage import NAMESPACE, dataset_name, run_id
 from bough.registry.models import Version
 from bough.runtime.frames import Tensor
+from bough.tracking.models import Run
 
 PRODUCER = f"urn:bough:{bough.__version__}"
 _SPEC = "https://openlineage.io/spec"
@@ -33,6 +35,7 @@ _FACETS = {
     "TagsRunFacet": "1-0-0",
 }
 Fields = Sequence[tuple[str, str]]  # names and types of a schema
+_ENDS = {"finished": "COMPLETE", "failed": "FAIL", "killed": "ABORT"}
 _MODEL, _SERVICE = "model", "service"
 
 
@@ -62,12 +65,25 @@ def registered(project: str, version: Version, at: float, fields: Mapping[str, F
     )  # fmt: skip
     tags = {"run": facts.run, "commit": facts.commit, "bundle": facts.bundle, "digest": version.digest}
     tags |= {"python_environment": facts.python_environment, "environment": version.environment}
-    run = {"tags": _tags(tags)}
-    if facts.parameters:
-        said = [{"key": key, "name": key, "value": value} for key, value in sorted(facts.parameters.items())]
-        run["executionParameters"] = _facet("ExecutionParametersRunFacet", parameters=said)
+    run = {"tags": _tags(tags), **_parameters(facts.parameters)}
     job = (f"models/{version.name}", "MODEL", version.by)
     return _event(project, version.id, at, job, run=run, inputs=inputs, outputs=[made])
+
+
+def run_ended(run: Run, at: float) -> list[bytes]:
+    """A run began, and has ended: two events."""
+    project, source = run.project, run.source
+    inputs = [_dataset(project, dataset_name(each.kind, each.name), version=each.version) for each in run.inputs]
+    outputs = [_dataset(project, dataset_name("logged_model", each.model), owner=run.by) for each in run.outputs]
+    said = {"run": run.id, "name": run.name, "environment": run.environment, "commit": source.commit}
+    said |= {"bundle": source.bundle, "python_environment": source.python_environment}
+    facets = {"tags": _tags(said), **_parameters(run.params)}
+    job = (f"runs/{run.experiment}", "RUN", run.by)
+    times = (("START", run.started_at), (_ENDS.get(run.status, "COMPLETE"), run.ended_at or at))
+    return [
+        _event(project, f"run/{project}/{run.id}", when, job, run=facets, inputs=inputs, outputs=outputs, state=state)
+        for state, when in times
+    ]
 
 
 def live(
@@ -88,7 +104,7 @@ def live(
 
 def _event(
     project: str, id: str, at: float, job: tuple[str, str, str], *, run: dict[str, Any], inputs: list[Any],
-    outputs: list[Any],
+    outputs: list[Any], state: str = "COMPLETE",
 ) -> bytes:  # fmt: skip
     name, kind, by = job
     facets = {
@@ -97,7 +113,7 @@ def _event(
     }
     return msgspec.json.encode(
         {
-            "eventType": "COMPLETE",
+            "eventType": state,
             "eventTime": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "producer": PRODUCER,
             "schemaURL": _EVENT,
@@ -124,6 +140,11 @@ def _dataset(project: str, name: str, *, version: str = "", owner: str = "", fie
 def _facet(kind: str, **fields: Any) -> dict[str, Any]:
     place = f"{_SPEC}/facets/{_FACETS[kind]}/{kind}.json#/$defs/{kind}"
     return {"_producer": PRODUCER, "_schemaURL": place, **fields}
+
+
+def _parameters(parameters: Mapping[str, str]) -> dict[str, Any]:
+    said = [{"key": key, "name": key, "value": value} for key, value in sorted(parameters.items())]
+    return {"executionParameters": _facet("ExecutionParametersRunFacet", parameters=said)} if said else {}
 
 
 def _owner(name: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ from bough.entrypoints.http.app import build
 from bough.kernel.errors import Invalid, Unavailable
 from bough.lineage import loop
 from tests.lineage.conftest import Official, event, names, register, show
+from tests.lineage.test_operations import run
 from tests.plane import Plane
 
 # What a pipeline's author writes: an HttpTransport, and events from the client's own classes.
@@ -129,11 +130,18 @@ def test_the_official_client_understands_what_is_sent(tmp_path: Path, official: 
         inputs=[{"kind": "table", "name": "orders"}, {"kind": "dataset", "name": "images", "version": "#4"}],
     )  # fmt: skip
     plane.deploy('name = "shop"\n\n[services.churn]\nmodel = "service:Churn"\n')
+    with plane.bough.database.write() as tx:
+        loop.begin(tx)
+    plane.let_pass(1)
+    finish(plane, run(plane))
+    plane.let_pass(6)
     done = official(READER, stdin="".join(f"{each}\n" for each in receiver.events))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "models/churn ['table/orders', 'dataset/images', 'model/other'] ['model/churn']",
         "releases/main [] ['service/main/churn']",
+        "runs/churn ['dataset/images', 'table/orders'] ['logged_model/m-1']",
+        "runs/churn ['dataset/images', 'table/orders'] ['logged_model/m-1']",
     ]
 
 
@@ -164,6 +172,52 @@ def outputs(receiver: Kept) -> list[tuple[str, str]]:
     """Name and version of what each event made."""
     made = [json.loads(each)["outputs"][0] for each in receiver.events]
     return [(each["name"], each["facets"]["version"]["datasetVersion"]) for each in made]
+
+
+def finish(plane: Plane, made: Any, status: str = "finished") -> None:
+    plane.call("runs.update", project="shop", id=made.id, status=status, ended_at=made.started_at + 60)
+
+
+def told(receiver: Kept) -> list[tuple[str, str]]:
+    """Run and state of each event about a run."""
+    read = [json.loads(each) for each in receiver.events]
+    tags = [({tag["key"]: tag["value"] for tag in each["run"]["facets"]["tags"]["tags"]}, each) for each in read]
+    return [(said["name"], each["eventType"]) for said, each in tags if each["job"]["name"].startswith("runs/")]
+
+
+def test_a_run_is_told_once_when_it_has_ended(tmp_path: Path) -> None:
+    receiver = Kept()
+    plane = plane_with(tmp_path, receiver)
+    old, open_ = (plane.call("runs.create", project="shop", name=name) for name in ("old", "open"))
+    finish(plane, old)
+    with plane.bough.database.write() as tx:
+        loop.begin(tx)
+    plane.let_pass(6)
+    made = plane.call("runs.create", project="shop", name="new")
+    finish(plane, plane.call("runs.create", project="shop", name="quick"), "failed")
+    plane.let_pass(6)
+    assert told(receiver) == [("quick", "START"), ("quick", "FAIL")]
+    finish(plane, open_, "killed")
+    finish(plane, made)
+    plane.let_pass(12)
+    expected = [("open", "START"), ("open", "ABORT"), ("new", "START"), ("new", "COMPLETE")]
+    assert told(receiver)[2:] == expected, "what had ended before there was a receiver is not told"
+    plane.let_pass(12)
+    assert len(receiver.events) == 6
+
+
+def test_a_run_that_ended_while_no_server_ran_is_told_by_the_next(tmp_path: Path) -> None:
+    plane = plane_with(tmp_path, Kept())
+    made = plane.call("runs.create", project="shop", name="long")
+    with plane.bough.database.write() as tx:
+        loop.begin(tx)
+    plane.let_pass(1)
+    finish(plane, made)
+    plane.bough.stop()
+    received = Kept()
+    following = Plane(tmp_path, receiver=received)
+    following.let_pass(12)
+    assert told(received) == [("long", "START"), ("long", "COMPLETE")]
 
 
 def test_events_wait_for_a_receiver_that_is_away_and_keep_their_order(tmp_path: Path) -> None:

@@ -220,3 +220,48 @@ def test_a_table_leads_to_the_service_that_answers_with_what_was_trained_on_it(p
     assert {("version churn/1", "deployment main/api"), ("deployment main/api", "service main/api")} <= arrows(found)
     assert "table orders" in names(show(plane, "service:api", up=True))
     assert "table orders" not in names(show(plane, "service:other", up=True))
+
+
+def run(plane: Plane, **fields: Any) -> Any:
+    """A run that read orders, by what it reported itself."""
+    source = {"commit": COMMIT, "bundle": BUNDLE}
+    made = plane.call("runs.create", project="shop", experiment="churn", name="first try", source=source, **fields)
+    inputs = [ORDERS | {"context": "training"}, {"kind": "dataset", "name": "images"}]
+    plane.call("runs.inputs", project="shop", id=made.id, inputs=inputs, outputs=[{"model": "m-1"}])
+    plane.call("runs.log", project="shop", id=made.id, params={"lr": "0.1"})
+    return made
+
+
+def test_what_a_run_reported_needs_not_be_said_again(plane: Plane) -> None:
+    made = run(plane)
+    register(plane, run=made.id, parameters={"lr": "0.1"}, inputs=[ORDERS])
+    found = show(plane, "churn/1")
+    assert arrows(found) == {
+        ("run first try", "version churn/1"),
+        ("table orders @#17", "run first try"),
+        ("table orders", "table orders @#17"),
+        ("dataset images", "run first try"),
+        (f"commit {COMMIT[:12]}", "run first try"),
+        (f"bundle {BUNDLE[:12]}", "run first try"),
+        (f"commit {COMMIT[:12]}", f"bundle {BUNDLE[:12]}"),
+        ("parameters lr=0.1", "run first try"),
+    }
+    for thing in found.things:
+        if thing.id != found.start:
+            assert "version churn/1" in names(show(plane, thing.id, down=True)), thing.id
+
+
+def test_a_run_without_a_version_is_found_as_well(plane: Plane) -> None:
+    made = run(plane)
+    for of in ("table:orders", "dataset:images", f"commit:{COMMIT}", f"parameters:run/{made.id}"):
+        assert names(show(plane, of, down=True)) >= {"run first try", "model m-1"}, of
+    assert show(plane, f"run:{made.id}").start == f"run:shop/{made.id}"
+    following = plane.call("runs.create", project="shop", name="second")
+    plane.call("runs.inputs", project="shop", id=following.id, inputs=[{"kind": "model", "name": "m-1"}])
+    assert "run second" in names(show(plane, "table:orders", down=True))
+    assert "table orders" in names(show(plane, f"run:{following.id}", up=True))
+
+
+def test_a_commit_that_only_a_client_of_mlflow_knows_counts(plane: Plane) -> None:
+    plane.call("runs.create", project="shop", name="tagged", tags={"mlflow.source.git.commit": COMMIT})
+    assert names(show(plane, f"commit:{COMMIT}"), "run") == {"run tagged"}
