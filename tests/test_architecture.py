@@ -51,6 +51,7 @@ PROCESSES = {
     "bough.entrypoints.node": ("bough.adapters.engine", "bough.secrets.vault"),  # opens what a unit is given
     "bough.entrypoints.node_http": ("bough.adapters.engine",),
     "bough.entrypoints.gateway": ("bough.gateway.server",),
+    "bough.entrypoints.mlflow": ("bough.tracking.filters", "bough.tracking.rules"),  # one language of filters
     "bough.entrypoints.server": ("bough.gateway.portholder",),  # keeps the gateway's port while that starts again
     "bough.entrypoints.supervision": ("bough.gateway.portholder", "bough.adapters.engine.remote"),
     "bough.entrypoints.cli.doctor": (  # shows the ladder, ways of trees, and whether the master key is safe

@@ -362,12 +362,162 @@ def logged_models(client):
     refused("deleted", lambda: client.get_logged_model(second.model_id))
 
 
+def registry(client):
+    section("registry")
+    experiment = client.create_experiment("registry")
+    id_of(experiment, "experiment")
+    run = client.create_run(experiment)
+    id_of(run.info.run_id, "run")
+    client.log_text(run.info.run_id, "x", "model/data.txt")
+    client.log_text(run.info.run_id, "y", "other/data.txt")
+    source = f"runs:/{run.info.run_id}/model"
+    say("created", client.create_registered_model("clf ü", {"team": "blue"}, "what it does"))
+    refused("twice", lambda: client.create_registered_model("clf ü"))
+    refused("no name", lambda: client.create_registered_model(""))
+    refused("no model", lambda: client.get_registered_model("nothing"))
+    refused("version of none", lambda: client.create_model_version("nothing", source, run.info.run_id))
+    place = run.info.artifact_uri
+    first = client.create_model_version("clf ü", f"{place}/model", run.info.run_id, {"v": "1"})
+    second = client.create_model_version(
+        "clf ü", f"{run.info.artifact_uri}/other", run.info.run_id, description="second"
+    )
+    say("versions", [first.version, second.version, second.status, second.run_id, second.description])
+    client.set_registered_model_alias("clf ü", "champion", 1)
+    client.set_registered_model_alias("clf ü", "candidate", "2")
+    say("by alias", client.get_model_version_by_alias("clf ü", "champion").version)
+    refused("no alias", lambda: client.get_model_version_by_alias("clf ü", "nobody"))
+    refused("alias of no model", lambda: client.get_model_version_by_alias("nothing", "champion"))
+    refused("alias to no version", lambda: client.set_registered_model_alias("clf ü", "x", 99))
+    client.set_registered_model_alias("clf ü", "champion", 2)
+    say(
+        "moved",
+        [client.get_model_version_by_alias("clf ü", "champion").version, client.get_registered_model("clf ü").aliases],
+    )
+    client.delete_registered_model_alias("clf ü", "candidate")
+    client.delete_registered_model_alias("clf ü", "candidate")
+    say("aliases", client.get_model_version("clf ü", 2).aliases)
+    client.set_registered_model_tag("clf ü", "k", "v")
+    client.delete_registered_model_tag("clf ü", "team")
+    client.set_model_version_tag("clf ü", "1", "k", "v")
+    client.delete_model_version_tag("clf ü", "1", "v")
+    client.update_registered_model("clf ü", "another text")
+    client.update_model_version("clf ü", "1", "first")
+    model = client.get_registered_model("clf ü")
+    say("model", [model.name, model.description, model.tags, [each.version for each in model.latest_versions]])
+    one = client.get_model_version("clf ü", "1")
+    say("version", [one.name, one.version, one.description, one.tags, one.current_stage, one.status, one.aliases])
+    refused("no version", lambda: client.get_model_version("clf ü", "77"))
+    refused("odd version", lambda: client.get_model_version("clf ü", "x"))
+    client.create_registered_model("zeta")
+    client.create_registered_model("alpha", {"team": "red"})
+
+    def names(**kw):
+        return [each.name for each in client.search_registered_models(**kw)]
+
+    for filter in ("", "name = 'alpha'", "name LIKE '%a'", "name ILIKE 'AL%'", "tags.team = 'red'", "tags.k != 'x'"):
+        refused(f"models {filter}", lambda filter=filter: names(filter_string=filter))
+    refused("models wrong", lambda: names(filter_string="colour = 'x'"))
+    refused("models order", lambda: names(order_by=["name DESC"]))
+    refused("models wrong order", lambda: names(order_by=["colour"]))
+    page = client.search_registered_models(max_results=2)
+    rest = client.search_registered_models(max_results=2, page_token=page.token)
+    say("models pages", [[each.name for each in page], [each.name for each in rest], rest.token])
+
+    def numbers(filter=None, order=None):
+        return [each.version for each in client.search_model_versions(filter, order_by=order)]
+
+    for filter in (
+        "name = 'clf ü'",
+        "version_number > 1",
+        f"run_id = '{run.info.run_id}'",
+        "tags.k = 'v'",
+        "name = 'none'",
+    ):
+        refused(f"versions {plain(filter)}", lambda filter=filter: numbers(filter, ["version_number ASC"]))
+    refused("versions wrong", lambda: numbers("colour = 'x'"))
+    client.transition_model_version_stage("clf ü", "1", "Production")
+    say("stage", client.get_model_version("clf ü", "1").current_stage)
+    say("latest", sorted((each.current_stage, each.version) for each in client.get_latest_versions("clf ü")))
+    refused("odd stage", lambda: client.transition_model_version_stage("clf ü", "1", "Nowhere"))
+    client.transition_model_version_stage("clf ü", "2", "Production", archive_existing_versions=True)
+    say("archived", client.get_model_version("clf ü", "1").current_stage)
+    say("files", pathlib.Path(mlflow.artifacts.download_artifacts("models:/clf ü@champion"), "data.txt").read_text())
+    say("files by number", pathlib.Path(mlflow.artifacts.download_artifacts("models:/clf ü/1"), "data.txt").read_text())
+    copied = client.copy_model_version("models:/clf ü/1", "zeta")
+    say("copied", [copied.name, copied.version])
+    client.delete_model_version("clf ü", "1")
+    refused("deleted", lambda: client.get_model_version("clf ü", "1"))
+    client.delete_model_version("clf ü", "2")
+    refused("deleted alias", lambda: client.get_model_version_by_alias("clf ü", "champion"))
+    client.rename_registered_model("alpha", "beta")
+    refused("old name", lambda: client.get_registered_model("alpha"))
+    refused("renamed to another", lambda: client.rename_registered_model("beta", "zeta"))
+    client.delete_registered_model("beta")
+    refused("gone", lambda: client.get_registered_model("beta"))
+
+
+def flavors(client):
+    section("flavors")
+    import numpy
+    import onnx
+    import torch
+    from onnx import TensorProto, helper
+    from sklearn.linear_model import LogisticRegression
+
+    mlflow.set_experiment("flavors")
+    rows = numpy.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]], dtype=numpy.float32)
+    classes = LogisticRegression().fit(rows, [0, 1, 1, 0])
+    torch.manual_seed(0)
+    net = torch.nn.Linear(2, 1)
+    inner = [helper.make_node("Mul", ["x", "two"], ["y"])]
+    two = helper.make_tensor("two", TensorProto.FLOAT, [1], [2.0])
+    taken, given = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 2]) for name in "xy")
+    graph = helper.make_model(
+        helper.make_graph(inner, "g", [taken], [given], [two]),
+        ir_version=9,
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+
+    class Adder(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            return [float(sum(row)) for row in model_input]
+
+    with mlflow.start_run():
+        logged = {
+            "sk": mlflow.sklearn.log_model(
+                classes, name="sk", registered_model_name="sk", pip_requirements=["scikit-learn"]
+            ),
+            "net": mlflow.pytorch.log_model(
+                net, name="net", registered_model_name="net", pip_requirements=["torch"], serialization_format="pickle"
+            ),
+            "onnx": mlflow.onnx.log_model(
+                graph, name="graph", registered_model_name="onnx", pip_requirements=["onnxruntime"]
+            ),
+            "py": mlflow.pyfunc.log_model(
+                name="py", python_model=Adder(), registered_model_name="py", pip_requirements=["mlflow"]
+            ),
+        }
+    for name, info in logged.items():
+        client.set_registered_model_alias(name, "champion", info.registered_model_version)
+        say(f"{name} version", [info.registered_model_version, client.get_model_version(name, 1).status])
+    say("sk", mlflow.sklearn.load_model("models:/sk@champion").predict(rows).tolist())
+    say("sk as pyfunc", mlflow.pyfunc.load_model("models:/sk@champion").predict(rows).tolist())
+    say("net", mlflow.pytorch.load_model("models:/net@champion")(torch.tensor(rows)).detach().numpy().round(5).tolist())
+    loaded = mlflow.onnx.load_model("models:/onnx@champion")
+    say("onnx", onnx.checker.check_model(loaded) or [each.op_type for each in loaded.graph.node])
+    say("onnx as pyfunc", mlflow.pyfunc.load_model("models:/onnx/1").predict(rows)["y"].tolist())
+    say("py", mlflow.pyfunc.load_model("models:/py@champion").predict(rows.tolist()))
+    say("by id", mlflow.sklearn.load_model(logged["sk"].model_uri).predict(rows).tolist())
+
+
 SECTIONS = {
     "experiments": experiments,
     "runs": runs,
     "search": search,
     "artifacts": artifacts,
     "logged models": logged_models,
+    "registry": registry,
+    "flavors": flavors,
 }
 
 if __name__ == "__main__":

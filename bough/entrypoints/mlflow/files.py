@@ -4,6 +4,7 @@ streams, as blobs."""
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from bough.adapters.blobs import Blobs
 from bough.entrypoints.http import uploads
 from bough.entrypoints.http.answers import REQUEST_ID, request_id
+from bough.entrypoints.mlflow import registry
 from bough.entrypoints.mlflow.calls import Call
 from bough.entrypoints.mlflow.runs import listing
 from bough.kernel.context import Role
@@ -22,6 +24,10 @@ _HINT = "EXPERIMENT/RUN/artifacts/PATH"
 
 
 async def serve(request: Request, call: Call, blobs: Blobs, path: str) -> Response:
+    if path.startswith(f"{registry.REGISTERED}/") or request.query_params.get("path", "").startswith(
+        f"{registry.REGISTERED}/"
+    ):
+        return await _registered(request, call, blobs, path)
     if request.method == "GET" and not path:
         owner, inside = _parts(request.query_params.get("path", ""))
         found = await run_in_threadpool(partial(listing, call, owner, inside, bare=True))
@@ -35,6 +41,32 @@ async def serve(request: Request, call: Call, blobs: Blobs, path: str) -> Respon
         await run_in_threadpool(partial(call.op, "artifacts.remove", owner=owner, path=inside))
         return _json(request, {})
     raise NotFound(f"artifacts do not take {request.method}", code="ENDPOINT_NOT_FOUND")
+
+
+async def _registered(request: Request, call: Call, blobs: Blobs, path: str) -> Response:
+    """Files of a version, which are only read."""
+    parts = (path or request.query_params["path"]).strip("/").split("/")
+    if request.method != "GET" or len(parts) < 4 or parts[3] != "artifacts":
+        raise Invalid("files of a version are read, and never written", code="PATH_UNSAFE", hint="register a version")
+    found = await run_in_threadpool(registry.registered_files, call, parts[1], parts[2])
+    inside = "/".join(parts[4:])
+    if not path:
+        return _json(request, {"files": _listed(found, inside)})
+    if inside not in found:
+        raise NotFound(f"the version has no file {inside[:300]!r}", code="ARTIFACT_NOT_FOUND")
+    return await uploads.send(request, blobs, found[inside].digest)
+
+
+def _listed(files: dict[str, Any], folder: str) -> list[dict[str, Any]]:
+    start = f"{folder}/" if folder else ""
+    found: dict[str, dict[str, Any]] = {}
+    for path, each in files.items():
+        if path.startswith(start):
+            name, slash, _ = path[len(start) :].partition("/")
+            found[name] = {"path": name, "is_dir": True} if slash else {
+                "path": name, "is_dir": False, "file_size": each.size
+            }  # fmt: skip
+    return list(found.values())
 
 
 async def _download(request: Request, call: Call, blobs: Blobs, owner: str, path: str) -> Response:

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from bough.adapters.blobs import Blobs
 from bough.entrypoints.http.answers import REQUEST_ID, request_id
 from bough.entrypoints.http.requests import read_body
-from bough.entrypoints.mlflow import experiments, files, logged_models, runs
+from bough.entrypoints.mlflow import experiments, files, logged_models, registry, runs
 from bough.entrypoints.mlflow.calls import Call, Endpoint, Raw, Table, read, refusal
 from bough.kernel.context import Principal
 from bough.kernel.errors import NotFound, Problem, Unauthenticated
@@ -33,7 +33,7 @@ MAX_BODY_BYTES = 64 << 20  # traces of long conversations; artifacts are streams
 
 _API = ("/api/2.0/", "/api/3.0/", "/ajax-api/2.0/", "/ajax-api/3.0/")
 _FILES = "/mlflow-artifacts/artifacts"
-_TABLE = Table(experiments, runs, logged_models)
+_TABLE = Table(experiments, runs, logged_models, registry)
 _INFO = {
     "store_type": "SqlStore", "workspaces_enabled": False, "trace_archival_enabled": False,
     "multipart_uploads_enabled": False, "multipart_downloads_enabled": False, "features_enabled": {"gateway": False},
