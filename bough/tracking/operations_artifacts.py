@@ -14,7 +14,7 @@ from bough.tracking.logged_models import OnDataset
 from bough.tracking.models import Artifact, LoggedModel, LoggedModelPage
 from bough.tracking.operations_experiments import Filter, Orders, Page, now_ms
 
-Owner = Annotated[str, msgspec.Meta(description="id of a run, a logged model or a trace")]
+Owner = Annotated[str, msgspec.Meta(description="id of a run or a logged model")]
 Path = Annotated[str, msgspec.Meta(description="file or folder of the artifacts")]
 
 
@@ -97,7 +97,7 @@ class TagLoggedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 @operation("artifacts.list", role=Role.VIEWER, telemetry=True)
 def list_artifacts(context: Context, request: ListArtifacts) -> list[Artifact]:
-    """Lists artifacts of a run, a logged model or a trace, folder by folder."""
+    """Lists artifacts of a run or a logged model, folder by folder."""
     artifacts.check_owner(context.tx, request.project, request.owner)
     return artifacts.inside(context.tx, request.owner, request.path, deep=request.all)
 

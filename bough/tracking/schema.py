@@ -67,23 +67,7 @@ CREATE TABLE logged_model_metric (
     PRIMARY KEY (owner, key, timestamp_ms, step, run)) WITHOUT ROWID;
 CREATE VIEW logged_model_latest AS SELECT owner, key, value, nan FROM (
     SELECT *, row_number() OVER (PARTITION BY owner, key ORDER BY timestamp_ms DESC, step DESC) AS place
-    FROM logged_model_metric) WHERE place = 1;
-CREATE TABLE trace (
-    id INTEGER PRIMARY KEY, trace_id TEXT NOT NULL UNIQUE, experiment INTEGER NOT NULL, started_ms INTEGER NOT NULL,
-    took_ms INTEGER, status TEXT NOT NULL, client_id TEXT NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL);
-CREATE INDEX trace_by_time ON trace (experiment, started_ms DESC, trace_id);
-CREATE TABLE trace_tag (
-    owner INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, key)) WITHOUT ROWID;
-CREATE TABLE trace_metadata (
-    owner INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, key)) WITHOUT ROWID;
-CREATE INDEX trace_metadata_by_value ON trace_metadata (key, value);
-CREATE TABLE span (
-    owner INTEGER NOT NULL, span_id TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, status TEXT NOT NULL,
-    started_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL, content TEXT NOT NULL,
-    PRIMARY KEY (owner, span_id)) WITHOUT ROWID;
-CREATE TABLE assessment (
-    owner INTEGER NOT NULL, assessment_id TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL,
-    content TEXT NOT NULL, PRIMARY KEY (owner, assessment_id)) WITHOUT ROWID
+    FROM logged_model_metric) WHERE place = 1
 """
 SCRIPTS = (_FIRST,)
 

@@ -35,7 +35,9 @@ HAND_WRITTEN = {
 IN_GROUPS = {
     "audit": ("export",),
     "data": ("get", "mount", "put", "run", "verify"),
+    "import": ("mlflow",),
     "models": ("card", "explain", "get", "register", "sbom"),
+    "runs": ("compare",),
     "secrets": ("set",),
     "tables": ("append", "create", "diff", "export", "query", "upsert"),
 }
@@ -87,7 +89,7 @@ def _tree() -> dict[str, Any]:
     """First word -> {"": (name, operation), second word: (name, operation)}."""
     from bough.client.contract import contract
 
-    tree: dict[str, Any] = {}
+    tree: dict[str, Any] = {word: {} for word in IN_GROUPS}
     for name, operation in contract()["operations"].items():
         first, _, second = operation["command"].partition(" ")
         tree.setdefault(first, {})[second] = (name, operation)

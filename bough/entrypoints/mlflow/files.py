@@ -95,7 +95,7 @@ def _parts(path: str) -> tuple[str, str]:
         if parts[at] == "artifacts":
             return parts[at - 1], "/".join(parts[at + 1 :])
     raise Invalid(
-        f"{path[:300]!r} is not where artifacts of a run, a logged model or a trace are", code="PATH_UNSAFE", hint=_HINT
+        f"{path[:300]!r} is not where artifacts of a run or a logged model are", code="PATH_UNSAFE", hint=_HINT
     )
 
 

@@ -1,0 +1,17 @@
+"""`bough.run(…)`: begins a run that reports to a Bough. The client is loaded when it is wanted, not with `import
+bough`, which programs do that never report anything."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def run(name: str = "", *, experiment: str = "", project: str = "", **options: Any) -> Any:
+    """Begins a run, for a `with` block: `with bough.run("try 3", experiment="depth") as run: run.log_metrics(…)`.
+
+    `project` is by default that of BOUGH_PROJECT or of the nearest bough.toml. Options: `environment`, `tags`,
+    `client`. Commit, program, hardware and seconds are recorded by itself. The program's environment needs
+    the package `bough` for it."""
+    client = importlib.import_module("bough.client.reporting")
+    return client.begin(name, experiment=experiment, project=project, **options)
