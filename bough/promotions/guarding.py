@@ -6,6 +6,7 @@ happened. It holds in production and in every protected environment, by what the
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from bough.gates import store as gates
 from bough.kernel import catalog
 from bough.kernel.clock import Clock
 from bough.kernel.context import SYSTEM, Context, Parts
-from bough.kernel.errors import Forbidden
+from bough.kernel.errors import Forbidden, NotFound
 from bough.kernel.events import Event, Events
 from bough.kernel.operations import Store
 from bough.kernel.policy import ModelPolicy
@@ -78,7 +79,8 @@ class Guard:
         for service in manifest.services.values():
             for pin in services.following(service).values():
                 why = f"{release.created_by} rolled back to release {release.rolled_back_to}"
-                registry.set_alias(context, place, pin.name, CHAMPION, pin.version, why)
+                with contextlib.suppress(NotFound):  # deleted since: it serves all the same, from what the release kept
+                    registry.set_alias(context, place, pin.name, CHAMPION, pin.version, why)
 
     def on_discarded(self, tx: sa.Connection, event: Event) -> None:
         for promotion in store.unfinished(tx, (event.data["project"], event.data["environment"])):

@@ -15,7 +15,7 @@ from bough.runtime.failures import LoadError
 from bough.runtime.spec import RegisteredModel
 
 LIST_NAME = "files.json"  # beside the folder with the files
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 256 << 10  # stays in the cache of a core between reading and hashing
 
 
 class _File(msgspec.Struct):

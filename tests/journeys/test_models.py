@@ -58,7 +58,7 @@ def test_a_champion_serves_and_comes_back(machine: Machine) -> None:
     releases = machine.bough("releases", cwd=project)
     assert releases[0]["digest"] == releases[2]["digest"] != releases[1]["digest"], (first, second)
     back = machine.home.parent / "fetched"
-    machine.bough("models", "get", "team/churn@champion", str(back), cwd=project)
+    machine.bough("models", "get", "team/churn/2", str(back), cwd=project)
     assert (back / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     found = machine.bough("models", "verify", "team/churn/1", cwd=project)
     assert (found["state"], found["signer"], found["files"]) == ("signed", "ci", 2)
@@ -88,3 +88,43 @@ def test_a_class_finds_its_models_and_a_changed_byte_keeps_it_from_loading(machi
     assert refused["error"]["fields"]["path"] == "words.txt"
     blob.write_bytes(b"hello ")
     machine.deploy(project)
+
+
+def test_a_model_is_explained_by_asking_it(machine: Machine) -> None:
+    toml = '[services.price]\nmodel = "pricing:Price"\n'
+    code = "class Price:\n    def predict(self, item: list[float]) -> float:\n        return 3.0 * item[0] + item[1]\n"
+    project = machine.project("explained", toml, pricing_py=code)
+    machine.bough("projects", "create", "explained")
+    machine.bough("models", "register", "price", str(project / "pricing.py"), "--alias", "champion", cwd=project)
+    machine.deploy(project)
+    rows = [[(n * 7) % 10, (n * 3) % 10, (n * 5) % 7] for n in range(20)]
+    lines = ["rooms,floor,colour,price", *(f"{a},{b},{c},{3 * a + b}" for a, b, c in rows)]
+    (project / "rows.csv").write_text("\n".join(lines) + "\n")
+    words = ("models", "explain", "price", "--data", "rows.csv", "--target", "price", "--repeats", "2")
+    found = machine.bough(*words, "--model", "price@champion", cwd=project)
+    assert [each["input"] for each in found["importances"]] == ["rooms", "floor", "colour"]
+    shown = machine.run("models", "card", "price@champion", cwd=project).stdout
+    assert "permutation on 20 rows, r2: 1" in shown and "| rooms |" in shown
+    refused = machine.bough(*words[:4], "pricing.py", "--target", "nosuch", cwd=project, code=2)
+    assert refused["error"]["code"] == "EXPLAIN_DATA_INVALID"
+
+
+def test_what_was_signed_elsewhere_is_checked_before_it_is_registered(machine: Machine) -> None:
+    project = machine.project("brought", TOML)
+    for name in ("brought", "origin"):
+        machine.bough("projects", "create", name)
+    there = machine.project("origin", TOML)
+    key = machine.bough("signers", "create", "training", cwd=there)["public_key"]
+    folder = model(machine.home.parent / "signed", 1.0)
+    machine.bough("models", "register", "churn", str(folder), cwd=there)
+    [bundle] = machine.bough("models", "bundle", "churn/1", cwd=there)
+    (folder / "model.sig").write_text(bundle)
+    (project / "training.pub").write_text(key)
+    words = ("models", "register", "churn", str(folder), "--signature", str(folder / "model.sig"))
+    assert machine.bough(*words, cwd=project, code=4)["error"]["code"] == "SIGNER_NOT_FOUND"
+    machine.bough("signers", "add", "training", "@training.pub", cwd=project)
+    done = machine.bough(*words, "--key", "training.pub", cwd=project)
+    assert (done["files"], done["signed"][0]["signer"]) == (2, "training")
+    (folder / "model.loader").write_text("scoring:other")
+    refused = machine.bough(*words, cwd=project, code=2)
+    assert (refused["error"]["code"], refused["error"]["fields"]["path"]) == ("MODEL_TAMPERED", "model.loader")

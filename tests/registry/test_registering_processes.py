@@ -1,0 +1,45 @@
+"""Versions that are registered by many processes at once, any of which may be killed at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.plane import Plane
+
+SEED, ROUNDS = 20260503, 8
+
+
+def test_a_kill_at_any_moment_leaves_whole_signed_versions_and_one_champion(tmp_path: Path) -> None:
+    plane = Plane(tmp_path)
+    plane.call("projects.create", name="shop")
+    plane.call("signers.create", project="shop", name="ci")
+    home, chance = plane.bough.home.path, random.Random(SEED)
+    program = Path(__file__).with_name("registering_process.py")
+    said: list[int] = []
+    for number in range(ROUNDS):
+        words = [sys.executable, str(program), str(home), f"p{number}"]
+        running = [subprocess.Popen(words, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) for _ in range(2)]
+        for each in running:
+            assert each.stdout is not None
+            said.append(int(each.stdout.readline()))  # it is at work
+        time.sleep(chance.random() * 0.15)
+        for each in running:
+            each.kill()
+            out, _ = each.communicate(timeout=20)
+            for line in out.splitlines():
+                with contextlib.suppress(ValueError):  # cut in the middle
+                    said.append(int(line))
+    place = {"project": "shop", "environment": "main"}
+    found = plane.call("models.versions", **place, name="churn", limit=1000)
+    numbers = [each.number for each in found]
+    assert len(said) == len(set(said)) >= 2 * ROUNDS
+    assert set(said) <= set(numbers)
+    assert numbers == list(range(len(numbers), 0, -1))  # no number was lost or given twice
+    for each in found:
+        assert plane.call("models.verify", **place, model=each.reference).signer == "ci"
+    assert plane.call("models.resolve", **place, model="churn@champion").number == numbers[0]
