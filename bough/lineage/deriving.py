@@ -6,7 +6,7 @@ keeps the edges that do. So a edge is found from either of its ends, and there i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 import sqlalchemy as sa
@@ -25,6 +25,8 @@ from bough.serving.models import STOPPED
 from bough.tracking.models import Run, Source
 
 _MODEL = "model"  # an input that is a version itself
+_STATE = "version"  # how one state of a thing comes from it
+_MADE = (kinds.VERSION, kinds.RUN, kinds.BUNDLE, kinds.RELEASE, kinds.DEPLOYMENT, kinds.SERVICE, _MODEL)
 _SHOWN_PARAMETERS = 4
 
 
@@ -33,17 +35,34 @@ class Derived:
 
     def __init__(self, tx: sa.Connection, place: tuple[str, str], tracked: TrackedRuns, *, past: bool = False) -> None:
         self._tx, self._place, self._past, self._tracked = tx, place, past, tracked
+        self._records: dict[str, Version] = {}
         self._runs: dict[str, Run | None] = {}
+        self._edges: dict[str, list[Edge]] = {}  # of versions
+        self._named: dict[tuple[str, str], list[str]] | None = None  # what facts say -> ids of versions
         self._versions: dict[str, Thing] = {}
 
-    def touching(self, thing: Thing) -> list[Edge]:
-        """Every edge at `thing`, from records and from what others have reported."""
+    def touching(self, thing: Thing, backward: bool) -> list[Edge]:
+        """Every edge to `thing` (`backward`) or from it, by records and by what others have reported."""
         found: dict[tuple[str, str], Edge] = {}
-        derived = (*self._of_versions(thing), *self._of_runs(thing), *self._of_releases(thing))
-        for edge in (*derived, *outside.edges(self._tx, thing)):
-            if thing.id in (edge.source.id, edge.target.id) and edge.source.id != edge.target.id:
+        for edge in (*self._derived(thing, backward), *outside.edges(self._tx, thing)):
+            mine = edge.target if backward else edge.source
+            if mine.id == thing.id and edge.source.id != edge.target.id:
                 found.setdefault((edge.source.id, edge.target.id), edge)
         return list(found.values())
+
+    def known(self, thing: Thing) -> list[Edge]:
+        """Edges that show that there is such a thing."""
+        to = [each for each in self.touching(thing, True) if each.how != _STATE]
+        return to + self.touching(thing, False)
+
+    def _derived(self, thing: Thing, backward: bool) -> Iterator[Edge]:
+        if backward and thing.kind not in _MADE:  # no record of ours says how it came to be
+            if thing.version:
+                yield Edge(source=_unversioned(thing), target=thing, how=_STATE)
+            return
+        yield from self._of_versions(thing)
+        yield from self._of_runs(thing)
+        yield from self._of_releases(thing)
 
     def version(self, version: Version) -> Thing:
         """A version under the name that it has now."""
@@ -58,39 +77,59 @@ class Derived:
 
     # --- versions
 
+    def _record(self, id: str) -> Version:
+        """A version; raises `NotFound` (MODEL_VERSION_NOT_FOUND)."""
+        if id not in self._records:
+            self._records[id] = registry.by_id(self._tx, id)
+        return self._records[id]
+
     def _of_versions(self, thing: Thing) -> Iterator[Edge]:
         seen: set[str] = set()
-        for version in self._versions_that_name(thing):
-            if version.id not in seen:
-                seen.add(version.id)
-                yield from self._edges_of_version(version)
+        for id in self._versions_that_name(thing):
+            if id in seen:
+                continue
+            seen.add(id)
+            if id not in self._edges:
+                self._edges[id] = list(self._edges_of_version(self._record(id)))
+            yield from self._edges[id]
 
-    def _versions_that_name(self, thing: Thing) -> Iterable[Version]:
-        project = self._place[0]
+    def _versions_that_name(self, thing: Thing) -> list[str]:
+        """Ids of those that could name a thing."""
         if thing.kind == kinds.RUN:
-            return registry.made_with(self._tx, project, run=self._run_id(thing))
+            return self._saying("run", self._run_id(thing))
         if thing.kind == kinds.PARAMETERS:
             of, _, id = thing.id.partition(":")[2].partition("/")
             if of == kinds.RUN:
-                return registry.made_with(self._tx, project, run=id)
-            return [registry.by_id(self._tx, id)]
+                return self._saying("run", id)
+            return [id]
         if thing.kind == kinds.VERSION:
-            own = registry.by_id(self._tx, thing.id.partition(":")[2])
-            return [own, *self._that_refer_to({own.reference, thing.name})]
+            own = self._record(thing.id.partition(":")[2])
+            return [own.id, *self._that_refer_to({own.reference, thing.name})]
         if thing.kind == _MODEL:
             return self._that_refer_to({thing.name})
         if thing.kind in (kinds.COMMIT, kinds.BUNDLE, kinds.PYTHON_ENVIRONMENT):
-            text = _text(thing.kind, thing.id.partition(":")[2])
-            return registry.made_with(self._tx, project, said=text)
+            return self._saying(thing.kind, thing.id.partition(":")[2])
         if thing.kind in (kinds.RELEASE, kinds.DEPLOYMENT, kinds.SERVICE, kinds.JOB):
             return []
-        return registry.made_with(self._tx, project, said=_text("name", thing.name))
+        return self._saying("name", thing.name)
 
-    def _that_refer_to(self, references: set[str]) -> list[Version]:
+    def _saying(self, field: str, value: str) -> list[str]:
+        """Versions by what their facts say. All facts are read once: a search for each thing would read them all each
+        time."""
+        if self._named is None:
+            self._named = {}
+            for id, facts in registry.facts_of_all(self._tx, self._place[0]):
+                said = [("run", facts.run), ("commit", facts.commit), ("bundle", facts.bundle)]
+                said += [("python_environment", facts.python_environment), ("parent", facts.parent)]
+                for key in {*said, *(("name", each.name) for each in facts.inputs)}:
+                    self._named.setdefault(key, []).append(id)
+        return self._named.get((field, value), [])
+
+    def _that_refer_to(self, references: set[str]) -> list[str]:
         """Those that were trained on from a version, or from what it gives, by any of the names that it had."""
         names = references | {each.rpartition("/")[0] for each in references}
-        texts = [_text("parent", each) for each in references] + [_text("name", each) for each in names if each]
-        return [each for text in texts for each in registry.made_with(self._tx, self._place[0], said=text)]
+        said = [("parent", each) for each in sorted(references)] + [("name", each) for each in sorted(names) if each]
+        return [id for key in said for id in self._saying(*key)]
 
     def _edges_of_version(self, version: Version) -> Iterator[Edge]:
         facts, made = version.facts, self.version(version)
@@ -102,7 +141,7 @@ class Derived:
             source = self._input(each)
             yield Edge(source=source, target=by, how=each.role or "input")
             if source.version and source.kind != kinds.VERSION:
-                yield Edge(source=_unversioned(source), target=source, how="version")
+                yield Edge(source=_unversioned(source), target=source, how=_STATE)
         yield from _code(facts, by)
         if facts.parameters and not (facts.run and self._run(facts.run)):  # else the run says them
             of = f"{kinds.RUN}/{facts.run}" if facts.run else f"{kinds.VERSION}/{version.id}"
@@ -122,7 +161,7 @@ class Derived:
         name, _, number = text.rpartition("/")
         if name and number.isdecimal() and number.isascii() and len(number) < 10:
             if id := registry.id_of(self._tx, self._place[0], name, int(number)):
-                return self.version(registry.by_id(self._tx, id))
+                return self.version(self._record(id))
             try:
                 return self.version(registry.version(self._tx, self._place, name, int(number)))
             except NotFound:
@@ -160,7 +199,7 @@ class Derived:
             commit = rest if thing.kind == kinds.COMMIT else ""
             return self._tracked.with_code(project, _text(thing.kind, rest), commit)
         if thing.kind == kinds.VERSION:
-            known_as = {registry.by_id(self._tx, rest).reference, thing.name}
+            known_as = {self._record(rest).reference, thing.name}
             names = sorted(known_as | {each.rpartition("/")[0] for each in known_as})
             return self._tracked.that_read(project, _MODEL, names)
         if thing.kind in (kinds.RELEASE, kinds.DEPLOYMENT, kinds.SERVICE, kinds.JOB):
@@ -174,7 +213,7 @@ class Derived:
             source = self._input(Input(kind=each.kind, name=each.name, version=each.version))
             yield Edge(source=source, target=made, how=each.context or "input")
             if source.version and source.kind != kinds.VERSION:
-                yield Edge(source=_unversioned(source), target=source, how="version")
+                yield Edge(source=_unversioned(source), target=source, how=_STATE)
         yield from _code(run.source, made)
         if run.params:
             yield Edge(source=_parameters(f"{kinds.RUN}/{run.id}", run.params), target=made, how="parameters")
@@ -220,7 +259,7 @@ class Derived:
             for target in (made, loads):
                 yield Edge(source=bundle, target=target, how="code")
                 for word, pin in sorted(each.models.items()):
-                    version = self.version(registry.by_id(self._tx, pin.id))
+                    version = self.version(self._record(pin.id))
                     yield Edge(source=version, target=target, how="pinned" if target is made else f"as {word}")
             if release.commit:
                 yield _holds(release.commit, each.bundle)

@@ -79,7 +79,7 @@ def _start(context: Context, place: tuple[str, str], derived: Derived, of: str) 
         name = f"{found.environment}/{found.service}"
         return rules.known_by(kind, found.id, name, state=found.state, release=f"{found.release}")
     start = derived.run(rest.removeprefix(f"{place[0]}/")) if kind == kinds.RUN else _named(place, kind, rest)
-    edges = derived.touching(start)
+    edges = derived.known(start)
     if not edges:
         raise NotFound(
             f"nothing is known of where {of} came from or went",

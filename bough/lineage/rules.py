@@ -10,8 +10,8 @@ MOST_THINGS = 2000  # in one answer: far more than anybody can read
 AT_ONCE = 500  # ids in one statement
 SHORT = 12  # characters of a digest that people see
 
-Touching = Callable[[Thing], Iterable[Edge]]
-"""Every edge that has this thing at one of its ends."""
+Touching = Callable[[Thing, bool], Iterable[Edge]]
+"""Every edge to a thing (True: backward) or from it."""
 
 
 def thing(kind: str, project: str, name: str, version: str = "", **details: str) -> Thing:
@@ -28,26 +28,25 @@ def known_by(kind: str, id: str, name: str, **details: str) -> Thing:
 def walk(start: Thing, touching: Touching, *, up: bool, down: bool, depth: int, most: int = MOST_THINGS) -> Lineage:
     """What `start` came from and what came of it, at most `depth` edges away. Breadth first, each thing once, also
     where edges go round in a circle. What lies beside (made from the same things) is not followed: up stays up."""
-    things, arrows, more = {start.id: start}, dict[tuple[str, str], Arrow](), dict[str, None]()
-    memory: dict[str, list[Edge]] = {}
+    things, arrows = {start.id: start}, dict[tuple[str, str], Arrow]()
+    left_out: dict[tuple[str, bool], None] = {}
+    memory: dict[tuple[str, bool], list[Edge]] = {}
 
-    def edges(of: Thing) -> list[Edge]:
-        if of.id not in memory:
-            memory[of.id] = sorted(touching(of), key=lambda edge: (edge.source.id, edge.target.id, edge.how))
-        return memory[of.id]
+    def edges(of: Thing, backward: bool) -> list[Edge]:
+        if (of.id, backward) not in memory:
+            found = sorted(touching(of, backward), key=lambda edge: (edge.source.id, edge.target.id, edge.how))
+            memory[of.id, backward] = found
+        return memory[of.id, backward]
 
     for backward in [way for way, wanted in ((True, up), (False, down)) if wanted]:
         seen, front = {start.id}, [start]
         for step in range(depth + 1):
             following: list[Thing] = []
             for each in front:
-                for edge in edges(each):
-                    mine, other = (edge.target, edge.source) if backward else (edge.source, edge.target)
-                    if mine.id != each.id:
-                        continue
+                for edge in edges(each, backward):
+                    other = edge.source if backward else edge.target
                     if step == depth or (other.id not in things and len(things) >= most):
-                        if (edge.source.id, edge.target.id) not in arrows:
-                            more[each.id] = None
+                        left_out[each.id, backward] = None
                         continue
                     arrow = Arrow(source=edge.source.id, target=edge.target.id, how=edge.how)
                     arrows.setdefault((arrow.source, arrow.target), arrow)
@@ -56,16 +55,10 @@ def walk(start: Thing, touching: Touching, *, up: bool, down: bool, depth: int, 
                         seen.add(other.id)
                         following.append(other)
             front = following
-    beyond = [id for id in more if _unseen(edges(things[id]), arrows, up=up, down=down, id=id)]
-    return Lineage(start=start.id, things=list(things.values()), arrows=list(arrows.values()), more=beyond)
-
-
-def _unseen(edges: list[Edge], arrows: dict[tuple[str, str], Arrow], *, up: bool, down: bool, id: str) -> bool:
-    """Whether a thing has edges in a direction that was walked and that did not get into the answer."""
-    return any(
-        (edge.source.id, edge.target.id) not in arrows
-        for edge in edges
-        if (up and edge.target.id == id) or (down and edge.source.id == id)
+    # What was left out in one place may have been found from another.
+    more = [key[0] for key in left_out if any((e.source.id, e.target.id) not in arrows for e in memory[key])]
+    return Lineage(
+        start=start.id, things=list(things.values()), arrows=list(arrows.values()), more=list(dict.fromkeys(more))
     )
 
 

@@ -28,8 +28,6 @@ from bough.registry import rules
 from bough.registry.models import Draft, Facts, Model, ModelSignature, Place, SignedBy, Version
 
 REGISTERED, ALIAS_SET = "model.registered", "model.alias_set"  # events; data: project, environment, name, version, …
-MOST_FOUND = 1000  # versions that one question finds
-
 registered_model = sa.Table(
     "registered_model",
     metadata,
@@ -86,6 +84,12 @@ class _Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     facts: Facts = Facts()
     card: str = ""
 
+
+class _FactsAlone(msgspec.Struct, frozen=True, kw_only=True):
+    facts: Facts = Facts()
+
+
+_read_facts = msgspec.json.Decoder(_FactsAlone).decode
 
 # --- reading
 
@@ -180,14 +184,12 @@ def of_runs(tx: sa.Connection, place: Place, runs: Sequence[str]) -> list[Versio
     return _versions(tx, seen, {name: _aliases(tx, at, name) for name in {each[0] for each in seen}})
 
 
-def made_with(tx: sa.Connection, project: str, *, run: str = "", said: str = "") -> list[Version]:
-    """Those of a run, or whose facts hold the JSON text `said`, newest first, as they were registered; whatever became
-    of them in environments."""
+def facts_of_all(tx: sa.Connection, project: str) -> Iterator[tuple[str, Facts]]:
+    """Id and facts of every version of a project, whatever became of it in environments, newest first."""
     row = model_version
-    query = row.select().where(row.c.project == project).order_by(row.c.created_at.desc()).limit(MOST_FOUND)
-    query = query.where(row.c.run == run) if run else query.where(sa.func.instr(row.c.details, said) > 0)
-    found = [(each.name, each.number, {"id": each.id}) for each in tx.execute(query)]
-    return _versions(tx, found, {})
+    query = sa.select(row.c.id, row.c.details).where(row.c.project == project).order_by(row.c.created_at.desc())
+    for id, details in tx.execute(query):
+        yield id, _read_facts(details).facts
 
 
 def id_of(tx: sa.Connection, project: str, name: str, number: int) -> str:
@@ -199,10 +201,11 @@ def id_of(tx: sa.Connection, project: str, name: str, number: int) -> str:
 
 def name_now(tx: sa.Connection, place: Place, version: Version) -> str:
     """What an environment calls the model of a version now; as it was registered when that is not seen there."""
-    counter = registered_model
+    at, counter = point_of(tx, place), registered_model
+    own = catalog.get(tx, at, MODEL, rules.version_key(version.name, version.number))
+    if own is not None and own.value["id"] == version.id:  # most are not renamed
+        return version.name
     names = list(tx.execute(sa.select(counter.c.name).where(counter.c.project == place[0])).scalars())
-    names.sort(key=lambda name: name != version.name)  # most are not renamed
-    at = point_of(tx, place)
     for start in range(0, len(names), catalog.AT_ONCE):
         keys = {rules.version_key(name, version.number): name for name in names[start : start + catalog.AT_ONCE]}
         for key, entry in catalog.several(tx, at, MODEL, list(keys)).items():

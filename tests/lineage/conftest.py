@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uv
+import uvicorn
 
+from bough.access import operations as access
+from bough.entrypoints.http.app import build
 from tests.plane import Plane
 
 PACKAGE = "openlineage-python==1.54.0"  # brings httpx and requests, which nothing here needs
@@ -54,6 +59,28 @@ def plane(tmp_path: Path) -> Plane:
     made = Plane(tmp_path)
     made.call("projects.create", name="shop")
     return made
+
+
+@pytest.fixture
+def server(plane: Plane) -> Iterator[str]:
+    """The API on a free port of this machine."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(build(plane.bough), lifespan="off", log_level="warning", ws="none")
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    running.should_exit = True
+    thread.join(10)
+    listening.close()
+
+
+@pytest.fixture
+def token(plane: Plane) -> str:
+    with plane.bough.database.write() as tx:
+        access.bootstrap(tx, plane.bough.home.token, plane.clock.now())
+    return plane.bough.home.token.read_text().strip()
 
 
 def register(plane: Plane, name: str = "churn", **facts: Any) -> Any:

@@ -5,21 +5,15 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
-import socket
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from bough.access import operations as access
 from bough.adapters.lineage import EventRefused
 from bough.adapters.lineage.http import HttpReceiver, from_environment
-from bough.entrypoints.http.app import build
 from bough.kernel.errors import Invalid, Unavailable
 from bough.lineage import loop
 from tests.lineage.conftest import Official, event, names, register, show
@@ -74,28 +68,6 @@ for line in sys.stdin:
     assert made.schemaURL == schema, (made.schemaURL, schema)
     print(job.name, [each.name for each in made.inputs], [each.name for each in made.outputs])
 """
-
-
-@pytest.fixture
-def server(plane: Plane) -> Iterator[str]:
-    """The API on a free port of this machine."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(build(plane.bough), lifespan="off", log_level="warning", ws="none")
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    running.should_exit = True
-    thread.join(10)
-    listening.close()
-
-
-@pytest.fixture
-def token(plane: Plane) -> str:
-    with plane.bough.database.write() as tx:
-        access.bootstrap(tx, plane.bough.home.token, plane.clock.now())
-    return plane.bough.home.token.read_text().strip()
 
 
 def post(server: str, body: bytes, token: str, **headers: str) -> tuple[int, Any]:

@@ -25,8 +25,8 @@ Pairs = list[tuple[Thing, Thing]]
 def found(
     pairs: Pairs, start: Thing, *, up: bool = True, down: bool = True, depth: int = 50, most: int = 2000
 ) -> Lineage:
-    def touching(thing: Thing) -> list[Edge]:
-        return [Edge(source=a, target=b) for a, b in pairs if thing.id in (a.id, b.id)]
+    def touching(thing: Thing, backward: bool) -> list[Edge]:
+        return [Edge(source=a, target=b) for a, b in pairs if thing.id == (b.id if backward else a.id)]
 
     return rules.walk(start, touching, up=up, down=down, depth=depth, most=most)
 
@@ -123,11 +123,11 @@ def test_a_picture_is_xml_whatever_things_are_called(called: list[str], how: str
 
 def test_a_chain_longer_than_the_stack_is_drawn() -> None:
     chain = [Thing(id=f"x:{at}", kind="x", name=f"{at}") for at in range(1500)]
-    after: dict[str, list[Edge]] = defaultdict(list)
+    after: dict[tuple[str, bool], list[Edge]] = defaultdict(list)
     for one, other in itertools.pairwise(chain):
-        for end in (one, other):
-            after[end.id].append(Edge(source=one, target=other))
-    every = rules.walk(chain[0], lambda thing: after[thing.id], up=True, down=True, depth=5000)
+        for end, backward in ((one, False), (other, True)):
+            after[end.id, backward].append(Edge(source=one, target=other))
+    every = rules.walk(chain[0], lambda thing, backward: after[thing.id, backward], up=True, down=True, depth=5000)
     answer: dict[str, Any] = msgspec.to_builtins(every)
     assert len(tree(answer)) == 1500 + 4
     assert picture.svg(every).count("<g ") == 1500
