@@ -307,6 +307,8 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
     events.on(branching.BRANCHED, gateway.on_branched)  # its services sleep already
     events.on(tables_loop.CHANGED, tables_loop.on_changed)
     events.on("environment.merged", model_use.on_merged(events))
+    for name in (model_signing.REVOKED, model_signing.TRUSTED, model_signing.SIGNED):
+        events.on(name, inheriting.on_trust_changed)
     for name in (data.CHANGED, tables_loop.CHANGED, "environment.merged", branching.RESET):
         events.on(name, served_data.on_changed)
     events.on(branching.BRANCHED, inheriting.on_branched)

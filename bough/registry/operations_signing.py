@@ -20,7 +20,7 @@ from bough.registry.models import SignedBy, Signer, Trust, Verification, Version
 from bough.registry.operations import Environment, OneVersion, Reference
 from bough.registry.signing import sign_files
 
-CREATED, ROTATED, REVOKED = "signer.created", "signer.rotated", "signer.revoked"
+CREATED, ROTATED, REVOKED, TRUSTED = "signer.created", "signer.rotated", "signer.revoked", "signer.trusted"
 SIGNED = "model.signed"
 
 SignerName = Annotated[str, msgspec.Meta(description="name of the signer")]
@@ -150,6 +150,7 @@ def set_trust(context: Context, request: SetTrust) -> Trust:
     context.tx.execute(table.delete().where(*(table.c[name] == value for name, value in where.items())))
     signers = msgspec.json.encode(sorted(set(request.signers))).decode()
     context.tx.execute(table.insert().values(**where, signers=signers, required=request.required))
+    context.emit(TRUSTED, request.project, **where, signers=request.signers, by=context.principal.name)
     return trusting.trust(context.tx, (request.project, request.environment))
 
 

@@ -53,6 +53,11 @@ class ModelViews:
                 found[name] = RegisteredModel(reference=pin.reference, folder=folder, digest=pin.digest)
         return found
 
+    def check(self, tx: sa.Connection, place: Place, pins: Mapping[str, ModelPin]) -> None:
+        """Raises what the environment's trust says against one of them; reads none of their files."""
+        for pin in pins.values():
+            trusting.check(tx, place, store.by_id(tx, pin.id), self._listed(pin), self._blobs)
+
     def sweep(self, used: Collection[str]) -> None:
         """Removes views that nothing loads any more; links cost no bytes while their blobs are kept."""
         if self._root.is_dir():

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from bough.environments import store as environments
 from bough.kernel.events import Event
+from bough.kernel.reconcile import wake
 from bough.serving import store
 from bough.serving.models import ASLEEP, READY
 
@@ -28,6 +29,13 @@ def on_branched(tx: sa.Connection, event: Event) -> None:
             state = READY if service.settings.mock else ASLEEP
             begin = {"state": state, "build": source.build, "signature": source.signature, "drained": True}
         store.ensure(tx, release, name, service, event.at, **begin)
+
+
+def on_trust_changed(tx: sa.Connection, event: Event) -> None:
+    """What sleeps would load its models without us when it is woken: it is looked at again."""
+    for deployment in store.in_state(tx, ASLEEP):
+        if deployment.models and deployment.project == event.data["project"]:
+            wake(tx, store.KIND, deployment.id)
 
 
 def on_discarded(tx: sa.Connection, event: Event) -> None:

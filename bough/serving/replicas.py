@@ -203,6 +203,10 @@ class Replicas:
     def _rest(self, turn: Turn, deployment: Deployment, look: rules.Look, attempts: list[Attempt]) -> float:
         """Its units can be woken, by the gateway, without us; we only take notice of what has been, and of data that
         they are to see when they wake."""
+        if deployment.models and (refused := self._refused(turn, deployment)):
+            for number in range(deployment.wanted):
+                self._engine.forget(deployment.unit(number))  # nothing wakes what would load it
+            return self._say(turn, deployment, refused, REST_S)
         left_s = 0.0 if look.register else self._shows_for_s(turn, deployment)
         if left_s <= 0:
             try:
@@ -217,6 +221,15 @@ class Replicas:
             return 0.0  # where one is awake, the others are to be
         then = min(REST_S, left_s) if left_s > 0 else REST_S
         return self._say(turn, deployment, look.failure, START_CHECK_S if look.awake else then)
+
+    def _refused(self, turn: Turn, deployment: Deployment) -> dict[str, Any]:
+        """What speaks against loading its models: a key was revoked, or is not trusted here any more."""
+        try:
+            with turn.read() as tx:
+                self._models.check(tx, (deployment.project, deployment.environment), deployment.models)
+        except Problem as problem:
+            return msgspec.to_builtins(problem.detail())  # type: ignore[no-any-return]  # a struct becomes a dict
+        return {}
 
     def _shows_for_s(self, turn: Turn, deployment: Deployment) -> float:
         """How long what its units would see may stay as it is; 0: data may have changed since that was looked up."""

@@ -241,6 +241,29 @@ def test_after_a_revocation_neither_deploy_nor_rollback_nor_restart_loads_it(pla
     assert deploy(plane).state == "live"
 
 
+def test_what_sleeps_is_not_woken_to_load_what_was_revoked(plane: Plane) -> None:
+    key = plane.call("signers.create", project="shop", name="ci").key
+    register(plane, "one")
+    deploy(plane)
+    plane.call("environments.create", project="shop", branch="work")
+    settled(plane)
+    labels = {"service": "churn", "environment": "work"}
+
+    def asleep() -> list[str]:
+        return [each.unit for each in plane.units() if labels.items() <= each.labels.items()]
+
+    [unit] = asleep()
+    plane.call("signers.revoke", project="shop", key=key, why="stolen")
+    settled(plane)
+    assert asleep() == []
+    place = {"project": "shop", "environment": "work"}
+    assert plane.call("services.show", **place, service="churn").failure["code"] == "MODEL_SIGNER_REVOKED"
+    plane.call("signers.create", project="shop", name="other")
+    plane.call("models.sign", project="shop", model="churn/1", signer="other")
+    settled(plane)
+    assert asleep() == [unit]
+
+
 def test_a_blob_that_was_changed_before_the_first_start_fails_the_release_with_the_files_name(plane: Plane) -> None:
     register(plane, "one")
     place = plane.bough.blobs.local_path(hashlib.sha256(b"one").hexdigest())
