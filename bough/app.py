@@ -47,6 +47,8 @@ from bough.environments.service_merger import ServiceMerger
 from bough.gates import loop as gates_loop
 from bough.gates import operations as gate_operations
 from bough.gates import store as gates
+from bough.gates.checks import Checks
+from bough.gates.needs import Probes
 from bough.gates.units import GateUnits
 from bough.gateway import loop as gateway
 from bough.gateway import sleeping
@@ -251,13 +253,17 @@ class Bough:
         """Who looks after what."""
         home, engine, events = self.home, self.engine, self.events
         views = Views(home.views, self.blobs, TableFolders(self._table_files, self._tables))
+        keeper = replicas.Replicas(home, self.platform, engine, events, views, self._models)
         return {
             branching.KIND: environments_loop.handler(self.database, events, self.clock),
             environments.RELEASE: rollout.handler(events),
-            deployments.KIND: replicas.handler(home, self.platform, engine, events, views, self._models),
+            deployments.KIND: keeper.handle,
             gateway.KIND: gateway.handler(home, self.platform, engine, events),
             sleeping.KIND: sleeping.handler(ask_gateway, engine, events),
-            gates.KIND: gates_loop.handler(self.blobs, events, GateUnits(home, engine)),
+            gates.KIND: gates_loop.handler(
+                *(self.blobs, events, GateUnits(home, engine)),
+                *(Probes(keeper, engine), Checks(home, engine, self._models)),
+            ),
             promotions.KIND: promotions_loop.handler(self.blobs, engine, self._steps, ask_gateway),
             lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),

@@ -38,7 +38,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "portability": set(),
     "costs": set(),
     "ledger": {"environments", "registry"},
-    "gates": {"registry", "environments", "serving", "data"},
+    "gates": {"registry", "environments", "builds", "serving", "gateway", "data"},
     "promotions": {"gates", "registry", "environments", "serving", "gateway"},
     "lineage": {"registry", "serving", "environments", "data", "tracking"},
     "platform": {"gateway"},

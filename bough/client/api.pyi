@@ -150,6 +150,14 @@ class Consistency(Record):
     path: builtins.list[str]
     head: LedgerHead
 
+class DataGate(Record):
+    rows: int
+    max_missing: float
+    max_psi: float
+    max_ks: float
+    outside: float
+    ignore: builtins.list[str]
+
 class EnvironmentDetail(Record):
     environment: EnvironmentView
     services: builtins.list[str]
@@ -187,6 +195,22 @@ class ErasedEntry(Record):
     change: int
     seen_in: builtins.list[str]
     digests: builtins.list[str]
+
+class EvaluationGate(Record):
+    data: str
+    label: str
+    hidden: builtins.list[str]
+    answer: str
+    metric: Any
+    min: float | None
+    max: float | None
+    worse: float | None
+    confidence: float
+    rounds: int
+    seed: int
+    groups: builtins.list[str]
+    max_gap: float
+    rows: int
 
 class Event(Record):
     seq: int
@@ -284,6 +308,10 @@ class Gates(Record):
     max_size_mb: float
     scan: bool
     allow: builtins.list[str]
+    evaluation: EvaluationGate | None
+    data: DataGate | None
+    load: LoadGate | None
+    checks: builtins.list[str]
 
 class Happened(Record):
     at: float
@@ -387,6 +415,16 @@ class Listed(Record):
     bytes: int
     digest: str
     executable: bool
+
+class LoadGate(Record):
+    data: str
+    requests: int
+    concurrency: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    min_per_s: float
+    max_error_rate: float
 
 class LogLine(Record):
     service: str

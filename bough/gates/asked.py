@@ -6,13 +6,27 @@ import msgspec
 
 from bough.gates.models import GateResult, GateRun
 from bough.registry.models import Version
+from bough.runtime.frames import Signature
 from bough.runtime.spec import Failure
+
+CANDIDATE, CHAMPION = "candidate", "champion"  # of the replicas that are asked
+
+
+class DataFile(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+    digest: str
 
 
 class GateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     run: GateRun
     version: Version
     champion: Version | None = None
+    replicas: dict[str, str] = {}  # addresses, by candidate and champion
+    signature: Signature | None = None  # of the service
+    evaluation: list[DataFile] = []
+    load: list[DataFile] = []
+    trained: list[DataFile] = []
+    trained_before: list[DataFile] = []
 
 
 class GateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,22 +6,31 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.adapters.blobs import Blobs
-from bough.gates import rules, store
+from bough.gates import needs, rules, store
+from bough.gates.asked import GateRequest
+from bough.gates.checks import Checks
 from bough.gates.models import FAILED, PASSED, RUNNING, GateResult, GateRun
+from bough.gates.needs import Probes
 from bough.gates.units import GateUnits
-from bough.kernel.errors import NotFound
+from bough.kernel.errors import NotFound, Problem, Unavailable
 from bough.kernel.events import Events
 from bough.kernel.reconcile import Handler, Turn
 from bough.registry import store as registry
 from bough.registry.models import Version
 
 RAN = "gates.ran"
+PROBE_CHECK_S = 0.25  # the engine's hints wake the run sooner
+PROBE_PATIENCE_S = 60.0  # beyond the time in which a replica has to be ready: its files may have to be laid out first
 
 
-def handler(blobs: Blobs, events: Events, units: GateUnits) -> Handler:
-    """The handler for gate runs."""
+class GateLoop:
+    """The handler."""
 
-    def turn(turn: Turn) -> float | None:
+    def __init__(self, blobs: Blobs, events: Events, units: GateUnits, probes: Probes, checks: Checks) -> None:
+        self._blobs, self._events, self._units, self._probes = blobs, events, units, probes
+        self._checks = checks
+
+    def handle(self, turn: Turn) -> float | None:
         with turn.read() as tx:
             run = store.get(tx, turn.id)
             if run.state != RUNNING:
@@ -32,17 +41,65 @@ def handler(blobs: Blobs, events: Events, units: GateUnits) -> Handler:
         else:
             results = list(rules.decide(run.gates, *found))
             if rules.unit_needed(run.gates):
-                outcome = units.ensure(turn, run, *found)
+                outcome = self._in_a_process(turn, run, *found)
                 if isinstance(outcome, float):
                     return outcome
                 results += outcome
-        kept = [keep(blobs, run, each) for each in results]
+            if run.gates.checks:
+                outcome = self._checks.ensure(turn, run, *found)
+                if isinstance(outcome, float):
+                    return outcome
+                results += outcome
+        kept = [keep(self._blobs, run, each) for each in results]
         with turn.apply() as tx:
-            finish(tx, events, run, kept, turn.clock.now())
-        units.forget(run)
+            finish(tx, self._events, run, kept, turn.clock.now())
+        self._probes.stop(run)
+        self._units.forget(run)
+        self._checks.forget(run)
         return None
 
-    return turn
+    def _in_a_process(
+        self, turn: Turn, run: GateRun, version: Version, champion: Version | None
+    ) -> float | list[GateResult]:
+        """What the gates' process finds; seconds to wait while it, or what it asks, is on its way."""
+        if not self._units.has_begun(run):
+            try:
+                request = self._request(turn, run, version, champion)
+            except Problem as problem:
+                return [GateResult(gate="run", passed=False, said=problem.message)]
+            if request is None:
+                return PROBE_CHECK_S
+            self._units.write(run, request)
+        return self._units.ensure(turn, run)
+
+    def _request(self, turn: Turn, run: GateRun, version: Version, champion: Version | None) -> GateRequest | None:
+        """Everything that the process needs; None while replicas start."""
+        gates, request = run.gates, GateRequest(run=run, version=version, champion=champion)
+        with turn.read() as tx:
+            if gates.data is not None and champion is not None:
+                before, after = (needs.training_files(tx, run, each) for each in (champion, version))
+                request = msgspec.structs.replace(request, trained=after, trained_before=before)
+            if not rules.needs_replicas(gates):
+                return request
+            deployment, service, key = needs.service_of(tx, run)
+            read = {
+                name: needs.data_files(tx, self._blobs, run, service, wanted)
+                for name, wanted in (
+                    ("evaluation", gates.evaluation.data if gates.evaluation else ""),
+                    ("load", gates.load.data if gates.load else ""),
+                )
+                if wanted
+            }
+        addresses = self._probes.ensure(turn, run, deployment, key)
+        if addresses is None:
+            if turn.clock.now() - run.started_at > deployment.settings.health_timeout_s + PROBE_PATIENCE_S:
+                raise Unavailable("the replicas that gates ask did not come up", code="PROBE_FAILED")
+            return None
+        return msgspec.structs.replace(request, replicas=addresses, signature=deployment.signature, **read)
+
+
+def handler(blobs: Blobs, events: Events, units: GateUnits, probes: Probes, checks: Checks) -> Handler:
+    return GateLoop(blobs, events, units, probes, checks).handle
 
 
 def subjects(tx: sa.Connection, run: GateRun) -> tuple[Version, Version | None] | GateResult:

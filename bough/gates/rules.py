@@ -39,7 +39,11 @@ def summary(results: list[GateResult]) -> str:
 
 def unit_needed(gates: Gates) -> bool:
     """Whether something must be read or run."""
-    return gates.scan
+    return bool(gates.scan or gates.data or needs_replicas(gates))  # `checks` have a process of their own
+
+
+def needs_replicas(gates: Gates) -> bool:
+    return bool(gates.evaluation or gates.load)
 
 
 def decide(gates: Gates, version: Version, champion: Version | None) -> Iterator[GateResult]:

@@ -14,7 +14,6 @@ from bough.gates.models import GateResult, GateRun
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home
 from bough.kernel.reconcile import Turn
-from bough.registry.models import Version
 from bough.runtime.spec import Limits, UnitSpec
 
 CHECK_S = 0.5  # the engine's hints wake the run sooner
@@ -27,7 +26,14 @@ class GateUnits:
     def __init__(self, home: Home, engine: Engine) -> None:
         self._home, self._engine = home, engine
 
-    def ensure(self, turn: Turn, run: GateRun, version: Version, champion: Version | None) -> float | list[GateResult]:
+    def has_begun(self, run: GateRun) -> bool:
+        """Whether what it is asked has been written."""
+        return (self._folder(run) / "request.json").exists()
+
+    def write(self, run: GateRun, request: GateRequest) -> None:
+        write_whole(self._folder(run) / "request.json", msgspec.json.encode(request))
+
+    def ensure(self, turn: Turn, run: GateRun) -> float | list[GateResult]:
         """The results of the gates that need a process, or seconds until it makes sense to ask again."""
         folder, unit = self._folder(run), f"{run.id}-gates"
         attempt = next((each for each in self._engine.snapshot() if each.unit == unit), None)
@@ -44,9 +50,6 @@ class GateUnits:
         if number > TRIES:
             how = "without a word" if attempt is None or attempt.exit is None else f"({attempt.exit.reason})"
             return [GateResult(gate="run", passed=False, said=f"its process ended {TRIES} times {how}")]
-        write_whole(
-            folder / "request.json", msgspec.json.encode(GateRequest(run=run, version=version, champion=champion))
-        )
         paths = [str(self._home.path), str(folder / "request.json"), str(folder / "result.json")]
         self._engine.apply(
             UnitSpec(

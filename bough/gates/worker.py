@@ -19,8 +19,8 @@ import msgspec
 
 from bough.adapters.blobs import Blobs
 from bough.adapters.blobs.directory import DirectoryBlobs
-from bough.gates import scanning
-from bough.gates.asked import GateAnswer, GateRequest
+from bough.gates import reading, scanning, trying
+from bough.gates.asked import CANDIDATE, CHAMPION, DataFile, GateAnswer, GateRequest
 from bough.gates.models import GateResult
 from bough.kernel.files import write_whole
 from bough.registry.rules import files_in
@@ -49,10 +49,23 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def run(request: GateRequest, blobs: Blobs) -> Iterator[GateResult]:
+def run(request: GateRequest, blobs: DirectoryBlobs) -> Iterator[GateResult]:
     gates = request.run.gates
     if gates.scan:
         yield scan(request, blobs)
+    if gates.data is not None and request.trained_before:
+        before, after = (
+            reading.rows(_paths(blobs, files), gates.data.rows, seed=0)
+            for files in (request.trained_before, request.trained)
+        )
+        yield trying.compare(gates.data, before, after)
+    candidate, champion = (request.replicas.get(who, "") for who in (CANDIDATE, CHAMPION))
+    if gates.evaluation is not None:
+        rows = reading.rows(_paths(blobs, request.evaluation), gates.evaluation.rows)
+        yield from trying.evaluate(gates.evaluation, rows, candidate, champion)
+    if gates.load is not None:
+        rows = reading.rows(_paths(blobs, request.load), gates.load.requests) if request.load else []
+        yield trying.load(gates.load, rows, request.signature, candidate)
 
 
 def scan(request: GateRequest, blobs: Blobs) -> GateResult:
@@ -71,6 +84,11 @@ def scan(request: GateRequest, blobs: Blobs) -> GateResult:
     place, what = findings[0]
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     return GateResult(gate="scan", passed=False, said=f"{place} {what}{more}", figures=figures)
+
+
+def _paths(blobs: DirectoryBlobs, files: list[DataFile]) -> list[tuple[str, Path]]:
+    found = [(each.path, blobs.local_path(each.digest)) for each in files]
+    return [(path, place) for path, place in found if place is not None]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ an approver.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -14,6 +14,7 @@ Percent = Annotated[float, msgspec.Meta(gt=0, le=100)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+Metric = Literal["accuracy", "f1", "auc", "rmse", "mae"]
 Watch = Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)]
 
 
@@ -30,6 +31,50 @@ class MetricGate(_Table, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     higher_is_better: bool = True
 
 
+class EvaluationGate(_Table, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Candidate and champion answer the same rows; the difference of their metric is held against `worse` with a
+    bootstrap interval. `groups`: columns whose values must not differ by more than `max_gap` in that metric."""
+
+    data: str  # DATASET/PATH, or a file of the service's bundle: CSV, JSON lines or Parquet
+    label: str  # column with the right answer; all others are the input, but for those in `hidden`
+    hidden: list[str] = []
+    answer: str = ""  # what of an answer is compared, where it is an object: its key, with dots
+    metric: Metric = "accuracy"
+    min: float | None = None
+    max: float | None = None
+    worse: float | None = None  # the whole interval must be above: champion's minus so much
+    confidence: Annotated[float, msgspec.Meta(ge=0.5, lt=1)] = 0.95
+    rounds: Annotated[int, msgspec.Meta(ge=100, le=100_000)] = 1000  # of the bootstrap
+    seed: int = 0
+    groups: list[str] = []
+    max_gap: NotNegative = 0.1
+    rows: Count = 10_000  # at most
+
+
+class DataGate(_Table, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The candidate's training data held against the champion's, column by column."""
+
+    rows: Count = 100_000  # a sample of so many of each
+    max_missing: Share = 0.05  # share of values that may be missing beyond the champion's
+    max_psi: NotNegative = 0.2  # population stability index
+    max_ks: Share = 0.2  # Kolmogorov-Smirnov distance, of numbers
+    outside: Share = 0.01  # share of values outside the champion's range
+    ignore: list[str] = []
+
+
+class LoadGate(_Table, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A real replica is asked `requests` times. 0 bounds nothing."""
+
+    data: str = ""  # as for `evaluation`: every row is an input; empty: made from what the model takes
+    requests: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 500
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8
+    p50_ms: NotNegative = 0.0
+    p95_ms: NotNegative = 0.0
+    p99_ms: NotNegative = 0.0
+    min_per_s: NotNegative = 0.0
+    max_error_rate: Share = 0.0
+
+
 class Gates(_Table, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """All of them must pass."""
 
@@ -38,6 +83,11 @@ class Gates(_Table, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     max_size_mb: NotNegative = 0.0
     scan: bool = False  # no pickle may name what is not on the list of what models need
     allow: list[str] = []  # further names for that list: module.name, module.*
+
+    evaluation: EvaluationGate | None = None
+    data: DataGate | None = None
+    load: LoadGate | None = None
+    checks: list[str] = []  # own functions, FILE.py:FUNCTION, of the service's bundle
 
     @property
     def empty(self) -> bool:

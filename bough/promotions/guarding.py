@@ -59,6 +59,10 @@ class Guard:
         said = event.data
         place = said["project"], said["environment"]
         if said["alias"] == CHAMPION and said["version"] and _holds(tx, place):
+            live = environments.live(tx, place)
+            running = [pin for each in live[1].services.values() for pin in each.models.values()] if live else []
+            if any((pin.name, pin.version) == (said["name"], said["version"]) for pin in running):
+                return  # it says what serves already, as after a rollback
             policy = gates.policy_of(tx, place, said["name"])
             version = registry.version(tx, place, said["name"], said["version"])
             _check(tx, place, said["name"], version, policy, f"{said['name']}@{CHAMPION}")

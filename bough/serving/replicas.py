@@ -63,6 +63,12 @@ class Replicas:
             return self._build(turn, deployment)
         return self._run(turn, deployment)
 
+    def probe(self, turn: Turn, deployment: Deployment, unit: str) -> UnitSpec | None:
+        """A replica beside those of a deployment, for whoever wants to ask one that nobody else asks. None while what
+        it reads is laid out."""
+        filled = self._variables(turn, deployment) if deployment.build is not None else None
+        return unit_spec(deployment, unit, 1, filled) if filled is not None else None
+
     def _build(self, turn: Turn, deployment: Deployment) -> float | None:
         request = build_request(deployment)
         # A rollout that begins again after a failed build tries the build again, once.

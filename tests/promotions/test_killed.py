@@ -56,7 +56,8 @@ def test_a_promotion_killed_anywhere_goes_on_and_there_is_one_champion(
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(ready, folder)
-    commits = random.Random(f"{stage} {number}").randrange(2 if stage == "done" else 6)
+    first = 1 if stage == "started" else 0  # before its first commit there is no promotion
+    commits = random.Random(f"{stage} {number}").randrange(first, 2 if stage == "done" else 6)
     killed = in_a_process(lambda: run_and_die(folder, stage, commits))
     assert killed == signal.SIGKILL, "it must have died where it was told to"
 

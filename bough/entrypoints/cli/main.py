@@ -34,6 +34,7 @@ HAND_WRITTEN = {
 # takes its place.
 IN_GROUPS = {
     "audit": ("export",),
+    "ci": ("init", "run"),
     "data": ("get", "mount", "put", "run", "verify"),
     "import": ("mlflow",),
     "models": ("card", "explain", "get", "register", "sbom"),
@@ -51,14 +52,14 @@ class Bough(click.Group):
     """Commands are looked up by name; help needs none of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*HAND_WRITTEN, *sorted(_tree().keys() - HAND_WRITTEN.keys())]
+        return [*HAND_WRITTEN, *sorted({*_tree(), *IN_GROUPS} - HAND_WRITTEN.keys())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in HAND_WRITTEN:
             module = importlib.import_module(f"bough.entrypoints.cli.{cmd_name}")
             found: click.Command = module.command
             return found
-        entry = _tree().get(cmd_name)
+        entry = _tree().get(cmd_name, {} if cmd_name in IN_GROUPS else None)
         if entry is None:
             return None
         return _command(cmd_name, entry)
@@ -75,7 +76,7 @@ class Bough(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        tree = _tree()
+        tree: dict[str, Any] = {name: {} for name in IN_GROUPS} | _tree()
         every = dict(HAND_WRITTEN) | {
             name: _summary(name, entry) for name, entry in tree.items() if name not in HAND_WRITTEN
         }

@@ -1,0 +1,136 @@
+"""A candidate fails its gates, is mended, approved by another, takes over under load step by step, and goes back."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.journeys.machine import Machine
+
+TOML = """
+[services.churn]
+model = "service:Churn"
+models = { limit = "models:/churn@champion" }
+
+[models.churn.gates]
+scan = true
+max_size_mb = 1
+
+[models.churn.gates.metrics.auc]
+min = 0.5
+
+[models.churn.gates.evaluation]
+data = "test.csv"
+label = "churned"
+hidden = ["customer"]
+worse = 0.02
+groups = ["region"]
+
+[models.churn.gates.load]
+requests = 200
+concurrency = 4
+p95_ms = 2000
+
+[models.churn.promotion]
+steps = [25, 100]
+watch_s = 3
+min_requests = 5
+max_p95_ratio = 0
+approvals = 1
+"""
+SERVICE = """
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Customer:
+    months: int
+    region: str
+
+
+class Churn:
+    def load(self) -> None:
+        self.limit = int(Path(self.models["limit"], "limit.txt").read_text())
+
+    def predict(self, item: Customer) -> int:
+        return int(item.months < self.limit)
+"""
+
+
+@pytest.mark.timeout(300)  # some forty commands, each a process
+def test_from_a_failed_gate_to_a_champion_and_back(machine: Machine) -> None:
+    rows = [f"{n},{n % 40},{'north' if n % 2 else 'south'},{int(n % 40 < 12)}" for n in range(400)]
+    test = "customer,months,region,churned\n" + "\n".join(rows) + "\n"
+    project = machine.project("shop", TOML, service_py=SERVICE, test_csv=test)
+    machine.bough("projects", "create", "shop")
+    register(machine, project, 10, "champion")
+    first = machine.deploy(project)["release"]
+    assert machine.predict("churn.shop", {"months": 11, "region": "north"}) == 0
+
+    # worse on the same rows: its gates say so, and no other way leads past them
+    register(machine, project, 3, "candidate")
+    refused = ended(machine, project, machine.bough("promote", "churn@candidate", "--to", "production", cwd=project))
+    assert refused["failure"]["code"] == "GATES_FAILED" and "may be worse" in refused["failure"]["message"]
+    run = machine.bough("gates", "show", refused["gate_run"], cwd=project)
+    assert {each["gate"]: each["passed"] for each in run["results"]} == {
+        "evaluation": False, "fairness.region": True, "load": True, "metrics.auc": True, "scan": True, "size": True,
+    }  # fmt: skip
+    past = machine.bough("models", "alias", "churn", "champion", "2", cwd=project, code=3)
+    assert past["error"]["code"] == "GATES_NOT_PASSED"
+
+    # mended, approved by somebody else, and taken over while requests come
+    register(machine, project, 12, "candidate")
+    machine.bough("principals", "create", "bob", "approver")
+    token = machine.bough("tokens", "create", "--principal", "bob")["secret"]
+    load = machine.load("/v1/churn.shop/predict", {"months": 1, "region": "north"}, connections=2, expect="1")
+    made = machine.bough("promote", "churn@candidate", "--to", "production", "--why", "limit of June", cwd=project)
+    wait(machine, project, made, "waiting")
+    own = machine.bough("approve", made["id"], cwd=project, code=3)
+    assert own["error"]["code"] == "APPROVAL_REFUSED"
+    machine.bough("approve", made["id"], "--why", "looked at it", "--token", token, cwd=project)
+    done = ended(machine, project, made)
+    assert done["state"] == "done", done
+    figures = load.stop()
+    assert figures["failed"] == 0, figures
+    assert machine.predict("churn.shop", {"months": 11, "region": "north"}) == 1
+    steps = machine.bough("audit", "ledger", "--action", "promotion.step", cwd=project)
+    assert [each["evidence"]["percent"] for each in steps] == [100.0, 25.0]
+    assert steps[0]["evidence"]["before_it"]["candidate"]["requests"] > 0
+
+    # who, when, on what; and back
+    then = machine.bough("audit", "at", "0s", cwd=project)["models"][0]
+    assert (then["version"], then["why"], then["approved"][0]["by"]) == (3, "limit of June", "bob")
+    assert then["gates"].keys() == {each["gate"] for each in run["results"]}
+    assert then["trained_on"] == [{"kind": "table", "name": "orders", "version": "#12"}]
+    machine.bough("rollback", cwd=project)
+    assert machine.predict("churn.shop", {"months": 11, "region": "north"}) == 0
+    releases = machine.bough("releases", cwd=project)
+    assert releases[0]["digest"] == first["digest"] != releases[1]["digest"]
+    assert machine.bough("models", "show", "churn", cwd=project)["aliases"]["champion"] == 1
+    assert machine.bough("audit", "verify", cwd=project)["entries"] > 10
+
+
+def register(machine: Machine, project: Path, limit: int, alias: str) -> Any:
+    folder = machine.home.parent / f"limit-{limit}"
+    folder.mkdir()
+    (folder / "limit.txt").write_text(str(limit))
+    words = ["--metric", "auc=0.9", "--input", f"table:orders@#{limit}", "--alias", alias]
+    return machine.bough("models", "register", "churn", str(folder), *words, cwd=project)
+
+
+def wait(machine: Machine, project: Path, made: Any, *states: str) -> Any:
+    for _ in range(600):
+        found = machine.bough("promotions", "show", made["id"], cwd=project)["promotion"]
+        if found["state"] in (*states, "done", "aborted"):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(json.dumps(found))
+
+
+def ended(machine: Machine, project: Path, made: Any) -> Any:
+    return wait(machine, project, made)
