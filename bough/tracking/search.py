@@ -59,6 +59,8 @@ class Clause(NamedTuple):
     values: tuple[Any, ...]
     rows: str = ""
     row_values: tuple[Any, ...] = ()
+    number: str = ""  # the key of the number that is compared, and the comparison for a row `o0` of its table
+    own: str = ""
 
 
 def clause(scope: Scope, condition: Condition) -> Clause:
@@ -80,7 +82,8 @@ def clause(scope: Scope, condition: Condition) -> Clause:
     if not keyed.indexed or condition.operator not in ("=", "<", "<=", ">", ">=", "IN"):
         return exists
     rows = f"SELECT k.owner FROM {keyed.table} k WHERE k.key = ? AND {sql}"
-    return exists._replace(rows=rows, row_values=(condition.key, *values))
+    exists = exists._replace(rows=rows, row_values=(condition.key, *values))
+    return exists._replace(number=condition.key, own=sql.replace("k.", "o0.")) if keyed.number else exists
 
 
 def where(scope: Scope, conditions: Sequence[Condition]) -> list[Clause]:
@@ -162,13 +165,16 @@ def _leading_metric(scope: Scope, orders: Sequence[Order]) -> Keyed | None:
 def _along_metric(
     tx: sa.Connection, scope: Scope, metric: Keyed, checks: Sequence[Clause], order: Ordering, most: int, offset: int
 ) -> list[int]:
-    """As `find`, of the rows that have the metric ordered by: walks the index of its values and sorts nothing."""
+    """As `find`, of the rows that have the metric ordered by: walks the index of its values and sorts nothing. What is
+    asked of the same metric says where the walk begins and ends."""
+    key = order.keys[0]
+    checks = [Clause(each.own, each.values[1:]) if each.own and each.number == key else each for each in checks]
     sql = (
         f"SELECT r.id FROM {metric.table} o0 CROSS JOIN {scope.table} r ON r.id = o0.owner {' '.join(order.joins[1:])}"
         f" WHERE o0.key = ? AND o0.nan = 0 AND {_all(checks)}"
         f" ORDER BY {', '.join(order.terms[1:]).replace(' NULLS LAST', '', 1)} LIMIT ? OFFSET ?"
     )
-    values = (*order.keys[1:], order.keys[0], *_values(checks), most, offset)
+    values = (*order.keys[1:], key, *_values(checks), most, offset)
     return [row[0] for row in tx.exec_driver_sql(sql, values)]
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ def mlflow_server(interpreter: Path, home: Path) -> Iterator[str]:
     command = [interpreter, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", home / "artifacts"]
     settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with _running(command, home, settings, f"http://127.0.0.1:{port}/health") as process:
+    with running(command, home, settings, f"http://127.0.0.1:{port}/health") as process:
         assert process.poll() is None
         yield f"http://127.0.0.1:{port}"
 
@@ -67,13 +68,13 @@ def bough_server(home: Path) -> Iterator[tuple[str, str]]:
     home.mkdir(parents=True, exist_ok=True)
     code = "import sys, pathlib as p; from bough.entrypoints import server as s"
     code += "; s.run(p.Path(sys.argv[1]), port=int(sys.argv[2]))"
-    with _running([sys.executable, "-c", code, home, port], home, {}, f"http://127.0.0.1:{port}/healthz"):
+    with running([sys.executable, "-c", code, home, port], home, {}, f"http://127.0.0.1:{port}/healthz"):
         yield f"http://127.0.0.1:{port}", (home / "token").read_text().strip()
 
 
 @contextmanager
-def _running(
-    command: list[object], folder: Path, settings: dict[str, str], health: str
+def running(
+    command: list[object], folder: Path, settings: dict[str, str], health: str, codes: tuple[int, ...] = (200,)
 ) -> Iterator[subprocess.Popen[bytes]]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "BOUGH_"))}
     with (folder / "log").open("wb") as log:
@@ -82,7 +83,7 @@ def _running(
             start_new_session=True,
         )  # fmt: skip
         try:
-            _wait_until(lambda: _answers(health), process, folder / "log")
+            _wait_until(lambda: _answers(health, codes), process, folder / "log")
             yield process
         finally:
             os.killpg(process.pid, 15)
@@ -100,9 +101,12 @@ def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log
         time.sleep(0.1)
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, codes: tuple[int, ...]) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
+            return answer.status in codes
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code in codes
     except OSError:
         return False
