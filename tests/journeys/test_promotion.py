@@ -19,6 +19,7 @@ models = { limit = "models:/churn@champion" }
 [models.churn.gates]
 scan = true
 max_size_mb = 1
+checks = ["own_gates.py:small"]
 
 [models.churn.gates.metrics.auc]
 min = 0.5
@@ -29,6 +30,9 @@ label = "churned"
 hidden = ["customer"]
 worse = 0.02
 groups = ["region"]
+
+[models.churn.gates.data]
+ignore = ["customer"]
 
 [models.churn.gates.load]
 requests = 200
@@ -41,6 +45,13 @@ watch_s = 3
 min_requests = 5
 max_p95_ratio = 0
 approvals = 1
+"""
+OWN_GATES = """
+from pathlib import Path
+
+def small(gate):
+    limit = int(Path(gate.folder, "limit.txt").read_text())
+    return limit < 100 and gate.champion_number == 1, "a small limit", {"limit": limit}
 """
 SERVICE = """
 from dataclasses import dataclass
@@ -66,8 +77,12 @@ class Churn:
 def test_from_a_failed_gate_to_a_champion_and_back(machine: Machine) -> None:
     rows = [f"{n},{n % 40},{'north' if n % 2 else 'south'},{int(n % 40 < 12)}" for n in range(400)]
     test = "customer,months,region,churned\n" + "\n".join(rows) + "\n"
-    project = machine.project("shop", TOML, service_py=SERVICE, test_csv=test)
+    project = machine.project("shop", TOML, service_py=SERVICE, test_csv=test, own_gates_py=OWN_GATES)
     machine.bough("projects", "create", "shop")
+    history = machine.home.parent / "history"
+    history.mkdir()
+    (history / "part.csv").write_text(test)
+    machine.bough("data", "put", str(history), "history", cwd=project)
     register(machine, project, 10, "champion")
     first = machine.deploy(project)["release"]
     assert machine.predict("churn.shop", {"months": 11, "region": "north"}) == 0
@@ -78,7 +93,8 @@ def test_from_a_failed_gate_to_a_champion_and_back(machine: Machine) -> None:
     assert refused["failure"]["code"] == "GATES_FAILED" and "may be worse" in refused["failure"]["message"]
     run = machine.bough("gates", "show", refused["gate_run"], cwd=project)
     assert {each["gate"]: each["passed"] for each in run["results"]} == {
-        "evaluation": False, "fairness.region": True, "load": True, "metrics.auc": True, "scan": True, "size": True,
+        "check.small": True, "data": True, "evaluation": False, "fairness.region": True, "load": True,
+        "metrics.auc": True, "scan": True, "size": True,
     }  # fmt: skip
     past = machine.bough("models", "alias", "churn", "champion", "2", cwd=project, code=3)
     assert past["error"]["code"] == "GATES_NOT_PASSED"
@@ -106,7 +122,7 @@ def test_from_a_failed_gate_to_a_champion_and_back(machine: Machine) -> None:
     then = machine.bough("audit", "at", "0s", cwd=project)["models"][0]
     assert (then["version"], then["why"], then["approved"][0]["by"]) == (3, "limit of June", "bob")
     assert then["gates"].keys() == {each["gate"] for each in run["results"]}
-    assert then["trained_on"] == [{"kind": "table", "name": "orders", "version": "#12"}]
+    assert {"kind": "table", "name": "orders", "version": "#12"} in then["trained_on"]
     machine.bough("rollback", cwd=project)
     assert machine.predict("churn.shop", {"months": 11, "region": "north"}) == 0
     releases = machine.bough("releases", cwd=project)
@@ -119,7 +135,7 @@ def register(machine: Machine, project: Path, limit: int, alias: str) -> Any:
     folder = machine.home.parent / f"limit-{limit}"
     folder.mkdir()
     (folder / "limit.txt").write_text(str(limit))
-    words = ["--metric", "auc=0.9", "--input", f"table:orders@#{limit}", "--alias", alias]
+    words = ["--metric", "auc=0.9", "--input", f"table:orders@#{limit}", "--input", "dataset:history", "--alias", alias]
     return machine.bough("models", "register", "churn", str(folder), *words, cwd=project)
 
 
