@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -55,6 +56,7 @@ class Ledger:
         self.key = key
         self._clock = clock
         self._appended = self._remembered = 0  # numbers of entries
+        self._remembering = threading.Lock()
 
     def append(
         self, tx: sa.Connection, project: str, environment: str, action: str, subject: str, *, by: str, why: str,
@@ -97,11 +99,12 @@ class Ledger:
         """After a commit: writes the head to where the database is not. Costs nothing unless there are new entries."""
         if self._appended == self._remembered:
             return
-        with read() as tx:
-            row = tx.execute(_READ_HEAD).first()
-        if row is not None:
-            self.key.witness(row.note)
-            self._remembered = row.size
+        with self._remembering:  # one at a time, so that the newest head is the one that stays
+            with read() as tx:
+                row = tx.execute(_READ_HEAD).first()
+            if row is not None:
+                self.key.witness(row.note)
+                self._remembered = row.size
 
 
 def head(tx: sa.Connection) -> LedgerHead | None:

@@ -148,6 +148,18 @@ def test_listeners_hear_of_commits_only_and_outside_the_transaction(lines: Sqlit
     assert heard == [1]
 
 
+def test_a_listener_that_fails_does_not_make_a_commit_look_failed(
+    lines: SqliteDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+    lines.on_commit(lambda: Path("/nowhere/at/all").unlink())
+    lines.on_commit(lambda: heard.append("the next one"))
+    with lines.write() as tx:
+        tx.execute(line.insert().values(text="kept"))
+    assert (count(lines), heard) == (1, ["the next one"])
+    assert "after a commit" in caplog.text
+
+
 def test_a_lock_that_is_not_given_back_is_reported_as_busy(lines: SqliteDatabase, tmp_path: Path) -> None:
     holder = sqlite3.connect(lines.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,15 @@ def test_a_transaction_that_fails_adds_nothing(kept: Kept) -> None:
         raise ZeroDivisionError
     kept.ledger.remember(kept.database.read)
     assert kept.verify().entries == 11
+
+
+def test_many_threads_remember_the_head_at_once_and_the_newest_stays(kept: Kept) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        for done in [threads.submit(kept.add, 1) for _ in range(80)]:
+            done.result()
+    with kept.database.read() as tx:
+        head = store.head(tx)
+    assert head is not None and kept.key.witnessed() == head.note
 
 
 def test_a_clock_that_goes_backwards_makes_no_entry_older(kept: Kept) -> None:

@@ -3,6 +3,7 @@ meets SQLITE_BUSY, which no timeout cures; and a lock in this process, which wak
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ import sqlalchemy as sa
 
 from bough.kernel.errors import Exhausted, Problem, Unavailable
 from bough.kernel.files import as_exhausted, disk_full, not_writable
+
+log = logging.getLogger("bough.database")
 
 BUSY_TIMEOUT_S = 10.0
 _UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
@@ -43,7 +46,10 @@ class SqliteDatabase:
             finally:
                 self._writer = 0
         for listener in self._listeners:
-            listener()
+            try:
+                listener()
+            except Exception:  # what was committed stays so: whoever wrote it must not take it for failed
+                log.exception("after a commit")
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
