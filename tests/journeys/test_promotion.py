@@ -96,6 +96,7 @@ def test_from_a_failed_gate_to_a_champion_and_back(machine: Machine) -> None:
         "check.small": True, "data": True, "evaluation": False, "fairness.region": True, "load": True,
         "metrics.auc": True, "scan": True, "size": True,
     }  # fmt: skip
+    assert "FAILED  evaluation" in said(machine, project, "gates", "show", refused["gate_run"])
     past = machine.bough("models", "alias", "churn", "champion", "2", cwd=project, code=3)
     assert past["error"]["code"] == "GATES_NOT_PASSED"
 
@@ -106,6 +107,7 @@ def test_from_a_failed_gate_to_a_champion_and_back(machine: Machine) -> None:
     load = machine.load("/v1/churn.shop/predict", {"months": 1, "region": "north"}, connections=2, expect="1")
     made = machine.bough("promote", "churn@candidate", "--to", "production", "--why", "limit of June", cwd=project)
     wait(machine, project, made, "waiting")
+    assert f"bough approve {made['id']}    (1 more)" in said(machine, project, "promotions", "show", made["id"])
     own = machine.bough("approve", made["id"], cwd=project, code=3)
     assert own["error"]["code"] == "APPROVAL_REFUSED"
     machine.bough("approve", made["id"], "--why", "looked at it", "--token", token, cwd=project)
@@ -119,6 +121,8 @@ def test_from_a_failed_gate_to_a_champion_and_back(machine: Machine) -> None:
     assert steps[0]["evidence"]["before_it"]["candidate"]["requests"] > 0
 
     # who, when, on what; and back
+    assert "approved by  bob" in said(machine, project, "audit", "at", "0s")
+    assert "bough rollback    takes it back" in said(machine, project, "promotions", "show", made["id"])
     then = machine.bough("audit", "at", "0s", cwd=project)["models"][0]
     assert (then["version"], then["why"], then["approved"][0]["by"]) == (3, "limit of June", "bob")
     assert then["gates"].keys() == {each["gate"] for each in run["results"]}
@@ -129,6 +133,13 @@ def test_from_a_failed_gate_to_a_champion_and_back(machine: Machine) -> None:
     assert releases[0]["digest"] == first["digest"] != releases[1]["digest"]
     assert machine.bough("models", "show", "churn", cwd=project)["aliases"]["champion"] == 1
     assert machine.bough("audit", "verify", cwd=project)["entries"] > 10
+
+
+def said(machine: Machine, project: Path, *words: str) -> str:
+    """What a person reads."""
+    done = machine.run(*words, cwd=project)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def register(machine: Machine, project: Path, limit: int, alias: str) -> Any:

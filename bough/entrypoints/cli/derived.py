@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from bough.client.contract import contract
-from bough.entrypoints.cli import branching
+from bough.entrypoints.cli import branching, promoting
 from bough.entrypoints.cli.options import command, common, with_session
 from bough.entrypoints.cli.session import Session, git_branch, project_name
 from bough.kernel.errors import Problem
 
 _TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
+_SAYS = branching.SAYS | promoting.SAYS
 _FROM_PROJECT = "project"
 _FROM_GIT = "branch"
 _FILE = "file"  # its text is meant, which nobody types: @PATH reads it
@@ -139,7 +140,7 @@ def _runner(name: str, operation: Mapping[str, Any]) -> Any:
                 session.out(branching.merged(session, answer))
             rollout.follow_to_the_end(session, release)
         else:
-            says = branching.SAYS.get(name)
+            says = _SAYS.get(name)
             session.answer(answer, text=says(session, answer) if says and not session.json else None)
 
     return run
