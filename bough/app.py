@@ -13,6 +13,7 @@ from types import ModuleType
 import sqlalchemy as sa
 
 from bough.access import operations as access
+from bough.access.callers import Callers
 from bough.adapters.blobs import Blobs
 from bough.adapters.blobs.directory import DirectoryBlobs
 from bough.adapters.database.migrate import upgrade
@@ -177,12 +178,13 @@ class Bough:
         ask = ask_gateway or partial(gateway.state_of, self.home.gateway_socket)
         self.loop = Loop(self.database, self.clock, self._handlers(ask))
         self.database.on_commit(self.loop.poke)
+        self._callers = Callers(self.database.read, self.clock)
+        self.database.on_commit(self._callers.forget)
         self.database.on_commit(partial(self.ledger.remember, self.database.read))
         self._stopping = threading.Event()
 
     def authenticate(self, token: str) -> Principal:
-        with self.database.read() as tx:
-            return access.authenticate(tx, token, self.clock.now())
+        return self._callers.authenticate(token)
 
     def start(self) -> None:
         """Makes sure that there is an admin, looks at everything once, and starts the loops."""

@@ -10,6 +10,7 @@ import pytest
 
 from bough.access import operations as access
 from bough.access import rules, store
+from bough.access.callers import REMEMBERED_S, Callers
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.kernel.clock import VirtualClock
 from bough.kernel.context import Parts, Principal, Role
@@ -29,14 +30,15 @@ class Bench:
             metadata.create_all(tx)
             access.bootstrap(tx, folder / "token", self.clock.now())
         self.token_file = folder / "token"
+        self.callers = Callers(self.database.read, self.clock)
+        self.database.on_commit(self.callers.forget)
         self.operations = Operations([access], self.database, Events(self.clock), self.clock, Parts({}))
 
     def call(self, operation: str, who: Principal = ADMIN, /, **fields: object) -> Any:
         return self.operations.call(operation, fields, who)
 
     def authenticate(self, secret: str) -> Principal:
-        with self.database.read() as tx:
-            return access.authenticate(tx, secret, self.clock.now())
+        return self.callers.authenticate(secret)
 
     def bootstrap(self) -> None:
         with self.database.write() as tx:
@@ -162,3 +164,23 @@ def test_bad_requests_say_what_is_wrong(
     with pytest.raises(error) as caught:
         bench.call(name, **fields)
     assert caught.value.own_code == code
+
+
+def test_a_caller_is_remembered_until_something_is_committed_or_a_second_has_passed(
+    bench: Bench, tmp_path: Path
+) -> None:
+    made = bench.call("tokens.create", label="laptop")
+    assert bench.authenticate(made.secret).name == "admin"
+    elsewhere = SqliteDatabase(tmp_path / "bough.db")  # another process: nobody tells this one
+    with elsewhere.write() as tx:
+        store.revoke(tx, store.token, made.id, bench.clock.now())
+    elsewhere.close()
+    assert bench.authenticate(made.secret).name == "admin"
+    bench.clock.advance(REMEMBERED_S + 0.01)
+    with pytest.raises(Unauthenticated):
+        bench.authenticate(made.secret)
+    again = bench.call("tokens.create", label="laptop")
+    assert bench.authenticate(again.secret).name == "admin"
+    bench.call("tokens.revoke", id=again.id)
+    with pytest.raises(Unauthenticated):
+        bench.authenticate(again.secret)
