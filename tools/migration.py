@@ -37,8 +37,7 @@ def upgrade() -> None:
 
 
 def main(name: str) -> None:
-    for store in sorted(ROOT.glob("bough/*/store.py")):
-        importlib.import_module(f"bough.{store.parent.name}.store")
+    importlib.import_module("bough.app")  # which imports everything that has tables
     importlib.import_module("bough.kernel.catalog")
     first = name == "--first"
     with tempfile.TemporaryDirectory() as folder:
