@@ -63,9 +63,10 @@ bench-branches: $(READY) ## Measure branches beside cp, reflink, pyiceberg, lanc
 bench-kernel: $(READY) ## Measure reconciles per second
 	$(BIN)/python bench/kernel/reconcile.py $(ARGS)
 
-bench-registry: $(READY) ## Measure the ledger (what an entry costs, how long verifying takes) and signed models
-	$(BIN)/python bench/registry/ledger.py $(ARGS)
-	$(BIN)/python bench/registry/signing.py $(ARGS)
+bench-registry: $(READY) ## Measure tracking beside an MLflow server, the ledger, signed models (bench/registry)
+	$(BIN)/python -m bench.registry.tracking $(ARGS)
+	$(BIN)/python bench/registry/ledger.py
+	$(BIN)/python bench/registry/signing.py
 
 clean: ## Remove what can be made again
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,14 +14,14 @@ import time
 import msgspec
 import sqlalchemy as sa
 
-from bough.kernel.errors import Invalid, Problem
+from bough.kernel.errors import Conflict, Invalid
 from bough.ledger import notes, rules, store
 from bough.ledger.models import ZERO, LedgerHead, LedgerVerified
 
 MOST_FINDINGS = 20  # of one verification: the first ones tell what happened
 
 
-class LedgerBroken(Problem):
+class LedgerBroken(Conflict):
     """The ledger was changed."""
 
     code = "LEDGER_BROKEN"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from bough.kernel.files import as_exhausted, disk_full, not_writable
 log = logging.getLogger("bough.database")
 
 BUSY_TIMEOUT_S = 10.0
+_WAL_AGAIN_S = 0.005
 _UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -79,7 +81,7 @@ class SqliteDatabase:
         @sa.event.listens_for(made, "connect")
         def configure(connection: sqlite3.Connection, _: Any) -> None:
             connection.isolation_level = None  # the event below begins transactions, not the driver
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(connection, busy_timeout_s)
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA secure_delete = ON")  # erasure: freed pages keep nothing of what stood there
@@ -115,3 +117,16 @@ class SqliteDatabase:
                 "the database is busy with another writer", code="DATABASE_BUSY", hint="try again in a moment"
             )
         return Problem(f"the database failed: {text}", code="DATABASE_FAILED", hint="bough doctor")
+
+
+def _use_wal(connection: sqlite3.Connection, patience_s: float) -> None:
+    """A file that several open first at once: SQLite does not wait for the lock that changing the mode takes."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_WAL_AGAIN_S)
