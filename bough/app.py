@@ -100,6 +100,7 @@ from bough.serving import store as deployments
 from bough.tracking import operations as runs
 from bough.tracking import operations_artifacts as run_artifacts
 from bough.tracking import operations_experiments as experiments
+from bough.tracking import operations_traces as run_traces
 from bough.tracking import schema as tracking_schema
 from bough.tracking.artifacts import references as artifact_references
 
@@ -108,7 +109,7 @@ OPERATION_MODULES: list[ModuleType] = [
     *(tables, table_schemas, table_queries, table_erasing),
     *(gate_operations, promotion_operations),
     *(models, model_signing, model_cards, serving, pushes, ledger_operations, lineage, platform_operations),
-    *(runs, run_artifacts, experiments),
+    *(runs, run_artifacts, run_traces, experiments),
 ]
 
 # What uses blobs beside the entries of the catalog.

@@ -36,6 +36,23 @@ class Artifact(Record):
     size: int
     digest: str
 
+class Assessment(Record):
+    id: str
+    trace: str
+    kind: Any
+    name: str
+    created_at: float
+    updated_at: float
+    value: Any
+    source: str
+    by: str
+    span: str
+    rationale: str
+    error: dict[str, str]
+    metadata: dict[str, str]
+    overrides: str
+    valid: bool
+
 class AuditEntry(Record):
     seq: int
     at: float
@@ -157,6 +174,9 @@ class DataGate(Record):
     max_ks: float
     outside: float
     ignore: builtins.list[str]
+
+class Deleted(Record):
+    traces: int
 
 class EnvironmentDetail(Record):
     environment: EnvironmentView
@@ -910,6 +930,29 @@ class Source(Record):
     python_environment: str
     hardware: dict[str, Any]
 
+class Span(Record):
+    id: str
+    name: str
+    started_ns: int
+    ended_ns: int
+    parent: str
+    type: str
+    status: Any
+    message: str
+    attributes: dict[str, Any]
+    events: builtins.list[SpanEvent]
+    links: builtins.list[SpanLink]
+
+class SpanEvent(Record):
+    name: str
+    at_ns: int
+    attributes: dict[str, Any]
+
+class SpanLink(Record):
+    trace: str
+    span: str
+    attributes: dict[str, Any]
+
 class Status(Record):
     project: str
     environment: str
@@ -992,6 +1035,26 @@ class TokenView(Record):
     expires_at: float
     revoked: bool
 
+class Trace(Record):
+    id: str
+    project: str
+    experiment_id: str
+    state: Any
+    started_at: float
+    seconds: float | None
+    request_id: str | None
+    request: str | None
+    response: str | None
+    metadata: dict[str, str]
+    tags: dict[str, str]
+    assessments: builtins.list[Assessment]
+    runs: builtins.list[str]
+    spans: builtins.list[Span]
+
+class TracePage(Record):
+    traces: builtins.list[Trace]
+    next_page: str
+
 class Trust(Record):
     project: str
     environment: str
@@ -1068,6 +1131,12 @@ class _Artifacts:
     def put(self, *, project: str, owner: str, path: str, digest: str, idempotency_key: str = ...) -> Artifact: ...
     def remove(self, *, project: str, owner: str, path: str = ..., idempotency_key: str = ...) -> Removed: ...
     def show(self, *, project: str, owner: str, path: str) -> Artifact: ...
+
+class _Assessments:
+    def create(self, *, project: str, trace: str, assessment: Any, idempotency_key: str = ...) -> Assessment: ...
+    def delete(self, *, project: str, trace: str, id: str, idempotency_key: str = ...) -> Nothing: ...
+    def show(self, *, project: str, trace: str, id: str) -> Assessment: ...
+    def update(self, *, project: str, trace: str, id: str, changed: Any, idempotency_key: str = ...) -> Assessment: ...
 
 class _Audit:
     def at(self, *, project: str, time: str, environment: str = ..., model: str = ...) -> RanThen: ...
@@ -1880,8 +1949,69 @@ class _Tokens:
     def list(self) -> builtins.list[TokenView]: ...
     def revoke(self, *, id: str, idempotency_key: str = ...) -> builtins.list[TokenView]: ...
 
+class _Traces:
+    def add(
+        self,
+        *,
+        project: str,
+        traces: Any,
+        experiment_id: str = ...,
+        run: str = ...,
+        idempotency_key: str = ...,
+    ) -> Nothing: ...
+    def delete(
+        self,
+        *,
+        project: str,
+        experiment_id: str,
+        ids: builtins.list[str] = ...,
+        before_ms: Any = ...,
+        most: Any = ...,
+        idempotency_key: str = ...,
+    ) -> Deleted: ...
+    def link(self, *, project: str, ids: builtins.list[str], run: str, idempotency_key: str = ...) -> Nothing: ...
+    def list(
+        self,
+        *,
+        project: str,
+        experiment_ids: Any = ...,
+        filter: str = ...,
+        order: builtins.list[str] = ...,
+        limit: int = ...,
+        page: str = ...,
+    ) -> TracePage: ...
+    def put(
+        self,
+        *,
+        project: str,
+        id: str,
+        started_at: float,
+        experiment_id: str = ...,
+        state: Any = ...,
+        seconds: Any = ...,
+        request_id: Any = ...,
+        request: Any = ...,
+        response: Any = ...,
+        metadata: dict[str, str] = ...,
+        tags: dict[str, str] = ...,
+        assessments: Any = ...,
+        idempotency_key: str = ...,
+    ) -> Trace: ...
+    def several(self, *, project: str, ids: builtins.list[str], spans: bool = ...) -> TracePage: ...
+    def show(self, *, project: str, id: str, spans: bool = ...) -> Trace: ...
+    def tag(
+        self,
+        *,
+        project: str,
+        id: str,
+        tags: dict[str, str] = ...,
+        remove: builtins.list[str] = ...,
+        idempotency_key: str = ...,
+    ) -> Trace: ...
+
 class Api:
     artifacts: _Artifacts
+    assessments: _Assessments
     audit: _Audit
     blobs: _Blobs
     data: _Data
@@ -1908,5 +2038,6 @@ class Api:
     tables: _Tables
     tags: _Tags
     tokens: _Tokens
+    traces: _Traces
     def call(self, name: str, /, **fields: Any) -> Any: ...
     def whoami(self) -> PrincipalView: ...

@@ -18,11 +18,12 @@ _OWNERS = (  # of artifacts: where their ids stand
     ("run", "SELECT r.state, e.project FROM run r JOIN experiment e ON e.id = r.experiment WHERE r.run_id = ?"),
     ("logged model", "SELECT m.state, e.project FROM logged_model m JOIN experiment e ON e.id = m.experiment"
                      " WHERE m.model_id = ?"),
+    ("trace", "SELECT e.state, t.project FROM trace t JOIN experiment e ON e.id = t.experiment WHERE t.trace_id = ?"),
 )  # fmt: skip
 
 
 def check_owner(tx: sa.Connection, project: str, owner: str, *, writing: bool = False) -> None:
-    """Raises `NotFound` unless a run or logged model of the project has this id."""
+    """Raises `NotFound` unless a run, logged model or trace of the project has this id."""
     for noun, sql in _OWNERS:
         row = tx.exec_driver_sql(sql, (owner,)).first()
         if row is not None and row[1] == project:
@@ -30,7 +31,7 @@ def check_owner(tx: sa.Connection, project: str, owner: str, *, writing: bool = 
                 raise experiments.deleted(noun, owner, "restore it first")
             return
     raise NotFound(
-        f"{project} has no run or logged model {owner[:300]!r}", code="RUN_NOT_FOUND", hint="bough runs list"
+        f"{project} has no run, logged model or trace {owner[:300]!r}", code="RUN_NOT_FOUND", hint="bough runs list"
     )
 
 

@@ -69,7 +69,31 @@ CREATE VIEW logged_model_latest AS SELECT owner, key, value, nan FROM (
     SELECT *, row_number() OVER (PARTITION BY owner, key ORDER BY timestamp_ms DESC, step DESC) AS place
     FROM logged_model_metric) WHERE place = 1
 """
-SCRIPTS = (_FIRST,)
+_TRACES = """
+CREATE TABLE trace (
+    id INTEGER PRIMARY KEY, project TEXT NOT NULL, trace_id TEXT NOT NULL, experiment INTEGER NOT NULL,
+    state TEXT NOT NULL, started_ms INTEGER NOT NULL, duration_ms INTEGER, request_id TEXT, request TEXT, response TEXT,
+    said INTEGER NOT NULL, UNIQUE (project, trace_id));
+CREATE INDEX trace_by_start ON trace (experiment, started_ms DESC, trace_id);
+CREATE TABLE trace_tag (
+    owner INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, key)) WITHOUT ROWID;
+CREATE INDEX trace_tag_by_value ON trace_tag (key, value);
+CREATE TABLE trace_metadata (
+    owner INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, key)) WITHOUT ROWID;
+CREATE INDEX trace_metadata_by_value ON trace_metadata (key, value);
+CREATE TABLE trace_run (
+    owner INTEGER NOT NULL, run TEXT NOT NULL, PRIMARY KEY (owner, run)) WITHOUT ROWID;
+CREATE INDEX trace_by_run ON trace_run (run);
+CREATE TABLE span (
+    owner INTEGER NOT NULL, span_id TEXT NOT NULL, parent TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL,
+    status TEXT NOT NULL, started_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL, content TEXT NOT NULL,
+    PRIMARY KEY (owner, span_id));
+CREATE TABLE assessment (
+    owner INTEGER NOT NULL, assessment_id TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+    number REAL, valid INTEGER NOT NULL, overrides TEXT NOT NULL, created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL, content TEXT NOT NULL, PRIMARY KEY (owner, assessment_id))
+"""
+SCRIPTS = (_FIRST, _TRACES)
 
 
 class Database(Protocol):

@@ -17,6 +17,7 @@ from bough.kernel.errors import Invalid
 from bough.tracking.filters import Condition, Order
 from bough.tracking.rules import marks
 
+LONGEST_PATTERN = 50_000  # SQLite compares no longer ones
 FEW = 4000  # rows: as many are sorted in the time in which some pages of an index are walked
 
 _TEXT = ("=", "!=", "LIKE", "ILIKE", "IN", "NOT IN")
@@ -204,7 +205,10 @@ def compare(column: Column, condition: Condition) -> Clause:
     if operator in ("IN", "NOT IN"):
         return Clause(f"{name} {operator} ({marks(values)})", values)
     if operator == "LIKE" and not lower:
-        return Clause(f"{name} GLOB ?", (_glob(str(values[0])),))
+        pattern = _glob(str(values[0]))
+        if len(pattern) > LONGEST_PATTERN:
+            raise Invalid("a pattern is too long", code="FILTER_INVALID", hint="look for a part of it")
+        return Clause(f"{name} GLOB ?", (pattern,))
     if operator in ("LIKE", "ILIKE"):
         return Clause(f"{name} LIKE ?", values)
     return Clause(f"{name} {operator} ?", values)

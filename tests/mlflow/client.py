@@ -4,16 +4,31 @@ are dropped; everything else has to be the same."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import pathlib
 import re
 import sys
 import tempfile
+import time
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelParameter, Metric, Param, RunTag, ViewType
+from mlflow.entities import (
+    AssessmentSource,
+    Dataset,
+    DatasetInput,
+    Expectation,
+    Feedback,
+    InputTag,
+    LoggedModelParameter,
+    Metric,
+    Param,
+    RunTag,
+    SpanEvent,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException
 from requests import HTTPError
 
@@ -510,12 +525,160 @@ def flavors(client):
     say("by id", mlflow.sklearn.load_model(logged["sk"].model_uri).predict(rows).tolist())
 
 
+def traces(client):
+    section("traces")
+    experiment = client.create_experiment("traces")
+    id_of(experiment, "experiment")
+    mlflow.set_experiment(experiment_id=experiment)
+
+    @mlflow.trace(span_type="TOOL", attributes={"model": "gpt-x", "temperature": 0.5})
+    def look_up(word):
+        return {"found": [word, "☃", 1, 1.5, None, True]}
+
+    @mlflow.trace(name="answer")
+    def answer(question):
+        with mlflow.start_span("think", span_type="LLM") as span:
+            span.set_inputs({"messages": [{"role": "user", "content": question}]})
+            span.add_event(SpanEvent("began", attributes={"a": 1}))
+            span.set_attribute("mlflow.chat.tokenUsage", {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7})
+        mlflow.update_current_trace(tags={"team": "blue"}, metadata={"mlflow.trace.session": f"session of {question}"})
+        return look_up(question)
+
+    @mlflow.trace(name="failing")
+    def failing():
+        raise ValueError("no")
+
+    ids = []
+    for question in ("tree", "bough", "leaf"):
+        answer(question)
+        ids.append(mlflow.get_last_active_trace_id())
+        time.sleep(0.005)
+    with contextlib.suppress(ValueError):
+        failing()
+    ids.append(mlflow.get_last_active_trace_id())
+    with mlflow.start_run() as run:
+        id_of(run.info.run_id, "run")
+        with mlflow.start_span("in a run"):
+            pass
+        ids.append(mlflow.get_last_active_trace_id())
+    for each in ids:
+        id_of(each, "trace")
+    for each in ids:
+        say("trace", told(mlflow.get_trace(each)))
+    say("not there", mlflow.get_trace("tr-" + "0" * 32, silent=True))
+
+    def found(filter=None, **more):
+        said = client.search_traces(locations=[experiment], filter_string=filter, **more)
+        return [each.info.trace_id for each in said]
+
+    say("search", found())
+    say("search with spans", [told(each) for each in client.search_traces(locations=[experiment], max_results=2)])
+    first = client.search_traces(locations=[experiment], max_results=2)
+    say("pages", [[each.info.trace_id for each in first], found(max_results=2, page_token=first.token)])
+    for order in (["timestamp_ms ASC"], ["name ASC", "timestamp_ms DESC"], ["status DESC"], ["tags.team DESC"]):
+        say(f"order {order}", found(order_by=order))
+    for filter in TRACE_FILTERS:
+        refused(f"filter {filter}", lambda filter=filter: found(filter))
+    refused("of a run", lambda: found(f"run_id = '{run.info.run_id}'"))
+    MlflowClient().link_traces_to_run(ids[:2], run.info.run_id)
+    say("linked", found(f"run_id = '{run.info.run_id}'"))
+    refused("linked to no run", lambda: client.link_traces_to_run(ids[:2], "0" * 32))
+    client.set_trace_tag(ids[0], "note", "ü")
+    say("tag", told(mlflow.get_trace(ids[0]))["tags"])
+    say("by tag", found("tags.note = 'ü'"))
+    client.delete_trace_tag(ids[0], "note")
+    refused("no such tag", lambda: client.delete_trace_tag(ids[0], "note"))
+    refused("tag of nothing", lambda: client.set_trace_tag("tr-" + "0" * 32, "a", "b"))
+    assessments(client, ids, found)
+    say("deleted", client.delete_traces(experiment, trace_ids=ids[:1]))
+    refused("deleted twice", lambda: client.delete_traces(experiment, trace_ids=ids[:1]))
+    say("is gone", mlflow.get_trace(ids[0], silent=True))
+    say("all deleted", client.delete_traces(experiment, max_timestamp_millis=2**42, max_traces=2))
+    say("left", found())
+
+
+TRACE_FILTERS = (
+    *("name = 'answer'", "name != 'answer'", "name LIKE 'f%'", "name IN ('failing', 'in a run')", "status = 'ERROR'"),
+    *("trace.status = 'OK'", "tags.team = 'blue'", "tag.team IS NULL", "tags.team IS NOT NULL", "timestamp_ms > 5"),
+    *("execution_time_ms < 0", "end_time >= 5", "metadata.`mlflow.trace.session` = 'session of leaf'"),
+    *("span.name = 'think'", "span.type = 'TOOL'", "span.status = 'ERROR'", "text LIKE '%bough%'"),
+    *("trace.text ILIKE '%BOUGH%'", "span.attributes.model LIKE '%gpt%'", "span.name = 'think' AND span.type = 'TOOL'"),
+    *(
+        "span.colour = 'x'",
+        "colour = 'x'",
+        "status ~ 'x'",
+        "timestamp_ms = 'x'",
+        "name > 'x'",
+        "feedback.good = 'true'",
+    ),
+)
+
+
+def told(trace):
+    """A trace without times, sizes and what says where the client ran."""
+    info = trace.info
+    inner = {span.span_id: span.name for span in trace.data.spans}
+    skipped = ("mlflow.source", "mlflow.user", "mlflow.trace.sizeStats", "mlflow.trace.sizeBytes", "mlflow.artifactLoc")
+    return {
+        "id": info.trace_id, "experiment": info.experiment_id, "state": info.state.value,
+        "previews": [info.request_preview, info.response_preview], "timed": info.execution_duration >= 0,
+        "metadata": {key: each for key, each in info.trace_metadata.items() if not key.startswith(skipped)},
+        "tags": {key: each for key, each in info.tags.items() if not key.startswith(skipped)},
+        "assessments": [thought(each) for each in info.assessments],
+        "spans": [
+            {"name": span.name, "parent": inner.get(span.parent_id), "type": span.span_type, "inputs": span.inputs,
+             "outputs": span.outputs, "status": span.status.status_code.value, "said": span.status.description,
+             "attributes": span.attributes, "timed": span.end_time_ns >= span.start_time_ns,
+             "events": [[event.name, sorted(event.attributes)] for event in span.events]}
+            for span in trace.data.spans
+        ],
+    }  # fmt: skip
+
+
+def thought(assessment):
+    kind = "feedback" if assessment.feedback else "expectation"
+    error = assessment.feedback.error if assessment.feedback else None
+    return [
+        kind, assessment.name, assessment.value, assessment.source.source_type, assessment.source.source_id,
+        assessment.rationale, assessment.metadata, assessment.valid, assessment.trace_id, assessment.span_id,
+        [error.error_code, error.error_message] if error else None, bool(assessment.overrides),
+    ]  # fmt: skip
+
+
+def assessments(client, ids, found):
+    human = AssessmentSource(source_type="HUMAN", source_id="ada")
+    good = mlflow.log_feedback(trace_id=ids[0], name="good", value=True, source=human, rationale="it is")
+    score = mlflow.log_feedback(trace_id=ids[1], name="score", value=0.75, metadata={"a": "b"})
+    mlflow.log_feedback(trace_id=ids[1], name="parts", value={"a": [1, "x"]})
+    mlflow.log_feedback(trace_id=ids[2], name="score", error=ValueError("no"))
+    wanted = mlflow.log_expectation(trace_id=ids[0], name="wanted", value=["a", 1], source=human)
+    mlflow.log_expectation(trace_id=ids[1], name="wanted", value="tree", source=human)
+    for each in ids[:3]:
+        say("thought", [thought(one) for one in mlflow.get_trace(each).info.assessments])
+    say("one", thought(mlflow.get_assessment(ids[0], good.assessment_id)))
+    for filter in ("feedback.score > 0.5", "feedback.score > 0.9", "feedback.good = 'true'", "feedback.good IS NULL",
+                   "expectation.wanted = 'tree'", "expectation.wanted IS NOT NULL"):  # fmt: skip
+        say(f"by {filter}", found(filter))
+    changed = Feedback(name="better", value=0.5, rationale="after all", metadata={"c": "d"}, source=human)
+    say("changed", thought(mlflow.update_assessment(ids[1], score.assessment_id, changed)))
+    other = Expectation(name="wanted", value="x", source=human)
+    refused("of another kind", lambda: thought(mlflow.update_assessment(ids[1], score.assessment_id, other)))
+    over = mlflow.override_feedback(trace_id=ids[0], assessment_id=good.assessment_id, value=False, source=human)
+    say("overridden", [thought(one) for one in mlflow.get_trace(ids[0]).info.assessments])
+    mlflow.delete_assessment(ids[0], over.assessment_id)
+    mlflow.delete_assessment(ids[0], wanted.assessment_id)
+    say("valid again", [thought(one) for one in mlflow.get_trace(ids[0]).info.assessments])
+    refused("no such", lambda: mlflow.get_assessment(ids[0], over.assessment_id))
+    refused("of nothing", lambda: mlflow.log_feedback(trace_id="tr-" + "0" * 32, name="a", value=1))
+
+
 SECTIONS = {
     "experiments": experiments,
     "runs": runs,
     "search": search,
     "artifacts": artifacts,
     "logged models": logged_models,
+    "traces": traces,
     "registry": registry,
     "flavors": flavors,
 }

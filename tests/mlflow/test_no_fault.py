@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import time
@@ -19,13 +20,17 @@ from starlette.testclient import TestClient
 
 from bough.access import operations as access
 from bough.entrypoints.http.app import build
-from bough.entrypoints.mlflow import experiments, logged_models, registry, runs
+from bough.entrypoints.mlflow import experiments, logged_models, otlp, registry, runs, traces
 from bough.entrypoints.mlflow.calls import Endpoint, Table
 from tests.mlflow.servers import bough_server
 from tests.plane import Plane
 
-ENDPOINTS = Table(experiments, runs, logged_models, registry).endpoints
+ENDPOINTS = Table(experiments, runs, logged_models, registry, traces).endpoints
 API = "/api/2.0"
+TRACE_FILTERS = (
+    *("span.attributes.a.b > 1", "span.attributes.`x` LIKE '%*%'", "feedback.good >= 1 AND expectation.x IS NULL"),
+    *("run_id = 'x'", "run_id IN ('x')", "text LIKE '%'", "span.name IS NULL", "end_time > 1e300", "name > 1"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,15 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, 
     client.post(f"{API}/mlflow/registered-models/create", json={"name": "m"})
     client.put(f"{API}/mlflow-artifacts/artifacts/0/{run}/artifacts/model/a", content=b"x")
     client.post(f"{API}/mlflow/model-versions/create", json={"name": "m", "source": f"runs:/{run}/model"})
+    info = {"trace_id": "tr-1", "request_time": "2026-01-31T12:00:00Z", "state": "OK", "execution_duration": "1.5s"}
+    trace = {"trace_info": {**info, "trace_location": {"mlflow_experiment": {"experiment_id": "0"}}}}
+    client.post(f"{API}/mlflow/traces", json={"trace": trace})
+    said = {"assessment_name": "good", "source": {"source_type": "HUMAN"}, "feedback": {"value": 1.5}}
+    made = client.post(f"{API}/mlflow/traces/tr-1/assessments", json={"assessment": said}).json()["assessment"]
     known = {
+        **{"trace_id": ["tr-1"], "trace_ids": [["tr-1"]], "trace": [trace], "assessment": [said]},
+        **{"assessment_id": [made["assessment_id"]], "locations": [[{"mlflow_experiment": {"experiment_id": "0"}}]]},
+        **{"update_mask": ["feedback,rationale,metadata,assessmentName"], "filter": list(TRACE_FILTERS)},
         **{"run_id": [run], "model_id": [model["info"]["model_id"]], "name": ["m"], "experiment_id": ["0", "1"]},
         **{"version": ["1", "2"], "experiment_ids": ["0"], "alias": ["a"], "source": [f"runs:/{run}/model"]},
     }
@@ -89,6 +102,78 @@ def test_no_request_makes_the_server_fail(api: tuple[TestClient, dict[str, list[
             assert answer.json()["error_code"]
 
     check()
+
+
+def odd_spans() -> st.SearchStrategy[dict[str, Any]]:
+    ids = st.sampled_from(["00" * 16, "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "", "0", "xyz"])
+    plain = st.integers(-(2**65), 2**65) | st.text(max_size=5) | st.booleans() | st.none() | st.floats()
+    names = ["stringValue", "intValue", "doubleValue", "boolValue", "bytesValue", "arrayValue", "kvlistValue"]
+    values = st.dictionaries(st.sampled_from(names), plain | st.just({"values": [{"stringValue": "x"}]}), max_size=2)
+    keys = st.sampled_from(["mlflow.spanInputs", "mlflow.traceTag.a", "mlflow.traceTag.../b", "session.id", "", "\0"])
+    pairs = st.lists(st.fixed_dictionaries({"key": keys | plain, "value": values | plain}), max_size=3)
+    fields = {"traceId": ids, "spanId": ids, "parentSpanId": ids, "name": st.text(max_size=5) | plain}
+    fields |= {"startTimeUnixNano": plain, "endTimeUnixNano": plain, "attributes": pairs | plain, "kind": plain}
+    fields |= {"status": st.fixed_dictionaries({"code": plain}) | plain}
+    fields |= {"events": st.lists(st.fixed_dictionaries({"name": plain, "attributes": pairs}), max_size=2)}
+    fields |= {"links": st.lists(st.fixed_dictionaries({"traceId": ids, "spanId": ids}), max_size=2) | plain}
+    right = {"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": "a"}
+    span = st.fixed_dictionaries({}, optional=fields).map(lambda odd: right | odd)
+    spans = st.lists(span | plain, max_size=3) | plain
+    scopes = st.fixed_dictionaries(
+        {"scopeSpans": st.lists(st.fixed_dictionaries({"spans": spans}), max_size=2) | plain}
+    )
+    resource = st.fixed_dictionaries({"resource": st.fixed_dictionaries({"attributes": pairs})})
+    whole = st.tuples(scopes, resource).map(lambda two: two[0] | two[1])
+    return st.fixed_dictionaries({"resourceSpans": st.lists(whole, max_size=2) | plain})
+
+
+def test_no_spans_make_the_server_fail(api: tuple[TestClient, dict[str, list[str]]]) -> None:
+    client, known = api
+    heads = st.fixed_dictionaries(
+        {otlp.EXPERIMENT: st.sampled_from(["0", "0", "0", "1", "x", ""])},
+        optional={
+            otlp.RUN: st.sampled_from([*known["run_id"], "x"]),
+            "Content-Encoding": st.sampled_from(["gzip", "deflate", "br", "identity"]),
+        },
+    )
+    taken = 0
+
+    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(odd_spans().map(_json) | st.binary(max_size=40), heads, st.booleans(), st.booleans())
+    def check(body: bytes, head: dict[str, str], packed: bool, binary: bool) -> None:
+        nonlocal taken
+        kind = otlp.PROTOBUF if binary and not body.startswith(b"{") else otlp.JSON
+        if packed:
+            head, body = head | {"Content-Encoding": "gzip"}, gzip.compress(body)
+        answer = client.post("/v1/traces", content=body, headers=head | {"Content-Type": kind})
+        assert answer.status_code < 500, (body, answer.text)
+        taken += answer.status_code == 200
+        if answer.status_code >= 400:
+            assert answer.json()["error_code"]
+
+    check()
+    assert taken, "nothing was ever taken"
+    found = client.post(f"{API}/mlflow/traces/search", json={"locations": known["locations"][0]})
+    assert found.status_code == 200
+    for each in found.json()["traces"]:
+        assert client.get(f"{API}/mlflow/traces/get", params={"trace_id": each["trace_id"]}).status_code == 200
+
+
+@pytest.mark.parametrize("depth", [100, 5000, 100_000])
+def test_deep_attributes_are_refused(api: tuple[TestClient, dict[str, list[str]]], depth: int) -> None:
+    client, _ = api
+    value = '{"arrayValue": {"values": [' * depth + '{"intValue": 1}' + "]}}" * depth
+    span = f'{{"traceId": "{"1" * 32}", "spanId": "{"1" * 16}", "attributes": [{{"key": "a", "value": {value}}}]}}'
+    body = f'{{"resourceSpans": [{{"scopeSpans": [{{"spans": [{span}]}}]}}]}}'
+    head = {otlp.EXPERIMENT: "0", "Content-Type": otlp.JSON}
+    assert client.post("/v1/traces", content=body.encode(), headers=head).status_code == 400
+
+
+def test_a_small_body_cannot_unpack_into_a_large_one(api: tuple[TestClient, dict[str, list[str]]]) -> None:
+    client, _ = api
+    head = {otlp.EXPERIMENT: "0", "Content-Type": otlp.PROTOBUF, "Content-Encoding": "gzip"}
+    answer = client.post("/v1/traces", content=gzip.compress(bytes(otlp.MAX_BYTES + 1)), headers=head)
+    assert answer.status_code == 413
 
 
 def _sendable(value: Any) -> str:

@@ -14,12 +14,17 @@ import pytest
 from tests.mlflow.servers import bough_server, mlflow_server, python
 
 CLIENT = Path(__file__).with_name("client.py")
-SECTIONS = ("experiments", "runs", "search", "artifacts", "logged models", "registry", "flavors")
+SECTIONS = ("experiments", "runs", "search", "artifacts", "logged models", "traces", "registry", "flavors")
 
 # Answers that differ on purpose, and why. `<section>/<what>` of the client's script.
 DIFFERENT = {
     "search/wrong metrics.loss = 1 metrics.loss = 2": "refused for want of an AND, not passed over",
     "logged models/filter status = 'READY'": "found, where MLflow compares the word with a number and finds none",
+    "traces/filter name IN ('failing', 'in a run')": "found, where MLflow says that it takes such lists and does not",
+    "traces/filter text LIKE '%bough%'": "found, where MLflow wants `trace.` before it",
+    "traces/filter timestamp_ms = 'x'": "refused: a number is never a text",
+    "traces/linked to no run": "refused: nobody would find them there",
+    "traces/tag of nothing": "said as for every other thing that is not there",
 }
 
 Said = dict[str, list[list[Any]]]

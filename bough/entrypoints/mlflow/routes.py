@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from bough.adapters.blobs import Blobs
 from bough.entrypoints.http.answers import REQUEST_ID, request_id
 from bough.entrypoints.http.requests import read_body
-from bough.entrypoints.mlflow import experiments, files, logged_models, registry, runs
+from bough.entrypoints.mlflow import experiments, files, logged_models, otlp, registry, runs, traces
 from bough.entrypoints.mlflow.calls import Call, Endpoint, Raw, Table, read, refusal
 from bough.kernel.context import Principal
 from bough.kernel.errors import NotFound, Problem, Unauthenticated
@@ -33,7 +33,7 @@ MAX_BODY_BYTES = 64 << 20  # traces of long conversations; artifacts are streams
 
 _API = ("/api/2.0/", "/api/3.0/", "/ajax-api/2.0/", "/ajax-api/3.0/")
 _FILES = "/mlflow-artifacts/artifacts"
-_TABLE = Table(experiments, runs, logged_models, registry)
+_TABLE = Table(experiments, runs, logged_models, registry, traces)
 _INFO = {
     "store_type": "SqlStore", "workspaces_enabled": False, "trace_archival_enabled": False,
     "multipart_uploads_enabled": False, "multipart_downloads_enabled": False, "features_enabled": {"gateway": False},
@@ -58,7 +58,7 @@ class Mlflow(BaseRoute):
         if scope["type"] != "http":
             return Match.NONE, {}
         path: str = scope["path"]
-        ours = path.startswith((*_API, "/mlflow/")) or path in ("/version", "/health", "/v1/traces")
+        ours = path.startswith((*_API, "/mlflow/")) or path in ("/version", "/health", otlp.PATH)
         return (Match.FULL, {}) if ours else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +86,9 @@ class Mlflow(BaseRoute):
             token = _token(request)
             call = await run_in_threadpool(self._call, request, token, project, environment)
             return await files.serve(request, call, self._served.blobs, below[len(_FILES) + 1 :])
+        if below == otlp.PATH and request.method == "POST":
+            body = await read_body(request, MAX_BODY_BYTES)
+            return await run_in_threadpool(partial(self._spans, request, body, project, environment))
         found = _TABLE.find(request.method, below)
         if found is None:
             raise NotFound(f"there is no {request.method} {request.url.path[:300]} here", code="ENDPOINT_NOT_FOUND")
@@ -102,8 +105,11 @@ class Mlflow(BaseRoute):
         typed = read(endpoint.request, body, request.scope["query_string"], parameters)
         answer = endpoint.function(call, typed)
         if isinstance(answer, Raw):
-            return Response(answer.body, headers={REQUEST_ID: request_id(request)}, media_type=answer.media_type)
+            return _raw(request, answer)
         return _json(request, 200, msgspec.json.encode(answer))
+
+    def _spans(self, request: Request, body: bytes, project: str, environment: str) -> Response:
+        return _raw(request, otlp.receive(self._call(request, _token(request), project, environment), body))
 
     def _call(self, request: Request, token: str, project: str, environment: str) -> Call:
         call = Call(self._served.operations, self._served.authenticate(token), project, environment, request.headers)
@@ -125,7 +131,7 @@ def _place(path: str) -> tuple[str, str, str]:
         return DEFAULT_PROJECT, PRODUCTION, _decoded(path)
     project, _, rest = path[len("/mlflow/") :].partition("/")
     environment = PRODUCTION
-    if not f"/{rest}".startswith((*_API, "/version", "/health", "/v1/traces")):
+    if not f"/{rest}".startswith((*_API, "/version", "/health", otlp.PATH)):
         environment, _, rest = rest.partition("/")
     return (
         check_name(unquote(project), "project"),
@@ -151,6 +157,10 @@ def _token(request: Request) -> str:
         "the request has no token",
         code="TOKEN_MISSING", hint="set MLFLOW_TRACKING_TOKEN; on the machine of this Bough: bough tokens create",
     )  # fmt: skip
+
+
+def _raw(request: Request, answer: Raw) -> Response:
+    return Response(answer.body, headers={REQUEST_ID: request_id(request)}, media_type=answer.media_type)
 
 
 def _json(request: Request, status: int, body: bytes) -> Response:
