@@ -59,6 +59,7 @@ from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
 from bough.kernel.errors import Problem
 from bough.kernel.events import Events
+from bough.kernel.learning import learn_all
 from bough.kernel.merging import Merger, Mergers
 from bough.kernel.operations import Operations
 from bough.kernel.platform import Home, Platform
@@ -140,6 +141,7 @@ class Bough:
         ask_gateway: Callable[[], GatewayState | None] | None = None,
         receiver: Receiver | None = None,
     ) -> None:
+        learn_all()
         self.home, self.platform, self.clock = Home(home), platform, clock or SystemClock()
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         upgrade(self.home.database)

@@ -23,12 +23,14 @@ from bough.adapters.engine.local_files import read_whole, write_whole
 from bough.entrypoints.node_http import NodeServer
 from bough.kernel.errors import Conflict, Problem
 from bough.kernel.files import as_exhausted
+from bough.kernel.learning import learn_all
 from bough.kernel.processes import starttime
 from bough.secrets.vault import Vault
 
 
 def run(home: Path, *, node: str = "local", loader: str = "", zygote_idle_s: float = 600.0) -> None:
     """Serves until SIGTERM or SIGINT; units go on. Raises `Conflict` when a node already serves this home."""
+    learn_all()
     run_folder = home / "run"
     with as_exhausted(run_folder):
         run_folder.mkdir(parents=True, exist_ok=True, mode=0o700)

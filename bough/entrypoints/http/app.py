@@ -23,6 +23,7 @@ from bough.entrypoints.http.streams import Streams
 from bough.entrypoints.mlflow.routes import Mlflow
 from bough.kernel.context import Principal, Role
 from bough.kernel.errors import Detail, Forbidden, Problem, Unauthenticated
+from bough.kernel.learning import learn_all
 from bough.kernel.operations import Operation, Operations
 
 log = logging.getLogger("bough.http")
@@ -42,6 +43,7 @@ Endpoint = Callable[[Request], Awaitable[Response | None]]
 
 def build(served: Served, streams: Streams | None = None, remote: git.Remote | None = None) -> Starlette:
     """`streams` lets the caller end the open ones before it stops; `remote` is what git pushes to."""
+    learn_all()
     open_streams = streams or Streams()
     routes: list[BaseRoute] = [Mlflow(served)]
     routes += [
