@@ -5,24 +5,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
-_known: set[type] = set()
+_known: set[type[Any]] = set()
 _learning = threading.Lock()
 
 
 def learn_all() -> None:
     """Every struct of Bough that is loaded and not learned yet; costs a fraction of a millisecond for each."""
     with _learning:
-        there: set[type] = {*_below(msgspec.Struct)}
-        for each in there - _known:
-            if each.__module__.startswith("bough."):
-                msgspec.json.Decoder(each)
-                _known.add(each)
+        for kind in _below(msgspec.Struct):
+            if kind not in _known and kind.__module__.startswith("bough."):
+                msgspec.json.Decoder[Any](kind)
+                _known.add(kind)
 
 
-def _below(kind: type) -> Iterator[type]:
-    for each in kind.__subclasses__():
+def _below(kind: type[Any]) -> Iterator[type[Any]]:
+    below: list[type[Any]] = type.__subclasses__(kind)
+    for each in below:
         yield each
         yield from _below(each)
