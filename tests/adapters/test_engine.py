@@ -455,6 +455,16 @@ def test_watch_hints_at_units_once_and_a_foreign_cursor_at_all(rig: Rig) -> None
 # From here on only where there are processes.
 
 
+def test_whoever_watches_an_engine_without_units_waits(real: Rig) -> None:
+    """From cursor 0, as the server does at first: an answer at once would have it ask without end."""
+    inner = real.inner  # type: ignore[attr-defined]  # as above
+    began = time.monotonic()
+    assert inner.watch(0, 0.3) == []
+    assert time.monotonic() - began >= 0.3
+    real.engine.apply(real.spec("a", rigs.runs()))
+    assert {hint.unit for hint in inner.watch(0, 5.0)} == {"a"}
+
+
 def test_a_unit_killed_from_outside_is_killed_not_stopped(real: Rig) -> None:
     real.engine.apply(real.spec("a", rigs.runs()))
     rigs.kill(real.until("a", "running"))

@@ -186,8 +186,9 @@ class LocalEngine:
         deadline = time.monotonic() + timeout_s
         with self._changed:
             if not self._first_cursor <= cursor <= self._cursor:
-                known = dict.fromkeys([*self._units, *self._registered.units()])
-                return [Hint(cursor=self._cursor, unit=unit) for unit in known]
+                if known := dict.fromkeys([*self._units, *self._registered.units()]):
+                    return [Hint(cursor=self._cursor, unit=unit) for unit in known]
+                cursor = self._cursor  # nothing to speak of yet; else who asks would ask again and again
             while True:
                 news = sorted((at, unit) for unit, at in self._hints.items() if at > cursor)
                 left = deadline - time.monotonic()
