@@ -35,6 +35,9 @@ class _Failed(msgspec.Struct):
     error: Detail
 
 
+_FAILED = msgspec.json.Decoder(_Failed)  # made here and not by the first threads that fail; see kernel/learning.py
+
+
 class Http:
     def __init__(
         self,
@@ -181,7 +184,7 @@ class Http:
             except msgspec.DecodeError as error:
                 raise self._foreign(response.status) from error
         try:
-            detail = msgspec.json.decode(data, type=_Failed).error
+            detail = _FAILED.decode(data).error
         except msgspec.MsgspecError as error:
             raise self._foreign(response.status) from error
         raise from_detail(response.status, detail)

@@ -45,8 +45,7 @@ def put(tx: sa.Connection, project: str, summary: Summary) -> bool:
     rules.check_id(summary.id, "trace")
     _check(summary.metadata)
     _check(summary.tags)
-    for text in (summary.request, summary.response, summary.request_id):
-        rules.check_text(text or "", "the beginning of a request or response", LONGEST_PREVIEW)
+    rules.check_text(summary.request_id or "", "what the caller calls the trace", rules.TAG_LENGTH)
     owner = experiments.active_row(tx, project, summary.experiment)
     sql = "SELECT said FROM trace WHERE project = ? AND trace_id = ?"
     said = tx.exec_driver_sql(sql, (project, summary.id)).scalar()
@@ -58,7 +57,7 @@ def put(tx: sa.Connection, project: str, summary: Summary) -> bool:
         " request = coalesce(excluded.request, request), response = coalesce(excluded.response, response)"
         " RETURNING id",
         (project, summary.id, owner.id, summary.state, summary.started_ms, summary.duration_ms, summary.request_id,
-         summary.request, summary.response),
+         _beginning(summary.request), _beginning(summary.response)),
     ).scalar_one()  # fmt: skip
     _set(tx, "trace_metadata", row, summary.metadata)
     _set(tx, "trace_tag", row, summary.tags)

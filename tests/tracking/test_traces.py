@@ -71,6 +71,11 @@ def test_the_order_in_which_things_come_changes_nothing(
         plane.bough.stop()
 
 
+def test_a_long_request_is_kept_by_its_beginning(plane: Plane) -> None:
+    put(plane, "t", request="x" * 20_000, response="\N{SNOWMAN}" * 20_000)
+    assert (show(plane, "t").request, show(plane, "t").response) == ("x" * 10_000, "\N{SNOWMAN}" * 10_000)
+
+
 def test_traces_of_other_projects_are_others(plane: Plane) -> None:
     add(plane, "t", span("mine", attributes={"secret": "word"}))
     add(plane, "t", span("theirs"), project="other")

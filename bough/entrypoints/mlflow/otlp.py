@@ -169,7 +169,8 @@ def _span(each: Any) -> dict[str, Any]:
     return {
         "id": each.span_id.hex().rjust(16, "0"),
         "parent": each.parent_span_id.hex().rjust(16, "0") if each.parent_span_id else "",
-        "name": each.name, "type": kind if isinstance(kind, str) else "", "started_ns": each.start_time_unix_nano,
+        "name": each.name[: rules.TAG_LENGTH], "type": kind[: rules.TAG_LENGTH] if isinstance(kind, str) else "",
+        "started_ns": each.start_time_unix_nano,
         "ended_ns": each.end_time_unix_nano, "status": _STATUS.get(each.status.code, "unset"),
         "message": each.status.message, "attributes": attributes,
         "events": [
