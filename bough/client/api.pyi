@@ -178,6 +178,9 @@ class DataGate(Record):
 class Deleted(Record):
     traces: int
 
+class Done(Record):
+    pass
+
 class EnvironmentDetail(Record):
     environment: EnvironmentView
     services: builtins.list[str]
@@ -558,9 +561,6 @@ class NewToken(Record):
     principal: str
     secret: str
     expires_at: float
-
-class Nothing(Record):
-    pass
 
 class Page(Record):
     files: builtins.list[File]
@@ -1134,7 +1134,7 @@ class _Artifacts:
 
 class _Assessments:
     def create(self, *, project: str, trace: str, assessment: Any, idempotency_key: str = ...) -> Assessment: ...
-    def delete(self, *, project: str, trace: str, id: str, idempotency_key: str = ...) -> Nothing: ...
+    def delete(self, *, project: str, trace: str, id: str, idempotency_key: str = ...) -> Done: ...
     def show(self, *, project: str, trace: str, id: str) -> Assessment: ...
     def update(self, *, project: str, trace: str, id: str, changed: Any, idempotency_key: str = ...) -> Assessment: ...
 
@@ -1673,7 +1673,7 @@ class _Runs:
         inputs: Any = ...,
         outputs: Any = ...,
         idempotency_key: str = ...,
-    ) -> Nothing: ...
+    ) -> Done: ...
     def list(
         self,
         *,
@@ -1696,7 +1696,7 @@ class _Runs:
         tags: dict[str, str] = ...,
         remove_tags: builtins.list[str] = ...,
         idempotency_key: str = ...,
-    ) -> Nothing: ...
+    ) -> Done: ...
     def metrics(self, *, project: str, id: str, key: str, limit: int = ..., page: str = ...) -> MetricPage: ...
     def restore(self, *, project: str, id: str, idempotency_key: str = ...) -> Run: ...
     def show(self, *, project: str, id: str) -> Run: ...
@@ -1958,7 +1958,7 @@ class _Traces:
         experiment_id: str = ...,
         run: str = ...,
         idempotency_key: str = ...,
-    ) -> Nothing: ...
+    ) -> Done: ...
     def delete(
         self,
         *,
@@ -1969,7 +1969,7 @@ class _Traces:
         most: Any = ...,
         idempotency_key: str = ...,
     ) -> Deleted: ...
-    def link(self, *, project: str, ids: builtins.list[str], run: str, idempotency_key: str = ...) -> Nothing: ...
+    def link(self, *, project: str, ids: builtins.list[str], run: str, idempotency_key: str = ...) -> Done: ...
     def list(
         self,
         *,

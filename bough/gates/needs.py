@@ -44,7 +44,7 @@ class Probes:
                 if spec is not None:
                     self._engine.apply(spec)
             elif attempt.state == EXITED:
-                raise Invalid(f"the {who}'s replica did not start: {_why(attempt)}", code="PROBE_FAILED")
+                raise Invalid(f"the {who}'s replica did not start: {_why(attempt)}", code="PROBE_NOT_STARTED")
             elif attempt.state == READY and attempt.address:
                 found[who] = attempt.address
         return found if len(found) == len(versions) else None

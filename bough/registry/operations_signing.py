@@ -64,7 +64,7 @@ class SetTrust(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     required: Annotated[bool, msgspec.Meta(description="refuse versions that nobody signed")] = True
 
 
-class OfEnvironment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TrustedIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     project: str
     environment: Environment = PRODUCTION
 
@@ -155,7 +155,7 @@ def set_trust(context: Context, request: SetTrust) -> Trust:
 
 
 @operation("signers.trusted", role=Role.VIEWER)
-def trusted(context: Context, request: OfEnvironment) -> Trust:
+def trusted(context: Context, request: TrustedIn) -> Trust:
     """Shows which signers an environment accepts."""
     return trusting.trust(context.tx, (request.project, request.environment))
 
@@ -168,7 +168,7 @@ def sign(context: Context, request: SignVersion) -> Commit[Version]:
         found = store.resolve(tx, place, request.model)
         by = trusting.find(tx, place[0], request.signer) if request.signer else trusting.automatic(tx, place[0])
     if by is None:
-        raise Conflict(f"{place[0]} has no signer", code="SIGNER_NOT_FOUND", hint="bough signers create NAME")
+        raise Conflict(f"{place[0]} has no signer", code="SIGNER_MISSING", hint="bough signers create NAME")
     files = rules.files_in(blobs.read(found.digest))
     bundle = sign_files(blobs, context.part(Keyring), by, found.name, files)
 

@@ -30,7 +30,7 @@ class Fresh(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     overrides: str = ""
 
 
-class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class ChangedAssessment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What is not given stays; metadata is added to what there is."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
@@ -55,7 +55,7 @@ def get(tx: sa.Connection, owner: int, trace: str, id: str) -> Assessment:
     return _assessment(_row(tx, owner, trace, id), trace)
 
 
-def update(tx: sa.Connection, owner: int, trace: str, id: str, changed: Changed, now_ms: int) -> Assessment:
+def update(tx: sa.Connection, owner: int, trace: str, id: str, changed: ChangedAssessment, now_ms: int) -> Assessment:
     row = _row(tx, owner, trace, id)
     if changed.kind not in (msgspec.UNSET, row.kind):
         raise Invalid(

@@ -131,7 +131,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     picture: str = ""
 
 
-class Nothing(msgspec.Struct, frozen=True):
+class Done(msgspec.Struct, frozen=True):
     """It is done."""
 
 
@@ -187,7 +187,7 @@ def update(context: Context, request: UpdateRun) -> Run:
 
 
 @operation("runs.log", role=Role.DEVELOPER, writes=True, telemetry=True)
-def log(context: Context, request: LogRun) -> Nothing:
+def log(context: Context, request: LogRun) -> Done:
     """Logs metrics, parameters and tags of a run: all of them or none."""
     runs.log(
         context.tx, request.project, request.id, request.metrics, request.params, request.tags, request.remove_tags
@@ -228,7 +228,7 @@ def histories(context: Context, request: Histories) -> list[RunMetric]:
 
 
 @operation("runs.inputs", role=Role.DEVELOPER, writes=True, telemetry=True)
-def inputs(context: Context, request: Inputs) -> Nothing:
+def inputs(context: Context, request: Inputs) -> Done:
     """Says what a run has read and made: datasets, tables, feature views, models."""
     runs.add_inputs(context.tx, request.project, request.id, request.inputs)
     runs.add_outputs(context.tx, request.project, request.id, request.outputs)
@@ -252,7 +252,7 @@ def compare(context: Context, request: CompareRuns) -> Compared:
     return Compared(runs=found, differences=comparing.differences(found), picture=drawn)
 
 
-_DONE = Nothing()
+_DONE = Done()
 
 
 def _made(context: Context, project: str, name: str, now: int) -> Experiment:

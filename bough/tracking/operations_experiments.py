@@ -19,7 +19,7 @@ Orders = Annotated[list[str], msgspec.Meta(description='what to sort by, such as
 Page = Annotated[str, msgspec.Meta(description="next_page of the answer before")]
 
 
-class OfProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BeginExperiments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     project: str
 
 
@@ -67,7 +67,7 @@ def now_ms(context: Context) -> int:
 
 
 @operation("experiments.begin", role=Role.DEVELOPER, writes=True, telemetry=True)
-def begin(context: Context, request: OfProject) -> Experiment:
+def begin(context: Context, request: BeginExperiments) -> Experiment:
     """Makes the experiment 0 of a project, which runs without any other belong to."""
     experiments.begin(context.tx, request.project, now_ms(context))
     return experiments.get(context.tx, request.project, experiments.DEFAULT)

@@ -9,9 +9,9 @@ import msgspec
 from bough.kernel.context import Context, Role
 from bough.kernel.operations import operation
 from bough.tracking import assessments, experiments, rules, traces, traces_search
-from bough.tracking.assessments import Changed, Fresh
+from bough.tracking.assessments import ChangedAssessment, Fresh
 from bough.tracking.models_traces import Assessment, SpansOf, Trace, TracePage, TraceState
-from bough.tracking.operations import Nothing
+from bough.tracking.operations import Done
 from bough.tracking.operations_experiments import Filter, Orders, Page, now_ms
 
 MOST_LISTED = 1000
@@ -98,7 +98,7 @@ class UpdateAssessment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     project: str
     trace: str
     id: str
-    changed: Changed
+    changed: ChangedAssessment
 
 
 class Deleted(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +123,7 @@ def put(context: Context, request: PutTrace) -> Trace:
 
 
 @operation("traces.add", role=Role.DEVELOPER, writes=True, telemetry=True)
-def add(context: Context, request: AddSpans) -> Nothing:
+def add(context: Context, request: AddSpans) -> Done:
     """Adds spans to traces: all of them or none."""
     traces.add(context.tx, request.project, request.experiment_id, request.traces)
     if request.run:
@@ -162,7 +162,7 @@ def tag(context: Context, request: TagTrace) -> Trace:
 
 
 @operation("traces.link", role=Role.DEVELOPER, writes=True, telemetry=True)
-def link(context: Context, request: LinkTraces) -> Nothing:
+def link(context: Context, request: LinkTraces) -> Done:
     """Links traces to a run, so that they are found by it."""
     traces.link(context.tx, request.project, request.ids, request.run)
     return _DONE
@@ -200,10 +200,10 @@ def update(context: Context, request: UpdateAssessment) -> Assessment:
 
 
 @operation("assessments.delete", role=Role.DEVELOPER, writes=True, telemetry=True)
-def unassess(context: Context, request: OneAssessment) -> Nothing:
+def unassess(context: Context, request: OneAssessment) -> Done:
     """Deletes an assessment; what it had overridden is valid again."""
     assessments.remove(context.tx, traces.row_of(context.tx, request.project, request.trace).id, request.id)
     return _DONE
 
 
-_DONE = Nothing()
+_DONE = Done()

@@ -253,7 +253,7 @@ def test_a_revoked_keys_versions_are_refused_until_they_are_signed_again(plane: 
     plane.call("signers.revoke", project="shop", key=old.key[:12], why="laptop stolen")
     gone = refused("MODEL_SIGNER_REVOKED", lambda: verify(plane))
     assert "laptop stolen" in gone.message
-    refused("SIGNER_NOT_FOUND", lambda: plane.call("models.sign", project="shop", model="churn/1"))
+    refused("SIGNER_MISSING", lambda: plane.call("models.sign", project="shop", model="churn/1"))
     refused("SIGNER_ENDED", lambda: plane.call("models.sign", project="shop", model="churn/1", signer="ci"))
     fresh = signer(plane, "ci-2")
     plane.call("models.sign", project="shop", model="churn/1", signer="ci-2")

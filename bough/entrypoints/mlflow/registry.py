@@ -188,7 +188,7 @@ def by_alias(call: Call, request: Alias) -> Any:
     except NotFound as problem:
         _show(call, request.name)
         what = f"Registered model alias {request.alias} not found."
-        raise Invalid(what, code="MODEL_ALIAS_NOT_FOUND", hint=problem.hint) from problem
+        raise Invalid(what, code="ALIAS_UNKNOWN", hint=problem.hint) from problem
     return {"model_version": version(found)}
 
 
