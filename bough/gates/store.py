@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -15,6 +14,7 @@ from bough.kernel.errors import NotFound
 from bough.kernel.names import new_id
 from bough.kernel.policy import Gates, ModelPolicy
 from bough.kernel.reconcile import wake
+from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
 from bough.registry.models import Place, Version
 
@@ -39,7 +39,7 @@ gate_run = sa.Table(
     sa.Column("results", sa.Text, nullable=False),
     sa.Column("finished_at", sa.Float, nullable=False),
 )
-_JSON = ("gates", "against", "results")
+_ROWS = Rows(GateRun, "gates", "against", "results")
 
 
 def policy_of(tx: sa.Connection, place: Place, name: str) -> ModelPolicy:
@@ -58,7 +58,7 @@ def add(
         digest=version.digest, version=version.id, gates=gates, policy=rules.policy_digest(gates), state=RUNNING,
         by=by, started_at=now, against=against or None,
     )  # fmt: skip
-    tx.execute(gate_run.insert(), _columns(**{name: getattr(made, name) for name in GateRun.__struct_fields__}))
+    tx.execute(gate_run.insert(), _ROWS.row(made))
     wake(tx, KIND, made.id)
     return made
 
@@ -67,7 +67,7 @@ def get(tx: sa.Connection, id: str) -> GateRun:
     row = tx.execute(gate_run.select().where(gate_run.c.id == id)).first()
     if row is None:
         raise NotFound(f"there is no gate run {id!r}", code="GATE_RUN_NOT_FOUND", hint="bough gates list")
-    return _run(row)
+    return _ROWS.struct(row)
 
 
 def runs(tx: sa.Connection, place: Place, name: str = "", *, digest: str = "", limit: int = 50) -> list[GateRun]:
@@ -76,7 +76,7 @@ def runs(tx: sa.Connection, place: Place, name: str = "", *, digest: str = "", l
     for column, value in ((gate_run.c.name, name), (gate_run.c.digest, digest)):
         query = query.where(column == value) if value else query
     order = gate_run.c.started_at.desc(), gate_run.c.id.desc()
-    return [_run(row) for row in tx.execute(query.order_by(*order).limit(limit))]
+    return [_ROWS.struct(row) for row in tx.execute(query.order_by(*order).limit(limit))]
 
 
 def passed(tx: sa.Connection, place: Place, digest: str, gates: Gates) -> GateRun | None:
@@ -89,7 +89,7 @@ def passed(tx: sa.Connection, place: Place, digest: str, gates: Gates) -> GateRu
 
 
 def finish(tx: sa.Connection, id: str, state: str, results: list[GateResult], now: float) -> None:
-    values = _columns(state=state, results=results, finished_at=now)
+    values = _ROWS.columns(state=state, results=results, finished_at=now)
     tx.execute(gate_run.update().where(gate_run.c.id == id).values(**values))
 
 
@@ -97,12 +97,3 @@ def evidence(tx: sa.Connection) -> Iterator[str]:
     """Digests of all evidence: it is kept for as long as the database."""
     for text in tx.execute(sa.select(gate_run.c.results)).scalars():
         yield from (each.evidence for each in msgspec.json.decode(text, type=list[GateResult]) if each.evidence)
-
-
-def _columns(**values: Any) -> dict[str, Any]:
-    return {key: msgspec.json.encode(value).decode() if key in _JSON else value for key, value in values.items()}
-
-
-def _run(row: Any) -> GateRun:
-    fields = {field: getattr(row, field) for field in GateRun.__struct_fields__}
-    return msgspec.convert(fields | {key: msgspec.json.decode(fields[key]) for key in _JSON}, GateRun)

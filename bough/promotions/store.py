@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.reconcile import wake
+from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
 from bough.promotions.models import ENDED, Approval, Promotion
 from bough.registry.models import Place
@@ -61,7 +62,7 @@ approval = sa.Table(
     sa.Column("expires_at", sa.Float, nullable=False),
     sa.Column("why", sa.Text, nullable=False),
 )
-_JSON = ("policy", "deployments", "watch", "failure")
+_ROWS = Rows(Promotion, "policy", "deployments", "watch", "failure")
 
 
 def add(tx: sa.Connection, made: Promotion) -> None:
@@ -72,7 +73,7 @@ def add(tx: sa.Connection, made: Promotion) -> None:
             code="PROMOTION_UNDER_WAY", hint=f"bough promotions show {other.id}; bough promotions abort {other.id}",
             promotion=other.id,
         )  # fmt: skip
-    tx.execute(promotion.insert(), _columns(**{name: getattr(made, name) for name in Promotion.__struct_fields__}))
+    tx.execute(promotion.insert(), _ROWS.row(made))
     wake(tx, KIND, made.id)
 
 
@@ -80,13 +81,13 @@ def get(tx: sa.Connection, id: str) -> Promotion:
     row = tx.execute(promotion.select().where(promotion.c.id == id)).first()
     if row is None:
         raise NotFound(f"there is no promotion {id!r}", code="PROMOTION_NOT_FOUND", hint="bough promotions list")
-    return _promotion(row)
+    return _ROWS.struct(row)
 
 
 def under_way(tx: sa.Connection, place: Place, name: str) -> Promotion | None:
     same = promotion.c.project == place[0], promotion.c.environment == place[1], promotion.c.name == name
     row = tx.execute(promotion.select().where(*same, promotion.c.finished_at == 0)).first()
-    return _promotion(row) if row else None
+    return _ROWS.struct(row) if row else None
 
 
 def of_gates(tx: sa.Connection, gate_run: str) -> list[str]:
@@ -101,21 +102,21 @@ def listed(tx: sa.Connection, project: str, environment: str = "", name: str = "
     for column, value in ((promotion.c.environment, environment), (promotion.c.name, name)):
         query = query.where(column == value) if value else query
     order = promotion.c.created_at.desc(), promotion.c.id.desc()
-    return [_promotion(row) for row in tx.execute(query.order_by(*order).limit(limit))]
+    return [_ROWS.struct(row) for row in tx.execute(query.order_by(*order).limit(limit))]
 
 
 def unfinished(tx: sa.Connection, place: Place | None = None) -> list[Promotion]:
     query = promotion.select().where(promotion.c.finished_at == 0)
     if place is not None:
         query = query.where(promotion.c.project == place[0], promotion.c.environment == place[1])
-    return [_promotion(row) for row in tx.execute(query)]
+    return [_ROWS.struct(row) for row in tx.execute(query)]
 
 
 def change(tx: sa.Connection, id: str, now: float, **values: Any) -> Promotion:
     """`values` are fields of Promotion; an end sets when."""
     if values.get("state") in ENDED:
         values["finished_at"] = now
-    tx.execute(promotion.update().where(promotion.c.id == id).values(**_columns(**values), changed_at=now))
+    tx.execute(promotion.update().where(promotion.c.id == id).values(**_ROWS.columns(**values), changed_at=now))
     return get(tx, id)
 
 
@@ -131,12 +132,3 @@ def approvals(tx: sa.Connection, id: str) -> list[Approval]:
     """Oldest first."""
     rows = tx.execute(approval.select().where(approval.c.promotion == id).order_by(approval.c.at, approval.c.by))
     return [Approval(**row._mapping) for row in rows]
-
-
-def _columns(**values: Any) -> dict[str, Any]:
-    return {key: msgspec.json.encode(value).decode() if key in _JSON else value for key, value in values.items()}
-
-
-def _promotion(row: Any) -> Promotion:
-    fields = {field: getattr(row, field) for field in Promotion.__struct_fields__}
-    return msgspec.convert(fields | {key: msgspec.json.decode(fields[key]) for key in _JSON}, Promotion)

@@ -12,6 +12,7 @@ from bough.environments.models import ModelPin, Release, ServiceManifest
 from bough.kernel.errors import NotFound
 from bough.kernel.names import new_id
 from bough.kernel.reconcile import drop, renew, wake
+from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
 from bough.serving.models import ASLEEP, BUILDING, DRAINING, FAILED, READY, STARTING, STOPPED, Deployment, Share
 
@@ -54,7 +55,7 @@ share = sa.Table(
     sa.Column("copies", sa.Boolean, nullable=False),
     sa.Column("sticky", sa.Text, nullable=False),
 )
-_JSON = ("settings", "build", "signature", "failure", "secrets", "models")
+_ROWS = Rows(Deployment, "settings", "build", "signature", "failure", "secrets", "models")
 
 
 def _most_alive() -> sa.Select[Any]:
@@ -69,7 +70,7 @@ _BUILT = _most_alive()  # part of every branch, so built once
 
 def get(tx: sa.Connection, id: str) -> Deployment | None:
     row = tx.execute(deployment.select().where(deployment.c.id == id)).first()
-    return _deployment(row) if row else None
+    return _ROWS.struct(row) if row else None
 
 
 def of_service(tx: sa.Connection, place: tuple[str, str], service: str, digest: str) -> Deployment | None:
@@ -80,7 +81,7 @@ def of_service(tx: sa.Connection, place: tuple[str, str], service: str, digest: 
         deployment.c.digest == digest,
     )
     row = tx.execute(deployment.select().where(*same)).first()
-    return _deployment(row) if row else None
+    return _ROWS.struct(row) if row else None
 
 
 def in_environment(tx: sa.Connection, place: tuple[str, str], *, ended: bool = False) -> list[Deployment]:
@@ -88,17 +89,17 @@ def in_environment(tx: sa.Connection, place: tuple[str, str], *, ended: bool = F
     query = deployment.select().where(deployment.c.project == place[0], deployment.c.environment == place[1])
     if not ended:
         query = query.where(deployment.c.state != STOPPED)
-    return [_deployment(row) for row in tx.execute(query.order_by(deployment.c.created_at))]
+    return [_ROWS.struct(row) for row in tx.execute(query.order_by(deployment.c.created_at))]
 
 
 def in_state(tx: sa.Connection, *states: str) -> list[Deployment]:
-    return [_deployment(row) for row in tx.execute(deployment.select().where(deployment.c.state.in_(states)))]
+    return [_ROWS.struct(row) for row in tx.execute(deployment.select().where(deployment.c.state.in_(states)))]
 
 
 def built(tx: sa.Connection, project: str, digest: str) -> Deployment | None:
     """A deployment of this digest in any environment whose build can be used, the most alive first."""
     row = tx.execute(_BUILT, {"of_project": project, "of_digest": digest}).first()
-    return _deployment(row) if row else None
+    return _ROWS.struct(row) if row else None
 
 
 def ensure(tx: sa.Connection, made: Release, service: str, manifest: ServiceManifest, now: float, **begin: Any) -> None:
@@ -119,7 +120,9 @@ def ensure(tx: sa.Connection, made: Release, service: str, manifest: ServiceMani
             "crashes": 0,
         }
         usual = {"state": BUILDING, "failure": {}, "drained": False, "build": None, "signature": None}
-        fresh = _columns(settings=manifest.settings, secrets=manifest.secrets, models=manifest.models, **usual | begin)
+        fresh = _ROWS.columns(
+            settings=manifest.settings, secrets=manifest.secrets, models=manifest.models, **usual | begin
+        )
         tx.execute(deployment.insert(), values | fresh | {"release": made.number, "changed_at": now})
     else:
         id = found.id
@@ -146,7 +149,7 @@ def models(tx: sa.Connection) -> set[str]:
 
 def change(tx: sa.Connection, id: str, now: float, **values: Any) -> None:
     """`values` are fields of Deployment."""
-    tx.execute(deployment.update().where(deployment.c.id == id).values(**_columns(**values), changed_at=now))
+    tx.execute(deployment.update().where(deployment.c.id == id).values(**_ROWS.columns(**values), changed_at=now))
 
 
 def drain(tx: sa.Connection, id: str, now: float) -> None:
@@ -188,12 +191,3 @@ def serving(tx: sa.Connection, place: tuple[str, str], service: str, manifest: S
             f"{place[0]}/{place[1]} has no service {service!r}", code="SERVICE_NOT_FOUND", hint="bough status"
         )
     return found
-
-
-def _columns(**values: Any) -> dict[str, Any]:
-    return {key: msgspec.json.encode(value).decode() if key in _JSON else value for key, value in values.items()}
-
-
-def _deployment(row: Any) -> Deployment:
-    fields = {field: getattr(row, field) for field in Deployment.__struct_fields__}
-    return msgspec.convert(fields | {key: msgspec.json.decode(fields[key]) for key in _JSON}, Deployment)
