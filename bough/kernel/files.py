@@ -48,15 +48,17 @@ def not_writable(message: str, place: Path, **fields: str) -> Exhausted:
     return Exhausted(message, code="NOT_WRITABLE", hint=hint, **fields)
 
 
-def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Writes `path` so that a reader, or a crash at any moment, finds the old content or the new, never a part."""
+def write_whole(path: Path, content: bytes, *, mode: int = 0o644, synced: bool = True) -> None:
+    """Writes `path` so that a reader, or a crash at any moment, finds the old content or the new, never a part. Without
+    `synced` that holds for every crash but that of the machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)

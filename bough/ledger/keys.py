@@ -5,7 +5,6 @@ find that too."""
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -55,13 +54,8 @@ class SigningKey:
     def witness(self, note: str) -> None:
         """Remembers that this head was there. Without a sync: losing it to a power cut leaves an older one, which is
         as true."""
-        temporary = self.seen.with_name(f".{SEEN_NAME}.{os.getpid()}-{secrets.token_hex(4)}")
         with as_exhausted(self.seen):
-            try:
-                temporary.write_text(note, "utf-8")
-                temporary.replace(self.seen)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_whole(self.seen, note.encode(), synced=False)
 
     def witnessed(self) -> str:
         """The newest head that was seen; empty before the first."""

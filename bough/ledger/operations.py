@@ -102,7 +102,8 @@ def prove_growth(context: Context, request: ProveGrowth) -> Consistency:
 def export(context: Context, request: ExportLedger) -> Iterator[LedgerLine]:
     """Writes every entry as the line that was hashed, and last the signed head."""
     with context.read() as tx:
-        signed, size = store.head(tx), 0 if (found := store.head(tx)) is None else found.size
+        signed = store.head(tx)
+    size = signed.size if signed is not None else 0
     for start in range(request.after, size, PAGE):
         with context.read() as tx:
             lines = [store.line_of(row).decode() for row in store.page(tx, start, min(start + PAGE, size))]
