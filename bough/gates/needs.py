@@ -33,7 +33,7 @@ class Probes:
         self._replicas, self._engine = replicas, engine
 
     def ensure(self, turn: Turn, run: GateRun, deployment: Deployment, key: str) -> dict[str, str] | None:
-        """Their addresses by CANDIDATE and CHAMPION; None while they start. Raises `Invalid` (PROBE_FAILED)."""
+        """Their addresses by CANDIDATE and CHAMPION; None while they start. Raises `Invalid` (PROBE_NOT_STARTED)."""
         versions = {CANDIDATE: run.subject} | ({CHAMPION: run.against} if run.against is not None else {})
         attempts = {each.unit: each for each in self._engine.snapshot()}
         found: dict[str, str] = {}

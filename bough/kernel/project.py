@@ -349,8 +349,11 @@ def _check_what_runs(document: Document, path: KeyPath, workload: Workload, else
 
 
 def _check_models(document: Document, path: KeyPath, service: Service, elsewhere: Mapping[str, KeyPath]) -> None:
-    for name, text in service.registered.items():
-        key = ("model",) if text is service.model else ("models", name)
+    references: dict[tuple[str, ...], str] = {("models", name): text for name, text in service.models.items()}
+    if model_references.is_reference(service.model):
+        references[("model",)] = service.model
+    for key, text in references.items():
+        name = key[-1]
         place = (*elsewhere.get(key[0], path), *key)
         try:
             if key[0] == "models":

@@ -89,7 +89,7 @@ class Guard:
     def on_discarded(self, tx: sa.Connection, event: Event) -> None:
         for promotion in store.unfinished(tx, (event.data["project"], event.data["environment"])):
             failure = {"code": "ENVIRONMENT_DISCARDED", "message": f"{promotion.environment} was discarded"}
-            store.change(tx, promotion.id, event.at, state="aborted", failure=failure)
+            self._steps.abort(tx, promotion, failure)
 
 
 def on_gates(tx: sa.Connection, event: Event) -> None:
