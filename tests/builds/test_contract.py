@@ -12,6 +12,7 @@ import pytest
 from bough.builds import contract
 from bough.builds.contract import BROKEN, KEPT, UNPROVEN, Program, Promise
 from bough.builds.dockerfile import read_dockerfile
+from tests.ports import free_port
 
 SERVER = """
 import http.server, os, signal, sys, threading, time
@@ -82,9 +83,7 @@ def test_each_broken_promise_is_found_and_no_other(tmp_path: Path, promise: str,
 
 
 def test_a_service_that_listens_elsewhere_is_told_where(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     found = check(tmp_path, SERVER.replace('int(os.environ.get("PORT", 8080))', str(port)), start_s=1.0)
     assert found["port"].state == BROKEN and f"it listens on {port} instead" in found["port"].detail
     assert "PORT" in found["port"].hint
@@ -104,9 +103,7 @@ def test_what_cannot_be_shown_is_unproven_and_no_breach(tmp_path: Path) -> None:
 
 
 def test_without_port_8080_is_expected(tmp_path: Path) -> None:
-    with socket.socket() as free:  # another number stands in for 8080, which this machine may use
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()  # stands in for 8080, which this machine may use
     asked = {"fixed_port": 0, "default_port": port}
     assert check(tmp_path, SERVER.replace("8080", str(port)), **asked)["default_port"].state == KEPT
     found = check(tmp_path, SERVER.replace(", 8080", ', ""'), **asked)["default_port"]  # `bind 0.0.0.0:$PORT`

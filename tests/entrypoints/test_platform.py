@@ -22,6 +22,7 @@ import pytest
 from bough.entrypoints.processes import KEEPER, PARTS, answers, pid_of
 from bough.entrypoints.supervision import take_down
 from bough.kernel.platform import Home
+from tests.ports import free_port
 
 
 class Machine:
@@ -60,12 +61,6 @@ def machine() -> Iterator[Machine]:
     yield made
     take_down(made.home, units=True)
     shutil.rmtree(folder)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def wait_until(condition: Any, timeout_s: float = 30.0) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
+
 from .conftest import Replica, Running, read_all, route
 
 Make = Callable[..., Replica]
@@ -44,11 +46,6 @@ def start(folder: Path) -> Iterator[Start]:
     for process in made:
         process.kill()
         process.communicate()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def ask(port: int, deadline_s: float = 10.0) -> bytes:

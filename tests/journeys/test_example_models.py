@@ -31,6 +31,7 @@ from bough.kernel.project import resolve
 from bough.kernel.settings import Document
 from bough.runtime.items import Contract
 from bough.runtime.service import Reject
+from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/bough.toml"))
@@ -338,9 +339,7 @@ def web() -> Iterator[int]:
     """The command of the Dockerfile, word for word but for the port."""
     folder = EXAMPLES / "fastapi-app"
     (command,) = [line[4:] for line in (folder / "Dockerfile").read_text().splitlines() if line.startswith("CMD ")]
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     words = [word.replace("0.0.0.0:8080", f"127.0.0.1:{port}") for word in json.loads(command)]
     home = tempfile.mkdtemp(dir="/tmp")
     environment = os.environ | {"HOME": home, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -18,7 +18,7 @@ import pytest
 from uv import find_uv_bin
 
 from bough.adapters.builder.uv import uv_environment
-from tests.journeys.machine import free_port
+from tests.ports import free_port
 
 # Together, and not the newest of each: these have been seen to work with one another.
 PINNED = (
