@@ -315,7 +315,7 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
     for name in (access.KEYS_CHANGED, "release.live", branching.DISCARDED, replicas.CHANGED, divided):
         events.on(name, gateway.changed)
         events.on(name, sleeping.changed)
-    events.on(branching.BRANCHED, gateway.on_branched)  # its services sleep already
+    events.on(branching.BRANCHED, gateway.changed)  # its services sleep already
     events.on(tables_loop.CHANGED, tables_loop.on_changed)
     events.on("environment.merged", model_use.on_merged(events))
     for name in (model_signing.REVOKED, model_signing.TRUSTED, model_signing.SIGNED):

@@ -7,7 +7,6 @@ import gc
 import logging
 import signal
 import socket
-import sys
 import time
 from pathlib import Path
 from types import FrameType
@@ -28,7 +27,6 @@ from bough.kernel.platform import Home
 
 GRACE_S = 5  # for requests under way when asked to stop
 BACKLOG = 1024
-SWITCH_S = 0.0005  # a request must not wait 5 ms, the default, for each loop that is busy beside it
 
 
 def run(home: Path, host: str = "", port: int = 0) -> None:
@@ -78,7 +76,6 @@ def _serve(bough: Bough, listening: socket.socket) -> None:
     server = _Server(config)
     server.streams, server.bough = streams, bough
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    sys.setswitchinterval(SWITCH_S)
     server.run(sockets=[listening])
 
 

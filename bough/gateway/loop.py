@@ -19,7 +19,7 @@ from bough.adapters.engine import READY as UNIT_READY
 from bough.environments import store as environments
 from bough.environments.models import ROUTED, Manifest, Release
 from bough.gateway.models import MOCK, MODEL, WEB, GatewayState, Key, Route, Table, Target, Variant
-from bough.kernel.events import Event, Events, happened
+from bough.kernel.events import Events, happened
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Handler, Turn, wake
@@ -31,7 +31,6 @@ from bough.serving.rules import bare_owners
 KIND, ID = "routes", "all"
 _ROUTED = (deployments.READY, deployments.STARTING, deployments.ASLEEP)
 DRAIN_CHECK_S = 0.05
-TOGETHER_S = 0.02  # nobody has typed a branch's URL yet
 BEHIND_CHECK_S = 0.5  # while the gateway does not take the table: it logs why
 REPLY_S = 5.0
 GIVE_UP_S = 60.0  # added to a service's own timeout: longer than any request can still be under way
@@ -40,11 +39,6 @@ GIVE_UP_S = 60.0  # added to a service's own timeout: longer than any request ca
 def changed(tx: sa.Connection, _event: object = None) -> None:
     """The table may have to be written anew."""
     wake(tx, KIND, ID)
-
-
-def on_branched(tx: sa.Connection, event: Event) -> None:
-    """The same, a moment later: many branches made at once are written in one table."""
-    wake(tx, KIND, ID, at=event.at + TOGETHER_S)
 
 
 def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> Handler:
