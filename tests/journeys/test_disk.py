@@ -20,13 +20,13 @@ TOML = '\n[services.plus]\nmodel = "service:Plus"\n'
 
 @pytest.fixture
 def small_disk() -> Iterator[Machine]:
-    """A platform whose home is a file system of its own, of 48 MB."""
+    """A platform whose home is a file system of its own, of 96 MB."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
     folder = Path(tempfile.mkdtemp(prefix="bd-", dir="/tmp"))
     (folder / "home").mkdir()
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder / "home"], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", folder / "home"], capture_output=True
     ).returncode:
         pytest.skip("this machine does not let root mount a tmpfs")
     made = Machine(folder / "home")
@@ -90,7 +90,12 @@ def test_a_home_that_cannot_be_written_is_named(own_machine: Machine) -> None:
 
 
 def _fill(path: Path) -> None:
-    with path.open("wb") as file:
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        room, largest = os.statvfs(path.parent), sorted(path.parent.rglob("*"), key=lambda each: -each.lstat().st_size)
+        raise AssertionError(f"full before it was filled: {error}; {room}; {largest[:5]}") from error
+    with file:
         try:
             while True:
                 file.write(b"\0" * 65_536)
