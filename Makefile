@@ -1,6 +1,7 @@
 # Everything one can do here. Needs Python 3.11 or newer, make and git; `make test` and `make demo` set themselves up.
 
 PYTHON ?= python3
+SIDE_BY_SIDE ?= auto
 BIN := .venv/bin
 READY := .venv/.ready
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
@@ -23,8 +24,8 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-test: $(READY) ## Run all tests; `make test ARGS="tests/kernel -k lease"` runs some
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## Run all tests; `make test ARGS="tests/kernel -k lease"` runs some, `SIDE_BY_SIDE=0` in one process
+	$(BIN)/python -m pytest -n $(SIDE_BY_SIDE) --dist loadfile $(ARGS)
 
 lint: $(READY) ## Check style, layout and types
 	$(BIN)/ruff check .

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uv
 import uvicorn
 
 from bough.access import operations as access
 from bough.entrypoints.http.app import build
+from tests.outside import environment
 from tests.plane import Plane
 
 PACKAGE = "openlineage-python==1.54.0"  # brings httpx and requests, which nothing here needs
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bough-tests"
 
 Official = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMIT, BUNDLE = "c" * 40, "b" * 64
@@ -29,22 +26,8 @@ COMMIT, BUNDLE = "c" * 40, "b" * 64
 
 @pytest.fixture(scope="session")
 def official() -> Official:
-    """Runs a program with the official client. Made once and kept; without a network skipped, but not where CI is
-    set."""
-    folder = CACHE / PACKAGE.replace("==", "-")
-    python = folder / "bin/python"
-    if not (folder / ".ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        tool = uv.find_uv_bin()
-        make = ["venv", "-q", "-p", sys.executable, str(folder)]
-        for words in (make, ["pip", "install", "-q", "-p", str(python), PACKAGE]):
-            done = subprocess.run([tool, *words], capture_output=True, text=True, timeout=100)
-            if done.returncode != 0:
-                shutil.rmtree(folder, ignore_errors=True)
-                if os.environ.get("CI"):
-                    pytest.fail(f"{PACKAGE} cannot be installed: {done.stderr[-500:]}")
-                pytest.skip(f"{PACKAGE} cannot be installed here")
-        (folder / ".ready").touch()
+    """Runs a program with the official client."""
+    python = environment(PACKAGE) / "bin/python"
 
     def run(program: str, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         environ = {key: value for key, value in os.environ.items() if not key.startswith("OPENLINEAGE")}

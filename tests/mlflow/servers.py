@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import subprocess
 import sys
@@ -14,10 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-from uv import find_uv_bin
-
-from bough.adapters.builder.uv import uv_environment
+from tests.outside import environment
 from tests.ports import free_port
 
 # Together, and not the newest of each: these have been seen to work with one another.
@@ -29,25 +24,8 @@ START_S = 90.0
 
 
 def python() -> Path:
-    """The interpreter of an environment with MLflow in it, made once and kept. Without network: skipped here, failed in
-    CI."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bough-tests"
-    folder = cache / f"mlflow-{hashlib.sha256(repr((PINNED, sys.version_info[:2])).encode()).hexdigest()[:12]}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            environment = uv_environment(os.environ, cache)
-            for command in (
-                [find_uv_bin(), "venv", "--quiet", "--clear", "--python", sys.executable, folder],
-                [find_uv_bin(), "pip", "install", "--quiet", "--python", folder / "bin/python", *PINNED],
-            ):
-                done = subprocess.run(command, capture_output=True, text=True, env=environment)
-                if done.returncode:
-                    why = f"MLflow could not be installed: {done.stderr[-1000:]}"
-                    pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
-            (folder / "complete").touch()
-    return folder / "bin/python"
+    """The interpreter of an environment with MLflow in it."""
+    return environment(*PINNED) / "bin/python"
 
 
 @contextmanager
