@@ -16,6 +16,8 @@ from bough.access import operations as access
 from bough.access.callers import Callers
 from bough.adapters.blobs import Blobs
 from bough.adapters.blobs.directory import DirectoryBlobs
+from bough.adapters.capacity import ON_DEMAND, Offer, Provider
+from bough.adapters.capacity.local import LocalProvider
 from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
@@ -26,6 +28,8 @@ from bough.adapters.repositories.git import GitRepositories
 from bough.adapters.tables import Tables
 from bough.adapters.tables.duckdb import DuckTables
 from bough.builds.bundle import used_by
+from bough.capacity import pools
+from bough.capacity.models import Capacity
 from bough.data import erasure, garbage, upkeep
 from bough.data import operations as data
 from bough.data.mounts import Views
@@ -153,6 +157,7 @@ class Bough:
         self.blobs: Blobs = self._blobs
         self._trees = Trees(self.home.trees, self.blobs)
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
+        self.capacity: Capacity = pools.Pools(_pools(self.home, self.clock))
         self.ledger = Ledger(SigningKey(home), self.clock)
         self._receiver = receiver or from_environment(os.environ)
         self.events = _events(self.clock, Recorder(self.ledger))
@@ -236,6 +241,7 @@ class Bough:
         return Parts(
             {
                 Engine: self.engine,
+                Capacity: self.capacity,
                 Blobs: self.blobs,
                 Platform: self.platform,
                 Home: self.home,
@@ -301,6 +307,12 @@ class Bough:
             except Problem:
                 self._stopping.wait(RETRY_S)
                 cursor = 0
+
+
+def _pools(home: Home, clock: Clock) -> dict[str, Provider]:
+    """Where jobs can run."""
+    here = Offer(pool=pools.LOCAL, zone="here", kind=ON_DEMAND)
+    return {pools.LOCAL: LocalProvider(home.capacity / pools.LOCAL, clock, [here])}
 
 
 def _exists(tx: sa.Connection, deployment: str) -> bool:

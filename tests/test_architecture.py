@@ -29,6 +29,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "tracking": set(),
     "environments": {"access", "secrets", "data", "builds"},
     "training": {"registry", "environments", "data", "builds"},
+    "capacity": set(),
     "serving": {"registry", "environments", "builds", "data"},
     "gateway": {"serving", "environments", "access"},
     "pushes": {"environments", "builds"},

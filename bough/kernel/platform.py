@@ -45,6 +45,7 @@ class Home:
         self.models = path / "models"  # what units see of registered models
         self.repositories = path / "git"  # what was pushed, a bare repository per project
         self.tables = path / "tables"  # what running queries and changes write, before it becomes blobs
+        self.capacity = path / "capacity"  # what is leased of which pool
         self.database = path / "bough.db"
         self.tracking = path / "tracking.db"  # what runs report
         self.token = path / "token"
