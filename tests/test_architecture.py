@@ -47,7 +47,7 @@ CAPABILITIES: dict[str, set[str]] = {
 WIRE_FORMATS = ("bough.runtime.frames", "bough.runtime.spec")
 # What is the main file of a process puts it together, as `app.py` does for the server.
 PROCESSES = {
-    "bough.gates.worker": ("bough.adapters.blobs",),
+    "bough.gates.worker": ("bough.adapters.blobs", "bough.adapters.tables"),
     "bough.builds.worker": ("bough.adapters.blobs", "bough.adapters.builder"),
     "bough.entrypoints.node": ("bough.adapters.engine", "bough.secrets.vault"),  # opens what a unit is given
     "bough.entrypoints.node_http": ("bough.adapters.engine",),

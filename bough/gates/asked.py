@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from bough.data.tables import models as tables
 from bough.gates.models import GateResult, GateRun
 from bough.registry.models import Version
 from bough.runtime.frames import Signature
@@ -17,6 +18,13 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
 
 
+class TrainingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a version was trained on, as it was then."""
+
+    files: list[DataFile] = []
+    tables: dict[str, tables.Version] = {}
+
+
 class GateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     run: GateRun
     version: Version
@@ -25,8 +33,8 @@ class GateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     signature: Signature | None = None  # of the service
     evaluation: list[DataFile] = []
     load: list[DataFile] = []
-    trained: list[DataFile] = []
-    trained_before: list[DataFile] = []
+    trained: TrainingData | None = None
+    trained_before: TrainingData | None = None
 
 
 class GateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

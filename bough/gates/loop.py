@@ -77,7 +77,7 @@ class GateLoop:
         gates, request = run.gates, GateRequest(run=run, version=version, champion=champion)
         with turn.read() as tx:
             if gates.data is not None and champion is not None:
-                before, after = (needs.training_files(tx, run, each) for each in (champion, version))
+                before, after = (needs.training_data(tx, run, each) for each in (champion, version))
                 request = msgspec.structs.replace(request, trained=after, trained_before=before)
             if not rules.needs_replicas(gates):
                 return request

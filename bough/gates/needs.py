@@ -11,9 +11,11 @@ from bough.adapters.blobs import Blobs
 from bough.adapters.engine import EXITED, READY, Attempt, Engine
 from bough.builds.rules import parse_bundle
 from bough.data import store as data
+from bough.data.tables import models as tables
+from bough.data.tables.finding import find as find_table
 from bough.environments import store as environments
 from bough.environments.models import ModelPin, ServiceManifest
-from bough.gates.asked import CANDIDATE, CHAMPION, DataFile
+from bough.gates.asked import CANDIDATE, CHAMPION, DataFile, TrainingData
 from bough.gates.models import GateRun, Subject
 from bough.kernel import points
 from bough.kernel.catalog import Point, layer_of
@@ -83,21 +85,25 @@ def data_files(tx: sa.Connection, blobs: Blobs, run: GateRun, service: ServiceMa
     return _found(data.files(tx, at, path), path)
 
 
-def training_files(tx: sa.Connection, run: GateRun, version: Version) -> list[DataFile]:
-    """What a version was trained on: its inputs of the kind dataset, as they were then; those in the role training, if
-    there is one."""
-    inputs = [each for each in version.facts.inputs if each.kind == "dataset"]
+def training_data(tx: sa.Connection, run: GateRun, version: Version) -> TrainingData:
+    """Its inputs of the kinds dataset and table, as they were then; those in the role training, if there is one. Raises
+    `Invalid` (DATA_MISSING)."""
+    inputs = [each for each in version.facts.inputs if each.kind in ("dataset", "table")]
     inputs = [each for each in inputs if each.role == "training"] or inputs
     if not inputs:
         raise Invalid(
-            f"{version.reference} does not say on which dataset it was trained", code="DATA_MISSING",
-            hint="bough models register … --input dataset:NAME@#CHANGE",
+            f"{version.reference} does not say on which data it was trained", code="DATA_MISSING",
+            hint="bough models register … --input dataset:NAME@#CHANGE, or table:NAME@#CHANGE",
         )  # fmt: skip
-    found: list[DataFile] = []
+    files: list[DataFile] = []
+    found: dict[str, tables.Version] = {}
     for each in inputs:
         at = points.resolve(tx, run.project, version.environment, each.version, version.created_at)
-        found += _found(data.files(tx, at, each.name), each.name)
-    return found
+        if each.kind == "table":
+            found[each.name] = find_table(tx, at, each.name)
+        else:
+            files += _found(data.files(tx, at, each.name), each.name)
+    return TrainingData(files=files, tables=found)
 
 
 def _found(files: list[Any], path: str) -> list[DataFile]:

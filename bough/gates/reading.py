@@ -9,6 +9,9 @@ from typing import Any
 
 import duckdb
 
+from bough.adapters.tables import Tables
+from bough.data.tables.models import Version
+from bough.data.tables.store import TableFiles
 from bough.kernel.errors import Invalid
 
 _READERS = {".csv": "read_csv", ".tsv": "read_csv", ".jsonl": "read_json", ".ndjson": "read_json", ".json": "read_json",
@@ -34,6 +37,15 @@ def rows(files: Sequence[tuple[str, Path]], most: int, seed: int | None = None) 
             raise Invalid(
                 f"{files[0][0]} cannot be read: {first}", code="DATA_UNREADABLE", hint="bough gates list"
             ) from error
+
+
+def table_rows(tables: Tables, files: TableFiles, version: Version, most: int, seed: int) -> list[dict[str, Any]]:
+    """A sample of a table's rows, the same each time."""
+    with tables.session({"sampled": files.relation(version)}) as session:
+        sample = f"SELECT * FROM sampled USING SAMPLE reservoir({most:d} ROWS) REPEATABLE ({seed:d})"  # noqa: S608 - numbers
+        found = session.rows(sample)
+    names = [each.name for each in found.columns]
+    return [dict(zip(names, map(_plain, row), strict=True)) for row in found.rows]
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -95,19 +95,25 @@ def load(gate: LoadGate, rows: Rows, signature: Signature | None, candidate: str
     return GateResult(gate="load", passed=not missed, said=text, figures=figures)
 
 
-def compare(gate: Any, before: Rows, after: Rows) -> GateResult:
-    """The candidate's training data (`after`) held against the champion's."""
+def compare(gate: Any, before: Mapping[str, Rows], after: Mapping[str, Rows]) -> GateResult:
+    """The candidate's training data (`after`) held against the champion's, source by source."""
     missed: list[str] = []
-    figures: dict[str, Any] = {"rows": [len(before), len(after)]}
-    columns = list(dict.fromkeys(key for rows in (before[:1], after[:1]) for row in rows for key in row))
-    for column in columns:
-        if column in gate.ignore:
+    figures: dict[str, Any] = {"rows": [sum(map(len, data.values())) for data in (before, after)]}
+    for source in sorted(before.keys() | after.keys()):
+        if source not in before or source not in after:
+            missed.append(f"{source}: only the {'candidate' if source in after else 'champion'} was trained on it")
             continue
-        old, new = ([row.get(column) for row in rows] for rows in (before, after))
-        found = _compared(gate, old, new)
-        figures[column] = _plain(found)
-        missed += [f"{column}: {each}" for each in found["missed"]]
-    said = f"{len(columns)} columns of {len(after)} rows" + (f": {'; '.join(missed)}" if missed else " are alike")
+        old, new = before[source], after[source]
+        for column in dict.fromkeys(key for rows in (old, new) for row in rows for key in row):
+            if column in gate.ignore:
+                continue
+            name = f"{source}.{column}" if len(after) > 1 else column
+            found = _compared(gate, *([row.get(column) for row in rows] for rows in (old, new)))
+            figures[name] = _plain(found)
+            missed += [f"{name}: {each}" for each in found["missed"]]
+    said = f"{len(figures) - 1} columns of {figures['rows'][1]} rows" + (
+        f": {'; '.join(missed)}" if missed else " are alike"
+    )
     return GateResult(gate="data", passed=not missed, said=said, figures=figures)
 
 

@@ -14,19 +14,23 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from bough.adapters.blobs import Blobs
 from bough.adapters.blobs.directory import DirectoryBlobs
+from bough.adapters.tables.duckdb import DuckTables
+from bough.data.tables.store import TableFiles
 from bough.gates import reading, scanning, trying
-from bough.gates.asked import CANDIDATE, CHAMPION, DataFile, GateAnswer, GateRequest
+from bough.gates.asked import CANDIDATE, CHAMPION, DataFile, GateAnswer, GateRequest, TrainingData
 from bough.gates.models import GateResult
 from bough.kernel.files import write_whole
 from bough.registry.rules import files_in
 from bough.runtime.spec import Failure
 
 MOST_FINDINGS = 50
+FILES = "files"  # of datasets, as a source of training data
 
 
 def main(arguments: list[str]) -> int:
@@ -53,11 +57,8 @@ def run(request: GateRequest, blobs: DirectoryBlobs) -> Iterator[GateResult]:
     gates = request.run.gates
     if gates.scan:
         yield scan(request, blobs)
-    if gates.data is not None and request.trained_before:
-        before, after = (
-            reading.rows(_paths(blobs, files), gates.data.rows, seed=0)
-            for files in (request.trained_before, request.trained)
-        )
+    if gates.data is not None and request.trained is not None and request.trained_before is not None:
+        before, after = (_sample(each, gates.data.rows, blobs) for each in (request.trained_before, request.trained))
         yield trying.compare(gates.data, before, after)
     candidate, champion = (request.replicas.get(who, "") for who in (CANDIDATE, CHAMPION))
     if gates.evaluation is not None:
@@ -84,6 +85,16 @@ def scan(request: GateRequest, blobs: Blobs) -> GateResult:
     place, what = findings[0]
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     return GateResult(gate="scan", passed=False, said=f"{place} {what}{more}", figures=figures)
+
+
+def _sample(data: TrainingData, most: int, blobs: DirectoryBlobs) -> dict[str, list[dict[str, Any]]]:
+    """At most so many rows of each source that a version was trained on: its files are one, each table is another."""
+    found = {FILES: reading.rows(_paths(blobs, data.files), most, seed=0)} if data.files else {}
+    with tempfile.TemporaryDirectory() as folder:
+        files, tables = TableFiles(blobs, Path(folder) / "copies"), DuckTables(Path(folder))
+        for name, version in data.tables.items():
+            found[name] = reading.table_rows(tables, files, version, most, seed=0)
+    return found
 
 
 def _paths(blobs: DirectoryBlobs, files: list[DataFile]) -> list[tuple[str, Path]]:

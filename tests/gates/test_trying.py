@@ -185,18 +185,25 @@ def test_alike_data_passes_and_drift_is_named_by_column() -> None:
         ]
 
     gate = DataGate(ignore=["id"])
-    assert trying.compare(gate, data(), data()).passed
+    assert trying.compare(gate, {"files": data()}, {"files": data()}).passed
     for other, said in (
         (data(shift=1.0), "x: psi"),
         (data(missing=0.2), "missing, was 0.0%"),
         (data(kind="ac"), "kind: psi"),
     ):
-        found = trying.compare(gate, data(), other)
+        found = trying.compare(gate, {"files": data()}, {"files": other})
         assert not found.passed and said in found.said, found.said
-    found = trying.compare(DataGate(ignore=["id"], max_psi=100, max_ks=1), data(), data(shift=9.0))
+    found = trying.compare(
+        DataGate(ignore=["id"], max_psi=100, max_ks=1), {"files": data()}, {"files": data(shift=9.0)}
+    )
     assert not found.passed and "outside" in found.said
     gone = [{"kind": "a", "id": 1}] * 100
-    assert "x: 100.0% missing" in trying.compare(gate, data(), gone).said
+    assert "x: 100.0% missing" in trying.compare(gate, {"files": data()}, {"files": gone}).said
+
+    two = trying.compare(gate, {"files": data(), "orders": data()}, {"files": data(), "orders": data(shift=1.0)})
+    assert two.said.startswith("4 columns of ") and "orders.x: psi" in two.said and "files.x" not in two.said
+    more = trying.compare(gate, {"files": data()}, {"files": data(), "orders": data()})
+    assert "orders: only the candidate was trained on it" in more.said and not more.passed
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
