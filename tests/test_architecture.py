@@ -44,7 +44,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "lineage": {"registry", "serving", "environments", "data", "tracking"},
     "platform": {"gateway"},
 }
-WIRE_FORMATS = ("bough.runtime.frames", "bough.runtime.spec")
+WIRE_FORMATS = ("bough.runtime.frames", "bough.runtime.spec", "bough.runtime.checkpoints.progress")
 # What is the main file of a process puts it together, as `app.py` does for the server.
 PROCESSES = {
     "bough.gates.worker": ("bough.adapters.blobs", "bough.adapters.tables"),
