@@ -645,6 +645,18 @@ class PromotionPolicy(Record):
     signed: bool
     sticky: str
 
+class PromotionProgress(Record):
+    at: float
+    id: str
+    state: str
+    percent: float
+    watched_s: float
+    candidate_requests: int
+    candidate_errors: int
+    champion_requests: int
+    champion_errors: int
+    missing: int
+
 class Proof(Record):
     project: str
     dataset: str
@@ -1580,6 +1592,7 @@ class _Promotions:
         digest: str = ...,
         idempotency_key: str = ...,
     ) -> PromotionDetail: ...
+    def follow(self, *, id: str) -> Iterator[PromotionProgress]: ...
     def list(
         self,
         *,

@@ -33,6 +33,7 @@ _LOST = (OSError, http.client.HTTPException)
 
 class _Failed(msgspec.Struct):
     error: Detail
+    status: int = 500  # in the last line of a stream
 
 
 _FAILED = msgspec.json.Decoder(_Failed)  # made here and not by the first threads that fail; see kernel/learning.py
@@ -196,8 +197,9 @@ class Http:
             *lines, rest = (rest + data).split(b"\n")
             for line in filter(None, lines):  # an empty one only says that the stream lives
                 item = msgspec.json.decode(line)
-                if isinstance(item, dict) and item.keys() == {"error"}:
-                    raise _reported(msgspec.convert(item["error"], Detail))
+                if isinstance(item, dict) and item.keys() == {"error", "status"}:
+                    failed = msgspec.convert(item, _Failed)
+                    raise from_detail(failed.status, failed.error)
                 yield item
 
     def _unreachable(self, error: Exception) -> Unavailable:
@@ -220,8 +222,3 @@ class Http:
             code="SERVER_FOREIGN",
             hint="check --url and BOUGH_URL",
         )
-
-
-def _reported(detail: Detail) -> Problem:
-    """Lines carry no status; only the one that callers act upon is told apart."""
-    return from_detail(Unavailable.http_status if detail.code == "SERVER_STOPPING" else 500, detail)

@@ -101,3 +101,18 @@ class PromotionDetail(msgspec.Struct, frozen=True, kw_only=True):
     promotion: Promotion
     approvals: list[Approval]
     counting: int
+
+
+class PromotionProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a promotion stands, whenever that changes. `percent`: what the candidate has of the requests."""
+
+    at: float
+    id: str
+    state: str
+    percent: float = 0.0
+    watched_s: float = 0.0
+    candidate_requests: int = 0
+    candidate_errors: int = 0
+    champion_requests: int = 0
+    champion_errors: int = 0
+    missing: int = 0  # approvals

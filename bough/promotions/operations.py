@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -11,17 +12,27 @@ from bough.gates import store as gates
 from bough.gates.operations import champion_of, named
 from bough.kernel import catalog
 from bough.kernel.context import Context, Role
-from bough.kernel.errors import Conflict, Forbidden
+from bough.kernel.errors import Conflict, Forbidden, WorkloadFailed
 from bough.kernel.names import new_id
 from bough.kernel.operations import operation
 from bough.kernel.policy import PromotionPolicy as Policy
 from bough.kernel.project import PRODUCTION
 from bough.promotions import rules, store
-from bough.promotions.models import ENDED, GATING, WAITING, Approval, Promotion, PromotionDetail
+from bough.promotions.models import (
+    DONE,
+    ENDED,
+    GATING,
+    WAITING,
+    Approval,
+    Promotion,
+    PromotionDetail,
+    PromotionProgress,
+)
 from bough.promotions.steps import Steps
 from bough.registry import store as registry
 
 HOUR_S = 3600.0
+FOLLOW_S = 0.5  # between two looks of somebody who follows
 
 
 class Promote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,6 +117,29 @@ def list_(context: Context, request: ListPromotions) -> list[Promotion]:
 def show(context: Context, request: OnePromotion) -> PromotionDetail:
     """Shows a promotion: where it stands, who approved it, what its present step has seen."""
     return _detail(context, store.get(context.tx, request.id))
+
+
+@operation("promotions.follow", role=Role.VIEWER)
+def follow(context: Context, request: OnePromotion) -> Iterator[PromotionProgress]:
+    """Streams where a promotion stands until it has ended; raises `WorkloadFailed` when it was aborted."""
+    last: PromotionProgress | None = None
+    while True:
+        with context.read() as tx:
+            found = store.get(tx, request.id)
+            counting = len(rules.counting(found, store.approvals(tx, found.id), context.clock.now()))
+        now = rules.progress(found, counting)
+        if now != last:
+            yield now
+        last = now
+        if found.state in ENDED:
+            break
+        context.pause(FOLLOW_S)
+    if found.state != DONE:
+        why = str(found.failure.get("message") or "it was ended")
+        raise WorkloadFailed(
+            f"{found.name}/{found.number} was not promoted; {why}", code="PROMOTION_ABORTED",
+            hint=f"bough promotions show {found.id}",
+        )  # fmt: skip
 
 
 @operation("promotions.abort", role=Role.DEVELOPER, writes=True)

@@ -8,7 +8,7 @@ from typing import Any
 from bough.gateway.metrics import LATENCY_S
 from bough.gateway.models import GatewayState
 from bough.kernel.policy import PromotionPolicy as Policy
-from bough.promotions.models import Approval, Promotion, Tally, Watch
+from bough.promotions.models import ROLLING, WAITING, Approval, Promotion, PromotionProgress, Tally, Watch
 
 CRASHES = 3  # of a candidate's replicas, and it is taken for broken
 LOOK_S = 1.0  # between two looks at a step; what passes beyond twice that counts as a jump of the clock
@@ -23,6 +23,20 @@ def counting(promotion: Promotion, given: Iterable[Approval], now: float) -> lis
         and each.expires_at > now
         and not refusal(promotion, each.by)
     ]
+
+
+def progress(promotion: Promotion, counting: int) -> PromotionProgress:
+    """Where it stands, `counting` approvals given."""
+    candidate, champion = promotion.watch.candidate, promotion.watch.champion
+    steps = promotion.policy.steps
+    return PromotionProgress(
+        at=promotion.changed_at, id=promotion.id, state=promotion.state,
+        percent=steps[min(promotion.step, len(steps) - 1)] if promotion.state == ROLLING else 0.0,
+        watched_s=round(promotion.watch.watched_s, 1),
+        candidate_requests=candidate.requests, candidate_errors=candidate.errors,
+        champion_requests=champion.requests, champion_errors=champion.errors,
+        missing=max(0, promotion.needed - counting) if promotion.state == WAITING else 0,
+    )  # fmt: skip
 
 
 def refusal(promotion: Promotion, by: str) -> str:

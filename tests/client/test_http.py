@@ -152,11 +152,13 @@ def test_a_stream_that_is_cut_is_never_taken_for_a_whole_one(bench: Bench) -> No
 
 
 def test_a_stream_ends_with_the_error_of_its_last_line(bench: Bench) -> None:
-    stopping = '{"error": {"code": "SERVER_STOPPING", "message": "m"}}'
+    stopping = '{"error": {"code": "SERVER_STOPPING", "message": "m"}, "status": 503}'
     with pytest.raises(Unavailable):
         list(bench.client(stream('{"a": 1}', stopping)).releases.follow(id="r"))
     with pytest.raises(Problem, match="broke"):
-        list(bench.client(stream('{"error": {"code": "X", "message": "broke"}}')).releases.follow(id="r"))
+        list(
+            bench.client(stream('{"error": {"code": "X", "message": "broke"}, "status": 500}')).releases.follow(id="r")
+        )
 
 
 def test_an_upload_is_sent_again_from_its_beginning(bench: Bench) -> None:

@@ -98,6 +98,8 @@ def test_from_a_failed_gate_to_a_champion_and_back(machine: Machine) -> None:
         "metrics.auc": True, "scan": True, "size": True,
     }  # fmt: skip
     assert "FAILED  evaluation" in said(machine, project, "gates", "show", refused["gate_run"])
+    followed = machine.run("promotions", "follow", refused["id"], cwd=project)
+    assert followed.returncode == 8 and "aborted" in followed.stdout and "PROMOTION_ABORTED" in followed.stderr
     past = machine.bough("models", "alias", "churn", "champion", "2", cwd=project, code=3)
     assert past["error"]["code"] == "GATES_NOT_PASSED"
 
@@ -114,6 +116,8 @@ def test_from_a_failed_gate_to_a_champion_and_back(machine: Machine) -> None:
     machine.bough("approve", made["id"], "--why", "looked at it", "--token", token, cwd=project)
     done = ended(machine, project, made)
     assert done["state"] == "done", done
+    lines = machine.run("promotions", "follow", made["id"], cwd=project)
+    assert lines.returncode == 0 and "done" in lines.stdout.splitlines()[-1], lines.stdout
     figures = load.stop()
     assert figures["failed"] == 0, figures
     assert machine.predict("churn.shop", {"months": 11, "region": "north"}) == 1
@@ -134,6 +138,42 @@ def test_from_a_failed_gate_to_a_champion_and_back(machine: Machine) -> None:
     assert releases[0]["digest"] == first["digest"] != releases[1]["digest"]
     assert machine.bough("models", "show", "churn", cwd=project)["aliases"]["champion"] == 1
     assert machine.bough("audit", "verify", cwd=project)["entries"] > 10
+
+
+CI_TOML = """
+[services.churn]
+model = "service:Churn"
+
+[models.churn.gates.metrics.auc]
+min = 0.8
+"""
+CI_SERVICE = "class Churn:\n    def predict(self, n: int) -> int:\n        return n\n"
+
+
+def test_a_pipeline_deploys_the_branch_runs_gates_and_says_what_came_of_it(machine: Machine) -> None:
+    project = machine.project("pipeline", CI_TOML, service_py=CI_SERVICE)
+    machine.deploy(project)
+    weights = project / "weights"
+    weights.mkdir()
+    (weights / "weights.txt").write_text("1")
+    summary = machine.home.parent / "summary.md"
+    machine.environment["GITHUB_HEAD_REF"] = "feature/better"
+    try:
+        said = machine.run("ci", "run", "--dry-run", cwd=project)
+        assert said.returncode == 0 and "and run the gates of main for churn" in said.stdout
+        done = machine.bough("ci", "run", "--summary", str(summary), cwd=project)
+        assert (done["release"]["environment"], done["gates"]) == ("feature-better", [])
+        words = ("models", "register", "churn", str(weights), "--alias", "candidate", "-e", "feature-better")
+        for auc, passed in (("0.7", False), ("0.9", True)):
+            (weights / "weights.txt").write_text(auc)
+            machine.bough(*words, "--metric", f"auc={auc}", cwd=project)
+            done = machine.bough("ci", "run", "--summary", str(summary), cwd=project, code=0 if passed else 8)
+            assert passed or done["error"]["code"] == "GATES_FAILED"
+    finally:
+        del machine.environment["GITHUB_HEAD_REF"]
+    text = summary.read_text()
+    assert "### bough: pipeline/feature-better" in text and "gates for churn/2: **passed**" in text
+    assert "| **failed** | metrics.auc |" in text and "| passed | metrics.auc |" in text
 
 
 def said(machine: Machine, project: Path, *words: str) -> str:

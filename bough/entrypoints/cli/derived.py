@@ -131,8 +131,9 @@ def _runner(name: str, operation: Mapping[str, Any]) -> Any:
         fields = {key: value for key, value in fields.items() if value is not None}
         answer = _asked(session, name, fields)
         if operation["streams"]:
+            says = _SAYS.get(name)
             for item in answer:
-                session.answer(item)
+                session.answer(item, text=says(session, item) if says and not session.json else None)
         elif follows(operation) and not detach and (release := _release_in(operation, answer)):
             from bough.entrypoints.cli import rollout
 

@@ -17,6 +17,7 @@ def started(session: Session, answer: Answer) -> str:
     return "\n".join(
         [
             f"{_what(answer)}: {_state(session, answer)}",
+            f"  bough promotions follow {answer['id']}   as it goes on",
             f"  bough promotions show {answer['id']}     where it stands",
             f"  bough promotions abort {answer['id']}    back to what serves now",
         ]
@@ -42,6 +43,18 @@ def promotion(session: Session, answer: Answer) -> str:
     if given:
         text += "\n\n" + drawing.table(given, ["by", "at", "expires_at", "digest", "evidence", "why"])
     return text + _watched(of)
+
+
+def progress(session: Session, item: Answer) -> str:
+    """One line whenever something has changed."""
+    text = f"{drawing.moment(item['at'])}  {_state(session, item)}"
+    if item.get("missing"):
+        text += f"  {item['missing']} approvals missing: bough approve {item['id']}"
+    if item.get("percent"):
+        text += f"  {item['percent']:g} % of the requests, watched for {item['watched_s']:.0f} s"
+        for side in ("candidate", "champion"):
+            text += f"; {side} {item[f'{side}_requests']} answered, {item[f'{side}_errors']} errors"
+    return text
 
 
 def promotions(session: Session, answer: Sequence[Answer]) -> str:
@@ -116,6 +129,7 @@ SAYS: dict[str, Callable[[Session, Any], str]] = {
     "promotions.start": started,
     "promotions.list": promotions,
     "promotions.show": promotion,
+    "promotions.follow": progress,
     "promotions.approve": promotion,
     "promotions.abort": lambda session, answer: f"{_what(answer)}: {_state(session, answer)}",
     "gates.run": gates,

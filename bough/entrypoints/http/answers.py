@@ -22,6 +22,7 @@ class Failure(msgspec.Struct, frozen=True):
     """The body of every answer that is not a success."""
 
     error: Detail
+    status: int | msgspec.UnsetType = msgspec.UNSET  # in the last line of a stream, which has no other
 
 
 def request_id(request: Request) -> str:
@@ -51,11 +52,14 @@ def not_routed(request: Request, status: int, detail: Detail, headers: dict[str,
     return _response(request, status, msgspec.json.encode(Failure(detail)), headers)
 
 
-def encode_failure(problem: Problem) -> bytes:
+def encode_failure(problem: Problem, *, last: bool = False) -> bytes:
+    """`last`: of a stream."""
+    status = problem.http_status if last else msgspec.UNSET
     try:
-        return msgspec.json.encode(Failure(problem.detail()))
+        return msgspec.json.encode(Failure(problem.detail(), status))
     except (TypeError, ValueError):  # a field that is no data: the message still has to arrive
-        return msgspec.json.encode(Failure(Detail(code=problem.own_code, message=problem.message, hint=problem.hint)))
+        detail = Detail(code=problem.own_code, message=problem.message, hint=problem.hint)
+        return msgspec.json.encode(Failure(detail, status))
 
 
 def _response(request: Request, status: int, body: bytes, headers: dict[str, str]) -> Response:

@@ -1,7 +1,8 @@
 """Streams: an operation's generator, run in a thread of its own, as NDJSON lines that leave at once.
 
-A line is an item; an empty line says that the stream lives (the reader skips it); a last line `{"error": Detail}` says
-why it ended early. The generator's thread ends when the reader goes: `closed` wakes it from `Context.pause`.
+A line is an item; an empty line says that the stream lives (the reader skips it); a last line
+`{"error": Detail, "status": HTTP status}` says why it ended early. The generator's thread ends when the reader goes:
+`closed` wakes it from `Context.pause`.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class _Pump:
             ended = self._ended or self._stopped
             self._room.notify()
         if ended and (failure := self._reason()) is not None:
-            lines.append(encode_failure(failure) + b"\n")
+            lines.append(encode_failure(failure, last=True) + b"\n")
         return b"".join(lines), ended
 
     def _produce(self) -> None:

@@ -196,7 +196,7 @@ def test_a_stream_that_fails_before_its_first_item_has_the_errors_status(served:
 def test_a_stream_that_fails_later_says_so_in_its_last_line(served: Served) -> None:
     *items, last = lines(served, "/api/v1/counts/up?to=2000&then=fail")
     assert items == list(range(2000))
-    assert last["error"]["code"] == "NUMBERS_OUT"
+    assert (last["status"], last["error"]["code"]) == (404, "NUMBERS_OUT")
 
 
 def test_items_leave_at_once_and_the_stream_ends_when_its_reader_goes(served: Served) -> None:
