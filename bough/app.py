@@ -75,6 +75,10 @@ from bough.ledger.store import Ledger
 from bough.lineage import loop as lineage_loop
 from bough.lineage import operations as lineage
 from bough.lineage.runs import TrackedRuns
+from bough.optimizing import loop as optimizing_loop
+from bough.optimizing import operations as optimizing_operations
+from bough.optimizing import store as optimizations
+from bough.optimizing.units import OptimizingUnits
 from bough.platform import operations as platform_operations
 from bough.promotions import loop as promotions_loop
 from bough.promotions import operations as promotion_operations
@@ -88,6 +92,7 @@ from bough.registry import operations as models
 from bough.registry import operations_cards as model_cards
 from bough.registry import operations_signing as model_signing
 from bough.registry import using as model_use
+from bough.registry.candidates import Candidates
 from bough.registry.keys import Keyring
 from bough.registry.merging import ModelMerger
 from bough.registry.sbom import NoVulnerabilities, OsvFolder, Vulnerabilities
@@ -112,7 +117,7 @@ from bough.tracking.artifacts import references as artifact_references
 OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
-    *(gate_operations, promotion_operations),
+    *(gate_operations, promotion_operations, optimizing_operations),
     *(models, model_signing, model_cards, serving, pushes, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments),
 ]
@@ -125,6 +130,7 @@ REFERENCES: dict[str, garbage.References] = {
         tx, blobs, {*environment_store.models(tx), *deployments.models(tx)}
     ),
     "gates": lambda tx, blobs: gates.evidence(tx),
+    "students": lambda tx, blobs: model_use.used_by_lists(optimizations.students(tx), blobs),
 }
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
@@ -176,6 +182,8 @@ class Bough:
         self._table_files = TableFiles(self.blobs, self.home.tables / "copies")
         self._vault = Vault(home, os.environ)
         self._models = ModelViews(self.home.models, self.blobs)
+        self._keyring = Keyring(self.home.path, os.environ)
+        self._candidates = Candidates(self.blobs, self._keyring, self.events, self.clock, self.database)
         self.operations = Operations(
             *(OPERATION_MODULES, self.database, self.events, self.clock, self._parts(collector), self._private_digest),
             telemetry=self._tracking,
@@ -230,6 +238,8 @@ class Bough:
                         wake(tx, deployments.KIND, deployment.id)
                 elif owner.startswith("gat_"):
                     wake(tx, gates.KIND, owner)
+                elif owner.startswith("opt_"):
+                    wake(tx, optimizations.KIND, owner)
                 elif _exists(tx, owner):
                     wake(tx, deployments.KIND, owner)
                     gateway.changed(tx)
@@ -250,7 +260,7 @@ class Bough:
                 Tables: self._tables,
                 TableFiles: self._table_files,
                 Vault: self._vault,
-                Keyring: Keyring(self.home.path, os.environ),
+                Keyring: self._keyring,
                 Vulnerabilities: OsvFolder(osv) if (osv := self._advisories()).is_dir() else NoVulnerabilities(),
                 Ledger: self.ledger,
                 TrackedRuns: self._tracked,
@@ -274,6 +284,9 @@ class Bough:
             gates.KIND: gates_loop.handler(
                 *(self.blobs, events, GateUnits(home, engine)),
                 *(Probes(keeper, engine), Checks(home, engine, self._models)),
+            ),
+            optimizations.KIND: optimizing_loop.handler(
+                self.blobs, events, OptimizingUnits(home, engine), self._candidates
             ),
             promotions.KIND: promotions_loop.handler(self.blobs, engine, self._steps, ask_gateway),
             lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),

@@ -40,6 +40,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "costs": set(),
     "ledger": {"environments", "registry"},
     "gates": {"registry", "environments", "builds", "serving", "gateway", "data"},
+    "optimizing": {"gates", "registry", "data"},
     "promotions": {"gates", "registry", "environments", "serving", "gateway"},
     "lineage": {"registry", "serving", "environments", "data", "tracking"},
     "platform": {"gateway"},
@@ -48,6 +49,10 @@ WIRE_FORMATS = ("bough.runtime.frames", "bough.runtime.spec", "bough.runtime.che
 # What is the main file of a process puts it together, as `app.py` does for the server.
 PROCESSES = {
     "bough.gates.worker": ("bough.adapters.blobs", "bough.adapters.tables"),
+    "bough.optimizing.worker": ("bough.adapters.blobs", "bough.runtime"),  # opens models as a replica does
+    "bough.optimizing.weighing": ("bough.runtime.loaders",),
+    "bough.optimizing.rows": ("bough.runtime.loaders",),
+    "bough.optimizing.quantizing": ("bough.runtime.loaders",),
     "bough.builds.worker": ("bough.adapters.blobs", "bough.adapters.builder"),
     "bough.entrypoints.node": ("bough.adapters.engine", "bough.secrets.vault"),  # opens what a unit is given
     "bough.entrypoints.node_http": ("bough.adapters.engine",),

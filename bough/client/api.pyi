@@ -167,6 +167,19 @@ class Consistency(Record):
     path: builtins.list[str]
     head: LedgerHead
 
+class Contender(Record):
+    name: str
+    score: float
+    bytes: int
+    p50_ms: float
+    p95_ms: float
+    core_s: float
+    cost: float
+    loss: float
+    worst: float
+    passed: bool
+    said: str
+
 class DataGate(Record):
     rows: int
     max_missing: float
@@ -387,6 +400,16 @@ class JobManifest(Record):
     secrets: dict[str, str]
     links: dict[str, str]
 
+class Judging(Record):
+    data: str
+    label: str
+    hidden: builtins.list[str]
+    answer: str
+    metric: Any
+    max_loss: float
+    rows: int
+    core_hour: float
+
 class KeyView(Record):
     id: str
     project: str
@@ -561,6 +584,29 @@ class NewToken(Record):
     principal: str
     secret: str
     expires_at: float
+
+class Optimization(Record):
+    id: str
+    project: str
+    environment: str
+    kind: str
+    model: str
+    parent: str
+    becomes: str
+    method: str
+    calibration: str
+    judging: Judging
+    aliases: builtins.list[str]
+    student: str
+    run: str
+    state: str
+    by: str
+    started_at: float
+    contenders: builtins.list[Contender]
+    chosen: str
+    said: str
+    version: int
+    finished_at: float
 
 class Page(Record):
     files: builtins.list[File]
@@ -1569,6 +1615,30 @@ class _Models:
         before: int = ...,
     ) -> builtins.list[Version]: ...
 
+class _Optimize:
+    def list(self, *, project: str, environment: str = ..., limit: int = ...) -> builtins.list[Optimization]: ...
+    def quantize(
+        self,
+        *,
+        project: str,
+        model: str,
+        data: str,
+        environment: str = ...,
+        label: str = ...,
+        hidden: builtins.list[str] = ...,
+        answer: str = ...,
+        metric: str = ...,
+        max_loss: float = ...,
+        method: str = ...,
+        calibration: str = ...,
+        rows: int = ...,
+        core_hour: float = ...,
+        becomes: str = ...,
+        aliases: builtins.list[str] = ...,
+        idempotency_key: str = ...,
+    ) -> Optimization: ...
+    def show(self, *, id: str) -> Optimization: ...
+
 class _Platform:
     def status(self) -> PlatformStatus: ...
 
@@ -2038,6 +2108,7 @@ class Api:
     lineage: _Lineage
     logged_models: _Logged_models
     models: _Models
+    optimize: _Optimize
     platform: _Platform
     principals: _Principals
     projects: _Projects

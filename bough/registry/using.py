@@ -28,6 +28,13 @@ def used_by_versions(tx: sa.Connection, blobs: Blobs, pinned: Collection[str]) -
         yield from (each.digest for each in rules.files_in(blobs.read(digest)))
 
 
+def used_by_lists(lists: Iterator[str], blobs: Blobs) -> Iterator[str]:
+    """Lists of files that nobody has registered yet, and the files in them."""
+    for digest in lists:
+        yield digest
+        yield from (each.digest for each in rules.files_in(blobs.read(digest)))
+
+
 class Registered:
     """`environments.models.RegisteredModels`."""
 

@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 from bough.client.contract import contract
-from bough.entrypoints.cli import branching, promoting
+from bough.entrypoints.cli import branching, optimizing, promoting
 from bough.entrypoints.cli.options import command, common, with_session
 from bough.entrypoints.cli.session import Session, git_branch, project_name
 from bough.kernel.errors import Problem
 
 _TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
-_SAYS = branching.SAYS | promoting.SAYS
+_SAYS = branching.SAYS | promoting.SAYS | optimizing.SAYS
 _FROM_PROJECT = "project"
 _FROM_GIT = "branch"
 _FILE = "file"  # its text is meant, which nobody types: @PATH reads it
@@ -127,8 +127,7 @@ def _about(field: Mapping[str, Any]) -> str:
 def _runner(name: str, operation: Mapping[str, Any]) -> Any:
     def run(session: Session, **values: Any) -> None:
         detach = values.pop("detach", False)
-        fields = {field["name"]: _value(field, values[field["name"]]) for field in operation["fields"]}
-        fields = {key: value for key, value in fields.items() if value is not None}
+        fields = fields_of(operation, values)
         answer = _asked(session, name, fields)
         if operation["streams"]:
             says = _SAYS.get(name)
@@ -145,6 +144,12 @@ def _runner(name: str, operation: Mapping[str, Any]) -> Any:
             session.answer(answer, text=says(session, answer) if says and not session.json else None)
 
     return run
+
+
+def fields_of(operation: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The request that was typed."""
+    found = {field["name"]: _value(field, values[field["name"]]) for field in operation["fields"]}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _asked(session: Session, name: str, fields: dict[str, Any]) -> Any:

@@ -38,6 +38,7 @@ IN_GROUPS = {
     "data": ("get", "mount", "put", "run", "verify"),
     "import": ("mlflow",),
     "models": ("card", "explain", "get", "register", "sbom"),
+    "optimize": ("quantize",),
     "runs": ("compare",),
     "secrets": ("set",),
     "tables": ("append", "create", "diff", "export", "query", "upsert"),
