@@ -22,6 +22,9 @@ from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
+from bough.adapters.forges import Forge
+from bough.adapters.forges.github import Gitea, GitHub
+from bough.adapters.forges.gitlab import GitLab
 from bough.adapters.lineage import Receiver
 from bough.adapters.lineage.http import from_environment
 from bough.adapters.repositories.git import GitRepositories
@@ -49,6 +52,13 @@ from bough.environments import store as environment_store
 from bough.environments.models import RegisteredModels
 from bough.environments.references import SecretUsers
 from bough.environments.service_merger import ServiceMerger
+from bough.forges import loop as previews_loop
+from bough.forges import operations as forge_operations
+from bough.forges import store as previews
+from bough.forges.bringing import Bringing
+from bough.forges.linking import Keys
+from bough.forges.models import GITEA, GITHUB, GITLAB, ForgeLink
+from bough.forges.receiving import Webhooks
 from bough.gates import loop as gates_loop
 from bough.gates import operations as gate_operations
 from bough.gates import store as gates
@@ -118,7 +128,8 @@ OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
     *(gate_operations, promotion_operations, optimizing_operations),
-    *(models, model_signing, model_cards, serving, pushes, ledger_operations, lineage, platform_operations),
+    *(models, model_signing, model_cards, serving, pushes, forge_operations),
+    *(ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments),
 ]
 
@@ -191,6 +202,9 @@ class Bough:
         self._repositories = GitRepositories(self.home.repositories)
         deploying = Deploying(self._repositories, self.operations, self.blobs)
         self.pushes = Receiving(self._repositories, self.operations, deploying, self.database, self.events)
+        keys = Keys(self._vault)
+        self.webhooks = Webhooks(self.database, self.clock, keys, _forge_of)
+        self._bringing = Bringing(self._repositories, self.operations, deploying, self.database, keys, _forge_of)
         ask = ask_gateway or partial(gateway.state_of, self.home.gateway_socket)
         self.loop = Loop(self.database, self.clock, self._handlers(ask))
         self.database.on_commit(self.loop.poke)
@@ -217,6 +231,8 @@ class Bough:
             gateway.changed(tx)
             sleeping.changed(tx)
             lineage_loop.begin(tx)
+            for preview in previews.unfinished(tx):
+                wake(tx, previews_loop.KIND, preview)
         self.loop.start()
         self._garbage.start()
         threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
@@ -224,6 +240,7 @@ class Bough:
     def stop(self) -> None:
         self._stopping.set()
         self._garbage.stop()
+        self._bringing.stop()
         self.loop.stop()
         self.database.close()
         self._tracking.close()
@@ -289,6 +306,7 @@ class Bough:
                 self.blobs, events, OptimizingUnits(home, engine), self._candidates
             ),
             promotions.KIND: promotions_loop.handler(self.blobs, engine, self._steps, ask_gateway),
+            previews_loop.KIND: previews_loop.handler(self._bringing, events),
             lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),
         }
@@ -326,6 +344,11 @@ def _pools(home: Home, clock: Clock) -> dict[str, Provider]:
     """Where jobs can run."""
     here = Offer(pool=pools.LOCAL, zone="here", kind=ON_DEMAND)
     return {pools.LOCAL: LocalProvider(home.capacity / pools.LOCAL, clock, [here])}
+
+
+def _forge_of(link: ForgeLink) -> Forge:
+    kinds: dict[str, Callable[[str, str], Forge]] = {GITHUB: GitHub, GITLAB: GitLab, GITEA: Gitea}
+    return kinds[link.kind](link.repository, link.url)
 
 
 def _exists(tx: sa.Connection, deployment: str) -> bool:

@@ -33,6 +33,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "serving": {"registry", "environments", "builds", "data"},
     "gateway": {"serving", "environments", "access"},
     "pushes": {"environments", "builds"},
+    "forges": {"pushes", "environments", "secrets"},
     "queues": {"serving"},
     "features": {"environments", "data"},
     "monitoring": {"registry"},

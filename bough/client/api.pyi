@@ -310,6 +310,32 @@ class FileDifference(Record):
     before_bytes: int
     after_bytes: int
 
+class ForgeAdded(Record):
+    link: ForgeLink
+    webhook_url: str
+    webhook_secret: str
+
+class ForgeDelivery(Record):
+    link: str
+    delivery: str
+    kind: str
+    about: str
+    outcome: str
+    at: float
+
+class ForgeLink(Record):
+    id: str
+    project: str
+    kind: str
+    repository: str
+    url: str
+    secret: str
+    token: str
+    forks: str
+    branches: builtins.list[str]
+    by: str
+    at: float
+
 class Found(Record):
     versions: builtins.list[Version]
     more: str
@@ -585,6 +611,9 @@ class NewToken(Record):
     secret: str
     expires_at: float
 
+class Nothing(Record):
+    pass
+
 class Optimization(Record):
     id: str
     project: str
@@ -628,6 +657,31 @@ class PlatformStatus(Record):
     units: int
     generation: int
     lanes: builtins.list[dict[str, Any]]
+
+class Preview(Record):
+    id: str
+    link: str
+    project: str
+    number: int
+    branch: str
+    commit: str
+    base: str
+    fork: bool
+    title: str
+    author: str
+    url: str
+    open: bool
+    seen_at: float
+    changed_at: float
+    state: str
+    environment: str
+    deployed: str
+    release: int
+    why: str
+    allowed: str
+    comment: str
+    shown: str
+    failures: int
 
 class PrincipalView(Record):
     id: str
@@ -1381,6 +1435,23 @@ class _Files:
         at: str = ...,
     ) -> Iterator[Verified]: ...
 
+class _Forges:
+    def add(
+        self,
+        *,
+        project: str,
+        repository: str,
+        kind: Any = ...,
+        url: str = ...,
+        token_secret: str = ...,
+        forks: Any = ...,
+        branches: builtins.list[str] = ...,
+        idempotency_key: str = ...,
+    ) -> ForgeAdded: ...
+    def deliveries(self, *, id: str, limit: int = ...) -> builtins.list[ForgeDelivery]: ...
+    def list(self, *, project: str = ...) -> builtins.list[ForgeLink]: ...
+    def remove(self, *, id: str, idempotency_key: str = ...) -> Nothing: ...
+
 class _Gates:
     def list(
         self,
@@ -1641,6 +1712,11 @@ class _Optimize:
 
 class _Platform:
     def status(self) -> PlatformStatus: ...
+
+class _Previews:
+    def allow(self, *, project: str, number: int, idempotency_key: str = ...) -> Preview: ...
+    def list(self, *, project: str, closed: bool = ..., limit: int = ...) -> builtins.list[Preview]: ...
+    def retry(self, *, project: str, number: int, idempotency_key: str = ...) -> Preview: ...
 
 class _Principals:
     def create(self, *, name: str, role: str, idempotency_key: str = ...) -> PrincipalView: ...
@@ -2102,6 +2178,7 @@ class Api:
     events: _Events
     experiments: _Experiments
     files: _Files
+    forges: _Forges
     gates: _Gates
     gc: _Gc
     keys: _Keys
@@ -2110,6 +2187,7 @@ class Api:
     models: _Models
     optimize: _Optimize
     platform: _Platform
+    previews: _Previews
     principals: _Principals
     projects: _Projects
     promotions: _Promotions

@@ -68,7 +68,7 @@ def _serve(bough: Bough, listening: socket.socket) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     streams = Streams()
     config = uvicorn.Config(
-        build(bough, streams, bough.pushes), loop="uvloop", http="httptools", ws="none", lifespan="off",
+        build(bough, streams, bough.pushes, bough.webhooks), loop="uvloop", http="httptools", ws="none", lifespan="off",
         log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S, backlog=BACKLOG,
         h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip

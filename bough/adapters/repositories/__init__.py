@@ -45,6 +45,11 @@ class Repositories(Protocol):
     def move(self, name: str, ref: str, *, to: str, was: str) -> bool:
         """Sets a ref, or removes it (`to` empty), if it still is `was` (empty: absent); whether it did."""
 
+    def fetch(self, name: str, url: str, ref: str, into: str, credentials: str = "") -> str:
+        """Brings the commit that `ref` of another repository points to, and sets the ref `into` to it; the commit.
+        `credentials`: the value of the Authorization header, sent to that host only. Raises `Unavailable`
+        (REPOSITORY_AWAY)."""
+
     def tree(self, name: str, commit: str) -> Sequence[Item]:
         """All paths of a commit."""
 

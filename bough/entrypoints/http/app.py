@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from typing import Any, Protocol
 
@@ -26,6 +26,8 @@ from bough.kernel.errors import Detail, Forbidden, Problem, Unauthenticated
 from bough.kernel.learning import learn_all
 from bough.kernel.operations import Operation, Operations
 
+HOOK_BYTES = 25 << 20  # GitHub sends no more
+
 log = logging.getLogger("bough.http")
 
 
@@ -41,7 +43,15 @@ class Served(Protocol):
 Endpoint = Callable[[Request], Awaitable[Response | None]]
 
 
-def build(served: Served, streams: Streams | None = None, remote: git.Remote | None = None) -> Starlette:
+class Hooks(Protocol):
+    """Takes what forges send."""
+
+    def take(self, id: str, headers: Mapping[str, str], body: bytes) -> Any: ...
+
+
+def build(
+    served: Served, streams: Streams | None = None, remote: git.Remote | None = None, hooks: Hooks | None = None
+) -> Starlette:
     """`streams` lets the caller end the open ones before it stops; `remote` is what git pushes to."""
     learn_all()
     open_streams = streams or Streams()
@@ -61,6 +71,8 @@ def build(served: Served, streams: Streams | None = None, remote: git.Remote | N
     ]
     if remote is not None:
         routes += [_route(*each) for each in git.endpoints(remote, served.authenticate)]
+    if hooks is not None:
+        routes.append(_route(openapi.HOOK_PATH, partial(_hook, hooks), "POST"))
     return Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
 
 
@@ -115,6 +127,13 @@ async def _lineage(served: Served, request: Request) -> Response:
     event = await requests.event(request)
     call = partial(served.operations.call, "lineage.accept", {"event": event}, caller)
     return answer(request, await run_in_threadpool(call), 201)
+
+
+async def _hook(hooks: Hooks, request: Request) -> Response:
+    """A forge's signature takes the place of a token."""
+    body = await requests.read_body(request, HOOK_BYTES)
+    call = partial(hooks.take, request.path_params["id"], request.headers, body)
+    return answer(request, await run_in_threadpool(call), 202)
 
 
 async def _check_role(served: Served, request: Request, what: str, role: Role) -> None:

@@ -21,6 +21,7 @@ BLOB_PATH = "/api/v1/blobs/{digest}"
 DOCUMENT_PATH = "/api/v1/openapi.json"
 HEALTH_PATH = "/healthz"
 LINEAGE_PATH = "/api/v1/lineage"
+HOOK_PATH = "/api/v1/hooks/{id}"
 
 _SCHEMAS = "#/components/schemas/"
 _PUBLIC: list[Any] = []  # OpenAPI's way to say: no token needed
@@ -42,6 +43,7 @@ def document(operations: Mapping[str, Operation[Any, Any]]) -> dict[str, Any]:
     paths[BLOB_PATH + "/partial"] = {"get": _partial(found[-1])}
     accepted = {"$ref": _SCHEMAS + "Accepted"}
     paths[LINEAGE_PATH] = {"post": _accept(accepted)} if "lineage.accept" in operations else {}
+    paths[HOOK_PATH] = {"post": _hook({"$ref": _SCHEMAS + "ForgeDelivery"})} if "forges.add" in operations else {}
     paths[DOCUMENT_PATH] = {"get": _plain("openapi", "This document.", {"type": "object"})}
     paths[HEALTH_PATH] = {"get": _plain("healthz", "Says that the server answers.", {"type": "object"})}
     made = {
@@ -181,6 +183,21 @@ def _accept(accepted: dict[str, Any]) -> dict[str, Any]:
         "responses": {
             "201": {"description": "Kept.", "headers": _headers(), "content": {JSON: {"schema": accepted}}},
             **_refusals("401", "403", "413", "422", "500", "507"),
+        },
+    }
+
+
+def _hook(taken: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "operationId": "forges.hook",
+        "tags": ["forges"],
+        "summary": "Takes a webhook of GitHub, GitLab or Gitea; its signature takes the place of a token.",
+        "security": _PUBLIC,
+        "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
+        "requestBody": {"required": True, "content": {JSON: {"schema": {"type": "object"}}}},
+        "responses": {
+            "202": {"description": "Kept.", "headers": _headers(), "content": {JSON: {"schema": taken}}},
+            **_refusals("401", "404", "413", "422", "500", "507"),
         },
     }
 
