@@ -165,7 +165,7 @@ def allowed(module: str, target: str) -> bool:
     own_part = ".".join(module.split(".")[:2])
     if under(target, *next((allows for name, allows in PROCESSES.items() if under(module, name)), ())):
         return True
-    if module == "bough":  # what a user imports: the runtime's vocabulary
+    if module in ("bough", "bough.checkpoint"):  # what a user imports: the runtime's vocabulary
         return under(target, "bough.runtime")
     if target == "bough":  # for the version only
         return not under(module, "bough.runtime")

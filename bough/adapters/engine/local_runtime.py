@@ -31,7 +31,7 @@ def stage_runtime(home: Path) -> Path:
     """A copy of what runs inside users' processes, under a name that says what is in it; what units that already run
     have imported never changes below them. Returns the folder to put on their path."""
     source = Path(bough.__file__).parent
-    files = sorted([source / "__init__.py", *(source / "runtime").rglob("*.py")])
+    files = sorted([source / "__init__.py", source / "checkpoint.py", *(source / "runtime").rglob("*.py")])
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(source)}\0".encode() + file.read_bytes() + b"\0")

@@ -1,0 +1,47 @@
+"""Starts `trainer.py`, interrupts it, and reads what it came to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bough.runtime.checkpoints import manifest
+from bough.runtime.checkpoints.checking import VARIABLE, Interruptions
+from bough.runtime.checkpoints.progress import read_progress
+
+TRAINER = Path(__file__).with_name("trainer.py")
+ROOT = Path(__file__).parents[3]
+
+
+def start(folder: Path, *arguments: object, plan: Interruptions | None = None, **more: str) -> subprocess.Popen[str]:
+    known = {name: value for name, value in os.environ.items() if not name.startswith("BOUGH_")}
+    environment = known | {"BOUGH_CHECKPOINTS": str(folder), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
+    if plan is not None:
+        environment[VARIABLE] = msgspec.json.encode(plan).decode()
+    command = [sys.executable, str(TRAINER), *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def run(folder: Path, *arguments: object, plan: Interruptions | None = None, **more: str) -> tuple[int, str]:
+    """Exit status, and what it said on stderr."""
+    process = start(folder, *arguments, plan=plan, **more)
+    said = process.communicate(timeout=60)[1]
+    return process.returncode, said
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """The newest checkpoint, by content: equal exactly when weights, random states and position are."""
+    newest = manifest.read(manifest.place(folder, manifest.steps(folder)[0]))
+    shard = newest.shards[0]
+    arrays = {item.name: item.content for item in shard.items}
+    return {"step": newest.step, "plain": shard.plain.digest, "arrays": arrays}
+
+
+def is_done(folder: Path) -> bool:
+    progress = read_progress(folder)
+    return progress is not None and progress.done
