@@ -14,6 +14,8 @@ import sqlalchemy as sa
 
 from bough.access import operations as access
 from bough.access.callers import Callers
+from bough.adapters.accelerators import Accelerators
+from bough.adapters.accelerators.nvml import NvmlAccelerators
 from bough.adapters.blobs import Blobs
 from bough.adapters.blobs.directory import DirectoryBlobs
 from bough.adapters.capacity import ON_DEMAND, Offer, Provider
@@ -68,6 +70,10 @@ from bough.gates.units import GateUnits
 from bough.gateway import loop as gateway
 from bough.gateway import sleeping
 from bough.gateway.models import GatewayState
+from bough.jobs import assembly as jobs
+from bough.jobs import loop as jobs_loop
+from bough.jobs import operations as job_operations
+from bough.jobs import store as job_runs
 from bough.kernel.catalog import MODEL, SERVICE, TABLE
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
@@ -127,7 +133,7 @@ from bough.tracking.artifacts import references as artifact_references
 OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
-    *(gate_operations, promotion_operations, optimizing_operations),
+    *(gate_operations, promotion_operations, optimizing_operations, job_operations),
     *(models, model_signing, model_cards, serving, pushes, forge_operations),
     *(ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments),
@@ -142,6 +148,7 @@ REFERENCES: dict[str, garbage.References] = {
     ),
     "gates": lambda tx, blobs: gates.evidence(tx),
     "students": lambda tx, blobs: model_use.used_by_lists(optimizations.students(tx), blobs),
+    "jobs": lambda tx, blobs: used_by(job_runs.bundles(tx), blobs),
 }
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
@@ -149,7 +156,8 @@ RETRY_S = 0.5  # before asking an engine again that did not answer
 
 
 class Bough:
-    """The control plane of one home. `engine`, `clock`, `tables`, `ask_gateway`, `receiver` are replaced in tests."""
+    """The control plane of one home. `engine`, `clock`, `tables`, `ask_gateway`, `receiver` and `accelerators` are
+    replaced in tests."""
 
     def __init__(
         self,
@@ -161,6 +169,7 @@ class Bough:
         tables: Tables | None = None,
         ask_gateway: Callable[[], GatewayState | None] | None = None,
         receiver: Receiver | None = None,
+        accelerators: Accelerators | None = None,
     ) -> None:
         learn_all()
         self.home, self.platform, self.clock = Home(home), platform, clock or SystemClock()
@@ -175,6 +184,7 @@ class Bough:
         self._trees = Trees(self.home.trees, self.blobs)
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
         self.capacity: Capacity = pools.Pools(_pools(self.home, self.clock))
+        self.accelerators: Accelerators = accelerators or NvmlAccelerators()
         self.ledger = Ledger(SigningKey(home), self.clock)
         self._receiver = receiver or from_environment(os.environ)
         self.events = _events(self.clock, Recorder(self.ledger))
@@ -185,7 +195,7 @@ class Bough:
         collector = garbage.Collector(
             *(self.database, self.blobs, self.clock, REFERENCES | {"artifacts": self._artifacts}),
             self.home.run / "gc.lock",
-            pinned=environment_store.pinned,
+            pinned=lambda tx: environment_store.pinned(tx) | job_runs.pinned(tx),
             sweep=self._trees.sweep,
         )
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
@@ -233,6 +243,7 @@ class Bough:
             lineage_loop.begin(tx)
             for preview in previews.unfinished(tx):
                 wake(tx, previews_loop.KIND, preview)
+            jobs_loop.begin(tx)
         self.loop.start()
         self._garbage.start()
         threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
@@ -253,6 +264,9 @@ class Bough:
                 if owner == "build":
                     for deployment in deployments.in_state(tx, "building"):
                         wake(tx, deployments.KIND, deployment.id)
+                    jobs_loop.begin(tx)
+                elif owner.startswith(jobs_loop.PREFIX):
+                    jobs_loop.begin(tx)
                 elif owner.startswith("gat_"):
                     wake(tx, gates.KIND, owner)
                 elif owner.startswith("opt_"):
@@ -309,7 +323,16 @@ class Bough:
             previews_loop.KIND: previews_loop.handler(self._bringing, events),
             lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),
+            **jobs.handlers(self._around_jobs(views)),
         }
+
+    def _around_jobs(self, views: Views) -> jobs.Outside:
+        return jobs.Outside(
+            home=self.home, platform=self.platform, engine=self.engine, events=self.events, capacity=self.capacity,
+            accelerators=self.accelerators, blobs=self.blobs, views=views, vault=self._vault,
+            private_digest=self._private_digest, read_runs=self._tracking.read, write_runs=self._tracking.write,
+            machine=jobs.this_machine(),
+        )  # fmt: skip
 
     def _artifacts(self, tx: sa.Connection, blobs: Blobs) -> Iterator[str]:
         with self._tracking.read() as tracking:
@@ -370,6 +393,7 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
         events.on(name, inheriting.on_trust_changed)
     for name in (data.CHANGED, tables_loop.CHANGED, "environment.merged", branching.RESET):
         events.on(name, served_data.on_changed)
+    jobs.listen(events)
     events.on(branching.BRANCHED, inheriting.on_branched)
     events.on(branching.DISCARDED, inheriting.on_discarded)
     return events

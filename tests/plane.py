@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from bough.adapters.accelerators import Accelerators
+from bough.adapters.accelerators.fake import FakeAccelerators
 from bough.adapters.blobs import Blobs
 from bough.adapters.engine import ASLEEP, EXITED, Attempt
 from bough.adapters.engine.fake import Behaviour, FakeEngine
@@ -27,7 +29,10 @@ ADMIN = Principal(id="pri_admin", name="admin", role=Role.ADMIN)
 class Plane:
     """`builds_fail` and `behaviour` say what builds and replicas that begin from now on will do."""
 
-    def __init__(self, folder: Path, *, tables: Tables | None = None, receiver: Receiver | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, tables: Tables | None = None, receiver: Receiver | None = None,
+        accelerators: Accelerators | None = None,
+    ) -> None:  # fmt: skip
         self.clock = VirtualClock()
         self.engine = FakeEngine(self.clock)
         self.lanes: list[LaneState] | None = None  # what the gateway says; None: it does not answer
@@ -40,6 +45,7 @@ class Plane:
             tables=tables,
             ask_gateway=self._ask_gateway,
             receiver=receiver,
+            accelerators=accelerators or FakeAccelerators(),
         )
         self.builds_fail: Failure | None = None
         self.behaviour: dict[str, Behaviour] = {}
@@ -58,6 +64,9 @@ class Plane:
     def create(self, file: str, *, content: str = "one", environment: str = "main") -> Any:
         digest = bundle(self.bough.blobs, {"service.py": content})
         return self.call("releases.create", file=file, bundles={".": digest}, environment=environment)
+
+    def bundle(self, files: dict[str, str]) -> str:
+        return bundle(self.bough.blobs, files)
 
     def release(self, made: Any) -> Any:
         number = {"project": made.project, "environment": made.environment, "number": made.number}

@@ -28,7 +28,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "registry": {"environments", "data"},
     "tracking": set(),
     "environments": {"access", "secrets", "data", "builds"},
-    "training": {"registry", "environments", "data", "builds"},
+    "jobs": {"access", "secrets", "environments", "builds", "data", "serving", "tracking", "capacity"},
     "capacity": set(),
     "serving": {"registry", "environments", "builds", "data"},
     "gateway": {"serving", "environments", "access"},

@@ -6,7 +6,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.access.models import KeyView, PrincipalView, TokenView
-from bough.kernel.context import Principal, Role
+from bough.kernel.context import Principal, Role, Scope
 from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.names import new_id
 from bough.kernel.tables import metadata
@@ -30,6 +30,7 @@ token = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("expires_at", sa.Float, nullable=False),  # 0: never
     sa.Column("revoked_at", sa.Float),
+    sa.Column("scope", sa.Text, nullable=False, server_default=sa.text("''")),  # JSON; empty: all that its owner may
 )
 
 key = sa.Table(
@@ -86,11 +87,20 @@ def remove_principal(tx: sa.Connection, name: str) -> PrincipalView:
     return found
 
 
-def add_token(tx: sa.Connection, owner: str, hash: str, label: str, now: float, expires_at: float) -> str:
+def add_token(
+    tx: sa.Connection, owner: str, hash: str, label: str, now: float, expires_at: float, scope: Scope | None = None
+) -> str:
     id = new_id("tok")
+    kept = msgspec.json.encode(scope).decode() if scope is not None else ""
     values = {"principal": owner, "hash": hash, "label": label, "created_at": now, "expires_at": expires_at}
+    values["scope"] = kept
     tx.execute(token.insert().values(id=id, **values))
     return id
+
+
+def remove_token(tx: sa.Connection, id: str) -> None:
+    """For tokens that nobody was shown: nothing of them is left."""
+    tx.execute(token.delete().where(token.c.id == id))
 
 
 def tokens(tx: sa.Connection) -> list[TokenView]:
@@ -122,8 +132,11 @@ def owner_of(tx: sa.Connection, hash: str, now: float) -> Principal | None:
     """Whose valid token this is."""
     joined = sa.join(token, principal, token.c.principal == principal.c.id)
     valid = sa.and_(token.c.revoked_at.is_(None), sa.or_(token.c.expires_at == 0, token.c.expires_at > now))
-    row = tx.execute(sa.select(principal).select_from(joined).where(token.c.hash == hash, valid)).first()
-    return None if row is None else Principal(id=row.id, name=row.name, role=Role(row.role))
+    row = tx.execute(sa.select(principal, token.c.scope).select_from(joined).where(token.c.hash == hash, valid)).first()
+    if row is None:
+        return None
+    scope = msgspec.json.decode(row.scope, type=Scope) if row.scope else None
+    return Principal(id=row.id, name=row.name, role=Role(row.role), scope=scope)
 
 
 def add_key(

@@ -416,15 +416,84 @@ class Job(Record):
     grace_s: float
     kind: str
     timeout_s: float
-    retries: int
+    retries: Retries | int
     capacity: str
+    deadline_s: float
+    work_s: float
+    priority: int
+    queue: str
     schedule: str
+    timezone: str
+    catch_up: str
+    after: builtins.list[str]
+    params: dict[str, bool | float | int | str]
+    array: int
+    sweep: Sweep
+    processes: Processes | int
+    heartbeat_s: float
+    register: str
+    output: str
 
 class JobManifest(Record):
     settings: Job
     bundle: str
     secrets: dict[str, str]
     links: dict[str, str]
+
+class JobNews(Record):
+    kind: str
+    at: float
+    id: str
+    state: str
+    text: str
+    cursor: str
+    run: JobRunView | None
+
+class JobProgress(Record):
+    step: int
+    total: int
+    saved_step: int
+    step_s: float
+    left_s: float
+    said: str
+
+class JobRunDetail(Record):
+    run: JobRunView
+    timeline: builtins.list[Moment]
+    progress: JobProgress | None
+    runs: builtins.list[JobRunView]
+    best: str
+    checkpoints: str
+    log: str
+
+class JobRunView(Record):
+    id: str
+    project: str
+    environment: str
+    job: str
+    state: str
+    said: str
+    by: str
+    created_at: float
+    release: int
+    group: str
+    index: int
+    children: int
+    params: dict[str, bool | float | int | str]
+    queue: str
+    priority: int
+    started_at: float
+    finished_at: float
+    attempt: int
+    size: int
+    devices: builtins.list[str]
+    run: str
+    cost_center: str
+    seconds: float
+    cost: float
+    capacity: str
+    slot: float
+    failure: dict[str, Any]
 
 class Judging(Record):
     data: str
@@ -599,6 +668,12 @@ class ModelThen(Record):
     run: str
     entry: int
 
+class Moment(Record):
+    at: float
+    what: str
+    said: str
+    data: dict[str, Any]
+
 class NewKey(Record):
     id: str
     project: str
@@ -688,6 +763,10 @@ class PrincipalView(Record):
     name: str
     role: str
     created_at: float
+
+class Processes(Record):
+    min: int
+    max: int
 
 class Progress(Record):
     kind: str
@@ -803,6 +882,11 @@ class RanThen(Record):
     release: ReleaseThen | None
     models: builtins.list[ModelThen]
 
+class Range(Record):
+    min: float | int
+    max: float | int
+    log: bool
+
 class Rekeyed(Record):
     master: str
     envelopes: int
@@ -855,6 +939,12 @@ class Resources(Record):
     cpus: float
     memory_mb: int
     gpus: int
+    accelerators: builtins.list[str]
+
+class Retries(Record):
+    capacity: int
+    error: int
+    timeout: int
 
 class Run(Record):
     id: str
@@ -1077,6 +1167,16 @@ class Subject(Record):
     number: int
     digest: str
     id: str
+
+class Sweep(Record):
+    grid: dict[str, builtins.list[bool | float | int | str]]
+    random: dict[str, Range | builtins.list[bool | float | int | str]]
+    count: int
+    seed: int
+    parallel: int
+    metric: str
+    goal: str
+    stop_after: int
 
 class TableCommit(Record):
     seq: int
@@ -1474,6 +1574,37 @@ class _Gates:
 
 class _Gc:
     def run(self, *, dry_run: bool = ..., idempotency_key: str = ...) -> Collected: ...
+
+class _Jobs:
+    def cancel(self, *, id: str, idempotency_key: str = ...) -> JobRunView: ...
+    def follow(self, *, id: str, cursor: str = ...) -> Iterator[JobNews]: ...
+    def list(
+        self,
+        *,
+        project: str,
+        job: str = ...,
+        environment: str = ...,
+        state: str = ...,
+        all: bool = ...,
+        limit: int = ...,
+    ) -> builtins.list[JobRunView]: ...
+    def logs(self, *, id: str, follow: bool = ..., lines: int = ..., cursor: str = ...) -> Iterator[LogLine]: ...
+    def resize(self, *, id: str, processes: int, idempotency_key: str = ...) -> JobRunView: ...
+    def retry(self, *, id: str, idempotency_key: str = ...) -> JobRunView: ...
+    def run(
+        self,
+        *,
+        project: str,
+        job: str,
+        environment: str = ...,
+        params: dict[str, str] = ...,
+        alone: bool = ...,
+        register: str = ...,
+        file: str = ...,
+        bundles: dict[str, str] = ...,
+        idempotency_key: str = ...,
+    ) -> JobRunView: ...
+    def show(self, *, id: str) -> JobRunDetail: ...
 
 class _Keys:
     def create(
@@ -2181,6 +2312,7 @@ class Api:
     forges: _Forges
     gates: _Gates
     gc: _Gc
+    jobs: _Jobs
     keys: _Keys
     lineage: _Lineage
     logged_models: _Logged_models

@@ -21,6 +21,7 @@ from bough.kernel.errors import Invalid
 from bough.kernel.names import new_id
 
 PROJECT_FILE = "bough.toml"
+OF_JOB = "BOUGH_RUN"  # the run that Bough has begun for a job, and ends when that has ended
 MOST_AT_ONCE = 1000  # metrics in one call
 _UNKNOWN_S = 5.0  # that git may take to answer
 
@@ -29,9 +30,16 @@ def begin(
     name: str = "", *, experiment: str = "", project: str = "", environment: str = "main",
     tags: Mapping[str, str] | None = None, client: Client | None = None,
 ) -> Run:  # fmt: skip
-    """`client` is by default that of BOUGH_URL and BOUGH_TOKEN, or of this machine's Bough."""
+    """`client` is by default that of BOUGH_URL and BOUGH_TOKEN, or of this machine's Bough. In a job it is the run that
+    Bough has begun for it; its experiment is the job's name."""
     url, token = os.environ.get("BOUGH_URL", ""), os.environ.get("BOUGH_TOKEN", "")
     found = client or (Client(url, token) if url else connect(token=token))
+    if (id := os.environ.get(OF_JOB, "")) and not project:
+        joined = found.runs.update(project=_project(), id=id, name=name, source=source())
+        run = Run(found, joined, owned=client is None, joined=True)
+        if tags:
+            run.set_tags(tags)
+        return run
     made = found.runs.create(
         project=project or _project(), name=name, experiment=experiment, environment=environment,
         id=new_id("run"), started_at=round(time.time(), 3), source=source(), tags=dict(tags or {}),
@@ -42,7 +50,8 @@ def begin(
 class Run:
     """Whatever is logged is there when the call returns. Safe to use from one thread at a time."""
 
-    def __init__(self, client: Client, made: Any, *, owned: bool = False) -> None:
+    def __init__(self, client: Client, made: Any, *, owned: bool = False, joined: bool = False) -> None:
+        self._joined = joined
         self.id, self.name, self.project = made.id, made.name, made.project
         self._client, self._owned, self._environment = client, owned, made.environment
 
@@ -102,10 +111,15 @@ class Run:
         self._client.runs.inputs(project=self.project, id=self.id, inputs=[found])
 
     def end(self, status: str = "finished") -> None:
-        """Says that it has ended; a `with` block does so by itself."""
-        self._client.runs.update(project=self.project, id=self.id, status=status, ended_at=round(time.time(), 3))
+        """Says that it has ended; a `with` block does so by itself. A job's run ends with
+        the job, which may be interrupted and go on."""
+        if not self._joined:
+            self._say_ended(status)
         if self._owned:
             self._client.close()
+
+    def _say_ended(self, status: str) -> None:
+        self._client.runs.update(project=self.project, id=self.id, status=status, ended_at=round(time.time(), 3))
 
     def __enter__(self) -> Self:
         return self

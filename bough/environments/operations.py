@@ -97,7 +97,7 @@ def missing_blobs(context: Context, request: Missing) -> list[str]:
 @operation("releases.plan", role=Role.VIEWER)
 def plan(context: Context, request: ProposeRelease) -> Plan:
     """Says what a deploy would change, without changing it."""
-    name, new = _propose(context, request, check_bundles=False)
+    name, new = propose(context, request, check_bundles=False)
     current = store.live(context.tx, (name, request.environment))
     return rules.plan(name, request.environment, current[1] if current else None, new)
 
@@ -105,12 +105,9 @@ def plan(context: Context, request: ProposeRelease) -> Plan:
 @operation("releases.create", role=Role.DEVELOPER, writes=True)
 def create(context: Context, request: ProposeRelease) -> Release:
     """Deploys: makes a release and sets it off. Files and settings that are live already give the live release."""
-    name, manifest = _propose(context, request, check_bundles=True)
-    place, digest = (name, check_name(request.environment, "environment")), rules.digest(manifest)
-    now = context.clock.now()
-    store.ensure_project(context.tx, name, now)
-    if not store.exists(context.tx, place):
-        _open(context, place)
+    name, manifest = propose(context, request, check_bundles=True)
+    place, digest = (name, request.environment), rules.digest(manifest)
+    stand(context, place)
     newest = store.newest(context.tx, place)
     if newest and newest[0].digest == digest and newest[0].state == LIVE:
         return newest[0]
@@ -171,6 +168,14 @@ def make_release(
     return made
 
 
+def stand(context: Context, place: tuple[str, str]) -> None:
+    """Makes sure that the project and the environment are there."""
+    check_name(place[1], "environment")
+    store.ensure_project(context.tx, place[0], context.clock.now())
+    if not store.exists(context.tx, place):
+        _open(context, place)
+
+
 def _open(context: Context, place: tuple[str, str]) -> None:
     """An environment that nobody has made before its first deploy branches from production, if there is one."""
     if place[1] != PRODUCTION and store.exists(context.tx, (place[0], PRODUCTION)):
@@ -180,17 +185,22 @@ def _open(context: Context, place: tuple[str, str]) -> None:
         store.add_environment(context.tx, place, context.clock.now(), by=context.principal.name)
 
 
-def _propose(context: Context, request: ProposeRelease, *, check_bundles: bool) -> tuple[str, Manifest]:
+def propose(
+    context: Context, request: ProposeRelease, *, check_bundles: bool = True, jobs_only: bool = False
+) -> tuple[str, Manifest]:
+    """The project's name, and what a release of this file would consist of. `jobs_only`: the services' folders have not
+    been sent, and models that they load are not looked up."""
     document = Document(request.file, FILE_NAME)
     project = resolve(document, request.environment)
-    workloads = list(project.services.values()) + list(project.jobs.values())
+    workloads = ([] if jobs_only else list(project.services.values())) + list(project.jobs.values())
     if missing := sorted({each.path for each in workloads} - request.bundles.keys()):
         raise Invalid(f"there is no bundle for {', '.join(missing)}", code="BUNDLE_MISSING", hint="bough deploy")
     if check_bundles:
         _check_complete(context.part(Blobs), set(request.bundles.values()))
     pins = references.pins(context.tx, project, document)
-    models = references.model_pins(context, project, document)
-    return project.name, rules.manifest(project, request.bundles, pins, models)
+    models = {} if jobs_only else references.model_pins(context, project, document)
+    bundles = {each.path: "" for each in project.services.values()} if jobs_only else {}
+    return project.name, rules.manifest(project, bundles | request.bundles, pins, models)
 
 
 def _check_complete(blobs: Blobs, bundles: set[str]) -> None:

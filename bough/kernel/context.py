@@ -26,12 +26,30 @@ class Role(enum.IntEnum):
     ADMIN = 4
 
 
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """What a token may be used for, however far the role of its owner reaches: these operations in this project, where
+    those of `own_only` must name something of `own` as their `id` or `owner`."""
+
+    project: str
+    operations: tuple[str, ...] = ()
+    own_only: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+
+    def allows(self, operation: str, request: Any = None) -> bool:
+        if getattr(request, "project", self.project) != self.project:
+            return False
+        if operation in self.own_only:
+            return (getattr(request, "owner", "") or getattr(request, "id", "")) in self.own
+        return operation in self.operations
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """A person or a service account that has shown who it is."""
+    """A person or a service account that has shown who it is; `scope`: what its token is for, None: anything."""
 
     id: str
     name: str
     role: Role
+    scope: Scope | None = None
 
 
 SYSTEM = Principal(id="system", name="system", role=Role.ADMIN)

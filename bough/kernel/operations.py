@@ -152,7 +152,7 @@ class Operations:
         began = time.perf_counter()
         request = _typed(found, request)
         if not found.writes or found.telemetry:
-            self._check_role(found, principal)
+            self._check_allowed(found, principal, request)
             if found.writes:
                 with self._telemetry.write() as tx:
                     return found.function(self._context(found, principal, tx), request)
@@ -164,7 +164,7 @@ class Operations:
                 return found.function(self._context(found, principal, tx), request)
         digest = self._digest(found, request, principal, key)
         try:
-            self._check_role(found, principal)
+            self._check_allowed(found, principal, request)
             for attempt in range(1, ATTEMPTS + 1):
                 commit = self._prepare(found, request, principal, key, digest)
                 try:
@@ -221,7 +221,7 @@ class Operations:
     ) -> Iterator[Any]:
         return iter(found.function(self._context(found, principal, None, closed), request))
 
-    def _check_role(self, found: Operation[Any, Any], principal: Principal) -> None:
+    def _check_allowed(self, found: Operation[Any, Any], principal: Principal, request: Any) -> None:
         if principal.role < found.role:
             raise Forbidden(
                 f"{found.name} needs the role {found.role.name.lower()}, and {principal.name}"
@@ -229,6 +229,8 @@ class Operations:
                 code="ROLE_MISSING",
                 hint=f"ask an admin: bough principals set-role {principal.name} {found.role.name.lower()}",
             )
+        if principal.scope is not None and not principal.scope.allows(found.name, request):
+            raise out_of_scope(found.name)
 
     def _remembered(
         self, tx: sa.Connection, found: Operation[Any, Any], who: Principal, key: str, digest: str
@@ -283,6 +285,14 @@ class Operations:
             "request_digest": "" if found.private else digest,
         }
         tx.execute(audit.insert(), row)
+
+
+def out_of_scope(what: str) -> Forbidden:
+    """The token was made for less than its owner may do."""
+    return Forbidden(
+        f"this token does not reach {what}; it was made for one job run and reports for that alone",
+        code="TOKEN_SCOPE", hint="use a token of your own: bough tokens create",
+    )  # fmt: skip
 
 
 def collect(modules: Sequence[ModuleType]) -> dict[str, Operation[Any, Any]]:

@@ -19,6 +19,7 @@ import msgspec
 
 from bough.kernel import model_references
 from bough.kernel.errors import Problem
+from bough.kernel.jobs import Count, Processes, Retries, Sweep, Value, wrong
 from bough.kernel.model_references import check_name as check_model
 from bough.kernel.names import check_name
 from bough.kernel.policy import ModelPolicy
@@ -33,6 +34,7 @@ MOST = 1_000_000_000  # of anything; keeps nonsense from reaching the operating 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+LongSeconds = Annotated[float, msgspec.Meta(ge=0, le=31_536_000)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 
 
@@ -48,11 +50,12 @@ class Batch(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Resources(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits of one replica or job; 0 sets none."""
+    """Limits of one replica, or of one process of a job; 0 sets none."""
 
     cpus: Annotated[float, msgspec.Meta(ge=0, le=100_000)] = 0.0
     memory_mb: NotNegative = 0
     gpus: NotNegative = 0
+    accelerators: list[str] = []  # of jobs: any of these will do, the first is wanted most, such as h100:2
 
 
 class Workload(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,10 +118,24 @@ class Job(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Runs to its end."""
 
     kind: str = "job"  # job, train, etl
-    timeout_s: Seconds = 3600.0
-    retries: NotNegative = 0
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=31_536_000)] = 3600.0  # of one attempt
+    retries: Count | Retries = 0
     capacity: str = "on-demand"  # on-demand, spot, auto
-    schedule: str = ""
+    deadline_s: LongSeconds = 0.0  # from when it was asked for to when it must be done; 0: whenever
+    work_s: LongSeconds = 0.0  # what it takes when nothing interrupts it; 0: nobody knows, until it says how far it is
+    priority: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 0
+    queue: str = "default"
+    schedule: str = ""  # five fields of cron
+    timezone: str = "UTC"  # in which the schedule is meant
+    catch_up: str = "latest"  # of slots that were missed: none, latest, all
+    after: list[str] = []  # jobs that must have succeeded before
+    params: dict[str, Value] = {}
+    array: Count = 0  # so many runs, told apart by BOUGH_INDEX
+    sweep: Sweep = Sweep()
+    processes: Annotated[int, msgspec.Meta(ge=1, le=1024)] | Processes = 1
+    heartbeat_s: LongSeconds = 0.0  # without a sign of life for so long it counts as hung; 0: it may be silent
+    register: str = ""  # the model of which its output becomes a version
+    output: str = ""  # folder of the run's artifacts in which its output files stand; empty: at the top
 
 
 class Settings(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -208,6 +225,7 @@ def resolve(document: Document, environment: str = PRODUCTION) -> Project:
         for name, raw in file.jobs.items()
     }
     _check_routes(document, services)
+    _check_jobs(document, environment, jobs)
     for section, workloads in (("services", services), ("jobs", jobs)):
         for name, each in workloads.items():
             _check_references(document, environment, (section, name), each, services)
@@ -400,6 +418,14 @@ def _check_routes(document: Document, services: Mapping[str, Service]) -> None:
                 hint='give one of them api = "v2"',
             )
         seen[key] = name
+
+
+def _check_jobs(document: Document, environment: str, jobs: Mapping[str, Job]) -> None:
+    for name, job in jobs.items():
+        if found := wrong(job, name, jobs):
+            key, said, hint = found
+            own = ("environments", environment, "jobs", name)
+            raise document.error((*(own if key in document.table(own) else ("jobs", name)), key), said, hint)
 
 
 def _check(document: Document, path: KeyPath, name: str, what: str) -> None:

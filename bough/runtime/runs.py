@@ -1,9 +1,12 @@
-"""`bough.run(…)`: begins a run that reports to a Bough. The client is loaded when it is wanted, not with `import
-bough`, which programs do that never report anything."""
+"""`bough.run(…)`: begins a run that reports to a Bough; `bough.params()`: what a job run was given.
+
+The client is loaded when it is wanted, not with `import bough`, which programs do that never report anything."""
 
 from __future__ import annotations
 
 import importlib
+import json
+import os
 from typing import Any
 
 
@@ -15,3 +18,9 @@ def run(name: str = "", *, experiment: str = "", project: str = "", **options: A
     the package `bough` for it."""
     client = importlib.import_module("bough.client.reporting")
     return client.begin(name, experiment=experiment, project=project, **options)
+
+
+def params(**defaults: Any) -> dict[str, Any]:
+    """The parameters of this job run, over `defaults`: `lr = bough.params(lr=0.1)["lr"]`."""
+    given = json.loads(os.environ.get("BOUGH_PARAMS") or "{}")
+    return {**defaults, **given}

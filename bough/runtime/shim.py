@@ -55,6 +55,7 @@ class Plan:
         files: int = 0,
         processes: int = 0,
         confine: bool = False,
+        nice: int = 0,
     ) -> None:
         self.folder = folder
         self.cwd = cwd
@@ -65,15 +66,17 @@ class Plan:
         self.files = files
         self.processes = processes
         self.confine = confine
+        self.nice = nice
 
 
 def main(arguments: list[str]) -> None:
-    """`FOLDER CWD GRACE_S LEASE_S LOG_BYTES MEMORY_BYTES FILES PROCESSES CONFINE COMMAND...`; the environment is the
-    unit's. SIGTERM is expected to be blocked, so that none is lost before we listen."""
-    folder, cwd, grace_s, lease_s, log_bytes, memory_bytes, files, processes, confine, *argv = arguments
+    """`FOLDER CWD GRACE_S LEASE_S LOG_BYTES MEMORY_BYTES FILES PROCESSES CONFINE NICE COMMAND...`; the environment is
+    the unit's. SIGTERM is expected to be blocked, so that none is lost before we listen."""
+    folder, cwd, grace_s, lease_s, log_bytes, memory_bytes, files, processes, confine, nice, *argv = arguments
     plan = Plan(
         folder, cwd=cwd, grace_s=float(grace_s), lease_s=float(lease_s), log_bytes=int(log_bytes),
         memory_bytes=int(memory_bytes), files=int(files), processes=int(processes), confine=confine == "1",
+        nice=int(nice),
     )  # fmt: skip
     guard(plan, lambda: _execute(plan, argv))
 
@@ -366,6 +369,8 @@ def _become_unit(plan: Plan, shim: int, output: int) -> None:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         most = plan.files if hard == resource.RLIM_INFINITY else min(plan.files, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if plan.nice:
+        _give_way(plan.nice)
     if plan.cwd:
         os.chdir(plan.cwd)
     kernelcalls.refuse_new_privileges()
@@ -373,6 +378,21 @@ def _become_unit(plan: Plan, shim: int, output: int) -> None:
         writable = [plan.folder, plan.cwd or os.getcwd(), "/dev", os.environ.get("TMPDIR", "/tmp")]  # noqa: S108 - its own
         if not kernelcalls.confine_writes(writable):
             raise OSError(errno.ENOSYS, "this kernel cannot confine writes (Landlock)")
+
+
+def _give_way(nice: int) -> None:
+    """Where the scheduler groups processes by session, a nice value only counts among those of one session: then the
+    whole group has to be nice (sched(7), "The autogroup feature"). When memory is short, we go first."""
+    os.nice(nice)
+    for path, text in (("/proc/self/autogroup", str(nice)), ("/proc/self/oom_score_adj", "500")):
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, text.encode())
+            finally:
+                os.close(fd)
+        except OSError:
+            pass  # a kernel without it
 
 
 def _execute(plan: Plan, argv: list[str]) -> int:

@@ -44,6 +44,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: int = 0
     processes: int = 0
     log_mb: int = 32  # kept per attempt, in segments of an eighth
+    nice: int = 0  # above 0: gives way to others
 
 
 class RegisteredModel(msgspec.Struct, frozen=True, kw_only=True):

@@ -77,9 +77,9 @@ def test_the_contract_holds_exactly_the_operations() -> None:
     assert contract()["operations"].keys() == OPERATIONS.keys()
 
 
-def test_at_most_twelve_commands_are_written_by_hand_and_their_sentences_agree() -> None:
-    """Ten work with the folder or the machine of who types; so do `check`, which needs no Bough, and `git`."""
-    assert len(HAND_WRITTEN) <= 12
+def test_at_most_thirteen_commands_are_written_by_hand_and_their_sentences_agree() -> None:
+    """Eleven work with the folder or the machine of who types; so do `check`, which needs no Bough, and `git`."""
+    assert len(HAND_WRITTEN) <= 13
     for name, sentence in HAND_WRITTEN.items():
         command = importlib.import_module(f"bough.entrypoints.cli.{name}").command
         assert command.name == name

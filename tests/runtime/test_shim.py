@@ -31,7 +31,7 @@ class Guarded:
 
     def __init__(self, folder: Path, *argv: str, cwd: str = "", grace_s: float = 5.0, log_bytes: int = 1 << 20) -> None:
         self.folder = folder
-        plan = (folder, cwd, grace_s, 0.0, log_bytes, 0, 0, 0, 0)
+        plan = (folder, cwd, grace_s, 0.0, log_bytes, 0, 0, 0, 0, 0)
         command = [sys.executable, "-I", "-S", "-c", _BOOT, *map(str, plan), *argv]
         self.pid = os.posix_spawn(sys.executable, command, os.environ, setsigmask=[signal.SIGTERM])
 

@@ -217,6 +217,11 @@ class FakeEngine:
         with self._lock:
             return self._next_spec(unit, self._newest(unit))
 
+    def spec(self, unit: str) -> UnitSpec:
+        """For tests: what the present attempt was started with."""
+        with self._lock:
+            return self._latest(unit).spec
+
     def drain(self, node: str, deadline_s: float, reason: str) -> None:
         if node != self.node:
             raise NotFound(f"this is node {self.node}, not {node}", code="NODE_UNKNOWN", hint="bough status")

@@ -50,7 +50,7 @@ class Launcher:
         python: str = getattr(sys, "_base_executable", sys.executable)  # not the venv's link: saves a search
         plan = (
             record.folder, spec.cwd, spec.grace_s, spec.lease_s, limits.log_mb << 20, limits.memory_mb << 20,
-            limits.files, limits.processes, int(spec.confine),
+            limits.files, limits.processes, int(spec.confine), limits.nice,
         )  # fmt: skip
         argv = [python, "-I", "-S", "-c", _BOOT, str(self._runtime), *map(str, plan), *spec.argv]
         actions = [

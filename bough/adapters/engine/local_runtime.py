@@ -24,6 +24,9 @@ _INHERITED = (
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "http_proxy", "https_proxy", "no_proxy", "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
+# The runtime, and what a program reports with; of the kernel what those two need.
+_STAGED = ("checkpoint.py", "runtime/**/*.py", "client/*.py", "client/contract.json", "kernel/__init__.py",
+           *(f"kernel/{name}.py" for name in ("errors", "names", "platform", "settings")))  # fmt: skip
 _INHERITED_PREFIXES = ("LC_", "NVIDIA_", "UV_", "PIP_")
 
 
@@ -31,7 +34,7 @@ def stage_runtime(home: Path) -> Path:
     """A copy of what runs inside users' processes, under a name that says what is in it; what units that already run
     have imported never changes below them. Returns the folder to put on their path."""
     source = Path(bough.__file__).parent
-    files = sorted([source / "__init__.py", source / "checkpoint.py", *(source / "runtime").rglob("*.py")])
+    files = sorted([source / "__init__.py", *(each for name in _STAGED for each in source.glob(name))])
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(source)}\0".encode() + file.read_bytes() + b"\0")

@@ -63,10 +63,11 @@ def environment_of(session: Session, folder: Path, chosen: str) -> str:
     return next((each.name for each in there if each.get("branch") == branch), PRODUCTION)
 
 
-def prepare(folder: Path, environment: str) -> Prepared:
+def prepare(folder: Path, environment: str, *, jobs_only: bool = False) -> Prepared:
     """Raises what is wrong with the project file or the bundle, before anything is sent."""
     project = load_project(folder, environment)
-    paths = sorted({each.path for each in (*project.services.values(), *project.jobs.values())})
+    services = () if jobs_only else project.services.values()
+    paths = sorted({each.path for each in (*services, *project.jobs.values())})
     state = state_folder(folder)
     scans = {path: scan(folder / path, cache=state / f"scan-{path.replace('/', '-')}.cache") for path in paths}
     return Prepared(project=project, file=(folder / FILE_NAME).read_text("utf-8"), scans=scans)

@@ -24,7 +24,7 @@ from bough.entrypoints.mlflow.routes import Mlflow
 from bough.kernel.context import Principal, Role
 from bough.kernel.errors import Detail, Forbidden, Problem, Unauthenticated
 from bough.kernel.learning import learn_all
-from bough.kernel.operations import Operation, Operations
+from bough.kernel.operations import Operation, Operations, out_of_scope
 
 HOOK_BYTES = 25 << 20  # GitHub sends no more
 
@@ -144,6 +144,8 @@ async def _check_role(served: Served, request: Request, what: str, role: Role) -
             code="ROLE_MISSING",
             hint=f"ask an admin: bough principals set-role {caller.name} {role.name.lower()}",
         )
+    if caller.scope is not None and not caller.scope.allows(f"blobs.{what}"):
+        raise out_of_scope(f"{what} blobs")
 
 
 def _document(served: Served) -> Endpoint:

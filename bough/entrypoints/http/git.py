@@ -20,6 +20,7 @@ from bough.adapters.repositories import FETCH, PUSH
 from bough.entrypoints.http.answers import REQUEST_ID, request_id
 from bough.kernel.context import Principal
 from bough.kernel.errors import Busy, Invalid, NotFound, Problem, TooLarge, Unauthenticated
+from bough.kernel.operations import out_of_scope
 
 LARGEST_BYTES = {FETCH: 64 << 20, PUSH: (2 << 30) + (64 << 20)}  # of a request, unzipped; git itself limits the pack
 MOST_FROM_ONE_PIECE_BYTES = 1 << 20
@@ -55,6 +56,8 @@ def _telling(
     async def told(request: Request) -> Response | None:
         try:
             principal = await run_in_threadpool(authenticate, _token(request))
+            if principal.scope is not None:
+                raise out_of_scope("repositories")
             return await endpoint(request, remote, principal)
         except Problem as problem:
             return _refusal(request, problem)

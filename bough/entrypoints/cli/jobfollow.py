@@ -1,0 +1,65 @@
+"""Following a job run to its end, over restarts of the server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from bough.entrypoints.cli.drawing import DIM, paint, paint_state
+from bough.entrypoints.cli.session import Session
+from bough.kernel.errors import Problem, Unavailable, WorkloadFailed
+
+AWAY_S = 30.0  # how long a server may be away
+LAST_LINES = 20
+LOST = {"STREAM_BROKEN", "SERVER_STOPPING", "SERVER_UNREACHABLE"}
+
+
+def to_the_end(session: Session, made: Any) -> tuple[Any, str]:
+    """Prints what happens as it does; the run at its end, and what to say of it. Raises `WorkloadFailed`."""
+    session.out(f"  job run {made.id}")
+    lines: list[str] = []
+    for item in items(session, made.id):
+        if item.kind == "log":
+            lines.append(item.text)
+            session.out(f"  {paint(made.job + ' |', DIM, session.colour)} {item.text}")
+        elif item.kind == "state":
+            session.out(f"  {paint_state(item.state, session.colour)}: {item.text}")
+        else:
+            return _ended(session, item, lines)
+    raise Unavailable("the job run went out of sight", code="STREAM_BROKEN", hint=f"bough jobs show {made.id}")
+
+
+def items(session: Session, id: str) -> Iterator[Any]:
+    """The stream, begun again where it was cut."""
+    cursor, away_since = "", 0.0
+    while True:
+        try:
+            for item in session.client().jobs.follow(id=id, cursor=cursor):
+                away_since = 0.0
+                cursor = item.get("cursor", "") or cursor
+                yield item
+            return
+        except Problem as problem:
+            away_since = away_since or time.monotonic()
+            if problem.own_code not in LOST or time.monotonic() - away_since > AWAY_S:
+                raise
+            session.note("  the server is away; the job goes on")
+            time.sleep(0.3)
+
+
+def _ended(session: Session, item: Any, lines: list[str]) -> tuple[Any, str]:
+    run = item.run
+    if item.state != "succeeded":
+        raise WorkloadFailed(
+            f"{run.job} ({run.id}) {'was' if item.state in ('cancelled', 'skipped') else 'has'} {item.state};"
+            f" {item.get('text', '')}",
+            code="JOB_FAILED" if item.state == "failed" else f"JOB_{item.state.upper()}",
+            hint=f"bough jobs logs {run.id}, then bough jobs retry {run.id}", run=run.id, log=lines[-LAST_LINES:],
+        )  # fmt: skip
+    text = f"{run.job} has {paint_state('succeeded', session.colour)} after {run.get('seconds', 0.0):.1f} s"
+    if run.get("cost"):
+        text += f", {run.cost:.4f}"
+    if run.get("run"):
+        text += f"\n  bough runs show {run.run}"
+    return run, text

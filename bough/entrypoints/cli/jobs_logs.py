@@ -1,0 +1,30 @@
+"""`bough jobs logs`: what a job run has printed."""
+
+from __future__ import annotations
+
+import click
+
+from bough.entrypoints.cli.options import command as make
+from bough.entrypoints.cli.session import Session
+
+_HELP = """Streams what a job run has printed, attempt by attempt."""
+
+
+def run(session: Session, id: str, follow: bool, lines: int, cursor: str) -> None:
+    for item in session.client().jobs.logs(id=id, follow=follow, lines=lines, cursor=cursor):
+        session.answer(item, text=item.text)
+
+
+command = make(
+    "logs",
+    _HELP,
+    [
+        click.Argument(["id"], metavar="ID", help="The job run's id."),
+        click.Option(["--follow", "-f"], is_flag=True, help="Go on as lines come, to its end."),
+        click.Option(["--lines", "-n"], type=click.IntRange(0, 1_000_000), default=1000, show_default=True,
+                     help="How many of the last lines."),
+        click.Option(["--cursor"], default="", metavar="TEXT", help="Go on after the line that carried it (--json)."),
+    ],
+    run,
+    examples="Examples:\n  bough jobs logs jr_01jd8x5m3k8v2n4q6r\n  bough jobs logs ID --follow",
+)  # fmt: skip

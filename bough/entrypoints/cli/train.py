@@ -1,0 +1,87 @@
+"""`bough train`: a job of this folder, from its files to its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bough.entrypoints.cli import jobfollow, sending
+from bough.entrypoints.cli.drawing import size
+from bough.entrypoints.cli.options import command as make
+from bough.entrypoints.cli.options import environment_here
+from bough.entrypoints.cli.session import Session, find_project
+from bough.kernel.errors import Invalid, NotFound
+
+_HELP = """Runs a job with the files of this folder and follows it to its end.
+
+Sends what Bough does not have yet; nothing has to be deployed. The jobs that it comes after run first. Ends with status
+8 when the job fails; Ctrl-C leaves it running."""
+
+_EXAMPLES = """Examples:
+  bough train
+  bough train fit --params lr=0.01 --params epochs=20
+  bough train fit --register churn
+  bough train fit --detach"""
+
+
+def run(
+    session: Session, job: str, folder: str, environment: str, params: tuple[str, ...], register: str, alone: bool,
+    detach: bool,
+) -> None:  # fmt: skip
+    root = find_project(Path(folder))
+    client = session.client()
+    prepared = sending.prepare(root, sending.environment_of(session, root, environment), jobs_only=True)
+    name = job or _only(prepared.project.jobs)
+    if name not in prepared.project.jobs:
+        raise NotFound(
+            f"{prepared.project.name} has no job {name!r}; it has {', '.join(prepared.project.jobs) or 'none'}",
+            code="JOB_NOT_FOUND", hint=f"add [jobs.{name}] to bough.toml",
+        )  # fmt: skip
+    sent = sending.upload(session, client, prepared)
+    said = f", sent {sent.files} files, {size(sent.bytes)}" if sent.files else ""
+    session.out(f"{prepared.project.name}/{prepared.project.environment} {name}: {prepared.count} files{said}")
+    made = client.jobs.run(
+        project=prepared.project.name, job=name, params=pairs(params), alone=alone, register=register,
+        **prepared.request(),
+    )  # fmt: skip
+    if detach:
+        session.answer(made, text=f"job run {made.id} is on its way; bough jobs show {made.id}")
+        return
+    session.answer(*jobfollow.to_the_end(session, made))
+
+
+def pairs(given: tuple[str, ...]) -> dict[str, str]:
+    found = [each.partition("=") for each in given]
+    if bad := next((key for key, equals, _ in found if not equals), None):
+        raise click.BadParameter(f"{bad!r} is not KEY=VALUE", param_hint="--params")
+    return {key: value for key, _, value in found}
+
+
+def _only(jobs: dict[str, Any]) -> str:
+    """The job that is meant without a name: the only one, or the only one that trains."""
+    for found in (list(jobs), [name for name, job in jobs.items() if job.kind == "train"]):
+        if len(found) == 1:
+            return found[0]
+    raise Invalid(
+        f"say which job is meant; there are {', '.join(jobs) or 'none'}", code="JOB_UNCLEAR",
+        hint=f"bough train {next(iter(jobs), 'NAME')}" if jobs else "add [jobs.NAME] to bough.toml",
+    )  # fmt: skip
+
+
+command = make(
+    "train",
+    _HELP,
+    [
+        click.Argument(["job"], default="", required=False, metavar="[JOB]", help="A job of bough.toml; the only one."),
+        click.Option(["--folder"], default=".", metavar="DIR", help="The project's folder, or one inside it."),
+        environment_here(),
+        click.Option(["--params"], multiple=True, metavar="KEY=VALUE", help="Parameters, over bough.toml. Repeatable."),
+        click.Option(["--register"], default="", metavar="MODEL", help="Its output becomes a version of this model."),
+        click.Option(["--alone"], is_flag=True, help="Without the jobs that it comes after."),
+        click.Option(["--detach"], is_flag=True, help="Do not wait until it has ended."),
+    ],
+    run,
+    examples=_EXAMPLES,
+)

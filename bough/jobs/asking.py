@@ -1,0 +1,89 @@
+"""From a job that was asked for to the job runs that make it so: what it comes after first, a sweep as a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.environments.models import JobManifest
+from bough.jobs import rules, store
+from bough.jobs.models import BUILDING, QUEUED, WAITING, JobRun
+from bough.kernel import catalog
+from bough.kernel.errors import NotFound
+from bough.kernel.jobs import Value
+from bough.kernel.names import new_id
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the runs of one request have in common."""
+
+    project: str
+    environment: str
+    release: int
+    by: str
+    now: float
+    jobs: Mapping[str, JobManifest]
+    register: str = ""
+    slot: float = 0.0
+
+
+def ask(tx: sa.Connection, asked: Asked, job: str, params: Mapping[str, Value], *, alone: bool = False) -> JobRun:
+    """Adds the runs; the one of the job itself. `alone`: without the jobs that it comes after."""
+    if job not in asked.jobs:
+        known = ", ".join(sorted(asked.jobs)) or "none"
+        raise NotFound(
+            f"{asked.project}/{asked.environment} has no job {job!r}; it has {known}", code="JOB_NOT_FOUND",
+            hint=f"add [jobs.{job}] to bough.toml",
+        )  # fmt: skip
+    seen = catalog.newest(tx)
+    made: list[JobRun] = []
+    known_ids: dict[str, str] = {}
+    for name in [job] if alone else order(asked.jobs, job):
+        needs = [] if alone else [known_ids[before] for before in asked.jobs[name].settings.after]
+        given = dict(asked.jobs[name].settings.params) | (dict(params) if name == job else {})
+        runs = _runs(asked, name, given, needs, seen, register=asked.register if name == job else "")
+        known_ids[name] = runs[0].id
+        made += runs
+    store.add(tx, made)
+    return next(each for each in made if each.id == known_ids[job])
+
+
+def order(jobs: Mapping[str, JobManifest], job: str) -> list[str]:
+    """The job and all that it comes after, each after what it needs."""
+    found: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in found:
+            return
+        for before in jobs[name].settings.after:
+            visit(before)
+        found.append(name)
+
+    visit(job)
+    return found
+
+
+def _runs(
+    asked: Asked, name: str, params: dict[str, Value], needs: list[str], seen: int, *, register: str
+) -> list[JobRun]:
+    manifest = asked.jobs[name]
+    settings = manifest.settings
+    state, said = (WAITING, "waits for the jobs that it comes after") if needs else (BUILDING, "builds")
+    first = JobRun(
+        id=new_id("jr"), project=asked.project, environment=asked.environment, job=name, release=asked.release,
+        by=asked.by, state=state, said=said, manifest=manifest, params=params, needs=needs, slot=asked.slot,
+        register=register or settings.register, created_at=asked.now, changed_at=asked.now, seen=seen,
+    )  # fmt: skip
+    members = rules.children(settings.sweep, settings.array)
+    if not members:
+        return [first]
+    group = msgspec.structs.replace(first, children=len(members), state=QUEUED, said=f"{len(members)} runs", needs=[])
+    return [
+        group,
+        *(
+            msgspec.structs.replace(first, id=new_id("jr"), group=group.id, index=at, params=params | own, register="")
+            for at, own in enumerate(members)
+        ),
+    ]

@@ -1,0 +1,77 @@
+"""Puts the parts of jobs together; what they need of the world is handed in by `app.py`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from bough.adapters.accelerators import Accelerators
+from bough.adapters.blobs import Blobs
+from bough.adapters.engine import Engine
+from bough.capacity.models import Capacity
+from bough.data.mounts import Views
+from bough.environments import branching
+from bough.jobs import outputs, schedules, store
+from bough.jobs.loop import JobLoop
+from bough.jobs.machine import Machine
+from bough.jobs.models import KIND, RUN
+from bough.jobs.placing import Placing
+from bough.jobs.tokens import RunTokens
+from bough.jobs.tracked import Open, Tracked
+from bough.jobs.units import Places
+from bough.jobs.watching import Watching
+from bough.kernel.events import Events
+from bough.kernel.platform import Home, Platform
+from bough.kernel.reconcile import Handler
+from bough.secrets.vault import Vault
+
+
+class Outside(msgspec.Struct, frozen=True, kw_only=True):
+    """What jobs need of others."""
+
+    home: Home
+    platform: Platform
+    engine: Engine
+    events: Events
+    capacity: Capacity
+    accelerators: Accelerators
+    blobs: Blobs
+    views: Views
+    vault: Vault
+    private_digest: Callable[[bytes], str]
+    read_runs: Open
+    write_runs: Open
+    machine: Machine
+    weights: Mapping[str, float] = {}
+
+
+def handlers(outside: Outside) -> dict[str, Handler]:
+    places = Places(outside.home)
+    tracked = Tracked(outside.read_runs, outside.write_runs)
+    watching = Watching(outside.engine, outside.capacity, places)
+    placing = Placing(outside.capacity, outside.accelerators, outside.machine, watching, outside.weights)
+    jobs = JobLoop(
+        *(outside.home, outside.platform, outside.engine, outside.events, outside.capacity, outside.accelerators),
+        *(placing, watching, outside.views, RunTokens(outside.vault, outside.private_digest), tracked),
+    )
+    return {
+        KIND: jobs.handle,
+        RUN: outputs.handler(outside.blobs, tracked, places, outside.events),
+        schedules.KIND: schedules.handler(outside.events),
+    }
+
+
+def listen(events: Events) -> None:
+    """What happens elsewhere and matters to jobs."""
+    events.on("release.created", schedules.on_release_created)
+    events.on("release.live", schedules.on_live)
+    events.on(branching.BRANCHED, schedules.on_branched)
+    events.on(branching.DISCARDED, schedules.on_discarded)
+    events.on(branching.DISCARDED, store.on_discarded)
+
+
+def this_machine() -> Machine:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(cpus=float(len(os.sched_getaffinity(0))), memory_mb=memory >> 20)

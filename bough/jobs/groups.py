@@ -1,0 +1,89 @@
+"""Groups of job runs: a sweep or an array as one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from bough.jobs import rules, store
+from bough.jobs.models import CANCELLED, FAILED, QUEUED, RUNNING, STOPPING, SUCCEEDED, WORSE, JobRun
+from bough.jobs.tracked import Tracked, id_of
+from bough.jobs.turning import Turnover
+from bough.kernel.reconcile import Turn
+
+COMPARE_S = 2.0  # between two looks at the metrics of a sweep
+
+
+class Groups:
+    def __init__(self, tracked: Tracked) -> None:
+        self._tracked = tracked
+        self._compared: dict[str, float] = {}
+
+    def look(self, turn: Turn, turnover: Turnover) -> None:
+        """Ends groups whose last member has ended, and members that are clearly worse than the others."""
+        active: dict[str, list[JobRun]] = {}
+        groups: list[JobRun] = []
+        for run in turnover.world.runs.values():
+            if run.group and not run.ended:
+                active.setdefault(run.group, []).append(run)
+            if run.children:
+                groups.append(run)
+        for group in groups:
+            members = active.get(group.id, [])
+            if not members:
+                self._end(turn, turnover, group)
+            elif group.state == QUEUED and any(each.started_at for each in members):
+                turnover.change(group, state=RUNNING, said="its runs are under way", started_at=turnover.world.now)
+            elif group.manifest.settings.sweep.stop_after:
+                self._compare(turn, turnover, group)
+
+    def _end(self, turn: Turn, turnover: Turnover, group: JobRun) -> None:
+        members = self._members(turn, turnover, group)
+        counts = Counter(each.state for each in members)
+        state = next((each for each in (CANCELLED, FAILED) if counts[each]), SUCCEEDED)
+        if counts[SUCCEEDED] < len(members) and state == SUCCEEDED:
+            state = FAILED
+        said = ", ".join(f"{number} {each}" for each, number in counts.most_common())
+        best = best_of(self._tracked, group, members)
+        said += f"; best is {best}" if best else ""
+        turnover.change(
+            group, state=state, said=said, finished_at=turnover.world.now, cost=sum(each.cost for each in members),
+            seconds=sum(each.seconds for each in members),
+            run=next((each.run for each in members if each.id == best), ""),
+        )  # fmt: skip
+
+    def _compare(self, turn: Turn, turnover: Turnover, group: JobRun) -> None:
+        now, sweep = turnover.world.now, group.manifest.settings.sweep
+        if now - self._compared.get(group.id, 0.0) < COMPARE_S:
+            return
+        self._compared = {id: at for id, at in self._compared.items() if id in turnover.world.runs} | {group.id: now}
+        points = {
+            each.id: (each, self._tracked.points(each.project, id_of(each), sweep.metric))
+            for each in self._members(turn, turnover, group)
+            if each.started_at
+        }
+        for run, mine in points.values():
+            others = [found for id, (_, found) in points.items() if id != run.id]
+            if run.state == RUNNING and rules.is_worse(mine, others, sweep.goal, sweep.stop_after):
+                said = (
+                    f"stopped early: its best {sweep.metric} after {len(mine)} points is worse than half of the others"
+                )
+                by = now + run.manifest.settings.grace_s
+                turnover.change(run, state=STOPPING, stopping_for=WORSE, said=said, stop_by=by)
+
+    def _members(self, turn: Turn, turnover: Turnover, group: JobRun) -> list[JobRun]:
+        with turn.read() as tx:
+            kept = store.members(tx, group.id)
+        return [turnover.world.runs.get(each.id, each) for each in kept]
+
+
+def best_of(tracked: Tracked, group: JobRun, members: Sequence[JobRun]) -> str:
+    """The member with the best value of the sweep's metric; empty without one."""
+    sweep = group.manifest.settings.sweep
+    if not sweep.metric:
+        return ""
+    pick = max if sweep.goal == "max" else min
+    best = {
+        each.id: pick(points) for each in members if (points := tracked.points(each.project, each.run, sweep.metric))
+    }
+    return pick(best, key=lambda id: best[id]) if best else ""

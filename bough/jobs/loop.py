@@ -1,0 +1,226 @@
+"""Makes job runs true: one object looks after all of them, because what they share (devices, queues, capacity) must be
+given out in one place.
+
+A turn reads what is (rows, units, leases), decides, commits all of it at once, and only then acts: units are started
+for rows that say running, stopped for rows that say stopping, and whatever no row wants (a unit, a lease, a folder of
+data) is let go. So a turn that dies anywhere is made good by the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.adapters.accelerators import Accelerators
+from bough.adapters.engine import EXITED, Engine
+from bough.builds import loop as builds
+from bough.builds.models import BuildResult
+from bough.capacity.models import Capacity
+from bough.data.mounts import Views
+from bough.environments import references
+from bough.environments.references import Filled
+from bough.jobs import store, units
+from bough.jobs.groups import Groups
+from bough.jobs.models import (
+    ALL,
+    BUILDING,
+    ENDING,
+    FAILED,
+    KIND,
+    QUEUED,
+    RUN,
+    RUNNING,
+    SKIPPED,
+    STOPPING,
+    SUCCEEDED,
+    WAITING,
+    JobRun,
+)
+from bough.jobs.placing import Placing
+from bough.jobs.tokens import VARIABLE, RunTokens
+from bough.jobs.tracked import Tracked
+from bough.jobs.turning import Turnover, World
+from bough.jobs.units import Places
+from bough.jobs.watching import Watching
+from bough.kernel.events import Events
+from bough.kernel.platform import Home, Platform
+from bough.kernel.reconcile import Turn, wake
+from bough.runtime.spec import Failure, UnitSpec
+
+CHECK_S = 1.0  # while something runs: hints of the engine wake the loop sooner
+BUILD_CHECK_S = 0.25
+SHARE_S = 3600.0  # what a queue had longer ago is forgotten
+VIEW = "BOUGH_DATA"
+PREFIX = "jr_"
+
+
+class JobLoop:
+    """The handler. Its parts are put together in `app.py`."""
+
+    def __init__(
+        self, home: Home, platform: Platform, engine: Engine, events: Events, capacity: Capacity,
+        accelerators: Accelerators, placing: Placing, watching: Watching, views: Views, tokens: RunTokens,
+        tracked: Tracked,
+    ) -> None:  # fmt: skip
+        self._home, self._platform, self._engine, self._events = home, platform, engine, events
+        self._capacity, self._accelerators = capacity, accelerators
+        self._placing, self._watching, self._views = placing, watching, views
+        self._tokens, self._tracked, self._places = tokens, tracked, Places(home)
+        self._active, self._groups = store.Active(), Groups(tracked)
+
+    def handle(self, turn: Turn) -> float | None:
+        now = turn.clock.now()
+        with turn.read() as tx:
+            runs = self._active.read(tx)
+            needed = store.states(tx, {id for run in runs for id in run.needs})
+            shares = store.shares(tx, now - SHARE_S) if any(run.state == QUEUED for run in runs) else {}
+        leases = {lease.holder: lease for lease in self._capacity.leases()}
+        mine = {each.unit: each for each in self._engine.snapshot() if each.unit.startswith(PREFIX)}
+        if not runs and not leases and not mine:
+            return None
+        turnover = Turnover(World(now, {run.id: run for run in runs}, mine, leases))
+        self._advance(turnover, needed)
+        self._groups.look(turn, turnover)
+        self._placing.place(turnover, shares, lambda run: self._is_ready(turn, run))
+        moved = self._commit(turn, turnover)
+        self._act(turn, turnover, moved)
+        return self._pause(turnover, moved)
+
+    def _advance(self, turnover: Turnover, needed: Mapping[str, str]) -> None:
+        outcomes: dict[str, BuildResult | Failure | None] = {}
+        for run in turnover.world.singles:
+            if run.state == WAITING:
+                self._wait(turnover, run, [needed.get(id, FAILED) for id in run.needs])
+            elif run.state == BUILDING:
+                self._build(turnover, run, outcomes)
+            elif run.state in (RUNNING, STOPPING):
+                self._watching.watch(turnover, run)
+
+    def _wait(self, turnover: Turnover, run: JobRun, states: list[str]) -> None:
+        if all(state == SUCCEEDED for state in states):
+            turnover.change(run, state=BUILDING, said="builds")
+        elif bad := next((state for state in states if state in (FAILED, SKIPPED, "cancelled")), None):
+            said = f"a job that it comes after has {bad}" if bad == FAILED else f"a job that it comes after was {bad}"
+            turnover.change(run, state=SKIPPED, said=said, finished_at=turnover.world.now)
+
+    def _build(self, turnover: Turnover, run: JobRun, outcomes: dict[str, BuildResult | Failure | None]) -> None:
+        request = units.build_request(run)
+        unit = builds.unit_of(request)
+        if unit not in outcomes:
+            outcomes[unit] = builds.ensure(self._home, self._engine, request)
+        found = outcomes[unit]
+        if isinstance(found, BuildResult):
+            turnover.change(run, state=QUEUED, said="waits for its turn", build=found)
+        elif found is not None:
+            said = f"it could not be built: {found.message}"
+            failure = msgspec.to_builtins(found)
+            turnover.change(run, state=FAILED, said=said, failure=failure, finished_at=turnover.world.now)
+
+    def _is_ready(self, turn: Turn, run: JobRun) -> bool:
+        with turn.read() as tx:
+            return self._filled(tx, run) is not None
+
+    def _filled(self, tx: sa.Connection, run: JobRun) -> Filled | None:
+        """Its variables and data; None while data are laid out. Raises what it refers to and is not there."""
+        view = None
+        if run.manifest.settings.data:
+            view = self._views.ensure(tx, run.place, run.id, run.manifest.settings.data, run.seen)
+            if view is None:
+                return None
+        filled = references.fill(tx, run.place, run.manifest, self._platform, run.manifest.secrets)
+        return Filled(plain=filled.plain | ({VIEW: str(view)} if view else {}), secrets=filled.secrets)
+
+    def _commit(self, turn: Turn, turnover: Turnover) -> set[str]:
+        if started := [run for run in turnover.begun if run.attempt == 1]:
+            self._tracked.begin(started)
+        ended = [run for run in turnover.ended if run.run]
+        if ended:
+            self._tracked.end(ended, turnover.world.now)
+        if not turnover.changed:
+            return set()
+        with turn.apply() as tx:
+            for run in turnover.begun:
+                turnover.change(run, token=self._tokens.issue(tx, run, turnover.world.now))
+            for run in turnover.changed:
+                if run.ended and run.token:
+                    self._tokens.withdraw(tx, run)
+                if run.state == ENDING:
+                    wake(tx, RUN, run.id)
+            return turnover.commit(tx, self._events, self._active)
+
+    def _act(self, turn: Turn, turnover: Turnover, moved: set[str]) -> None:
+        """Everything here may be done twice."""
+        world = turnover.world
+        for run in world.singles:
+            if run.id in moved:
+                continue
+            if run.state == RUNNING:
+                self._start(turn, world, run)
+            elif run.state == STOPPING:
+                self._stop(world, run)
+        self._let_go(world, moved)
+
+    def _start(self, turn: Turn, world: World, run: JobRun) -> None:
+        missing = [rank for rank, each in enumerate(units.of(run, world.attempts)) if each is None]
+        if not missing:
+            return
+        for folder in (self._places.output(run.id), self._places.checkpoints(run.id)):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with turn.read() as tx:
+            filled = self._filled(tx, run)
+            before = {each.job: str(self._places.output(each.id)) for each in (store.get(tx, id) for id in run.needs)}
+        if filled is None:
+            return
+        specs = self._specs(run, filled, before, world.now)
+        for rank in missing:
+            self._engine.apply(specs[rank])
+
+    def _specs(self, run: JobRun, filled: Filled, before: Mapping[str, str], now: float) -> list[UnitSpec]:
+        sealed = Filled(plain=filled.plain, secrets=filled.secrets | {VARIABLE: self._tokens.sealed(run, now)})
+        hides = bool(self._accelerators.devices())
+        return units.specs(run, sealed, self._places, self._platform, before, hides)
+
+    def _stop(self, world: World, run: JobRun) -> None:
+        for each in units.of(run, world.attempts):
+            if each is not None and each.state != EXITED:
+                self._engine.stop(each.unit, each.attempt, max(run.stop_by - world.now, 0.0))
+
+    def _let_go(self, world: World, moved: set[str]) -> None:
+        """Of what no run wants any more: leases, units, folders of data."""
+        for lease in world.leases.values():
+            run = world.runs.get(lease.holder)
+            wanted = run is not None and (run.id in moved or (run.lease is not None and run.lease.id == lease.id))
+            if not wanted:
+                self._capacity.release(lease)
+        for each in world.attempts.values():
+            run = world.runs.get(each.unit.rpartition("-")[0])
+            if run is not None and not run.ended:
+                continue
+            if each.state == EXITED:
+                self._engine.forget(each.unit)
+            else:
+                self._engine.stop(each.unit, each.attempt, 0.0)
+        for run in world.runs.values():
+            if run.ended and run.manifest.settings.data and run.id not in moved:
+                self._views.remove(run.id)
+
+    def _pause(self, turnover: Turnover, moved: set[str]) -> float | None:
+        runs = turnover.world.singles
+        if moved or any(run.state in (WAITING, BUILDING, QUEUED) for run in turnover.changed) or turnover.ended:
+            return 0.0 if turnover.changed and not self._only_said(turnover) else BUILD_CHECK_S
+        if any(run.state == BUILDING for run in runs):
+            return BUILD_CHECK_S
+        later = [run.not_before - turnover.world.now for run in runs if run.state == QUEUED]
+        soon = [each for each in later if each > 0]
+        active = any(run.state in (RUNNING, STOPPING, QUEUED) for run in runs)
+        return min([CHECK_S if active else 60.0, *soon])
+
+    def _only_said(self, turnover: Turnover) -> bool:
+        return all(run.state == QUEUED for run in turnover.changed)
+
+
+def begin(tx: sa.Connection) -> None:
+    """Everything is looked at once more."""
+    wake(tx, KIND, ALL)

@@ -1,0 +1,121 @@
+"""What fits on this machine at once. Pure: who runs is given, what is left follows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from bough.adapters.accelerators import Device
+from bough.jobs.models import JobRun
+from bough.kernel.jobs import accelerator, bounds
+from bough.kernel.project import Resources
+
+# A job that does not say what it takes: four of them share a core, as most of them wait for something most of the time.
+UNSAID_CPUS = 0.25
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """`cpus` may be more than there are: they are planned with, and enforced by priorities, not by a wall."""
+
+    cpus: float
+    memory_mb: int
+    devices: tuple[Device, ...] = ()
+
+
+class Fit(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run can go: processes, and the devices of each in turn."""
+
+    size: int
+    devices: tuple[str, ...] = ()
+
+
+class Room:
+    """What is left of a machine."""
+
+    def __init__(self, machine: Machine, running: Iterable[JobRun]) -> None:
+        self._machine = machine
+        self._cpus, self._memory_mb = machine.cpus, machine.memory_mb
+        self._free = list(machine.devices)
+        self._idle = True
+        for run in running:
+            self.take(run, run.size, run.devices)
+
+    def take(self, run: JobRun, size: int, devices: Sequence[str]) -> None:
+        need = run.manifest.settings.resources
+        self._cpus -= cpus_of(need) * size
+        self._memory_mb -= need.memory_mb * size
+        self._free = [each for each in self._free if each.id not in devices]
+        self._idle = False
+
+    def fit(self, run: JobRun, *, simulated: bool = False) -> Fit | None:
+        """As many processes as fit, within what the run allows; None: it has to wait. `simulated`: its accelerators are
+        those of a pool, and none of this machine."""
+        size = bounds(run.manifest.settings.processes)
+        low, high = size.min, run.wanted_size or size.max
+        for number in range(max(low, min(high, size.max)), low - 1, -1):
+            if (found := self._fit(run.manifest.settings.resources, number, simulated)) is not None:
+                return found
+        return None
+
+    def could_grow(self, run: JobRun) -> int:
+        """How many processes it could have if it gave back its own."""
+        need, size = run.manifest.settings.resources, bounds(run.manifest.settings.processes)
+        extra = size.max - run.size
+        while extra > 0:
+            enough_devices = self._devices(need, extra) is not None
+            if (
+                cpus_of(need) * extra <= self._cpus + 1e-9
+                and need.memory_mb * extra <= self._memory_mb
+                and enough_devices
+            ):
+                return run.size + extra
+            extra -= 1
+        return run.size
+
+    def lacks(self, run: JobRun) -> str:
+        """Why it does not fit, in words."""
+        need, least = run.manifest.settings.resources, bounds(run.manifest.settings.processes).min
+        all_of_it = Room(self._machine, ())
+        if all_of_it._fit(need, least, simulated=False) is None:
+            return f"this machine does not have {said(need, least)}"
+        return f"waits for {said(need, least)} of this machine"
+
+    def _fit(self, need: Resources, number: int, simulated: bool) -> Fit | None:
+        cpus, memory = cpus_of(need) * number, need.memory_mb * number
+        # A job that wants more than there is runs alone rather than never: the machine is slower, not wrong.
+        if cpus > self._cpus + 1e-9 and not (self._idle and cpus_of(need) <= self._machine.cpus):
+            return None
+        if memory > self._memory_mb:
+            return None
+        if simulated:
+            return Fit(size=number)
+        devices = self._devices(need, number)
+        return None if devices is None else Fit(size=number, devices=devices)
+
+    def _devices(self, need: Resources, number: int) -> tuple[str, ...] | None:
+        """The first kind of the list of which enough are free."""
+        for wanted in map(accelerator, need.accelerators):
+            free = [each.id for each in self._free if each.kind == wanted.kind]
+            if len(free) >= wanted.count * number:
+                return tuple(free[: wanted.count * number])
+        if need.accelerators:
+            return None
+        if len(self._free) < need.gpus * number:
+            return None
+        return tuple(each.id for each in self._free[: need.gpus * number])
+
+
+def cpus_of(need: Resources) -> float:
+    return need.cpus or UNSAID_CPUS
+
+
+def said(need: Resources, number: int) -> str:
+    parts = [f"{need.cpus * number:g} cpus"] if need.cpus else []
+    parts += [f"{need.memory_mb * number} MB of memory"] if need.memory_mb else []
+    if need.accelerators:
+        parts.append(" or ".join(need.accelerators) + (f" for each of {number} processes" if number > 1 else ""))
+    elif need.gpus:
+        parts.append(f"{need.gpus * number} accelerators")
+    return ", ".join(parts) or f"room for {math.ceil(number)} more"

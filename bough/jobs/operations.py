@@ -1,0 +1,254 @@
+"""Verbs of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.environments import operations as environments
+from bough.environments import store as releases
+from bough.environments.models import JobManifest
+from bough.environments.operations import Environment, ProposeRelease
+from bough.jobs import asking, rules, showing, store
+from bough.jobs.asking import Asked
+from bough.jobs.models import (
+    BUILDING,
+    CANCEL,
+    CANCELLED,
+    ENDED,
+    ENDING,
+    FAILED,
+    RUNNING,
+    SKIPPED,
+    STOPPING,
+    SUCCEEDED,
+    WAITING,
+    JobNews,
+    JobRun,
+    JobRunDetail,
+    JobRunView,
+    Spent,
+)
+from bough.jobs.turning import say
+from bough.kernel.context import Context, Role
+from bough.kernel.errors import Conflict, NotFound
+from bough.kernel.jobs import bounds
+from bough.kernel.operations import operation
+from bough.kernel.project import PRODUCTION
+from bough.serving.reading import LogLine
+
+FOLLOW_S = 0.1
+
+
+class RunJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`file` and `bundles` as in a release: then the job of that file runs, deployed or not; else that of the live
+    release."""
+
+    project: str
+    job: str
+    environment: Environment = PRODUCTION
+    params: Annotated[dict[str, str], msgspec.Meta(description="parameters, over those of bough.toml")] = {}
+    alone: Annotated[bool, msgspec.Meta(description="without the jobs that it comes after")] = False
+    register: Annotated[str, msgspec.Meta(description="the model of which its output becomes a version")] = ""
+    file: Annotated[str, msgspec.Meta(description="the text of a bough.toml, instead of the live release")] = ""
+    bundles: dict[str, str] = {}
+
+
+class ListJobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    job: Annotated[
+        str, msgspec.Meta(description="one job", extra_json_schema={"x-argument": True, "x-metavar": "JOB"})
+    ] = ""
+    environment: Environment = PRODUCTION
+    state: Annotated[str, msgspec.Meta(description="only those in this state")] = ""
+    all: Annotated[bool, msgspec.Meta(description="the runs of groups one by one, too")] = False
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+
+
+class OneJobRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: Annotated[str, msgspec.Meta(description="the job run's id")]
+
+
+class JobLogs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: Annotated[str, msgspec.Meta(description="the job run's id")]
+    follow: bool = False
+    lines: Annotated[int, msgspec.Meta(ge=0, le=1_000_000, description="how many of the last lines")] = 1000
+    cursor: Annotated[str, msgspec.Meta(description="go on after the line that carried it")] = ""
+
+
+class FollowJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: Annotated[str, msgspec.Meta(description="the job run's id")]
+    cursor: str = ""
+
+
+class ResizeJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: Annotated[str, msgspec.Meta(description="the job run's id")]
+    processes: Annotated[int, msgspec.Meta(ge=0, le=1024, description="0: as many as there is room for")]
+
+
+@operation("jobs.run", role=Role.DEVELOPER, writes=True)
+def run(context: Context, request: RunJob) -> JobRunView:
+    """Runs a job, and before it the jobs that it comes after; `bough train` does so with the files of a folder."""
+    place = request.project, request.environment
+    number, jobs = _deployed(context, place) if not request.file else _proposed(context, request)
+    asked = Asked(
+        project=place[0], environment=place[1], release=number, by=context.principal.name, now=context.clock.now(),
+        jobs=jobs, register=request.register,
+    )  # fmt: skip
+    declared = jobs[request.job].settings.params if request.job in jobs else {}
+    params = rules.given(declared, request.params)
+    made = asking.ask(context.tx, asked, request.job, params, alone=request.alone)
+    say(context.tx, context.events, made)
+    return showing.view(made)
+
+
+@operation("jobs.list", role=Role.VIEWER, command="jobs list")
+def list_(context: Context, request: ListJobs) -> list[JobRunView]:
+    """Lists job runs of an environment, newest first."""
+    place = request.project, request.environment
+    found = store.runs(context.tx, place, request.job, state=request.state, inner=request.all, limit=request.limit)
+    return [showing.view(each, context.clock.now()) for each in found]
+
+
+@operation("jobs.show", role=Role.VIEWER)
+def show(context: Context, request: OneJobRun) -> JobRunDetail:
+    """Shows a job run: where it stands, and everything that happened to it, with reasons."""
+    return showing.detail(context, store.get(context.tx, request.id))
+
+
+@operation("jobs.cancel", role=Role.DEVELOPER, writes=True)
+def cancel(context: Context, request: OneJobRun) -> JobRunView:
+    """Ends a job run, and those of its group; what it has saved and reported stays."""
+    found = store.get(context.tx, request.id)
+    for each in [*store.members(context.tx, found.id), found]:
+        if not each.ended:
+            _cancel(context, each)
+    return showing.view(store.get(context.tx, request.id))
+
+
+@operation("jobs.retry", role=Role.DEVELOPER, writes=True)
+def retry(context: Context, request: OneJobRun) -> JobRunView:
+    """Takes up a job run that has failed or was cancelled: from its last checkpoint, with its budgets new."""
+    found = store.get(context.tx, request.id)
+    if found.state not in (FAILED, CANCELLED, SKIPPED):
+        raise Conflict(f"{found.id} is {found.state}", code="JOB_RUN_NOT_FAILED", hint=f"bough jobs show {found.id}")
+    for each in store.members(context.tx, found.id):
+        if each.state in (FAILED, CANCELLED, SKIPPED):
+            _take_up(context, each)
+    _take_up(context, found)
+    return showing.view(store.get(context.tx, request.id))
+
+
+@operation("jobs.resize", role=Role.DEVELOPER, writes=True)
+def resize(context: Context, request: ResizeJob) -> JobRunView:
+    """Gives a data-parallel job run another number of processes, from its next checkpoint on."""
+    found = store.get(context.tx, request.id)
+    size = bounds(found.manifest.settings.processes)
+    if found.ended:
+        raise _over(found)
+    if request.processes and not size.min <= request.processes <= size.max:
+        raise Conflict(
+            f"{found.job} runs with {size.min} to {size.max} processes, not with {request.processes}",
+            code="SIZE_OUT_OF_BOUNDS", hint=f"processes = {{ min = {size.min}, max = {request.processes} }}",
+        )  # fmt: skip
+    store.update(context.tx, found.id, context.clock.now(), wanted_size=request.processes)
+    store.changed(context.tx)
+    return showing.view(store.get(context.tx, request.id))
+
+
+@operation("jobs.logs", role=Role.VIEWER, command="jobs logs")
+def logs(context: Context, request: JobLogs) -> Iterator[LogLine]:
+    """Streams what a job run has printed, attempt by attempt."""
+    reader = showing.Output(context, request.cursor, request.lines)
+    while True:
+        with context.read() as tx:
+            found = store.get(tx, request.id)
+        yield from reader.read(found, follow=request.follow)
+        if not request.follow or found.ended:
+            return
+        context.pause(FOLLOW_S)
+
+
+@operation("jobs.follow", role=Role.VIEWER)
+def follow(context: Context, request: FollowJob) -> Iterator[JobNews]:
+    """Streams a job run until it has ended: its states, what its build and its programs print, the end."""
+    reader, said = showing.Output(context, request.cursor, 1_000_000), ""
+    while True:
+        with context.read() as tx:
+            found = store.get(tx, request.id)
+        for line in reader.read(found, follow=True):
+            yield JobNews(kind="log", at=context.clock.now(), id=found.id, text=line.text, cursor=line.cursor)
+        if f"{found.state}: {found.said}" != said:
+            said = f"{found.state}: {found.said}"
+            yield JobNews(kind="state", at=found.changed_at, id=found.id, state=found.state, text=found.said,
+                          cursor=reader.cursor())  # fmt: skip
+        if found.ended:
+            yield JobNews(kind="done", at=found.finished_at, id=found.id, state=found.state, text=found.said,
+                          run=showing.view(found))  # fmt: skip
+            return
+        context.pause(FOLLOW_S)
+
+
+def _deployed(context: Context, place: tuple[str, str]) -> tuple[int, dict[str, JobManifest]]:
+    live = releases.live(context.tx, place)
+    if live is None:
+        raise NotFound(
+            f"{'/'.join(place)} has no release whose jobs could run", code="NOTHING_LIVE",
+            hint="bough train runs a job from its folder; bough deploy makes a release",
+        )  # fmt: skip
+    return live[0].number, live[1].jobs
+
+
+def _proposed(context: Context, request: RunJob) -> tuple[int, dict[str, JobManifest]]:
+    proposal = ProposeRelease(file=request.file, bundles=request.bundles, environment=request.environment)
+    name, manifest = environments.propose(context, proposal, jobs_only=True)
+    if name != request.project:
+        raise Conflict(
+            f"the file is of the project {name}, not of {request.project}", code="PROJECT_DIFFERS",
+            hint=f"--project {name}",
+        )  # fmt: skip
+    environments.stand(context, (name, request.environment))
+    return 0, manifest.jobs
+
+
+def _cancel(context: Context, found: JobRun) -> None:
+    now, said = context.clock.now(), f"cancelled by {context.principal.name}"
+    values: dict[str, Any] = {"said": said}
+    if found.state in (RUNNING, STOPPING) and not found.children:
+        by = now + found.manifest.settings.grace_s
+        values |= {"state": STOPPING, "stopping_for": CANCEL, "stop_by": min(found.stop_by or by, by)}
+    elif found.state == ENDING:
+        return  # its program has ended well already
+    else:
+        values |= {"state": CANCELLED, "finished_at": now}
+    _changed(context, found, **values)
+
+
+def _take_up(context: Context, found: JobRun) -> None:
+    waits = _unmet(context.tx, found)
+    state = RUNNING if found.children else WAITING if waits else BUILDING
+    _changed(
+        context, found, state=state, said=f"taken up again by {context.principal.name}", spent=Spent(), failure={},
+        finished_at=0.0, not_before=0.0, stopping_for="",
+    )  # fmt: skip
+
+
+def _unmet(tx: sa.Connection, found: JobRun) -> bool:
+    return any(state != SUCCEEDED for state in store.states(tx, found.needs).values())
+
+
+def _changed(context: Context, found: JobRun, **values: Any) -> None:
+    store.update(context.tx, found.id, context.clock.now(), **values)
+    say(context.tx, context.events, store.get(context.tx, found.id))
+    store.changed(context.tx)
+
+
+def _over(found: JobRun) -> Conflict:
+    states = ", ".join(ENDED)
+    return Conflict(
+        f"{found.id} has ended: it {found.state}; {states} are ends", code="JOB_RUN_ENDED",
+        hint=f"bough jobs show {found.id}",
+    )  # fmt: skip

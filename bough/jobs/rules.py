@@ -1,0 +1,194 @@
+"""Pure decisions about job runs: what an end means, who is next, how it is said."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from bough.jobs.models import (
+    CANCEL,
+    CANCELLED,
+    CAPACITY,
+    CAPACITY_LOST,
+    ERROR,
+    FAILED,
+    MOVING,
+    RESIZING,
+    SILENT,
+    SUCCEEDED,
+    TIME_LIMIT,
+    TIMEOUT,
+    WORSE,
+    JobRun,
+    Spent,
+)
+from bough.kernel.errors import Invalid
+from bough.kernel.jobs import Range, Sweep, Value, budget
+from bough.runtime.spec import Exited
+
+PAUSE_S = (1.0, 300.0)  # after an error, doubling; what was interrupted goes on at once
+_CAUSES = {CAPACITY_LOST: CAPACITY, MOVING: CAPACITY, RESIZING: CAPACITY, TIME_LIMIT: TIMEOUT, SILENT: TIMEOUT}
+_NO_FAULT = (MOVING, RESIZING)  # of nobody: costs nothing of any budget
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a run whose attempt has ended. `state` empty: it is tried again."""
+
+    state: str
+    said: str
+    spent: Spent
+    cause: str = ""
+    pause_s: float = 0.0
+    failure: dict[str, Any] = {}
+
+
+def outcome(run: JobRun, exits: Sequence[Exited], *, done: bool) -> Outcome:
+    """`exits`: of all its processes; `done`: the program has said that its work is complete."""
+    bad = [each for each in exits if not _is_well(each)]
+    guilty = min(bad, key=lambda exit: exit.at) if bad else None  # the others were stopped because of it
+    if run.stopping_for == CANCEL:
+        return Outcome(state=CANCELLED, said=run.said, spent=run.spent)
+    if done and guilty is None:
+        return Outcome(state=SUCCEEDED, said="it has done its work", spent=run.spent)
+    if run.stopping_for == WORSE:
+        return Outcome(state=SUCCEEDED, said=run.said, spent=run.spent)
+    if not run.stopping_for and guilty is None:
+        return Outcome(state=SUCCEEDED, said="exit status 0", spent=run.spent)
+    if run.stopping_for in _NO_FAULT:
+        return Outcome(state="", said=run.said, spent=run.spent, cause=CAPACITY)
+    said = run.said if run.stopping_for else words(guilty)
+    cause = _CAUSES.get(run.stopping_for) or cause_of(guilty)
+    used, allowed = getattr(run.spent, cause), getattr(budget(run.manifest.settings.retries), cause)
+    failure = msgspec.to_builtins(guilty.failure) if guilty and guilty.failure else {}
+    if used >= allowed:
+        often = f", and {used + 1} attempts ended like that" if used else ""
+        return Outcome(state=FAILED, said=said + often, spent=run.spent, cause=cause, failure=failure)
+    spent = msgspec.structs.replace(run.spent, **{cause: used + 1})
+    pause = 0.0 if cause == CAPACITY else min(PAUSE_S[0] * 2.0**used, PAUSE_S[1])
+    return Outcome(state="", said=said, spent=spent, cause=cause, pause_s=pause, failure=failure)
+
+
+def cause_of(exit: Exited | None) -> str:
+    """Of an end that nobody asked for."""
+    return CAPACITY if exit is None or exit.reason in ("lost", "lease", "stopped") else ERROR
+
+
+def words(exit: Exited | None) -> str:
+    """Why a program ended, in a sentence."""
+    if exit is None:
+        return "it ended without a word"
+    if exit.failure is not None:
+        return exit.failure.message
+    match exit.reason:
+        case "lost":
+            return "the process that guards it was killed, and it with it"
+        case "lease":
+            return "its machine lost touch with Bough"
+        case "memory":
+            return "it used more memory than its limit"
+        case "stopped" if exit.code == 0:
+            return "it was asked to stop, and ended well"
+        case "stopped":
+            return "it was asked to stop"
+    if exit.code < 0:
+        name = signal.Signals(-exit.code).name if -exit.code in set(signal.Signals) else f"signal {-exit.code}"
+        return f"it was ended by {name} from outside" + (", as a kernel does that runs out of memory"
+                                                         if exit.code == -signal.SIGKILL else "")  # fmt: skip
+    return f"exit status {exit.code}"
+
+
+def turn_order(queued: Iterable[JobRun], used: Mapping[str, float], weights: Mapping[str, float]) -> list[JobRun]:
+    """Who is asked first whether there is room: the queue that has had least of its share, in it who matters most, then
+    who of the same weight waits longest. `used`: seconds that queues had lately or have now."""
+    queues: dict[str, list[JobRun]] = {}
+    for run in queued:
+        queues.setdefault(run.manifest.settings.queue, []).append(run)
+    for runs in queues.values():
+        runs.sort(key=lambda run: (-run.manifest.settings.priority, run.created_at, run.index, run.id), reverse=True)
+    had = {name: used.get(name, 0.0) / max(weights.get(name, 1.0), 1e-9) for name in queues}
+    order: list[JobRun] = []
+    step = 1.0  # as if each that is put in order here got a second: queues that had the same take turns
+    while queues:
+        name = min(queues, key=lambda name: (had[name], name))
+        order.append(queues[name].pop())
+        had[name] += step / max(weights.get(name, 1.0), 1e-9)
+        if not queues[name]:
+            del queues[name]
+    return order
+
+
+def children(sweep: Sweep, array: int) -> list[dict[str, Value]]:
+    """The parameters of each run of a group."""
+    if sweep.grid:
+        keys = list(sweep.grid)
+        return [dict(zip(keys, values, strict=True)) for values in itertools.product(*sweep.grid.values())]
+    if sweep.random:
+        dice = random.Random(sweep.seed)  # noqa: S311 - the same seed gives the same sweep
+        return [{key: _drawn(values, dice) for key, values in sweep.random.items()} for _ in range(sweep.count)]
+    return [{} for _ in range(array)]
+
+
+def given(declared: Mapping[str, Value], said: Mapping[str, str]) -> dict[str, Value]:
+    """Parameters as a caller says them, of the type that the job declares; a new one is taken as it reads."""
+    found = dict(declared)
+    for key, text in said.items():
+        try:
+            found[key] = _read(text, type(declared[key]) if key in declared else None)
+        except ValueError as error:
+            kind = type(declared[key]).__name__
+            raise Invalid(
+                f"the parameter {key} is {declared[key]!r} in bough.toml, and {text!r} is no {kind}",
+                code="PARAMETER_INVALID", hint=f"--params {key}={declared[key]}",
+            ) from error  # fmt: skip
+    return found
+
+
+def is_worse(mine: Sequence[float], others: Sequence[Sequence[float]], goal: str, stop_after: int) -> bool:
+    """The median rule: after enough points, whoever's best is worse than half of the others were so far stops."""
+    at = len(mine)
+    peers = [points[:at] for points in others if len(points) >= at]
+    if at < stop_after or len(peers) < 2:
+        return False
+    pick = max if goal == "max" else min
+    averages = sorted(sum(points) / len(points) for points in peers)
+    median = averages[len(averages) // 2] if len(averages) % 2 else sum(averages[len(averages) // 2 - 1 :][:2]) / 2
+    best = pick(mine)
+    return best < median if goal == "max" else best > median
+
+
+def _is_well(exit: Exited) -> bool:
+    return exit.code == 0 and exit.reason in ("exited", "stopped")
+
+
+def _drawn(values: list[Value] | Range, dice: random.Random) -> Value:
+    if isinstance(values, list):
+        return dice.choice(values)
+    low, high = values.min, values.max
+    if isinstance(low, int) and isinstance(high, int) and not values.log:
+        return dice.randint(low, high)
+    if values.log:
+        drawn = math.exp(dice.uniform(math.log(low), math.log(high)))
+        return round(drawn) if isinstance(low, int) and isinstance(high, int) else drawn
+    return dice.uniform(low, high)
+
+
+def _read(text: str, kind: type[Any] | None) -> Value:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    if kind is not None:
+        value: Value = kind(text)
+        return value
+    for attempt in (int, float):
+        try:
+            return attempt(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)

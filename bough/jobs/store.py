@@ -1,0 +1,195 @@
+"""The tables of job runs and of schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.environments.models import JobManifest
+from bough.jobs.models import ACTIVE, ALL, CANCEL, CANCELLED, ENDED, KIND, RUNNING, STOPPING, JobRun
+from bough.kernel import catalog
+from bough.kernel.errors import NotFound
+from bough.kernel.events import Event
+from bough.kernel.reconcile import wake
+from bough.kernel.rows import Rows
+from bough.kernel.tables import metadata
+
+job_run = sa.Table(
+    "job_run",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("environment", sa.Text, nullable=False),
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Column("release", sa.Integer, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("said", sa.Text, nullable=False),
+    sa.Column("manifest", sa.Text, nullable=False),
+    sa.Column("params", sa.Text, nullable=False),
+    sa.Column("register", sa.Text, nullable=False),
+    sa.Column("group", sa.Text, nullable=False, index=True),
+    sa.Column("index", sa.Integer, nullable=False),
+    sa.Column("children", sa.Integer, nullable=False),
+    sa.Column("needs", sa.Text, nullable=False),
+    sa.Column("slot", sa.Float, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("changed_at", sa.Float, nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float, nullable=False, index=True),  # 0: not ended
+    sa.Column("not_before", sa.Float, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("attempt_at", sa.Float, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("wanted_size", sa.Integer, nullable=False),
+    sa.Column("port", sa.Integer, nullable=False),
+    sa.Column("devices", sa.Text, nullable=False),
+    sa.Column("stopping_for", sa.Text, nullable=False),
+    sa.Column("stop_by", sa.Float, nullable=False),
+    sa.Column("ends_as", sa.Text, nullable=False),
+    sa.Column("seen", sa.Integer, nullable=False),
+    sa.Column("spent", sa.Text, nullable=False),
+    sa.Column("build", sa.Text, nullable=False),
+    sa.Column("lease", sa.Text, nullable=False),
+    sa.Column("price_per_h", sa.Float, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("cost", sa.Float, nullable=False),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("token", sa.Text, nullable=False),
+    sa.Column("failure", sa.Text, nullable=False),
+    sa.Column("changes", sa.Integer, nullable=False, server_default="0"),  # counts updates
+    sa.Index("ix_job_run_place", "project", "environment", "job", "id"),
+)
+_AT_ONCE = 500  # parameters of one statement
+_ACTIVE = sa.select(job_run.c.id, job_run.c.changes).where(job_run.c.finished_at == 0).order_by(job_run.c.id)
+_ROWS = Rows(JobRun, "manifest", "params", "needs", "devices", "spent", "build", "lease", "failure")
+
+
+def add(tx: sa.Connection, made: Sequence[JobRun]) -> None:
+    tx.execute(job_run.insert(), [_ROWS.row(each) for each in made])
+    changed(tx)
+
+
+def changed(tx: sa.Connection, at: float = 0.0) -> None:
+    """Whoever looks after job runs looks again."""
+    wake(tx, KIND, ALL, at=at)
+
+
+def get(tx: sa.Connection, id: str) -> JobRun:
+    row = tx.execute(job_run.select().where(job_run.c.id == id)).first()
+    if row is None:
+        raise NotFound(f"there is no job run {id!r}", code="JOB_RUN_NOT_FOUND", hint="bough jobs list")
+    return _ROWS.struct(row)
+
+
+def update(tx: sa.Connection, id: str, now: float, *, known: int | None = None, **values: Any) -> bool:
+    """`known`: the count of updates that the change was decided on; False, and nothing happens, when there were others
+    since."""
+    written = _ROWS.columns(**values) | {"changed_at": now, "changes": job_run.c.changes + 1}
+    query = job_run.update().where(job_run.c.id == id)
+    if known is not None:
+        query = query.where(job_run.c.changes == known)
+    return tx.execute(query.values(**written)).rowcount == 1
+
+
+class Active:
+    """All job runs that have not ended, the oldest first. What has not changed is not read again: thousands may wait
+    while a few run."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, JobRun]] = {}
+
+    def read(self, tx: sa.Connection) -> list[JobRun]:
+        now = {row.id: row.changes for row in tx.execute(_ACTIVE)}
+        fresh = [id for id, changes in now.items() if id not in self._known or self._known[id][0] != changes]
+        self._known = {id: known for id, known in self._known.items() if id in now}
+        for at in range(0, len(fresh), _AT_ONCE):
+            for row in tx.execute(job_run.select().where(job_run.c.id.in_(fresh[at : at + _AT_ONCE]))):
+                self._known[row.id] = row.changes, _ROWS.struct(row)
+        return [self._known[id][1] for id in now]
+
+    def changes(self, id: str) -> int:
+        """How often it had been updated when it was read."""
+        return self._known[id][0]
+
+
+def states(tx: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
+    query = sa.select(job_run.c.id, job_run.c.state).where(job_run.c.id.in_(sorted(ids)))
+    return {row.id: row.state for row in tx.execute(query)}
+
+
+def members(tx: sa.Connection, group: str) -> list[JobRun]:
+    query = job_run.select().where(job_run.c.group == group).order_by(job_run.c.index, job_run.c.id)
+    return [_ROWS.struct(row) for row in tx.execute(query)]
+
+
+def runs(
+    tx: sa.Connection, place: tuple[str, str], job: str = "", *, state: str = "", inner: bool = False, limit: int = 50
+) -> list[JobRun]:
+    """Newest first; without the members of groups unless `inner`."""
+    query = job_run.select().where(job_run.c.project == place[0], job_run.c.environment == place[1])
+    if job:
+        query = query.where(job_run.c.job == job)
+    if state:
+        query = query.where(job_run.c.state == state)
+    if not inner:
+        query = query.where(job_run.c.group == "")
+    return [_ROWS.struct(row) for row in tx.execute(query.order_by(job_run.c.id.desc()).limit(limit))]
+
+
+def under_way(tx: sa.Connection, place: tuple[str, str], job: str) -> bool:
+    """Whether a run of this job that its schedule began has not ended."""
+    query = sa.select(job_run.c.id).where(
+        job_run.c.project == place[0], job_run.c.environment == place[1], job_run.c.job == job,
+        job_run.c.state.in_(ACTIVE), job_run.c.slot > 0,
+    )  # fmt: skip
+    return tx.execute(query.limit(1)).first() is not None
+
+
+def shares(tx: sa.Connection, since: float) -> dict[str, float]:
+    """Seconds of leases that ended since then, by queue."""
+    found: dict[str, float] = {}
+    query = sa.select(job_run.c.manifest, job_run.c.seconds).where(
+        job_run.c.finished_at >= since, job_run.c.seconds > 0
+    )
+    for manifest, seconds in tx.execute(query):
+        queue = msgspec.json.decode(manifest, type=JobManifest).settings.queue
+        found[queue] = found.get(queue, 0.0) + seconds
+    return found
+
+
+def ended_before(tx: sa.Connection, moment: float, limit: int = 200) -> list[str]:
+    query = sa.select(job_run.c.id).where(job_run.c.state.in_(ENDED), job_run.c.finished_at < moment)
+    return list(tx.execute(query.order_by(job_run.c.finished_at).limit(limit)).scalars())
+
+
+def bundles(tx: sa.Connection) -> Iterator[str]:
+    """What active runs were given, and what ended ones are tried again with."""
+    for text in tx.execute(sa.select(job_run.c.manifest)).scalars():
+        yield msgspec.json.decode(text, type=JobManifest).bundle
+
+
+def pinned(tx: sa.Connection) -> set[tuple[str, str, int]]:
+    """The versions of secrets that active runs have, as garbage collection names entries."""
+    found: set[tuple[str, str, int]] = set()
+    for text in tx.execute(sa.select(job_run.c.manifest).where(job_run.c.finished_at == 0)).scalars():
+        pins = msgspec.json.decode(text, type=JobManifest).secrets
+        found.update((catalog.SECRET, name, int(pin.rpartition("@")[2])) for name, pin in pins.items())
+    return found
+
+
+def on_discarded(tx: sa.Connection, event: Event) -> None:
+    """An environment is gone, and what runs for it ends."""
+    place = str(event.data["project"]), str(event.data["environment"])
+    said = "its environment was discarded"
+    for run in runs(tx, place, inner=True, limit=100_000):
+        if run.ended:
+            continue
+        if run.state in (RUNNING, STOPPING) and not run.children:
+            update(tx, run.id, event.at, state=STOPPING, stopping_for=CANCEL, stop_by=event.at, said=said)
+        else:
+            update(tx, run.id, event.at, state=CANCELLED, finished_at=event.at, said=said)
+    changed(tx)

@@ -1,0 +1,97 @@
+"""What one turn of the loop sees, and what it has decided; nothing of it is true before it is committed."""
+
+from __future__ import annotations
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.adapters.engine import Attempt
+from bough.capacity.models import LOST, Lease
+from bough.jobs import store
+from bough.jobs.models import CHANGED, ENDED_EVENT, JobRun
+from bough.kernel.events import Events
+
+_ALWAYS = ("id", "changed_at")  # not decided here
+
+
+class World(msgspec.Struct):
+    """`runs` are those that have not ended, as this turn has left them so far."""
+
+    now: float
+    runs: dict[str, JobRun]
+    attempts: dict[str, Attempt]
+    leases: dict[str, Lease]  # by holder
+
+    @property
+    def singles(self) -> list[JobRun]:
+        """All that have, or will have, processes of their own: groups have not."""
+        return [run for run in self.runs.values() if not run.children]
+
+    def lease(self, run: JobRun) -> Lease | None:
+        """What it holds; None when that is lost, or not known any more."""
+        found = self.leases.get(run.id)
+        if found is None or run.lease is None or found.id != run.lease.id or found.state == LOST:
+            return None
+        return found
+
+
+class Turnover:
+    """The changes of one turn."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._before = dict(world.runs)
+        self._notes: list[tuple[str, str, dict[str, object]]] = []
+
+    def put(self, run: JobRun) -> None:
+        self.world.runs[run.id] = run
+
+    def change(self, run: JobRun, /, **values: object) -> JobRun:
+        changed: JobRun = msgspec.structs.replace(run, **values)
+        self.put(changed)
+        return changed
+
+    def note(self, name: str, run: JobRun, /, **data: object) -> None:
+        """A line of its timeline beside its states."""
+        self._notes.append((name, run.id, data))
+
+    @property
+    def changed(self) -> list[JobRun]:
+        return [run for id, run in self.world.runs.items() if run is not self._before[id]]
+
+    @property
+    def begun(self) -> list[JobRun]:
+        """Those that begin another attempt."""
+        return [run for run in self.changed if run.attempt != self._before[run.id].attempt]
+
+    @property
+    def ended(self) -> list[JobRun]:
+        return [run for run in self.changed if run.ended]
+
+    def commit(self, tx: sa.Connection, events: Events, active: store.Active) -> set[str]:
+        """Writes what was decided; the ids of those that somebody else has changed meanwhile, of which nothing is."""
+        moved: set[str] = set()
+        for run in self.changed:
+            before = self._before[run.id]
+            fields = [name for name in JobRun.__struct_fields__ if name not in _ALWAYS]
+            values = {name: getattr(run, name) for name in fields if getattr(run, name) != getattr(before, name)}
+            if not store.update(tx, run.id, self.world.now, known=active.changes(run.id), **values):
+                moved.add(run.id)
+            elif (run.state, run.said) != (before.state, before.said):
+                say(tx, events, run)
+        for name, id, data in self._notes:
+            if id not in moved:
+                events.emit(tx, name, id, **data)
+        return moved
+
+
+def say(tx: sa.Connection, events: Events, run: JobRun) -> None:
+    """A state in the timeline, and the end for whoever waits for it."""
+    where = {"project": run.project, "environment": run.environment, "job": run.job}
+    events.emit(tx, CHANGED, run.id, **where, state=run.state, said=run.said, attempt=run.attempt)
+    if run.ended:
+        events.emit(
+            tx, ENDED_EVENT, run.id, **where, state=run.state, said=run.said, run=run.run, register=run.register,
+            group=run.group, by=run.by, seconds=run.seconds, cost=run.cost,
+            cost_center=run.manifest.settings.cost_center, slot=run.slot,
+        )  # fmt: skip

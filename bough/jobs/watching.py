@@ -1,0 +1,193 @@
+"""Watching what runs: when an attempt is asked to end, and what its end means."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from bough.adapters.engine import EXITED, Attempt, Engine
+from bough.capacity.models import KEEP, MOVE, NOTICED, Capacity, Lease, Situation
+from bough.jobs import rules, units
+from bough.jobs.models import (
+    CAPACITY_LOST,
+    DECIDED,
+    ENDING,
+    GAVE_BACK,
+    MOVING,
+    QUEUED,
+    RESIZING,
+    SILENT,
+    STOPPING,
+    SUCCEEDED,
+    TIME_LIMIT,
+    JobRun,
+)
+from bough.jobs.turning import Turnover
+from bough.jobs.units import Places
+from bough.kernel.errors import NotFound
+from bough.runtime.checkpoints.progress import Progress, read_progress
+from bough.runtime.spec import Exited
+
+GROW_AFTER_S = 30.0  # a change of size costs a start: not more often
+ALIVE = "alive"  # a program without steps touches this file beside its checkpoints
+SILENT_EXIT = Exited(code=-9, reason="lost", at=0.0)  # of a process that nobody knows any more
+
+
+class Watching:
+    def __init__(self, engine: Engine, capacity: Capacity, places: Places) -> None:
+        self._engine, self._capacity, self._places = engine, capacity, places
+        self._ask_at: dict[str, float] = {}  # when capacity wants to be asked again
+
+    def watch(self, turnover: Turnover, run: JobRun) -> None:
+        """One run that is running or stopping."""
+        found = units.of(run, turnover.world.attempts)
+        if all(each is None or each.state == EXITED for each in found):
+            if any(found) or run.stopping_for:
+                self._ended(turnover, run, found)
+            return  # else: not started yet
+        failed = [each for each in found if each is not None and each.exit is not None and each.exit.code != 0]
+        if run.state == STOPPING:
+            self._hurry(turnover, run)
+        elif failed:
+            ended = min((each.exit for each in failed if each.exit), key=lambda exit: exit.at)
+            others = f"; the other {run.size - len(failed)} processes are stopped"
+            self._stop(turnover, run, "", rules.words(ended) + others, run.manifest.settings.grace_s)
+        else:
+            self._look(turnover, run)
+
+    def _hurry(self, turnover: Turnover, run: JobRun) -> None:
+        """What it runs on may be gone before the time that it was given."""
+        if turnover.world.lease(run) is None and run.stop_by > turnover.world.now:
+            turnover.change(run, stop_by=turnover.world.now)
+
+    def _look(self, turnover: Turnover, run: JobRun) -> None:
+        now, settings = turnover.world.now, run.manifest.settings
+        lease = turnover.world.lease(run)
+        if lease is None:
+            gone = turnover.world.leases.get(run.id)
+            cause = f": {gone.cause}" if gone is not None and gone.cause else ""
+            self._stop(turnover, run, CAPACITY_LOST, f"its capacity was taken away{cause}", 0.0)
+        elif lease.state == NOTICED:
+            left = max(lease.ends_at - now, 0.0)
+            said = f"its capacity will be taken away in {left:.0f} s ({lease.cause or 'noticed'})"
+            self._stop(turnover, run, CAPACITY_LOST, said, left)
+        elif now - run.attempt_at > settings.timeout_s:
+            said = f"it ran longer than its limit of {settings.timeout_s:g} s"
+            self._stop(turnover, run, TIME_LIMIT, said, settings.grace_s)
+        elif settings.heartbeat_s and now - self._last_sign(run) > settings.heartbeat_s:
+            said = f"no sign of life for {settings.heartbeat_s:g} s"
+            self._stop(turnover, run, SILENT, said, min(settings.grace_s, settings.heartbeat_s))
+        elif run.wanted_size and run.wanted_size != run.size and units.is_parallel(run):
+            said = f"goes on with {run.wanted_size} processes instead of {run.size}"
+            self._stop(turnover, run, RESIZING, said, settings.grace_s)
+        else:
+            self._reconsider(turnover, run, lease)
+
+    def _reconsider(self, turnover: Turnover, run: JobRun, lease: Lease) -> None:
+        """Whether another place, or waiting, is better than going on."""
+        now = turnover.world.now
+        if now < self._ask_at.get(run.id, 0.0):
+            return
+        decision = self._capacity.decide(situation(run, lease, self.progress(run), now))
+        self._ask_at[run.id] = now + decision.again_s
+        if decision.action == KEEP:
+            return
+        turnover.note(DECIDED, run, action=decision.action, why=decision.why, late=decision.late)
+        what = "moves" if decision.action == MOVE else "waits"
+        self._stop(turnover, run, MOVING, f"{what}: {decision.why}", run.manifest.settings.grace_s)
+
+    def grow(self, turnover: Turnover, run: JobRun, size: int) -> None:
+        """There is room for more processes now."""
+        said = f"goes on with {size} processes instead of {run.size}: there is room for them"
+        self._stop(turnover, run, RESIZING, said, run.manifest.settings.grace_s)
+
+    def _stop(self, turnover: Turnover, run: JobRun, why: str, said: str, grace_s: float) -> None:
+        by = turnover.world.now + grace_s
+        turnover.change(run, state=STOPPING, stopping_for=why, said=said, stop_by=by)
+
+    def _ended(self, turnover: Turnover, run: JobRun, found: Sequence[Attempt | None]) -> None:
+        """Every process of the attempt has ended."""
+        now = turnover.world.now
+        exits = [each.exit if each is not None and each.exit else SILENT_EXIT for each in found]
+        self._keep_logs(run)
+        progress = self.progress(run)
+        done = progress is not None and progress.done
+        outcome = rules.outcome(run, exits, done=done)
+        run = self.give_back(turnover, run, max(each.at for each in exits) or now)
+        self._ask_at.pop(run.id, None)
+        shared = {"said": outcome.said, "spent": outcome.spent, "failure": outcome.failure, "stopping_for": "",
+                  "devices": [], "port": 0, "stop_by": 0.0}  # fmt: skip
+        if not outcome.state:
+            turnover.change(run, state=QUEUED, not_before=now + outcome.pause_s, **shared)
+        elif outcome.state == SUCCEEDED and any(self._places.output(run.id).glob("*")):
+            turnover.change(run, state=ENDING, ends_as=outcome.state, **shared)
+        else:
+            turnover.change(run, state=outcome.state, finished_at=now, **shared)
+
+    def give_back(self, turnover: Turnover, run: JobRun, until: float) -> JobRun:
+        """Its lease is not wanted any more: what it has cost is part of the run from now on."""
+        held = turnover.world.leases.get(run.id) or run.lease
+        if run.lease is None or held is None or held.id != run.lease.id:
+            return turnover.change(run, lease=None)
+        until = max(until, held.acquired_at)
+        seconds, cost = until - held.acquired_at, held.cost(until)
+        offer = held.offer
+        turnover.note(
+            GAVE_BACK, run, lease=held.id, pool=offer.pool, zone=offer.zone, kind=offer.kind,
+            accelerator=offer.accelerator, seconds=seconds, cost=cost, price_per_h=offer.price_per_h,
+            on_demand_per_h=offer.on_demand_per_h, acquired_at=held.acquired_at, until=until, cause=held.cause,
+            project=run.project, environment=run.environment, job=run.job,
+            cost_center=run.manifest.settings.cost_center,
+        )  # fmt: skip
+        return turnover.change(run, lease=None, seconds=run.seconds + seconds, cost=run.cost + cost)
+
+    def progress(self, run: JobRun) -> Progress | None:
+        return read_progress(self._places.checkpoints(run.id))
+
+    def _last_sign(self, run: JobRun) -> float:
+        said = self.progress(run)
+        signs = [run.attempt_at, said.at if said is not None else 0.0]
+        with contextlib.suppress(OSError):
+            signs.append((self._places.checkpoints(run.id) / ALIVE).stat().st_mtime)
+        return max(signs)
+
+    def _keep_logs(self, run: JobRun) -> None:
+        """What it printed is read from files as soon as the engine may forget it."""
+        for rank in range(run.size):
+            path = self._places.log(run.id, run.attempt, rank)
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _keep(self._engine, run.unit(rank), run.attempt, path)
+
+
+def situation(run: JobRun, lease: Lease | None, progress: Progress | None, now: float) -> Situation:
+    """A job run as capacity sees it."""
+    settings = run.manifest.settings
+    deadline = run.created_at + settings.deadline_s if settings.deadline_s else 0.0
+    found = Situation(
+        holder=run.id, capacity=settings.capacity, accelerators=settings.resources.accelerators,
+        work_left_s=settings.work_s, deadline=deadline, lease=lease,
+    )  # fmt: skip
+    if progress is None:
+        return found
+    left = settings.work_s
+    if progress.total and progress.step_s:
+        rate = lease.offer.work_rate if lease is not None else 1.0
+        left = max(progress.total - progress.saved_step, 0) * progress.step_s * rate
+    elif progress.total:
+        left = settings.work_s * max(progress.total - progress.saved_step, 0) / progress.total
+    unsaved = max(progress.step - progress.saved_step, 0) * progress.step_s
+    return msgspec.structs.replace(
+        found, work_left_s=left, save_s=progress.save_s, interval_s=progress.interval_s, unsaved_s=unsaved
+    )
+
+
+def _keep(engine: Engine, unit: str, attempt: int, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("wb") as file, contextlib.suppress(NotFound):
+        for chunk in engine.logs(unit, attempt, 0, follow=False):
+            file.write(chunk.data)
+    temporary.rename(path)

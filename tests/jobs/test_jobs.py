@@ -1,0 +1,268 @@
+"""Job runs from being asked for to their end, with units that do what a script says."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from bough.adapters.engine.fake import Behaviour
+from bough.jobs.models import CANCELLED, FAILED, RUNNING, SKIPPED, STOPPING, SUCCEEDED
+from bough.kernel.errors import Invalid, NotFound, Problem
+from tests.jobs.conftest import Jobs
+
+FILE = 'name = "lab"\n[jobs.fit]\ncommand = "python run.py"\n'
+
+
+def test_a_job_is_built_started_and_ends_with_its_reason(jobs: Jobs) -> None:
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(2.0)
+    run = jobs.run(made.id)
+    assert (run.state, run.said, run.attempt) == (SUCCEEDED, "exit status 0", 1)
+    assert jobs.running() == [] and jobs.bough.capacity.leases() == [], "what it held is given back"
+    tracked = jobs.call("runs.show", project="lab", id=run.run)
+    assert (tracked.status, tracked.experiment) == ("finished", "fit")
+
+
+def test_a_job_of_the_live_release_runs_without_its_folder(jobs: Jobs) -> None:
+    jobs.deploy(FILE)
+    made = jobs.ask("fit")
+    jobs.let_pass(2.0)
+    assert jobs.run(made.id).state == SUCCEEDED and jobs.run(made.id).release == 1
+    with pytest.raises(NotFound, match="no job 'fot'"):
+        jobs.ask("fot")
+
+
+def test_a_failure_says_why_and_is_tried_as_often_as_its_cause_allows(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=0.2, code=3)
+    made = jobs.ask("fit", FILE + "retries = { error = 2, capacity = 0, timeout = 9 }\n")
+    jobs.let_pass(8.0)
+    run = jobs.run(made.id)
+    assert (run.state, run.attempt, run.spent.error) == (FAILED, 3, 2)
+    assert run.said == "exit status 3, and 3 attempts ended like that"
+
+
+def test_a_time_limit_ends_an_attempt_and_has_a_budget_of_its_own(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE + "timeout_s = 2\nretries = { error = 5, timeout = 1 }\n")
+    jobs.let_pass(12.0)
+    run = jobs.run(made.id)
+    assert (run.state, run.attempt) == (FAILED, 2)
+    assert "longer than its limit of 2 s" in run.said
+
+
+def test_a_program_without_a_sign_of_life_is_ended(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(ignores_term=True)
+    made = jobs.ask("fit", FILE + "heartbeat_s = 3\n")
+    jobs.let_pass(2.5)
+    jobs.say(made.id, step=1)
+    jobs.let_pass(2.5)
+    assert jobs.run(made.id).state == RUNNING, "it had said something"
+    jobs.let_pass(8.0)
+    run = jobs.run(made.id)
+    assert (run.state, run.said) == (FAILED, "no sign of life for 3 s")
+
+
+def test_what_is_cancelled_is_stopped_and_gives_back_what_it_held(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(1.0)
+    assert jobs.running() == ["fit"]
+    jobs.call("jobs.cancel", id=made.id)
+    jobs.let_pass(1.0)
+    assert jobs.run(made.id).state == CANCELLED and jobs.running() == []
+    assert jobs.bough.capacity.leases() == []
+    jobs.call("jobs.retry", id=made.id)
+    jobs.let_pass(1.0)
+    assert jobs.run(made.id).state == RUNNING and jobs.run(made.id).attempt == 2
+
+
+def test_a_notice_stops_the_attempt_and_what_was_not_done_goes_on_elsewhere(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(1.0)
+    jobs.bough.capacity.interrupt(jobs.lease(made.id), 5.0)
+    jobs.let_pass(2.0)
+    run = jobs.run(made.id)
+    assert (run.state, run.attempt, run.spent.capacity) == (RUNNING, 2, 1)
+    shown = jobs.call("jobs.show", id=made.id)
+    assert any("taken away" in each.said for each in shown.timeline)
+
+
+def test_capacity_that_is_gone_at_once_kills_what_ran_on_it(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(ignores_term=True)
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(1.0)
+    jobs.bough.capacity.interrupt(jobs.lease(made.id), 0.0)
+    jobs.let_pass(3.0)
+    assert (jobs.run(made.id).state, jobs.run(made.id).attempt) == (RUNNING, 2)
+
+
+def test_whoever_is_interrupted_and_says_done_is_not_run_again(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=2.0, ignores_term=True)
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(1.0)
+    jobs.say(made.id, step=10, total=10, done=True)
+    jobs.bough.capacity.interrupt(jobs.lease(made.id), 60.0)
+    jobs.let_pass(3.0)
+    run = jobs.run(made.id)
+    assert (run.state, run.attempt, run.said) == (SUCCEEDED, 1, "it has done its work")
+
+
+ORDER = """name = "lab"
+[jobs.prepare]
+command = "x"
+[jobs.left]
+command = "x"
+after = ["prepare"]
+[jobs.right]
+command = "x"
+after = ["prepare"]
+[jobs.report]
+command = "x"
+after = ["left", "right"]
+"""
+
+
+def test_a_job_runs_after_those_that_it_needs(jobs: Jobs) -> None:
+    made = jobs.ask("report", ORDER)
+    jobs.let_pass(6.0)
+    assert jobs.run(made.id).state == SUCCEEDED
+    ran = sorted(jobs.all(), key=lambda run: run.started_at)
+    assert ran[0].job == "prepare" and ran[-1].job == "report" and len(ran) == 4
+    assert ran[0].finished_at <= ran[1].started_at and max(run.finished_at for run in ran[:3]) <= ran[3].started_at
+
+
+def test_what_comes_after_a_failure_is_skipped_and_says_so(jobs: Jobs) -> None:
+    jobs.does["left"] = Behaviour(exit_after_s=0.1, code=1)
+    made = jobs.ask("report", ORDER)
+    jobs.let_pass(6.0)
+    run = jobs.run(made.id)
+    assert (run.state, run.said) == (SKIPPED, "a job that it comes after has failed")
+
+
+def test_jobs_for_one_device_never_overlap(with_devices: Callable[..., Jobs]) -> None:
+    jobs = with_devices("t4:1")
+    jobs.deploy(FILE + "resources = { gpus = 1, cpus = 0.1 }\n")
+    for _ in range(5):
+        jobs.ask("fit")
+    for _ in range(60):
+        jobs.let_pass(0.1)
+        assert len(jobs.running()) <= 1
+    assert jobs.states("fit") == [SUCCEEDED] * 5
+    ran = sorted(jobs.all(), key=lambda run: run.started_at)
+    assert all(before.finished_at <= after.started_at for before, after in itertools.pairwise(ran))
+
+
+def test_a_killed_job_frees_its_device(with_devices: Callable[..., Jobs]) -> None:
+    jobs = with_devices("t4:1")
+    jobs.does["fit"] = Behaviour()
+    jobs.deploy(FILE + "resources = { gpus = 1 }\n")
+    first, second = jobs.ask("fit"), jobs.ask("fit")
+    jobs.let_pass(1.0)
+    assert jobs.run(second.id).said == "waits for 1 accelerators of this machine"
+    jobs.engine.crash(jobs.run(first.id).unit(0))
+    jobs.let_pass(1.0)
+    assert (jobs.run(first.id).state, jobs.run(second.id).state) == (FAILED, RUNNING)
+    assert "SIGKILL" in jobs.run(first.id).said
+
+
+def test_the_first_accelerator_of_the_list_that_is_there_is_used(with_devices: Callable[..., Jobs]) -> None:
+    jobs = with_devices("a100:4", "t4:1")
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE + 'resources = { accelerators = ["h100:2", "a100:2", "t4"] }\n')
+    jobs.let_pass(1.0)
+    assert jobs.run(made.id).devices == ["0", "1"]
+
+
+def test_a_sweep_runs_every_combination_and_names_the_best(jobs: Jobs) -> None:
+    made = jobs.ask("fit", FILE + "[jobs.fit.sweep]\ngrid = { lr = [0.1, 0.2], depth = [1, 2, 3] }\nparallel = 2\n")
+    most = 0
+    for _ in range(80):
+        jobs.let_pass(0.1)
+        most = max(most, len(jobs.running()))
+    assert jobs.run(made.id).state == SUCCEEDED and most == 2
+    members = [run for run in jobs.all() if run.group == made.id]
+    assert {(run.params["lr"], run.params["depth"]) for run in members} == {
+        (lr, depth) for lr in (0.1, 0.2) for depth in (1, 2, 3)
+    }
+
+
+def test_parameters_keep_the_type_that_they_are_declared_with(jobs: Jobs) -> None:
+    made = jobs.ask(
+        "fit", FILE + "params = { lr = 0.1, epochs = 3, fast = false }\n", params={"lr": "1", "fast": "true"}
+    )
+    assert jobs.run(made.id).params == {"lr": 1.0, "epochs": 3, "fast": True}
+    with pytest.raises(Invalid, match="is no int"):
+        jobs.ask("fit", FILE + "params = { epochs = 3 }\n", params={"epochs": "many"})
+
+
+def test_processes_find_each_other_and_shrink_and_grow_at_a_checkpoint(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE + "processes = { min = 1, max = 3 }\nresources = { cpus = 0.2 }\n")
+    jobs.let_pass(1.0)
+    assert jobs.run(made.id).size == 3
+    first = [jobs.engine.spec(jobs.run(made.id).unit(rank)).environment for rank in range(3)]
+    assert [each["RANK"] for each in first] == ["0", "1", "2"] and {each["WORLD_SIZE"] for each in first} == {"3"}
+    assert len({each["MASTER_PORT"] for each in first}) == 1
+    jobs.call("jobs.resize", id=made.id, processes=1)
+    jobs.let_pass(2.0)
+    assert (jobs.run(made.id).size, jobs.run(made.id).attempt, jobs.running()) == (1, 2, ["fit"])
+    assert jobs.run(made.id).spent.total == 0, "it costs nothing of any budget"
+    with pytest.raises(Problem, match="1 to 3 processes"):
+        jobs.call("jobs.resize", id=made.id, processes=4)
+
+
+def test_when_one_process_fails_the_others_stop_and_the_reason_is_its(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE + "processes = 2\nresources = { cpus = 0.2 }\n")
+    jobs.let_pass(1.0)
+    jobs.engine.crash(jobs.run(made.id).unit(1), code=7)
+    jobs.let_pass(1.0)
+    run = jobs.run(made.id)
+    assert (run.state, run.said) == (FAILED, "exit status 7") and jobs.running() == []
+
+
+def test_a_server_that_died_between_commit_and_start_starts_what_it_has_promised(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(1.0)
+    unit = jobs.run(made.id).unit(0)
+    jobs.engine.crash(unit)
+    jobs.engine.forget(unit)  # as if it had never been started
+    with jobs.bough.database.write() as tx:
+        from bough.jobs import store
+
+        store.changed(tx)
+    jobs.let_pass(1.0)
+    assert jobs.run(made.id).state == RUNNING and jobs.running() == ["fit"]
+
+
+def test_a_lease_that_nobody_wants_is_given_back(jobs: Jobs) -> None:
+    from bough.adapters.capacity import Offer
+
+    jobs.bough.capacity.acquire("jr_gone", Offer(pool="local", zone="here", kind="on-demand"))
+    jobs.deploy(FILE)
+    jobs.ask("fit")
+    jobs.let_pass(2.0)
+    assert jobs.bough.capacity.leases() == []
+
+
+def test_costs_are_the_seconds_of_leases_times_their_price(jobs: Jobs) -> None:
+    made = jobs.ask("fit", FILE + 'cost_center = "research"\n')
+    jobs.let_pass(2.0)
+    view = jobs.call("jobs.show", id=made.id).run
+    assert view.cost_center == "research" and 0.4 <= view.seconds <= 1.0 and view.cost == 0.0
+    assert any(each.what == "gave back" for each in jobs.call("jobs.show", id=made.id).timeline)
+
+
+def test_stopping_is_seen(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(ignores_term=True)
+    made = jobs.ask("fit", FILE + "grace_s = 2\n")
+    jobs.let_pass(1.0)
+    jobs.call("jobs.cancel", id=made.id)
+    jobs.let_pass(1.0)
+    assert jobs.run(made.id).state == STOPPING
+    jobs.let_pass(2.0)
+    assert jobs.run(made.id).state == CANCELLED
