@@ -308,7 +308,7 @@ class Bough:
         keeper = replicas.Replicas(home, self.platform, engine, events, views, self._models)
         return {
             branching.KIND: environments_loop.handler(self.database, events, self.clock),
-            environments.RELEASE: rollout.handler(events),
+            environments.RELEASE: rollout.handler(events, self.platform),
             deployments.KIND: keeper.handle,
             gateway.KIND: gateway.handler(home, self.platform, engine, events),
             sleeping.KIND: sleeping.handler(ask_gateway, engine, events),

@@ -38,6 +38,10 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     expires_at: float
     revoked: bool
+    scopes: list[str] = []
+    tenant: str = ""
+    priority: str = ""
+    quota: str = ""
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,10 +11,12 @@ import sqlalchemy as sa
 from bough.access import rules, store
 from bough.access.models import KeyView, NewKey, NewToken, PrincipalView, TokenView
 from bough.kernel.context import Context, Principal, Role
-from bough.kernel.errors import Forbidden, Unauthenticated
+from bough.kernel.errors import Conflict, Forbidden, Invalid, Unauthenticated
 from bough.kernel.names import check_name
 from bough.kernel.operations import Nothing, operation
+from bough.kernel.traffic import PRIORITIES, quota
 
+DAY_S = 86_400.0
 KEYS_CHANGED = "keys.changed"
 Days = Annotated[float, msgspec.Meta(ge=0, le=3650, description="days until it expires; 0: never")]
 
@@ -39,6 +41,20 @@ class CreateKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     services: Annotated[list[str], msgspec.Meta(description="services it may call; none: all of the project")] = []
     label: str = ""
     days: Days = 0.0
+    scopes: Annotated[list[str], msgspec.Meta(description="what it may do, in words that services ask for")] = []
+    tenant: Annotated[str, msgspec.Meta(description="whom it belongs to, where tenants share quotas")] = ""
+    priority: Annotated[str, msgspec.Meta(description="high, normal or low; empty: as the service says")] = ""
+    quota: Annotated[str, msgspec.Meta(description='in place of what services say of each key, such as "100/s"')] = ""
+
+
+class RotateKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: str
+    grace_h: Annotated[
+        float, msgspec.Meta(ge=0, le=8760, description="hours that the old one still opens; 0: ends it at once")
+    ] = 24.0
+    days: Annotated[
+        float, msgspec.Meta(ge=-1, le=3650, description="as of keys create; -1: as long as the old one")
+    ] = -1.0
 
 
 class Identified(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,11 +127,40 @@ def revoke_token(context: Context, request: Identified) -> list[TokenView]:
 def create_key(context: Context, request: CreateKey) -> NewKey:
     """Makes a key with which a caller gets through the gateway to services with access = "key"."""
     now = context.clock.now()
-    secret, hash = rules.fresh(rules.KEY_PREFIX)
-    expires_at = now + request.days * 86_400 if request.days else 0.0
-    id = store.add_key(context.tx, request.project, request.services, hash, request.label, now, expires_at)
-    context.emit(KEYS_CHANGED, id)
-    return NewKey(id=id, project=request.project, secret=secret, expires_at=expires_at)
+    if request.priority not in ("", *PRIORITIES):
+        raise Invalid(
+            f"{request.priority!r} is no priority: use one of {', '.join(PRIORITIES)}", code="PRIORITY_UNKNOWN"
+        )
+    if request.quota:
+        quota(request.quota)
+    if bad := [scope for scope in request.scopes if not scope or any(c.isspace() or c in '",' for c in scope)]:
+        raise Invalid(f"{bad[0]!r} is no scope: it is one word", code="SCOPE_INVALID")
+    return _issue(
+        context,
+        KeyView(
+            id="", project=request.project, services=request.services, label=request.label, created_at=now,
+            expires_at=now + request.days * DAY_S if request.days else 0.0, revoked=False, scopes=request.scopes,
+            tenant=request.tenant, priority=request.priority, quota=request.quota,
+        ),
+    )  # fmt: skip
+
+
+@operation("keys.rotate", role=Role.DEVELOPER, writes=True, secret=True)
+def rotate_key(context: Context, request: RotateKey) -> NewKey:
+    """Makes a new key with the rights of an old one, which still opens for some hours."""
+    old, now = store.find_key(context.tx, request.id), context.clock.now()
+    if old.revoked or (old.expires_at and old.expires_at <= now):
+        raise Conflict(f"the key {old.id} opens nothing any more", code="KEY_ENDED", hint="bough keys create")
+    days = (old.expires_at - old.created_at) / DAY_S if request.days < 0 and old.expires_at else max(0.0, request.days)
+    expires_at = now + days * DAY_S if days else 0.0
+    made = _issue(context, msgspec.structs.replace(old, created_at=now, expires_at=expires_at))
+    ends = now + request.grace_h * 3600
+    if request.grace_h:
+        store.expire_key(context.tx, old.id, min(ends, old.expires_at) if old.expires_at else ends)
+    else:
+        store.revoke(context.tx, store.key, old.id, now)
+    context.emit(KEYS_CHANGED, old.id)
+    return made
 
 
 @operation("keys.list", role=Role.VIEWER)
@@ -130,6 +175,13 @@ def revoke_key(context: Context, request: Identified) -> list[KeyView]:
     store.revoke(context.tx, store.key, request.id, context.clock.now())
     context.emit(KEYS_CHANGED, request.id)
     return store.keys(context.tx)
+
+
+def _issue(context: Context, given: KeyView) -> NewKey:
+    secret, hash = rules.fresh(rules.KEY_PREFIX)
+    id = store.add_key(context.tx, given, hash)
+    context.emit(KEYS_CHANGED, id)
+    return NewKey(id=id, project=given.project, secret=secret, expires_at=given.expires_at)
 
 
 def authenticate(tx: sa.Connection, secret: str, now: float) -> Principal:

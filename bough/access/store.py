@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import sqlalchemy as sa
 
@@ -44,6 +46,10 @@ key = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("expires_at", sa.Float, nullable=False),
     sa.Column("revoked_at", sa.Float),
+    sa.Column("scopes", sa.Text, nullable=False, server_default="[]"),  # JSON list
+    sa.Column("tenant", sa.Text, nullable=False, server_default=sa.text("''")),
+    sa.Column("priority", sa.Text, nullable=False, server_default=sa.text("''")),
+    sa.Column("quota", sa.Text, nullable=False, server_default=sa.text("''")),
 )
 
 
@@ -139,41 +145,59 @@ def owner_of(tx: sa.Connection, hash: str, now: float) -> Principal | None:
     return Principal(id=row.id, name=row.name, role=Role(row.role), scope=scope)
 
 
-def add_key(
-    tx: sa.Connection, project: str, services: list[str], hash: str, label: str, now: float, until: float
-) -> str:
+def add_key(tx: sa.Connection, given: KeyView, hash: str) -> str:
+    """A key like `given`, under an id of its own."""
     id = new_id("key")
-    kept = msgspec.json.encode(services).decode()
     values = {
-        "project": project,
-        "services": kept,
+        "project": given.project,
+        "services": msgspec.json.encode(given.services).decode(),
         "hash": hash,
-        "label": label,
-        "created_at": now,
-        "expires_at": until,
+        "label": given.label,
+        "created_at": given.created_at,
+        "expires_at": given.expires_at,
+        "scopes": msgspec.json.encode(given.scopes).decode(),
+        "tenant": given.tenant,
+        "priority": given.priority,
+        "quota": given.quota,
     }
     tx.execute(key.insert().values(id=id, **values))
     return id
 
 
 def keys(tx: sa.Connection) -> list[KeyView]:
-    return [
-        KeyView(
-            id=row.id,
-            project=row.project,
-            services=msgspec.json.decode(row.services),
-            label=row.label,
-            created_at=row.created_at,
-            expires_at=row.expires_at,
-            revoked=row.revoked_at is not None,
-        )
-        for row in tx.execute(key.select().order_by(key.c.created_at))
-    ]
+    return [_key_view(row) for row in tx.execute(key.select().order_by(key.c.created_at))]
+
+
+def find_key(tx: sa.Connection, id: str) -> KeyView:
+    row = tx.execute(key.select().where(key.c.id == id)).first()
+    if row is None:
+        raise NotFound(f"there is no key {id!r}", code="KEY_NOT_FOUND", hint="bough keys list")
+    return _key_view(row)
+
+
+def expire_key(tx: sa.Connection, id: str, at: float) -> None:
+    tx.execute(key.update().where(key.c.id == id).values(expires_at=at))
 
 
 def key_hashes(tx: sa.Connection) -> dict[str, str]:
     """Hash by id, of keys that are not revoked."""
     return {row.id: row.hash for row in tx.execute(key.select().where(key.c.revoked_at.is_(None)))}
+
+
+def _key_view(row: sa.Row[Any]) -> KeyView:
+    return KeyView(
+        id=row.id,
+        project=row.project,
+        services=msgspec.json.decode(row.services),
+        label=row.label,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked=row.revoked_at is not None,
+        scopes=msgspec.json.decode(row.scopes),
+        tenant=row.tenant,
+        priority=row.priority,
+        quota=row.quota,
+    )
 
 
 def _keep_an_admin(tx: sa.Connection, leaving: PrincipalView) -> None:

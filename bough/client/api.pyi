@@ -180,6 +180,12 @@ class Contender(Record):
     passed: bool
     said: str
 
+class Cors(Record):
+    origins: builtins.list[str]
+    headers: builtins.list[str]
+    credentials: bool
+    age_s: int
+
 class DataGate(Record):
     rows: int
     max_missing: float
@@ -513,6 +519,10 @@ class KeyView(Record):
     created_at: float
     expires_at: float
     revoked: bool
+    scopes: builtins.list[str]
+    tenant: str
+    priority: str
+    quota: str
 
 class LedgerEntry(Record):
     number: int
@@ -887,6 +897,11 @@ class Range(Record):
     max: float | int
     log: bool
 
+class RateLimits(Record):
+    route: str
+    key: str
+    tenant: str
+
 class Rekeyed(Record):
     master: str
     envelopes: int
@@ -940,6 +955,10 @@ class Resources(Record):
     memory_mb: int
     gpus: int
     accelerators: builtins.list[str]
+
+class ResponseCache(Record):
+    size_mb: float
+    age_s: float
 
 class Retries(Record):
     capacity: int
@@ -1059,9 +1078,19 @@ class Service(Record):
     max_body_mb: float
     idempotent: bool
     access: str
+    scopes: builtins.list[str]
+    limits: RateLimits
+    priority: str
+    split: builtins.list[SplitRule]
+    sticky: str
+    deterministic: bool
+    cache: ResponseCache
+    cors: Cors
     route: str
     api: str
-    deprecated: bool
+    deprecated: bool | str
+    sunset: str | None
+    breaking: str
     port: int
     health: str
     health_timeout_s: float
@@ -1154,6 +1183,14 @@ class SpanLink(Record):
     trace: str
     span: str
     attributes: dict[str, Any]
+
+class SplitRule(Record):
+    to: str
+    percent: float
+    header: str
+    value: str
+    # keys: builtins.list[str]
+    copies: bool
 
 class Status(Record):
     project: str
@@ -1614,10 +1651,15 @@ class _Keys:
         services: builtins.list[str] = ...,
         label: str = ...,
         days: float = ...,
+        scopes: builtins.list[str] = ...,
+        tenant: str = ...,
+        priority: str = ...,
+        quota: str = ...,
         idempotency_key: str = ...,
     ) -> NewKey: ...
     def list(self) -> builtins.list[KeyView]: ...
     def revoke(self, *, id: str, idempotency_key: str = ...) -> builtins.list[KeyView]: ...
+    def rotate(self, *, id: str, grace_h: float = ..., days: float = ..., idempotency_key: str = ...) -> NewKey: ...
 
 class _Lineage:
     def accept(self, *, event: Any, idempotency_key: str = ...) -> Accepted: ...

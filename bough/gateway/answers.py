@@ -97,6 +97,9 @@ def error_headers(problem: Problem) -> bytes:
         lines += b"Retry-After: 1\r\n"
     elif problem.http_status == 401:
         lines += b'WWW-Authenticate: Bearer realm="bough"\r\n'
+    elif "scopes" in problem.fields:  # RFC 6750, 3.1
+        scopes = " ".join(problem.fields["scopes"]).encode()
+        lines += b'WWW-Authenticate: Bearer error="insufficient_scope", scope="%b"\r\n' % scopes
     elif problem.http_status == 405:
         lines += b"Allow: " + str(problem.fields.get("allow", "POST")).encode() + b"\r\n"
     return lines

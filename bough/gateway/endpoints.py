@@ -17,7 +17,7 @@ from bough.gateway.front import Front
 from bough.gateway.http import Connection
 from bough.gateway.models import WEB
 from bough.gateway.openai import listing
-from bough.gateway.plan import Plan
+from bough.gateway.plan import PREFLIGHT, Plan
 from bough.gateway.routes import Entry, Routes
 from bough.kernel.errors import NotFound, Problem, Unavailable
 from bough.kernel.project import PRODUCTION
@@ -60,6 +60,8 @@ class Endpoints:
         client.respond(call, status, headers, body, monotonic())
 
     def _answer(self, plan: Plan, head: Head) -> Answer:
+        if plan.parts == PREFLIGHT:
+            return 204, TEXT, b""
         self._gateway.front.ledger.settle()  # what is reported includes the request before this one
         match plan.parts:
             case ("healthz",):

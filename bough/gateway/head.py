@@ -11,6 +11,7 @@ from bough.gateway.answers import BadRequest
 from bough.gateway.call import Head, Header
 from bough.kernel.errors import Invalid, Problem, TooLarge
 
+LOCAL_PEERS = (b"127.0.0.1", b"::1", b"unix")  # a proxy on this machine may say for whom it asks, and what it saw
 _RID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?\Z")
 _WATCHED = frozenset((

@@ -91,6 +91,8 @@ class Connection(Reader):
                 self._quiet = False
                 self._since = now
                 try:
+                    if plan.guard is not None:
+                        plan.guard.take(now, self._peer)
                     plan.entry.way.submit(call, plan.verb, data[end:], plan.meta, now)  # type: ignore[union-attr]
                 except Problem as problem:
                     self.refuse(call, problem, now)
@@ -116,7 +118,7 @@ class Connection(Reader):
         if self._call is not call:
             return
         front, plan, body, status = self._front, call.plan, reply.body, reply.status
-        if call.head is None and status == 200 and not reply.headers and not plan.extra and not front.stopping:
+        if call.head is None and status == 200 and not reply.headers and plan.plain and not front.stopping:
             rid = b"%b%x" % (front.heads.prefix, call.id)
             size = len(body)
             self._write(b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (front.heads.ok, rid, size, body))
@@ -208,11 +210,20 @@ class Connection(Reader):
         """Writes the head; says whether the connection closes after this answer."""
         close = self.must_close(call)
         lines = (headers or answers.JSON) + call.plan.extra if call.plan.extra else headers
+        if call.plan.guard is not None:
+            framing = call.plan.guard.headers(monotonic(), self._peer) + framing
         connection = b"\r\nConnection: close" if close else b""
         if not close and call.head is not None and call.head.http10:
             connection = b"\r\nConnection: keep-alive"
         self._write(b"%b%b%b%b\r\n\r\n" % (self._front.heads.head(status, lines), self.rid(call), framing, connection))
         return close
+
+    def lines(self, call: Call) -> bytes:
+        """What answers of this call's route carry, beside what its replica says."""
+        plan = call.plan
+        if plan.guard is None:
+            return plan.extra
+        return plan.extra + plan.guard.headers(monotonic(), self._peer)[2:] + b"\r\n"
 
     def must_close(self, call: Call) -> bool:
         head = call.head

@@ -114,15 +114,16 @@ class Lane:
 
     def submit(self, call: Call, verb: int, body: bytes, meta: str, now: float) -> None:
         """Queues a call; raises `Busy` when the queue is full."""
-        route = self.route
-        if len(self._queue) >= route.queue_size:
-            self._deal()  # this iteration's arrivals may be about to leave
-            if len(self._queue) >= route.queue_size:
-                raise self._busy()
+        route, rank = self.route, call.plan.rank
+        if 2 * len(self._queue) >= route.queue_size:
+            self._make_room(rank, now)
         call.request = Request(call.id, verb, body, meta)
         call.deadline = now + route.timeout_s
         self._active_at = now
-        self._queue.append(call)
+        if rank > 0:
+            self._queue.insert(sum(each.plan.rank > 0 or each.attempts > 0 for each in self._queue), call)
+        else:
+            self._queue.append(call)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._deal)
@@ -254,6 +255,30 @@ class Lane:
         if not address:
             address = next((each.target.address for each in self._links.values() if each.target.unit == unit), "")
         return f"{unit} {address}"
+
+    # --- private: room in the queue
+
+    def _make_room(self, rank: int, now: float) -> None:
+        """Raises `Busy` where there is none for a call of this rank. One that matters more takes the place of the
+        youngest that matters less."""
+        route = self.route
+
+        def is_shed() -> bool:
+            queued = len(self._queue)
+            wait_s = rules.wait_s(queued, len(self._wires), self._item_s) if rank <= 0 else 0.0
+            return rules.is_shed(rank, queued, route.queue_size, wait_s, route.timeout_s)
+
+        if not is_shed():
+            return
+        self._deal()  # this iteration's arrivals may be about to leave
+        if not is_shed():
+            return
+        less = [call for call in self._queue if call.plan.rank < rank and not call.attempts]
+        if not less:
+            raise self._busy()
+        self._queue.remove(less[-1])
+        less[-1].dropped = True
+        less[-1].client.refuse(less[-1], self._busy(), now)
 
     # --- private: dealing out
 

@@ -6,9 +6,12 @@ poke that is lost costs half a second and a server that is dead costs nothing.
 
 from __future__ import annotations
 
+import datetime
 import http.client
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -18,11 +21,13 @@ from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.adapters.engine import READY as UNIT_READY
 from bough.environments import store as environments
 from bough.environments.models import ROUTED, Manifest, Release
-from bough.gateway.models import MOCK, MODEL, WEB, GatewayState, Key, Route, Table, Target, Variant
+from bough.gateway.models import MOCK, MODEL, WEB, CorsRule, GatewayState, Key, Route, Table, Target, Variant
 from bough.kernel.events import Events, happened
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home, Platform
+from bough.kernel.project import Service
 from bough.kernel.reconcile import Handler, Turn, wake
+from bough.kernel.traffic import CORS_HEADERS, quota
 from bough.serving import models as deployments
 from bough.serving import store as serving
 from bough.serving.models import Deployment, Share
@@ -104,7 +109,14 @@ def _routes(
         if deployment is not None and deployment.state in _ROUTED:
             route = _route(platform, attempts, release, deployment)
             found.append(_divided(tx, attempts, route, [each for each in shares if each.service == name]))
-    return found
+    routed = {(each.api, each.service): each for each in found}
+    names = {name: (each.settings.api, each.settings.route or name) for name, each in manifest.services.items()}
+    for name, service in manifest.services.items():
+        own = routed.get(names[name])
+        if service.settings.split and own is not None:
+            places = {to: routed[key] for to, key in names.items() if key in routed}
+            routed[names[name]] = declared(own, service.settings, places)
+    return list(routed.values())
 
 
 def _divided(tx: sa.Connection, attempts: list[Attempt], route: Route, shares: list[Share]) -> Route:
@@ -128,6 +140,24 @@ def _divided(tx: sa.Connection, attempts: list[Attempt], route: Route, shares: l
             )
         )  # fmt: skip
     return msgspec.structs.replace(route, variants=variants, sticky=shares[0].sticky if variants else "")
+
+
+def declared(route: Route, settings: Service, places: Mapping[str, Route]) -> Route:
+    """With the variants that the project file asks for, beside those of a promotion; `places`: routes by the names of
+    their services. One that is not routed yet takes no share."""
+    variants = list(route.variants)
+    for name in dict.fromkeys(rule.to for rule in settings.split):
+        rules, to = [rule for rule in settings.split if rule.to == name], places.get(name)
+        if to is not None:
+            variants.append(
+                Variant(
+                    deployment=to.deployment, name=name, leads_to=(to.api, to.service),
+                    percent=sum(rule.percent for rule in rules), copies=any(rule.copies for rule in rules),
+                    headers=[(rule.header.lower(), rule.value) for rule in rules if rule.header],
+                    keys=[key for rule in rules for key in rule.keys],
+                )
+            )  # fmt: skip
+    return msgspec.structs.replace(route, variants=variants, sticky=route.sticky or settings.sticky)
 
 
 def _owner(owners: dict[tuple[str, str, str], str], route: Route) -> str:
@@ -158,10 +188,33 @@ def _route(platform: Platform, attempts: list[Attempt], release: Release, deploy
         idempotent=settings.idempotent,
         port=settings.port if deployment.environment == "main" else 0,
         signature=deployment.signature,
-        deprecated=settings.deprecated,
+        **_said_of_requests(settings),
         mock_latency_ms=settings.mock_latency_ms,
         asleep=deployment.state == deployments.ASLEEP,
     )
+
+
+def _said_of_requests(settings: Service) -> dict[str, Any]:
+    """What only the gateway reads of a service's settings."""
+    limits = {what: quota(text) for what, text in msgspec.to_builtins(settings.limits).items() if text}
+    cors, cache = settings.cors, settings.cache
+    return {
+        "scopes": settings.scopes,
+        "limits": limits,
+        "priority": settings.priority,
+        "cors": CorsRule(**msgspec.to_builtins(cors) | {"headers": cors.headers or CORS_HEADERS})
+        if cors.origins
+        else None,
+        "cache_bytes": int(cache.size_mb * (1 << 20)) if settings.deterministic else 0,
+        "cache_age_s": cache.age_s,
+        "deprecated": bool(settings.deprecated),
+        "deprecated_at": 0.0 if isinstance(settings.deprecated, bool) else _midnight(settings.deprecated),
+        "sunset_at": _midnight(settings.sunset) if settings.sunset else 0.0,
+    }
+
+
+def _midnight(day: datetime.date) -> float:
+    return datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.UTC).timestamp()
 
 
 def _targets(kind: str, attempts: list[Attempt], deployment: Deployment) -> list[Target]:
@@ -183,7 +236,17 @@ def _targets(kind: str, attempts: list[Attempt], deployment: Deployment) -> list
 def _keys(tx: sa.Connection) -> list[Key]:
     hashes = access.key_hashes(tx)
     return [
-        Key(id=each.id, hash=hashes[each.id], project=each.project, services=each.services, expires_at=each.expires_at)
+        Key(
+            id=each.id,
+            hash=hashes[each.id],
+            project=each.project,
+            services=each.services,
+            expires_at=each.expires_at,
+            scopes=each.scopes,
+            tenant=each.tenant,
+            priority=each.priority,
+            quota=quota(each.quota) if each.quota else None,
+        )
         for each in access.keys(tx)
         if each.id in hashes
     ]

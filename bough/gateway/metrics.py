@@ -43,7 +43,10 @@ BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 class RouteStats:
     """Of one release of one service under one api in one environment (`ROUTE_LABELS`)."""
 
-    __slots__ = ("buckets", "bytes_in", "bytes_out", "labels", "last", "model", "seconds", "statuses")
+    __slots__ = (
+        "buckets", "bytes_in", "bytes_out", "cache_hits", "cache_misses", "labels", "last", "model", "seconds",
+        "statuses",
+    )  # fmt: skip
 
     def __init__(self, *labels: str) -> None:
         self.labels = labels
@@ -53,6 +56,7 @@ class RouteStats:
         self.seconds = 0.0
         self.bytes_in = 0
         self.bytes_out = 0
+        self.cache_hits = self.cache_misses = 0
         self.last = 0.0  # when the last answer was given, epoch seconds
 
     def count(self, status: int, seconds: float) -> None:
@@ -138,13 +142,17 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     latency = HistogramMetricFamily("bough_request_seconds", "From the whole request to the whole answer", labels=route)
     bytes_in = CounterMetricFamily("bough_request_bytes", "Bytes of request bodies", labels=route)
     bytes_out = CounterMetricFamily("bough_response_bytes", "Bytes of answers' bodies", labels=route)
+    cached = CounterMetricFamily("bough_cache", "Requests that an answer was looked up for", labels=[*route, "result"])
     for stats in snapshot.routes:
+        for result, count in (("hit", stats.cache_hits), ("miss", stats.cache_misses)):
+            if stats.cache_hits or stats.cache_misses:
+                cached.add_metric([*stats.labels, result], count)
         for status, count in sorted(stats.statuses.items()):
             requests.add_metric([*stats.labels, str(status)], count)
         latency.add_metric(stats.labels, cumulative(LATENCY_S, stats.buckets), stats.seconds)
         bytes_in.add_metric(stats.labels, stats.bytes_in)
         bytes_out.add_metric(stats.labels, stats.bytes_out)
-    yield from (requests, latency, bytes_in, bytes_out)
+    yield from (requests, latency, bytes_in, bytes_out, cached)
     info = GaugeMetricFamily("bough_release_info", "The deployment that answers now", labels=[*route, "deployment"])
     for labels, deployment in snapshot.live:
         info.add_metric([*labels, deployment], 1)

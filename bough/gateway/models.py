@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from bough.kernel.traffic import Quota
 from bough.runtime.frames import Signature
 
 MODEL, WEB, MOCK = "model", "web", "mock"
+ANY_KEY, ANY_TOKEN, EITHER = "key", "jwt", "key-or-jwt"  # of `access`, beside public
+ROUTE, TENANT = "route", "tenant"  # what is limited, beside KEY: whoever calls
 KEY, REQUEST, HEADER = "key", "request", "header:"  # what a split may go by; the last with the header's name
 
 
@@ -21,7 +24,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Another deployment of a route that answers `percent` of its requests, or gets `copies` that nobody waits for."""
+    """Another deployment of a route that answers `percent` of its requests, or gets `copies` that nobody waits for.
+    With `leads_to` (API and public name) it is another route of the same project and environment, which has its own
+    lane; it also answers requests that carry a header, or come from one of some keys."""
 
     deployment: str
     name: str  # told apart by it in metrics: the label `release` is RELEASE/NAME
@@ -30,6 +35,18 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     targets: list[Target] = []
     signature: Signature | None = None
     asleep: bool = False
+    leads_to: tuple[str, str] | None = None
+    headers: list[tuple[str, str]] = []  # names in lower case; without a value any will do
+    keys: list[str] = []  # ids of keys, or subjects of tokens
+
+
+class CorsRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """As `Cors` in bough.toml."""
+
+    origins: list[str]
+    headers: list[str] = []
+    credentials: bool = False
+    age_s: int = 600
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,7 +58,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str  # model, web, mock
     api: str = "v1"  # /<api>/<service>/predict
     targets: list[Target] = []
-    access: str = "public"  # public, key
+    access: str = "public"  # public, key, jwt, key-or-jwt
+    scopes: list[str] = []  # that a key or token must have
+    limits: dict[str, Quota] = {}  # by what is limited: ROUTE, KEY, TENANT
+    priority: str = "normal"
+    cors: CorsRule | None = None
+    cache_bytes: int = 0  # 0: answers are not kept
+    cache_age_s: float = 0.0  # 0: for as long as the deployment answers
     timeout_s: float = 30.0
     queue_size: int = 1024  # waiting requests beyond those in flight; more: 429
     max_body_bytes: int = 16 << 20
@@ -52,6 +75,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     port: int = 0  # also listen here for this service alone
     signature: Signature | None = None
     deprecated: bool = False
+    deprecated_at: float = 0.0  # epoch seconds; 0: nobody said since when
+    sunset_at: float = 0.0
     mock_latency_ms: float = 0.0
     variants: list[Variant] = []
     sticky: str = ""  # key, request, header:NAME: who says the same there is answered by the same deployment
@@ -60,13 +85,30 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An API key, by the SHA-256 (hex) of its whole text. Empty `services` means all of the project."""
+    """An API key, by the SHA-256 (hex) of its whole text. Empty `services` means all of the project. `quota` takes the
+    place of what routes say of each key."""
 
     id: str
     hash: str
     project: str
     services: list[str] = []
     expires_at: float = 0.0
+    scopes: list[str] = []
+    tenant: str = ""
+    priority: str = ""  # empty: as the route says
+    quota: Quota | None = None
+
+
+class Issuer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who signs tokens (JWT) for a project's callers. `jwks`: where its keys are; empty: where its OpenID Connect
+    discovery says."""
+
+    project: str
+    issuer: str
+    audience: str
+    jwks: str = ""
+    scopes: str = "scope"  # claims: a list, or words between blanks
+    tenant: str = ""
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -75,6 +117,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     generation: int
     routes: list[Route] = []
     keys: list[Key] = []
+    issuers: list[Issuer] = []
 
 
 class LaneState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -46,13 +46,18 @@ class OpenAI:
             raise BadBody(f"the body must be a JSON object with a string 'model': {error}", param="model") from error
         entry = find(self._routes, before.scope, name, CHAT_MODEL if before.verb == CHAT else EMBEDDING_MODEL)
         meta = f"chatcmpl-{cast(Connection, call.client).rid(call).decode()}" if before.verb == CHAT else ""
-        plan = self._planner.ask(entry, head, self._routes.keys, before.verb, meta, OPENAI)
+        plan = self._planner.ask(entry, head, before.verb, meta, OPENAI)
         plan.method = head.method
         self._planner.describe(plan, head)
         call.plan = plan
+        if plan.problem is not None:
+            raise plan.problem
+        now = monotonic()
+        if plan.guard is not None:
+            plan.guard.take(now, cast(Connection, call.client).peer)
         if len(body) > plan.max_body:
             raise TooLarge(f"the body is larger than {plan.max_body} bytes", hint="raise max_body_mb in bough.toml")
-        entry.way.submit(call, before.verb, body, meta, monotonic())
+        entry.way.submit(call, before.verb, body, meta, now)
 
 
 def find(routes: Routes, scope: Scope, name: str, kind: str = "") -> Entry:

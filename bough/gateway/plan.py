@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 
+from bough.gateway.admission import Admission, allowed, is_preflight, shared_with
 from bough.gateway.answers import BOUGH, OIP, OPENAI, MethodNotAllowed
 from bough.gateway.call import Head
-from bough.gateway.keys import Keyring
+from bough.gateway.limits import Guard, Limiter
 from bough.gateway.metrics import RouteStats
 from bough.gateway.models import WEB, Route
 from bough.gateway.routes import Entry, Routes, Scope
@@ -29,6 +30,7 @@ from bough.runtime.frames import CHAT, EMBED, INFER, PREDICT
 # How a plan is carried out.
 ASK, NAMED_BY_BODY, LOCAL, PROXY, REFUSE = range(5)
 
+PREFLIGHT = ("", "preflight")  # in place of a path's parts
 LOCAL_BODY_BYTES = 64 << 10
 OPENAI_BODY_BYTES = 16 << 20
 _json = msgspec.json.Encoder().encode
@@ -38,8 +40,8 @@ class Plan:
     """Shared by all requests with the same head, so nothing in it belongs to one request."""
 
     __slots__ = (
-        "act", "entry", "expires_at", "extra", "length", "log", "mark", "max_body", "meta", "method", "parts", "prefix",
-        "problem", "scope", "shape", "stats", "verb",
+        "act", "caller", "entry", "expires_at", "extra", "fresh", "guard", "length", "log", "mark", "max_body", "meta",
+        "method", "parts", "picked", "plain", "prefix", "problem", "rank", "scope", "shape", "stats", "verb",
     )  # fmt: skip
 
     def __init__(self, act: int, stats: RouteStats, *, shape: str = BOUGH, max_body: int = LOCAL_BODY_BYTES) -> None:
@@ -59,7 +61,17 @@ class Plan:
         self.parts: tuple[str, ...] = ()  # of a LOCAL path
         self.prefix = b""  # of a PROXY path, taken off
         self.mark = b""  # what a split goes by
+        self.picked = ""  # the side of a split that this head asks for
+        self.caller = ""  # the key's id, or the subject of a token
+        self.fresh = False  # no answer that was kept will do
+        self.rank = 0  # above 0: goes first; below: is shed first
+        self.guard: Guard | None = None  # what is limited
+        self.plain = True  # answers carry nothing but what all do
         self.scope = Scope()
+
+    def refuse(self, problem: Problem) -> None:
+        """Makes this plan a refusal, which still carries what all answers of its route do."""
+        self.act, self.problem, self.verb = REFUSE, problem, PREDICT
 
     def with_stats(self, stats: RouteStats) -> Plan:
         """The same, counted elsewhere."""
@@ -71,11 +83,13 @@ class Plan:
 
 
 class Planner:
-    """Stateless but for the table; `bound` is the route of a listener that serves one service alone."""
+    """Stateless but for the table and what is limited; `bound` is the route of a listener that serves one service
+    alone."""
 
-    def __init__(self, routes: Routes, suffix: str = ".localhost") -> None:
+    def __init__(self, routes: Routes, limiter: Limiter | None = None, suffix: str = ".localhost") -> None:
         self._routes = routes
         self._suffix = suffix
+        self._admission = Admission(routes, limiter or Limiter())
         self.other = RouteStats("", "", "", "", "")  # what is no service's
 
     def plan(self, head: Head, bound: Route | None = None) -> Plan:
@@ -99,13 +113,11 @@ class Planner:
         self.describe(plan, head)
         return plan
 
-    def ask(self, entry: Entry, head: Head, keys: Keyring, verb: int, meta: str = "", shape: str = BOUGH) -> Plan:
-        """A plan that sends the request to the entry's replicas; raises what the keyring raises."""
+    def ask(self, entry: Entry, head: Head, verb: int, meta: str = "", shape: str = BOUGH) -> Plan:
+        """A plan that sends the request to the entry's replicas, or refuses it."""
         plan = Plan(ASK, entry.stats, shape=shape, max_body=entry.route.max_body_bytes)
-        plan.expires_at = keys.check(entry.route, head)
-        plan.entry, plan.verb, plan.meta = entry, verb, meta
-        if entry.route.deprecated:
-            plan.extra = b"Deprecation: true\r\n"
+        plan.verb, plan.meta = verb, meta
+        self._admission.admit(plan, entry, head)
         return plan
 
     # --- private: who is meant
@@ -177,17 +189,29 @@ class Planner:
             raise NotFound(
                 f"{service} is a web service: it has no predict", code="ROUTE_NOT_FOUND", hint=f"use /web/{service}/"
             )
+        if entry.route.cors is not None and is_preflight(head):
+            return self._preflight(entry, head)
         _allow(head, b"POST")
         kind = head_value(head, b"content-type")  # matters to models whose input is bytes
         kind = "" if kind.startswith("application/json") else kind
         if "ndjson" in head_value(head, b"accept"):
             kind = f"{kind};ndjson" if kind else "ndjson"
-        return self.ask(entry, head, self._routes.keys, PREDICT, kind)
+        return self.ask(entry, head, PREDICT, kind)
 
     def _proxy(self, entry: Entry, head: Head) -> Plan:
+        if entry.route.cors is not None and is_preflight(head):
+            return self._preflight(entry, head)
         plan = Plan(PROXY, entry.stats, max_body=entry.route.max_body_bytes)
-        plan.expires_at = self._routes.keys.check(entry.route, head)
-        plan.entry = entry
+        self._admission.admit(plan, entry, head)
+        return plan
+
+    def _preflight(self, entry: Entry, head: Head) -> Plan:
+        """No key is asked for: browsers do not send any with it."""
+        plan = Plan(LOCAL, entry.stats)
+        plan.entry, plan.parts = entry, PREFLIGHT
+        rule = entry.route.cors
+        if rule is not None:
+            plan.extra = shared_with(rule, head) + allowed(rule, head)
         return plan
 
     def _local(self, parts: tuple[str, ...], head: Head, shape: str = BOUGH) -> Plan:
@@ -200,15 +224,16 @@ class Planner:
         match parts:
             case ("v2", "models", model, "infer") | ("v2", "models", model, "versions", _, "infer"):
                 entry = self.versioned(scope, model, parts[4] if len(parts) == 6 else "")
+                if entry.route.cors is not None and is_preflight(head):
+                    return self._preflight(entry, head)
                 _allow(head, b"POST")
                 if entry.route.kind == WEB:
                     raise NotFound(f"{model} is a web service, not a model", code="ROUTE_NOT_FOUND")
-                return self.ask(entry, head, self._routes.keys, INFER, head.infer_length, OIP)
+                return self.ask(entry, head, INFER, head.infer_length, OIP)
             case ("v2", "models", model, *rest) if model != "stats":
                 version = rest[1] if len(rest) >= 2 and rest[0] == "versions" else ""
                 plan = self._local(parts, head, OIP)
-                plan.entry = self.versioned(scope, model, version)
-                plan.expires_at = self._routes.keys.check(plan.entry.route, head)
+                self._admission.admit(plan, self.versioned(scope, model, version), head)
                 return plan
             case ("v2", "repository", "index"):
                 _allow(head, b"POST", b"GET")
@@ -235,12 +260,16 @@ class Planner:
             raise
 
     def describe(self, plan: Plan, head: Head) -> None:
-        """Fills in the plan's part of its lines in the access log."""
+        """Fills in the plan's part of its lines in the access log, and whether its answers carry more than others."""
         said: dict[str, Any] = {"method": head.method.decode("latin-1"), "path": head.path.decode("latin-1")}
         if plan.entry is not None:
             route = plan.entry.route
             said |= {"project": route.project, "environment": route.environment, "service": route.service}
+            said |= {"api": route.api}
+        if plan.caller:
+            said["caller"] = plan.caller
         plan.log = _json(said)[1:-1]
+        plan.plain = not plan.extra and plan.guard is None
 
 
 def head_value(head: Head, name: bytes) -> str:

@@ -8,6 +8,7 @@ from typing import cast
 
 from bough.gateway.answers import LAST_CHUNK
 from bough.gateway.call import Call, Head, Header
+from bough.gateway.head import LOCAL_PEERS
 from bough.gateway.http import Connection
 from bough.gateway.lane import ReplicaLost, TimedOut
 from bough.gateway.routes import Entry
@@ -16,7 +17,14 @@ from bough.kernel.errors import Busy, TooLarge, Unavailable
 
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))  # RFC 9110, 9.2.2
 REPLAY_BYTES = 64 << 10  # of a request's body kept to send it again
-_LOCAL_PEERS = (b"127.0.0.1", b"::1", b"unix")  # a TLS terminator on this machine may say what it saw
+_CORS = frozenset(
+    (
+        b"x-request-id",
+        b"access-control-allow-origin",
+        b"access-control-allow-credentials",
+        b"access-control-expose-headers",
+    )
+)  # fmt: skip - the gateway's own, where it answers for who may read
 _HOP = frozenset((
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
     b"transfer-encoding", b"upgrade",
@@ -126,7 +134,10 @@ class Proxied:
             or not self._complete or self._client.must_close(self._call)
         )  # fmt: skip
         lines = [b"HTTP/1.1 %d %b\r\n" % (status, phrase)]
-        lines += [b"%b: %b\r\n" % header for header in _end_to_end(headers) if header[0].lower() != b"x-request-id"]
+        own = self._client.lines(self._call)
+        without = _CORS if b"Access-Control-" in own else (b"x-request-id",)
+        lines += [b"%b: %b\r\n" % header for header in _end_to_end(headers) if header[0].lower() not in without]
+        lines.append(own)
         lines.append(b"X-Request-Id: %b\r\n" % self._client.rid(self._call))
         if self._chunked:
             lines.append(b"Transfer-Encoding: chunked\r\n")
@@ -279,7 +290,7 @@ class Proxied:
         if prefix:
             target = target[len(prefix) :]
             target = target if target.startswith(b"/") else b"/" + target
-        trusted = client.peer in _LOCAL_PEERS
+        trusted = client.peer in LOCAL_PEERS
         lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target)]
         forwarded = proto = host = b""
         for name, value in _end_to_end(head.headers):

@@ -266,6 +266,10 @@ class Reader(asyncio.Protocol):
         if head is not None and head.expect and not call.complete and not call.size:
             self._write(answers.CONTINUE)
         if plan.act == PROXY:
+            if plan.guard is not None and (problem := self._over_quota(call)):
+                self._turn_away(call, problem)
+                self._begin(call)
+                return
             call.proxy = self._front.proxy(self._client(), call)
             for data in call.body:
                 call.proxy.body(data)
@@ -297,6 +301,8 @@ class Reader(asyncio.Protocol):
             if plan.act == NAMED_BY_BODY:
                 front.named(call, body)
             else:
+                if plan.guard is not None:
+                    plan.guard.take(now, self._client().peer)
                 plan.entry.way.submit(call, plan.verb, body, plan.meta, now)  # type: ignore[union-attr]
                 if head is not None and _is_plain(head):
                     plan.length = head.length
@@ -339,12 +345,24 @@ class Reader(asyncio.Protocol):
             hint="raise max_body_mb in bough.toml",
             limit=limit,
         )
-        shape, method, log_part, stats = call.plan.shape, call.plan.method, call.plan.log, call.plan.stats
-        call.plan = Plan(REFUSE, stats, shape=shape)
-        call.plan.problem, call.plan.method, call.plan.log = problem, method, log_part
+        self._turn_away(call, problem)
         call.body = []
         if call.head is not None:
             call.head.close = True
+
+    def _over_quota(self, call: Call) -> Problem | None:
+        try:
+            call.plan.guard.take(monotonic(), self._client().peer)  # type: ignore[union-attr]
+        except Problem as problem:
+            return problem
+        return None
+
+    def _turn_away(self, call: Call, problem: Problem) -> None:
+        """Another plan for this one request: a refusal, with all that answers of its route carry."""
+        before, plan = call.plan, Plan(REFUSE, call.plan.stats, shape=call.plan.shape)
+        plan.problem, plan.method, plan.log = problem, before.method, before.log
+        plan.extra, plan.guard, plan.plain = before.extra, before.guard, before.plain
+        call.plan = plan
 
     def _fail(self, problem: Problem) -> None:
         """Refuses what cannot be read further, after the answers that are owed, and closes."""

@@ -8,10 +8,11 @@ from typing import Protocol
 
 import msgspec
 
+from bough.gateway.cache import Cache
 from bough.gateway.call import Call
 from bough.gateway.keys import Keyring
 from bough.gateway.metrics import LaneStats, RouteStats
-from bough.gateway.models import LaneState, Route, ShareState, Table
+from bough.gateway.models import LaneState, Route, ShareState, Table, Variant
 from bough.gateway.split import Share, Split, Way, state_of
 from bough.kernel.errors import Conflict, Invalid, NotFound
 from bough.kernel.project import PRODUCTION
@@ -56,7 +57,8 @@ class AnyLane(Protocol):
 
 class Entry:
     """A public name. `lane` is its deployment's; `coming` is the next deployment's, until it is ready. `stats` are
-    those of the release that `lane` belongs to. `way` is what takes requests: `lane`, or the split before it."""
+    those of the release that `lane` belongs to. `way` is what takes requests: `lane`, or the split or the cache before
+    it."""
 
     __slots__ = ("coming", "lane", "route", "split", "stats", "way")
 
@@ -66,18 +68,41 @@ class Entry:
         self.coming: AnyLane | None = None
         self.stats = stats
         self.split: Split | None = None
-        self.way: Way | Split = lane
+        self.way: Way | Split | Cache = lane
+        self._choose_way()
 
     def lead_to(self, lane: AnyLane) -> None:
         self.lane = lane
-        self.way = self.split or lane
+        self._choose_way()
 
     def divide(self, split: Split | None) -> None:
         self.split = split
-        self.way = split or self.lane
+        self._choose_way()
+
+    def _choose_way(self) -> None:
+        """Where several deployments answer, no answer is kept: it would be asked for in the name of all."""
+        if self.split is not None or not self.route.cache_bytes:
+            self.way = self.split or self.lane
+        elif not (isinstance(self.way, Cache) and self.way.lane is self.lane):
+            self.way = Cache(self.lane)
 
     def main(self) -> AnyLane:
         return self.lane
+
+    # --- split.Way: a share of another route may lead here
+
+    @property
+    def ready(self) -> bool:
+        return self.lane.ready
+
+    def submit(self, call: Call, verb: int, body: bytes, meta: str, now: float) -> None:
+        self.way.submit(call, verb, body, meta, now)
+
+    def cancel(self, call: Call) -> None:
+        self.way.cancel(call)
+
+    def progress(self, call: Call, now: float) -> None:
+        self.way.progress(call, now)
 
 
 class Scope:
@@ -123,6 +148,7 @@ class Routes:
             else:
                 self._replace(entry, route)
                 entry.stats = self.releases.of(entry.lane.route)
+        for name, route in wanted.items():
             self._divide(self.entries[name], route)
         self.releases.prune({stats.labels for entry in self.entries.values() for stats in _all_stats(entry)})
         self._by_service = {}
@@ -160,6 +186,16 @@ class Routes:
             )  # fmt: skip
         return max(found, key=_preference)
 
+    def successor(self, entry: Entry) -> str:
+        """The newest API version of the same name that is not deprecated; empty when there is none."""
+        route = entry.route
+        same = [
+            other for other in self._by_service.get(route.service, ())
+            if (other.route.project, other.route.environment) == (route.project, route.environment)
+            and not other.route.deprecated
+        ]  # fmt: skip
+        return max(same, key=_preference).route.api if same else ""
+
     def lanes(self) -> Iterator[AnyLane]:
         """Every lane that still exists."""
         for entry in self.entries.values():
@@ -168,7 +204,8 @@ class Routes:
                 yield entry.coming
             if entry.split is not None:
                 for share in entry.split.shares:
-                    yield self._share_lanes[share.variant.deployment]
+                    if share.variant.leads_to is None:
+                        yield self._share_lanes[share.variant.deployment]
         self.leaving = [lane for lane in self.leaving if not lane.closed]
         yield from self.leaving
 
@@ -220,30 +257,43 @@ class Routes:
 
     def _divide(self, entry: Entry, route: Route) -> None:
         """Gives the variants of `route` their lanes, and lets those go that are none any more."""
-        there = {share.variant.deployment: share for share in entry.split.shares} if entry.split else {}
-        wanted = {each.deployment: each for each in route.variants}
-        for deployment in there.keys() - wanted.keys():
-            self._retire(self._share_lanes.pop(deployment))
+        there = {share.variant.name: share for share in entry.split.shares} if entry.split else {}
+        wanted = {each.name: each for each in route.variants}
+        for name, share in there.items():
+            kept, before = wanted.get(name), share.variant
+            stays = kept is not None and (kept.deployment, kept.leads_to) == (before.deployment, None)
+            if before.leads_to is None and not stays:
+                self._retire(self._share_lanes.pop(before.deployment))
         if not wanted:
             entry.divide(None)
             return
         if entry.split is None or entry.split.sticky != route.sticky:
             entry.divide(Split(route.sticky, entry.main))
         assert entry.split is not None  # noqa: S101 - made above
-        shares = []
-        for deployment, variant in wanted.items():
-            own = msgspec.structs.replace(
-                route, deployment=deployment, targets=variant.targets, signature=variant.signature, variants=[],
-                variant=variant.name, asleep=variant.asleep,
-            )  # fmt: skip
-            share = there.get(deployment)
-            if share is None:
-                lane = self._share_lanes[deployment] = self._make(own)
-                share = Share(lane, variant, self.releases.of(own))
-            self._share_lanes[deployment].update(own)
-            share.take(variant)
-            shares.append(share)
-        entry.split.shares = shares
+        shares = [self._share(route, variant, there.get(variant.name)) for variant in wanted.values()]
+        entry.split.shares = [share for share in shares if share is not None]
+
+    def _share(self, route: Route, variant: Variant, before: Share | None) -> Share | None:
+        """What answers for a variant; None where it leads to a route that the table has not."""
+        own = msgspec.structs.replace(
+            route, deployment=variant.deployment, targets=variant.targets, signature=variant.signature, variants=[],
+            variant=variant.name, asleep=variant.asleep,
+        )  # fmt: skip
+        if variant.leads_to is not None:
+            api, service = variant.leads_to
+            other = self.entries.get((route.project, route.environment, service, api))
+            if other is None:
+                return None
+            if before is None or before.lane is not other:
+                before = Share(other, variant, self.releases.of(own))
+        else:
+            if variant.deployment not in self._share_lanes:
+                lane = self._share_lanes[variant.deployment] = self._make(own)
+                before = Share(lane, variant, self.releases.of(own))
+            self._share_lanes[variant.deployment].update(own)
+        assert before is not None  # noqa: S101 - a lane that was there has a share
+        before.take(variant)
+        return before
 
     def _promoted(self, entry: Entry, route: Route) -> AnyLane | None:
         """The lane of the variant that `route` makes the entry's own deployment: it is connected already."""

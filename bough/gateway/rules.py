@@ -89,6 +89,17 @@ def reason(taken: int, largest: int, max_wait_s: float) -> str:
     return DEADLINE if max_wait_s > 0.0 else IDLE
 
 
+def is_shed(rank: int, queued: int, queue_size: int, wait_s: float, timeout_s: float) -> bool:
+    """Whether a request is refused rather than queued. What matters less may use half of the queue only; what would
+    wait for longer than it may is refused now, while the client can still do something else."""
+    return queued >= queue_size or (rank < 0 and 2 * queued >= queue_size) or wait_s > timeout_s
+
+
+def wait_s(queued: int, links: int, item_s: float) -> float:
+    """How long a queue takes at the measured time per request; 0: not measured, or nobody is there to answer."""
+    return queued * item_s / links if links else 0.0
+
+
 def retry_after_s(queued: int, answered_per_s: float) -> int:
     """Whole seconds until a queue of this length has drained at the present rate, 1 to 60."""
     if answered_per_s <= 0.0:

@@ -26,6 +26,7 @@ from bough.gateway.endpoints import Endpoints
 from bough.gateway.front import Front
 from bough.gateway.http import Connection
 from bough.gateway.lane import Lane
+from bough.gateway.limits import Limiter
 from bough.gateway.metrics import RouteStats
 from bough.gateway.mock import MockLane
 from bough.gateway.models import MOCK, WEB, GatewayState, Route
@@ -66,7 +67,8 @@ class Gateway:
         self.routes.switched = self._switched
         self._run = home / "run"
         self._log = LogFile(home / "logs" / "access.log") if self.options.access_log else None
-        planner = Planner(self.routes)
+        self.limiter = Limiter()
+        planner = Planner(self.routes, self.limiter)
         self._other = planner.other
         self.ledger = Ledger(self._log, exporter(self._stats))
         self.front = Front(Heads(secrets.token_hex(4).encode() + b"-"), self.ledger, planner)
@@ -205,6 +207,8 @@ class Gateway:
             await asyncio.sleep(1.0)
             now = monotonic()
             self.front.heads.refresh()
+            if self.limiter.sweep(now):
+                self.front.forget()
             for connection in list(self.front.connections):
                 connection.sweep(now)
             for lane in self.routes.lanes():

@@ -110,6 +110,12 @@ class Split:
 
     def _choose(self, plan: Plan, head: Head | None) -> Share | None:
         """The share whose turn it is; None: the route's own deployment."""
+        if head is not None:
+            plan.picked = _picked(self.shares, plan, head)
+        if plan.picked:
+            share = next((each for each in self.shares if each.variant.name == plan.picked), None)
+            if share is not None and share.lane.ready:
+                return share
         if self.sticky and (mark := _mark(self.sticky, plan, head)) is not None:
             point = zlib.crc32(mark) % 10_000 / 100
             for share in self.shares:
@@ -179,6 +185,19 @@ def _copy(share: Share, call: Call, plan: Plan, verb: int, body: bytes, meta: st
     except Problem:  # its queue is full: a copy is never worth waiting for
         share.waiting -= 1
         share.left_out += 1
+
+
+def _picked(shares: list[Share], plan: Plan, head: Head) -> str:
+    """The variant that a request asks for by a header, or that its caller was given."""
+    for share in shares:
+        variant = share.variant
+        if plan.caller and plan.caller in variant.keys:
+            return variant.name
+        for name, wanted in variant.headers:
+            said = next((value for known, value in head.headers if known == name.encode()), None)
+            if said is not None and (not wanted or said.decode("latin-1") == wanted):
+                return variant.name
+    return ""
 
 
 def _mark(sticky: str, plan: Plan, head: Head | None) -> bytes | None:

@@ -17,6 +17,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gateway_port: int = 7400
     api_host: str = "127.0.0.1"
     api_port: int = 7401
+    personal: bool = False  # of `bough dev`: nobody else calls what it serves
 
     @property
     def gateway_url(self) -> str:

@@ -11,13 +11,14 @@ settings over the file over those defaults and keeps, for every value, where it 
 
 from __future__ import annotations
 
+import datetime
 import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 
-from bough.kernel import model_references
+from bough.kernel import model_references, traffic
 from bough.kernel.errors import Problem
 from bough.kernel.jobs import Count, Processes, Retries, Sweep, Value, wrong
 from bough.kernel.model_references import check_name as check_model
@@ -25,6 +26,7 @@ from bough.kernel.names import check_name
 from bough.kernel.policy import ModelPolicy
 from bough.kernel.references import parse, services_in
 from bough.kernel.settings import Document, KeyPath
+from bough.kernel.traffic import PRIORITIES, Cors, RateLimits, ResponseCache, SplitRule
 
 FILE_NAME = "bough.toml"
 PRODUCTION = "main"
@@ -91,10 +93,20 @@ class Service(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queue_size: Positive = 1024
     max_body_mb: Annotated[float, msgspec.Meta(gt=0, le=4096)] = 16.0
     idempotent: bool = True
-    access: str = "auto"  # public, key; auto: public while the gateway listens on loopback only
+    access: str = "auto"  # public, key, jwt, key-or-jwt; auto: public while the gateway listens on loopback only
+    scopes: list[str] = []  # that a key or token must have, all of them
+    limits: RateLimits = RateLimits()
+    priority: str = "normal"  # high, normal, low: of requests whose key says nothing
+    split: list[SplitRule] = []
+    sticky: str = ""  # key, request, header:NAME: who says the same there stays with the same side of a split
+    deterministic: bool = False  # equal requests get equal answers: the gateway may keep them
+    cache: ResponseCache = ResponseCache()
+    cors: Cors = Cors()
     route: str = ""  # public name; empty: the service's own
     api: str = "v1"
-    deprecated: bool = False
+    deprecated: bool | datetime.date = False  # since when
+    sunset: datetime.date | None = None  # the day from which on it may be gone
+    breaking: str = "auto"  # refuse, say, allow a release that breaks callers of a live API version
     port: NotNegative = 0  # an own port for this service beside the gateway's
     health: str = "/"  # web services: ready once this path answers below 500
     health_timeout_s: Seconds = 60.0
@@ -174,10 +186,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "train": {"cost_center": "training", "timeout_s": 86_400.0, "retries": 3, "capacity": "auto"},
     "etl": {"cost_center": "data", "timeout_s": 7200.0, "retries": 2, "capacity": "on-demand"},
 }
+_INNER = (Batch, Resources, RateLimits, ResponseCache, Cors)  # tables whose keys `bough explain` shows one by one
 _CHOICES: dict[str, tuple[str, ...]] = {
     "loader": ("auto", "sklearn", "onnx", "torchscript", "safetensors", "mlflow"),
     "preload": ("auto", "model", "imports", "none"),
-    "access": ("auto", "public", "key"),
+    "access": ("auto", "public", "key", "jwt", "key-or-jwt"),
+    "priority": PRIORITIES,
+    "breaking": ("auto", "refuse", "say", "allow"),
     "openai": ("", "chat", "embeddings"),
     "docker": ("never", "auto", "always"),
     "kind": ("job", "train", "etl"),
@@ -229,6 +244,9 @@ def resolve(document: Document, environment: str = PRODUCTION) -> Project:
     for section, workloads in (("services", services), ("jobs", jobs)):
         for name, each in workloads.items():
             _check_references(document, environment, (section, name), each, services)
+    for name in services:
+        for keys, said, hint in traffic.mistakes(name, services):
+            raise document.error(_written(document, environment, ("services", name), keys), said, hint)
     models = {name: _policy(document, settings, environment, name) for name in sorted({*file.models, *settings.models})}
     return Project(
         name=file.name, environment=environment, services=services, jobs=jobs, origins=origins, models=models
@@ -239,6 +257,12 @@ def place_of(document: Document, environment: str, path: KeyPath, variable: str)
     """Where a variable of the workload at `path` was written: in the environment's settings, or in its own."""
     own = ("environments", environment, *path, "env", variable)
     return own if variable in document.table(own[:-1]) else (*path, "env", variable)
+
+
+def _written(document: Document, environment: str, path: KeyPath, keys: KeyPath) -> KeyPath:
+    """Where a setting stands: in the environment's table if it is there, else in its own."""
+    own = ("environments", environment, *path)
+    return (*(own if keys[0] in document.table(own) else path), *keys)
 
 
 def json_schema() -> dict[str, Any]:
@@ -297,7 +321,7 @@ def _workload(
     ]
     merged: dict[str, Any] = {}
     for field in msgspec.structs.fields(into):
-        inner = msgspec.structs.fields(field.type) if field.type in (Batch, Resources) else ()
+        inner = msgspec.structs.fields(field.type) if field.type in _INNER else ()
         for key in (field.name, *(f"{field.name}.{each.name}" for each in inner)):
             origins[".".join((*path, key))] = f"default of a {kind}"
     for values, origin in layers:

@@ -105,7 +105,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `releases follow`. `kind` is log, service, release or done."""
+    """One line of `releases follow`. `kind` is log, service, note, release or done."""
 
     kind: str
     at: float

@@ -26,6 +26,7 @@ from bough.serving import rules, store
 from bough.serving.models import Deployment, Progress, ReplicaView, ServiceView, Status
 from bough.serving.reading import LogLine, Reader, read, split, text_of
 from bough.serving.replicas import build_request
+from bough.serving.rollout import API_BROKEN
 
 FOLLOW_S = 0.05  # between looks at what is new; a person cannot tell it from at once
 ROUTED_WITHIN_S = 5.0
@@ -115,6 +116,9 @@ def follow_release(context: Context, request: FollowRelease) -> Iterator[Progres
         for deployment in found.values():
             if deployment is not None:
                 yield from _build_output(engine, deployment, release, offsets)
+        for each in news:
+            if each.name == API_BROKEN and each.subject == release.id:
+                yield Progress(kind="note", at=each.at, service=each.data["service"], text=each.data["text"])
         for each in happened:
             yield Progress(
                 kind="service",

@@ -1,11 +1,13 @@
 """Brings a release to life: all of its services, or none.
 
-pending ── deployments exist ──> starting ── every one ready ──> live
+pending ── deployments exist ──> starting ── every one ready, no caller breaks ──> live
    │                                │
    └── a newer release ──> overtaken└── one fails ──> failed (what served before still serves)
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,16 +15,18 @@ from bough.environments import store as environments
 from bough.environments.models import ENDED, FAILED, OVERTAKEN, PENDING, STARTING, Manifest, Release
 from bough.environments.operations import RELEASE
 from bough.kernel.events import Events
+from bough.kernel.platform import Platform
 from bough.kernel.reconcile import Handler, Turn, wake
+from bough.serving import breaking, rules, store
 from bough.serving import models as deployments
-from bough.serving import store
 from bough.serving.models import Deployment
 
 _CAN_ANSWER = (deployments.READY, deployments.ASLEEP)
+API_BROKEN = "api.broken"  # a release that went live all the same
 CHECK_S = 1.0  # deployments wake their release; this only guards against a wake that was lost to a crash
 
 
-def handler(events: Events) -> Handler:
+def handler(events: Events, platform: Platform) -> Handler:
     """The handler for releases."""
 
     def turn(turn: Turn) -> float | None:
@@ -41,7 +45,7 @@ def handler(events: Events) -> Handler:
                     store.ensure(tx, release, name, service, now)
                 environments.set_state(tx, release.id, STARTING, now)
                 events.emit(tx, "release.starting", release.id, number=release.number)
-            return _advance(tx, events, release, manifest, now)
+            return _advance(tx, events, platform, release, manifest, now)
 
     return turn
 
@@ -54,7 +58,9 @@ def on_deployment_changed(tx: sa.Connection, deployment: Deployment) -> None:
         wake(tx, RELEASE, newest[0].id)
 
 
-def _advance(tx: sa.Connection, events: Events, release: Release, manifest: Manifest, now: float) -> float | None:
+def _advance(
+    tx: sa.Connection, events: Events, platform: Platform, release: Release, manifest: Manifest, now: float
+) -> float | None:
     place = release.project, release.environment
     found = {name: store.of_service(tx, place, name, each.digest) for name, each in manifest.services.items()}
     for name, each in found.items():
@@ -64,10 +70,46 @@ def _advance(tx: sa.Connection, events: Events, release: Release, manifest: Mani
             return None
     if not all(each is not None and each.state in _CAN_ANSWER for each in found.values()):
         return CHECK_S
+    if refused := _breaks(tx, events, platform, release, manifest):
+        _end(tx, events, release, FAILED, now, refused)
+        release_unused(tx, place, now)
+        return None
     environments.set_live(tx, release, now)
     release_unused(tx, place, now)
     events.emit(tx, "release.live", release.id, number=release.number, seconds=round(now - release.created_at, 3))
     return None
+
+
+def _breaks(
+    tx: sa.Connection, events: Events, platform: Platform, release: Release, manifest: Manifest
+) -> dict[str, Any]:
+    """Says what callers of the live API versions would miss; the failure, where that is refused. A rollback is what
+    somebody does because callers miss something already."""
+    place = release.project, release.environment
+    live = environments.live(tx, place)
+    if live is None or release.rolled_back_to:
+        return {}
+    before, after = rules.api_versions(live[1]), rules.api_versions(manifest)
+    for key in before.keys() & after.keys():
+        (old, was), (new, now) = before[key], after[key]
+        rule = rules.on_break(now.settings, release.environment, platform)
+        if was.digest == now.digest or rule == "allow":
+            continue
+        one, other = store.of_service(tx, place, old, was.digest), store.of_service(tx, place, new, now.digest)
+        if one is None or other is None or one.signature is None or other.signature is None:
+            continue
+        if not (missed := breaking.differences(one.signature, other.signature)):
+            continue
+        said = f"callers of /{key[0]}/{key[1]} would break: {'; '.join(missed[:5])}"
+        if rule == "refuse":
+            hint = 'deploy it beside the old one, with api = "v2" and its route, or say breaking = "allow"'
+            return {"service": new, "code": "API_BROKEN", "message": said, "hint": hint, "changes": missed}
+        events.emit(tx, API_BROKEN, release.id, service=new, api=key[0], changes=missed, text=said)
+    for api, name in sorted(before.keys() - after.keys()):
+        if not before[api, name][1].settings.deprecated:
+            text = f"/{api}/{name} is gone, and was not deprecated"
+            events.emit(tx, API_BROKEN, release.id, service=before[api, name][0], api=api, changes=[text], text=text)
+    return {}
 
 
 def _end(

@@ -8,9 +8,9 @@ import msgspec
 
 from bough.adapters.engine import ASLEEP as UNIT_ASLEEP
 from bough.adapters.engine import EXITED, READY, STOPPING, Attempt
-from bough.environments.models import Manifest, Release
+from bough.environments.models import Manifest, Release, ServiceManifest
 from bough.kernel.platform import Platform
-from bough.kernel.project import PRODUCTION
+from bough.kernel.project import PRODUCTION, Service
 from bough.serving.models import ASLEEP, STARTING, Deployment
 
 STABLE_S = 10.0  # a replica that lived this long did not crash because of how it was started
@@ -74,6 +74,23 @@ def bare_owners(live: list[tuple[Release, Manifest]]) -> dict[tuple[str, str, st
             key = release.environment, service.settings.api, service.settings.route or name
             owners.setdefault(key, release.project)
     return owners
+
+
+def api_versions(manifest: Manifest) -> dict[tuple[str, str], tuple[str, ServiceManifest]]:
+    """By API and public name, what answers there: a service's name and its part of the manifest. A web service's
+    interface is its own matter."""
+    return {
+        (each.settings.api, each.settings.route or name): (name, each)
+        for name, each in manifest.services.items()
+        if not each.settings.is_web
+    }
+
+
+def on_break(settings: Service, environment: str, platform: Platform) -> str:
+    """refuse, say or allow: in production a break is refused unless its author says otherwise."""
+    if settings.breaking != "auto":
+        return settings.breaking
+    return "refuse" if environment == PRODUCTION and not platform.personal else "say"
 
 
 def addresses(platform: Platform, deployment: Deployment, owners: dict[tuple[str, str, str], str]) -> tuple[str, str]:

@@ -184,3 +184,44 @@ def test_a_caller_is_remembered_until_something_is_committed_or_a_second_has_pas
     bench.call("tokens.revoke", id=again.id)
     with pytest.raises(Unauthenticated):
         bench.authenticate(again.secret)
+
+
+def test_a_rotated_key_has_the_rights_of_the_old_one_which_ends_after_the_grace(bench: Bench) -> None:
+    asked = {"services": ["churn"], "scopes": ["predict"], "tenant": "acme", "priority": "high", "quota": "5/s"}
+    old = bench.call("keys.create", project="shop", days=30, **asked)
+    new = bench.call("keys.rotate", id=old.id, grace_h=2)
+    assert new.secret != old.secret
+    views = {each.id: each for each in bench.call("keys.list")}
+    kept = ("project", "services", "scopes", "tenant", "priority", "quota")
+    assert [getattr(views[new.id], name) for name in kept] == [getattr(views[old.id], name) for name in kept]
+    assert views[new.id].expires_at - views[new.id].created_at == pytest.approx(30 * 86_400)
+    assert views[old.id].expires_at == pytest.approx(views[new.id].created_at + 2 * 3600)
+    with bench.database.read() as tx:
+        assert set(store.key_hashes(tx)) == {old.id, new.id}
+    last = bench.call("keys.rotate", id=new.id, grace_h=0, days=0)
+    assert last.expires_at == 0
+    with bench.database.read() as tx:
+        assert set(store.key_hashes(tx)) == {old.id, last.id}
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"priority": "urgent"}, "PRIORITY_UNKNOWN"),
+        ({"quota": "many"}, "QUOTA_INVALID"),
+        ({"scopes": ["two words"]}, "SCOPE_INVALID"),
+    ],
+)
+def test_a_key_with_a_mistake_is_not_made(bench: Bench, fields: dict[str, object], code: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        bench.call("keys.create", project="shop", **fields)
+    assert caught.value.own_code == code
+    assert bench.call("keys.list") == []
+
+
+def test_a_key_that_has_ended_is_not_rotated(bench: Bench) -> None:
+    key = bench.call("keys.create", project="shop")
+    bench.call("keys.revoke", id=key.id)
+    with pytest.raises(Conflict) as caught:
+        bench.call("keys.rotate", id=key.id)
+    assert caught.value.own_code == "KEY_ENDED"

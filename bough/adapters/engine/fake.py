@@ -6,6 +6,7 @@ import signal
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -42,6 +43,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     ignores_term: bool = False
     output: bytes = b""
     cpu: float = 0.0  # share of one core that it uses
+    signature: dict[str, Any] = {}  # what a model replica says that it takes and gives, once it is ready
 
 
 class _Run:
@@ -373,6 +375,7 @@ class FakeEngine:
             unit=spec.unit, attempt=spec.attempt, state=state, kind=spec.kind, labels=spec.labels, node=self.node,
             address=address, pid=run.pid, started_at=run.started_at,
             ready_at=run.ready_at() if run.was_ready else 0.0, exit=run.exit,
+            signature=run.behaviour.signature if run.was_ready else {},
         )  # fmt: skip
 
     def _latest(self, unit: str) -> _Run:

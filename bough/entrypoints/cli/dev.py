@@ -131,7 +131,7 @@ def _ports(home: Home, port: int | None) -> dict[str, Any]:
         return {}
     if running is not None:
         supervision.take_down(home, units=False)
-    return {"gateway_port": port or _free_port(), "api_port": _free_port()}
+    return {"gateway_port": port or _free_port(), "api_port": _free_port(), "personal": True}
 
 
 def _free_port() -> int:

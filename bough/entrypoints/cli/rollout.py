@@ -36,6 +36,8 @@ def follow(session: Session, release: Any, *, timeout_s: float = 0.0) -> Any:
             session.out(f"  {paint(item.service + ' |', DIM, session.colour)} {item['text']}")
         elif item.kind == "service":
             session.out(f"  {item.service}: {paint_state(item.get('state', ''), session.colour)}")
+        elif item.kind == "note":
+            session.note(f"  {item.service}: {item['text']}")
         elif item.kind == "done":
             if item.state != "live":
                 raise _failed(item, lines)

@@ -1,0 +1,125 @@
+"""What a service says of the requests that it takes: how many, from whom, to which version, from which pages.
+
+Settings of the gateway alone: changing any of them restarts nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from bough.kernel.errors import Invalid
+
+if TYPE_CHECKING:
+    from bough.kernel.project import Service
+
+HIGH, NORMAL, LOW = "high", "normal", "low"
+PRIORITIES = (HIGH, NORMAL, LOW)
+CORS_HEADERS = ["authorization", "content-type", "x-api-key", "x-request-id", "traceparent"]
+STICKY = ("key", "request")  # what a split may go by, beside "header:NAME"
+_PERIODS_S = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
+_QUOTA = re.compile(r"\s*(\d{1,12})\s*/\s*(s|min|h|day)(?:\s+burst\s+(\d{1,12}))?\s*\Z")
+
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+
+
+class Quota(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`count` requests in `period_s` seconds, and up to `burst` at once."""
+
+    count: int
+    period_s: int
+    burst: int
+
+
+class _Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class RateLimits(_Traffic, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Quotas such as `"100/s"`, `"600/min burst 50"`; empty: no limit."""
+
+    route: str = ""  # all callers together
+    key: str = ""  # each key, token's subject or, where neither is shown, address
+    tenant: str = ""  # each tenant: whom keys and tokens belong to
+
+
+class SplitRule(_Traffic, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Requests that another service answers: a share of them, those with a header, those of some keys."""
+
+    to: str
+    percent: Percent = 0.0
+    header: str = ""  # its name …
+    value: str = ""  # … and what it must say; empty: anything
+    keys: list[str] = []  # ids of keys, or subjects of tokens
+    copies: bool = False  # of each request a copy, whose answer nobody waits for
+
+
+class ResponseCache(_Traffic, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of a service with `deterministic = true`."""
+
+    size_mb: Annotated[float, msgspec.Meta(gt=0, le=65_536)] = 64.0
+    age_s: Annotated[float, msgspec.Meta(ge=0, le=31_536_000)] = 0.0  # 0: until another deployment answers
+
+
+class Cors(_Traffic, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which pages' scripts may call; without origins none may."""
+
+    origins: list[str] = []  # such as https://app.example.com; "*" is every page
+    headers: list[str] = []  # that requests may carry; none: CORS_HEADERS
+    credentials: bool = False
+    age_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 600  # that a browser may remember the answer
+
+
+def quota(text: str) -> Quota:
+    """Raises `Invalid` (QUOTA_INVALID)."""
+    found = _QUOTA.match(text)
+    if found is None or not int(found[1]) or found[3] == "0":
+        raise Invalid(
+            f"{text!r} is no quota: it is a number of requests in a time", code="QUOTA_INVALID",
+            hint='for example "100/s", "600/min burst 50", "10000/day"',
+        )  # fmt: skip
+    count = int(found[1])
+    return Quota(count, _PERIODS_S[found[2]], int(found[3] or count))
+
+
+def mistakes(name: str, services: Mapping[str, Service]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """What does not fit together in the settings of a service: keys, what is wrong, what helps."""
+    service = services[name]
+    for what, text in msgspec.to_builtins(service.limits).items():
+        try:
+            quota(text or "1/s")
+        except Invalid as problem:
+            yield ("limits", what), problem.message, problem.hint
+    since, until = service.deprecated, service.sunset
+    if until is not None and isinstance(since, datetime.date) and until < since:
+        yield ("sunset",), f"is before {since}, when it becomes deprecated", ""
+    if until is not None and since is False:
+        yield ("sunset",), "only a deprecated API version goes away", f"deprecated = {until.year}-01-01"
+    if service.sticky and service.sticky not in STICKY and not re.match(r"header:[A-Za-z0-9-]+\Z", service.sticky):
+        yield ("sticky",), f"{service.sticky!r} is not one of key, request, header:NAME", ""
+    if service.deterministic and service.is_web:
+        yield ("deterministic",), "only answers of model services are kept", ""
+    if service.cors.credentials and "*" in service.cors.origins:
+        yield ("cors", "origins"), 'every page may not send credentials: name the pages instead of "*"', ""
+    yield from _split_mistakes(name, services)
+
+
+def _split_mistakes(name: str, services: Mapping[str, Service]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    service = services[name]
+    if service.split and service.is_web:
+        yield ("split",), "a web service's connections belong to one process: only model services are split", ""
+    for rule in service.split:
+        other = services.get(rule.to)
+        if other is None or rule.to == name:
+            yield ("split",), f"there is no other service {rule.to!r}", f"add [services.{rule.to}]"
+        elif other.is_web or other.split:
+            why = "a web service" if other.is_web else "split itself"
+            yield ("split",), f"{rule.to} is {why}: requests cannot be handed to it", ""
+        if not (rule.percent or rule.header or rule.keys or rule.copies):
+            yield ("split",), f"nothing says which requests {rule.to} gets", "add percent, header, keys or copies"
+    if (whole := sum(rule.percent for rule in service.split)) > 100:
+        yield ("split",), f"the shares add up to {whole:g} percent", ""
