@@ -157,6 +157,9 @@ class Queues(Protocol):
     def tally(self) -> dict[Place, Tally]:
         """Of every queue that has ever had an item."""
 
+    def oldest(self, place: Place) -> float:
+        """Since when the oldest of the waiting has waited; 0 when none does. Cheap."""
+
     def find(self, place: Place, id: str) -> Kept | None:
         """None: never there, or forgotten."""
 

@@ -58,6 +58,10 @@ class MemoryQueues:
         with self._lock:
             return {place: self._tally(place) for place in self._places}
 
+    def oldest(self, place: Place) -> float:
+        with self._lock:
+            return self._tally(place).oldest_at
+
     def find(self, place: Place, id: str) -> Kept | None:
         with self._lock:
             found = self._items.get(number_of(id))

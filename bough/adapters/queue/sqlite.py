@@ -36,15 +36,19 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class SqliteQueues:
-    """Implements `Queues`. One connection, so calls of several threads wait for each other."""
+    """Implements `Queues`. One connection that writes and one that reads, each for one thread at a time; who reads does
+    not wait for the disk."""
 
     def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         self._places: dict[Place, int] = {}
         with self._translated():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+            self._db, self._reader = (
+                sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+                for _ in range(2)
+            )
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA secure_delete = FAST")
@@ -60,35 +64,38 @@ class SqliteQueues:
     def round(self, work: Round) -> Answers:
         places = {each.place for each in work.drafts} | {each.place for each in work.takes}
         with self._lock, self._writing() as db:
-            self._know(db, places | {each.taken.place for each in work.outcomes})
+            known = self._known(db, places | {each.taken.place for each in work.outcomes})
             return Answers(
-                settled=rounds.settle(db, self._places, work.outcomes),
+                settled=rounds.settle(db, known, work.outcomes),
                 renewed=rounds.renew(db, work.held, work.until),
-                receipts=rounds.put(db, self._places, self._numbers, work.drafts, work.now),
-                taken=[rounds.take(db, self._places[each.place], each) for each in work.takes],
+                receipts=rounds.put(db, known, self._numbers, work.drafts, work.now),
+                taken=[rounds.take(db, known[each.place], each) for each in work.takes],
             )
 
     def tally(self) -> dict[Place, Tally]:
-        with self._lock, self._translated():
-            self._know(self._db, ())
-            counted: dict[int, dict[int, int]] = {}
-            for queue, state, count in self._db.execute(_COUNT):
-                counted.setdefault(queue, {})[state] = count
+        with self._reading, self._translated():
+            places = _places(self._reader)
+            counted: dict[int, dict[int, int]] = {number: {} for number in places.values()}
+            for queue, state, count in self._reader.execute(_COUNT):
+                counted[queue][state] = count
             oldest = {number: self._oldest(number) for number in counted}
         return {
             place: Tally(
-                waiting=states.get(WAITING, 0), behind=states.get(BEHIND, 0), delayed=states.get(DELAYED, 0),
-                running=states.get(RUNNING, 0), dead=states.get(DEAD, 0), oldest_at=oldest.get(number, 0.0),
+                waiting=counted[number].get(WAITING, 0), behind=counted[number].get(BEHIND, 0),
+                delayed=counted[number].get(DELAYED, 0), running=counted[number].get(RUNNING, 0),
+                dead=counted[number].get(DEAD, 0), oldest_at=oldest[number],
             )
-            for place, number in self._places.items()
-            if (states := counted.get(number, {})) is not None
+            for place, number in places.items()
         }  # fmt: skip
 
+    def oldest(self, place: Place) -> float:
+        with self._reading, self._translated():
+            return self._oldest(_places(self._reader).get(place, -1))
+
     def find(self, place: Place, id: str) -> Kept | None:
-        with self._lock, self._translated():
-            self._know(self._db, ())
-            query = f"SELECT {_KEPT} FROM item WHERE seq = ? AND queue = ?"  # noqa: S608 - names of columns
-            row = self._db.execute(query, (number_of(id), self._places.get(place, -1))).fetchone()
+        query = f"SELECT {_KEPT} FROM item WHERE seq = ? AND queue = ?"  # noqa: S608 - names of columns
+        with self._reading, self._translated():
+            row = self._reader.execute(query, (number_of(id), self._number(place))).fetchone()
             return self._kept(place, row) if row else None
 
     def peek(self, place: Place, state: str, limit: int) -> list[Kept]:
@@ -96,9 +103,8 @@ class SqliteQueues:
         order = "due" if number == DONE else "rank, seq"
         which = f"state IN ({DONE}, {DEAD}) AND state = ?" if number == DONE else f"state = ? AND state <> {DONE}"
         query = f"SELECT {_KEPT} FROM item WHERE queue = ? AND {which} ORDER BY {order} LIMIT ?"  # noqa: S608 - as above
-        with self._lock, self._translated():
-            self._know(self._db, ())
-            rows = self._db.execute(query, (self._places.get(place, -1), number, limit)).fetchall()
+        with self._reading, self._translated():
+            rows = self._reader.execute(query, (self._number(place), number, limit)).fetchall()
             return [self._kept(place, row) for row in rows]
 
     def replay(self, place: Place, ids: Sequence[str], now: float) -> int:
@@ -106,7 +112,7 @@ class SqliteQueues:
         done = 0
         for part in chunks(numbers, TENDED):
             with self._lock, self._writing() as db:
-                queue = self._places.get(place, -1)
+                queue = self._known(db, {place})[place]
                 for seq in part:
                     row = db.execute(_REPLAY, (seq, queue)).fetchone()
                     if row:
@@ -124,11 +130,12 @@ class SqliteQueues:
         gone = 0
         for part in chunks(numbers, TENDED):
             with self._lock, self._writing() as db:
+                queue = self._known(db, {place})[place]
                 rows = [seq for seq in part if db.execute(_IN_STATE, (seq, number)).fetchone()]
                 keys = [key for seq in rows if (key := db.execute(_KEY, (seq,)).fetchone()[0])]
                 _forget(db, rows)
                 for key in keys:
-                    rounds.promote(db, self._places[place], key)
+                    rounds.promote(db, queue, key)
                 gone += len(rows)
         return gone
 
@@ -163,8 +170,8 @@ class SqliteQueues:
             " JOIN item USING (seq) JOIN queue ON queue.id = item.queue WHERE delivery.due <= ?"
             " ORDER BY delivery.due LIMIT ?"
         )
-        with self._lock, self._translated():
-            found = self._db.execute(query, (now, limit)).fetchall()
+        with self._reading, self._translated():
+            found = self._reader.execute(query, (now, limit)).fetchall()
             return [
                 Delivery(id=row[0], to=row[1], attempts=row[2], item=self._kept(row[3:6], row[6:])) for row in found
             ]
@@ -184,8 +191,8 @@ class SqliteQueues:
         return before != version
 
     def mark(self, name: str) -> str:
-        with self._lock, self._translated():
-            row = self._db.execute("SELECT text FROM mark WHERE name = ?", (name,)).fetchone()
+        with self._reading, self._translated():
+            row = self._reader.execute("SELECT text FROM mark WHERE name = ?", (name,)).fetchone()
             return str(row[0]) if row else ""
 
     def note(self, name: str, text: str) -> None:
@@ -193,8 +200,9 @@ class SqliteQueues:
             db.execute("INSERT OR REPLACE INTO mark (name, text) VALUES (?, ?)", (name, text))
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._reading:
             self._db.close()
+            self._reader.close()
 
     # --- private
 
@@ -211,25 +219,25 @@ class SqliteQueues:
                 self._places.clear()  # numbers given in what was rolled back are void
                 raise
 
-    def _know(self, db: sqlite3.Connection, places: Sequence[Place] | set[Place] | tuple[()]) -> None:
+    def _known(self, db: sqlite3.Connection, places: set[Place]) -> dict[Place, int]:
         """Numbers of queues; fresh ones for places that have none."""
-        if not self._places or not all(place in self._places for place in places):
+        if not places <= self._places.keys():
             for place in places:
                 db.execute("INSERT OR IGNORE INTO queue (project, environment, name) VALUES (?, ?, ?)", place)
-        elif places:
-            return
-        rows = db.execute("SELECT id, project, environment, name FROM queue")
-        self._places = {(project, environment, name): id for id, project, environment, name in rows}
+            self._places = _places(db)
+        return self._places
+
+    def _number(self, place: Place) -> int:
+        return self._places.get(place) or _places(self._reader).get(place, -1)
 
     def _numbers_of(self, place: Place, state: int) -> list[int]:
-        with self._lock, self._translated():
-            self._know(self._db, ())
-            which = f"state IN ({DONE}, {DEAD}) AND" if state == DONE else f"state <> {DONE} AND"
-            query = f"SELECT seq FROM item WHERE queue = ? AND {which} state = ?"  # noqa: S608 - as above
-            return [seq for (seq,) in self._db.execute(query, (self._places.get(place, -1), state))]
+        which = f"state IN ({DONE}, {DEAD}) AND" if state == DONE else f"state <> {DONE} AND"
+        query = f"SELECT seq FROM item WHERE queue = ? AND {which} state = ?"  # noqa: S608 - as above
+        with self._reading, self._translated():
+            return [seq for (seq,) in self._reader.execute(query, (self._number(place), state))]
 
     def _oldest(self, queue: int) -> float:
-        first = [row[0] for row in self._db.execute(_FIRST_OF_RANKS, {"queue": queue}) if row[0]]
+        first = [row[0] for row in self._reader.execute(_FIRST_OF_RANKS, {"queue": queue}) if row[0]]
         return at_of(min(first)) if first else 0.0
 
     def _kept(self, place: Place, row: tuple[object, ...]) -> Kept:
@@ -241,9 +249,9 @@ class SqliteQueues:
             place=(place[0], place[1], place[2]), id=text_of(number), queued_at=at_of(number),
             state=STATES[int(where)], rank=int(first), attempts=int(tries), due_at=float(until or 0.0),  # type: ignore[call-overload, arg-type]
             ended_at=float(end or 0.0), key=str(of or ""), dedup=str(once or ""), kind=str(content or ""),  # type: ignore[arg-type]
-            body=body if isinstance(body, bytes) else rounds.large(self._db, number, BODY),
+            body=body if isinstance(body, bytes) else rounds.large(self._reader, number, BODY),
             status=int(code or 0), error=str(why or ""), result_kind=str(answer or ""),  # type: ignore[call-overload]
-            result=result if isinstance(result, bytes) else rounds.large(self._db, number, RESULT),
+            result=result if isinstance(result, bytes) else rounds.large(self._reader, number, RESULT),
         )  # fmt: skip
 
     def _data_version(self) -> int:
@@ -272,6 +280,11 @@ class SqliteQueues:
                 "the queues are busy with another writer", code="DATABASE_BUSY", hint="try again in a moment"
             )
         return Problem(f"the queues' database failed: {error}", code="DATABASE_FAILED", hint="bough doctor")
+
+
+def _places(db: sqlite3.Connection) -> dict[Place, int]:
+    rows = db.execute("SELECT id, project, environment, name FROM queue")
+    return {(project, environment, name): id for id, project, environment, name in rows}
 
 
 def _forget(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
