@@ -57,7 +57,7 @@ PROCESSES = {
     "bough.builds.worker": ("bough.adapters.blobs", "bough.adapters.builder"),
     "bough.entrypoints.node": ("bough.adapters.engine", "bough.secrets.vault"),  # opens what a unit is given
     "bough.entrypoints.node_http": ("bough.adapters.engine",),
-    "bough.entrypoints.gateway": ("bough.gateway.server",),
+    "bough.entrypoints.gateway": ("bough.gateway.server", "bough.adapters.queue.sqlite"),
     "bough.entrypoints.mlflow": ("bough.tracking.filters", "bough.tracking.rules"),  # one language of filters
     "bough.entrypoints.server": ("bough.gateway.portholder",),  # keeps the gateway's port while that starts again
     "bough.entrypoints.supervision": ("bough.gateway.portholder", "bough.adapters.engine.remote"),

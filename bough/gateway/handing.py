@@ -97,7 +97,7 @@ class _Waiting:
         if isinstance(known, Invalid):
             self._done(Ending(status=known.http_status, error=known.message))
             return
-        innocent = isinstance(known, Busy | Unavailable) or call.wire is None and known.http_status == 504
+        innocent = isinstance(known, Busy | Unavailable) or (call.wire is None and known.http_status == 504)
         self._done(Ending(innocent=innocent, error=known.message))
 
     def abort(self, call: Call) -> None:

@@ -174,6 +174,6 @@ def _wait_s(head: Head) -> float:
         wait_s = float(text)
     except ValueError:
         wait_s = -1.0
-    if not 0.0 <= wait_s:
+    if not wait_s >= 0.0:
         raise Invalid(f"wait={text} is no number of seconds", code="ITEM_INVALID", hint="GET …?wait=30")
     return min(wait_s, LONGEST_WAIT_S)

@@ -15,10 +15,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from bough.adapters.queue import Outcome, Place, Queues, Tended
-from bough.adapters.queue.sqlite import SqliteQueues
+from bough.adapters.queue import Place, Queues, Tended
 from bough.gateway.call import Call
 from bough.gateway.front import Front
 from bough.gateway.handing import ServiceHand
@@ -55,10 +53,10 @@ class Hours:
 
 
 class GatewayQueues:
-    """All queues of the table. The file is opened with the first of them."""
+    """All queues of the table. Their store is opened with the first of them."""
 
-    def __init__(self, path: Path, routes: Routes, front: Front) -> None:
-        self._path, self._routes, self._front = path, routes, front
+    def __init__(self, open_: Callable[[], Queues] | None, routes: Routes, front: Front) -> None:
+        self._open_store, self._routes, self._front = open_, routes, front
         self._entries: dict[Place, Entry] = {}
         self._consumers: dict[Place, Consumer] = {}
         self._store: Queues | None = None
@@ -69,7 +67,7 @@ class GatewayQueues:
 
     def apply(self, wanted: list[QueueRoute]) -> None:
         """Takes the table's queues. What waits in one that has left it stays, for when it comes back."""
-        if wanted and self._rounds is None and not self._open():
+        if self._open_store is None or (wanted and self._rounds is None and not self._open(self._open_store)):
             return
         by_place = {each.place: each for each in wanted}
         for place in self._consumers.keys() - by_place.keys():
@@ -139,9 +137,9 @@ class GatewayQueues:
 
     # --- private
 
-    def _open(self) -> bool:
+    def _open(self, open_: Callable[[], Queues]) -> bool:
         try:
-            self._store = SqliteQueues(self._path)
+            self._store = open_()
             freed = self._store.free(is_gone)
         except Problem as problem:  # a disk that is full: the services must go on, and the next reload tries again
             log.error("queues cannot be opened: %s", problem.message)

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from bough.adapters.engine import EXITED
+from bough.adapters.queue import Queues
 from bough.gateway import portholder
 from bough.gateway.access_log import Ledger, LogFile
 from bough.gateway.answers import Heads
@@ -34,8 +35,8 @@ from bough.gateway.node import NodeSocket
 from bough.gateway.openai import OpenAI
 from bough.gateway.otlp import exporter
 from bough.gateway.plan import Planner
-from bough.gateway.queues import GatewayQueues
 from bough.gateway.proxy import start as start_proxy
+from bough.gateway.queues import GatewayQueues
 from bough.gateway.routes import AnyLane, Routes, read_table
 from bough.gateway.upstream import WebLane
 from bough.kernel.errors import Problem
@@ -57,9 +58,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gateway:
-    """One per process. `start`, then `wait`, then `stop`; all in the event loop."""
+    """One per process. `start`, then `wait`, then `stop`; all in the event loop. `queues` opens what keeps items."""
 
-    def __init__(self, home: Path, options: Options | None = None) -> None:
+    def __init__(
+        self, home: Path, options: Options | None = None, queues: Callable[[], Queues] | None = None
+    ) -> None:  # fmt: skip
         self.home = home
         self.options = options or Options()
         self.started_at = time.time()
@@ -76,7 +79,7 @@ class Gateway:
         self.front.local = Endpoints(self).serve
         self.front.named = OpenAI(self.routes, planner).serve
         self.front.proxy = start_proxy
-        self.queues = planner.queues = GatewayQueues(home / "queues.db", self.routes, self.front)
+        self.queues = planner.queues = GatewayQueues(queues, self.routes, self.front)
         self._node = NodeSocket(self._run / "node.sock")
         self._node.woken = self._woken
         self._control = Control(self)

@@ -106,7 +106,7 @@ class Rounds:
                 self._round(drafts, outcomes, takes, held)
             elif stopping:
                 return
-            if not stopping and (now := self._clock.now()) >= tend_at or now < tend_at - 2 * TEND_S:
+            if (not stopping and (now := self._clock.now()) >= tend_at) or now < tend_at - 2 * TEND_S:
                 tend_at = now + (0.0 if self._tend(now) else TEND_S)
 
     def _wanted(self) -> bool:

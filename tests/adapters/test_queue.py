@@ -106,7 +106,9 @@ def test_items_of_one_key_run_one_after_another(queues: Queues) -> None:
             seen.append(each.id)
             end(queues, each, DEAD if each.id == ids[1] else DONE)
     assert sorted(seen) == sorted(ids)
-    assert [[id for id in seen if ids.index(id) % 3 == rest] for rest in range(3)] == [ids[rest::3] for rest in range(3)]
+    assert [[id for id in seen if ids.index(id) % 3 == rest] for rest in range(3)] == [
+        ids[rest::3] for rest in range(3)
+    ]
 
 
 def test_a_delay_is_kept(queues: Queues) -> None:

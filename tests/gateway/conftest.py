@@ -19,6 +19,7 @@ import msgspec
 import pytest
 import uvloop
 
+from bough.adapters.queue.sqlite import SqliteQueues
 from bough.gateway.models import Key, Route, Table, Target
 from bough.gateway.server import Gateway, Options
 from bough.queues.models import QueueRoute
@@ -213,7 +214,7 @@ class Running:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        self.gateway = Gateway(self.home, self._options)
+        self.gateway = Gateway(self.home, self._options, lambda: SqliteQueues(self.home / "queues.db"))
         try:
             await self.gateway.start("127.0.0.1", self.port)
         except BaseException as error:

@@ -69,7 +69,9 @@ def test_one_request_brings_many_items_and_they_share_calls(gateway: Running, re
     replica = replicas()
     begin(gateway, replica)
     lines = "\n".join(str(number) for number in range(500))
-    status, _, answer = gateway.request("POST", "/queues/documents", lines.encode(), Content_Type="application/x-ndjson")
+    status, _, answer = gateway.request(
+        "POST", "/queues/documents", lines.encode(), Content_Type="application/x-ndjson"
+    )
     said = json.loads(answer)
     assert (status, len(set(said["ids"])), said["new"]) == (202, 500, 500)
     assert [item(gateway, id)["result"] for id in said["ids"]] == list(range(500))
@@ -161,7 +163,11 @@ def test_urgent_items_go_first_and_late_ones_wait(gateway: Running, replicas: Ma
     begin(gateway, replica, queues=[queue(concurrency=1)])
     put(gateway, "first")
     gateway.wait(replica.arrived.is_set)
-    ids = [put(gateway, "plain"), put(gateway, "urgent", X_Bough_Priority="9"), put(gateway, "late", X_Bough_Delay="0.3")]
+    ids = [
+        put(gateway, "plain"),
+        put(gateway, "urgent", X_Bough_Priority="9"),
+        put(gateway, "late", X_Bough_Delay="0.3"),
+    ]
     replica.gate.set()
     for id in ids:
         assert item(gateway, id)["state"] == "done"
@@ -185,7 +191,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(gateway: Running, repli
     begin(gateway, replica, queues=[queue(max_waiting=3, concurrency=1)])
     statuses = [gateway.request("POST", "/queues/documents", b"1")[0] for _ in range(8)]
     assert statuses[:3] == [202] * 3 and statuses[-1] == 429
-    status, headers, body = gateway.request("POST", "/queues/documents", b"1")
+    _, headers, body = gateway.request("POST", "/queues/documents", b"1")
     assert json.loads(body)["error"]["code"] == "QUEUE_FULL" and int(headers["retry-after"]) >= 1
 
 
@@ -194,7 +200,9 @@ def test_news_of_an_item_come_as_they_happen(gateway: Running, replicas: Make) -
     replica.gate.clear()
     begin(gateway, replica)
     id = put(gateway, 3)
-    with gateway.raw(f"GET /queues/documents/{id} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode()) as stream:
+    with gateway.raw(
+        f"GET /queues/documents/{id} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode()
+    ) as stream:
         first = stream.recv(65536)
         assert b"text/event-stream" in first
         replica.gate.set()

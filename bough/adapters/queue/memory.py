@@ -122,9 +122,7 @@ class MemoryQueues:
         with self._lock:
             due = sorted((when, id) for id, (_, _, when, _) in self._told.items() if when <= now)
             found = [(id, *self._told[id]) for _, id in due[:limit]]
-            return [
-                Delivery(id=id, to=to, attempts=tries, item=self._items[item]) for id, item, to, _, tries in found
-            ]
+            return [Delivery(id=id, to=to, attempts=tries, item=self._items[item]) for id, item, to, _, tries in found]
 
     def delivered(self, id: int) -> None:
         with self._lock:

@@ -93,7 +93,7 @@ class SqliteQueues:
             return self._oldest(_places(self._reader).get(place, -1))
 
     def find(self, place: Place, id: str) -> Kept | None:
-        query = f"SELECT {_KEPT} FROM item WHERE seq = ? AND queue = ?"  # noqa: S608 - names of columns
+        query = f"SELECT {_KEPT} FROM item WHERE seq = ? AND queue = ?"
         with self._reading, self._translated():
             row = self._reader.execute(query, (number_of(id), self._number(place))).fetchone()
             return self._kept(place, row) if row else None
@@ -102,7 +102,7 @@ class SqliteQueues:
         number = STATES.index(state)
         order = "due" if number == DONE else "rank, seq"
         which = f"state IN ({DONE}, {DEAD}) AND state = ?" if number == DONE else f"state = ? AND state <> {DONE}"
-        query = f"SELECT {_KEPT} FROM item WHERE queue = ? AND {which} ORDER BY {order} LIMIT ?"  # noqa: S608 - as above
+        query = f"SELECT {_KEPT} FROM item WHERE queue = ? AND {which} ORDER BY {order} LIMIT ?"
         with self._reading, self._translated():
             rows = self._reader.execute(query, (self._number(place), number, limit)).fetchall()
             return [self._kept(place, row) for row in rows]
@@ -166,7 +166,7 @@ class SqliteQueues:
     def deliveries(self, now: float, limit: int) -> list[Delivery]:
         columns = ", ".join(f"item.{name.strip()}" for name in _KEPT.split(","))
         query = (
-            f"SELECT delivery.id, target, delivery.attempts, project, environment, name, {columns} FROM delivery"  # noqa: S608 - as above
+            f"SELECT delivery.id, target, delivery.attempts, project, environment, name, {columns} FROM delivery"
             " JOIN item USING (seq) JOIN queue ON queue.id = item.queue WHERE delivery.due <= ?"
             " ORDER BY delivery.due LIMIT ?"
         )
@@ -232,7 +232,7 @@ class SqliteQueues:
 
     def _numbers_of(self, place: Place, state: int) -> list[int]:
         which = f"state IN ({DONE}, {DEAD}) AND" if state == DONE else f"state <> {DONE} AND"
-        query = f"SELECT seq FROM item WHERE queue = ? AND {which} state = ?"  # noqa: S608 - as above
+        query = f"SELECT seq FROM item WHERE queue = ? AND {which} state = ?"
         with self._reading, self._translated():
             return [seq for (seq,) in self._reader.execute(query, (self._number(place), state))]
 
@@ -290,13 +290,13 @@ def _places(db: sqlite3.Connection) -> dict[Place, int]:
 def _forget(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
     rows = [(seq,) for seq in numbers]
     for table in ("delivery", "large", "item"):
-        db.executemany(f"DELETE FROM {table} WHERE seq = ?", rows)  # noqa: S608 - names of tables
+        db.executemany(f"DELETE FROM {table} WHERE seq = ?", rows)
 
 
 _KEPT = "seq, state, rank, attempts, due, ended, key, dedup, kind, body, status, error, result_kind, result"
 _COUNT = f"SELECT queue, state, count(*) FROM item WHERE state <> {DONE} GROUP BY queue, state"
 _FIRST_OF_RANKS = " UNION ALL ".join(
-    f"SELECT * FROM (SELECT seq FROM item WHERE queue = :queue AND state = {WAITING} AND state <> {DONE}"  # noqa: S608 - numbers
+    f"SELECT * FROM (SELECT seq FROM item WHERE queue = :queue AND state = {WAITING} AND state <> {DONE}"
     f" AND rank = {rank} ORDER BY seq LIMIT 1)"
     for rank in range(10)
 )
@@ -308,16 +308,16 @@ WHERE seq = ? AND queue = ? AND state = {DEAD} RETURNING key
 _IN_STATE = "SELECT 1 FROM item WHERE seq = ? AND state = ?"
 _KEY = "SELECT key FROM item WHERE seq = ?"
 _RUNNING = f"queue IN (SELECT id FROM queue) AND state = {RUNNING} AND state <> {DONE}"  # by the index of live items
-_LOST = f"SELECT seq, owner FROM item WHERE {_RUNNING} AND due <= ?"  # noqa: S608 - numbers of states
+_LOST = f"SELECT seq, owner FROM item WHERE {_RUNNING} AND due <= ?"
 _DUE = f"SELECT seq FROM item WHERE state = {DELAYED} AND due <= ? ORDER BY due LIMIT ?"
 _OLD = f"""
 SELECT seq FROM item WHERE state IN ({DONE}, {DEAD}) AND due <= ?
 AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.seq = item.seq) ORDER BY due LIMIT ?
-"""  # noqa: S608 - numbers of states
+"""
 _COME_DUE = f"UPDATE item SET state = {WAITING}, due = NULL WHERE seq = ? AND state = {DELAYED}"
 _GIVE_BACK = f"UPDATE item SET state = {WAITING}, due = NULL, owner = NULL WHERE seq = ? AND state = {RUNNING}"
-_OWNERS = f"SELECT DISTINCT owner FROM item WHERE {_RUNNING}"  # noqa: S608 - as above
+_OWNERS = f"SELECT DISTINCT owner FROM item WHERE {_RUNNING}"
 _FREE = f"""
 UPDATE item SET state = {WAITING}, due = NULL, owner = NULL, attempts = attempts - 1
 WHERE owner = ? AND {_RUNNING}
-"""  # noqa: S608 - as above
+"""

@@ -103,7 +103,8 @@ def chunks(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def _row(queue: int, number: int, draft: Draft, now: float, state: int = WAITING) -> tuple[object, ...]:
     delayed = draft.due_at > now
     return (
-        number, queue, DELAYED if delayed and state == WAITING else state, draft.rank, draft.due_at if delayed else None,
+        number, queue, DELAYED if delayed and state == WAITING else state, draft.rank,
+        draft.due_at if delayed else None,
         draft.kind or None, draft.body if len(draft.body) <= INLINE_BYTES else None, draft.key or None,
         draft.dedup or None,
     )  # fmt: skip
@@ -129,18 +130,11 @@ def _put_large(db: sqlite3.Connection, parts: Iterable[tuple[int, int, bytes]]) 
 
 
 def _again(db: sqlite3.Connection, seq: int, outcome: Outcome) -> bool:
-    counted = outcome.state == DELAYED_NAME
-    delayed = outcome.until > outcome.at
-    return (
-        db.execute(
-            _AGAIN,
-            (
-                DELAYED if delayed else WAITING, outcome.until if delayed else None, 0 if counted else 1,
-                outcome.status or None, outcome.error or None, seq, outcome.taken.attempt,
-            ),  # fmt: skip
-        ).rowcount
-        > 0
-    )
+    later = outcome.until > outcome.at
+    state, due = (DELAYED, outcome.until) if later else (WAITING, None)
+    uncounted = int(outcome.state == BACK)
+    said = (outcome.status or None, outcome.error or None)
+    return db.execute(_AGAIN, (state, due, uncounted, *said, seq, outcome.taken.attempt)).rowcount > 0
 
 
 def _after(db: sqlite3.Connection, queue: int, seq: int, outcome: Outcome) -> None:
@@ -165,7 +159,7 @@ def _insert(rows: int) -> str:
 def _end(rows: int) -> str:
     values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
     return (
-        "WITH given (seq, attempt, state, due, ended, status, error, kind, result) AS (VALUES " + values + ")"  # noqa: S608 - question marks
+        "WITH given (seq, attempt, state, due, ended, status, error, kind, result) AS (VALUES " + values + ")"
         " UPDATE item SET state = given.state, due = given.due, ended = given.ended, status = given.status,"
         " error = given.error, result_kind = given.kind, result = given.result, owner = NULL,"
         f" body = CASE given.state WHEN {DEAD} THEN item.body END"
@@ -192,4 +186,4 @@ UPDATE item SET state = CASE WHEN due IS NULL THEN {WAITING} ELSE {DELAYED} END
 WHERE seq = (SELECT seq FROM item WHERE queue = ? AND key = ? AND {_LIVE_OF_KEY} ORDER BY seq LIMIT 1)
 AND state = {BEHIND}
 AND NOT EXISTS (SELECT 1 FROM item WHERE queue = ? AND key = ? AND state IN ({WAITING}, {DELAYED}, {RUNNING}))
-"""  # noqa: S608 - numbers of states
+"""
