@@ -61,7 +61,7 @@ class ItemView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ItemsMoved(msgspec.Struct, frozen=True, kw_only=True):
     """How many items a verb was about."""
 
-    items: int
+    moved: int
 
 
 class ListQueues(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,7 +136,7 @@ def replay(context: Context, request: Replay) -> Commit[ItemsMoved]:
     moved = context.part(Queues).replay(place, [request.id] if request.id else [], context.clock.now())
     if request.id and not moved:
         raise _no_item(place, request.id, " among the dead")
-    return lambda context: ItemsMoved(items=moved)
+    return lambda context: ItemsMoved(moved=moved)
 
 
 @operation("queues.purge", role=Role.DEVELOPER, writes=True, slow=True)
@@ -144,7 +144,7 @@ def purge(context: Context, request: Purge) -> Commit[ItemsMoved]:
     """Removes all items of one state for good. What runs is somebody's and stays."""
     place = _found(context, request.project, request.environment, request.queue)
     gone = context.part(Queues).purge(place, _state(request.state, but="running"))
-    return lambda context: ItemsMoved(items=gone)
+    return lambda context: ItemsMoved(moved=gone)
 
 
 def _declared(context: Context, place: tuple[str, str]) -> dict[str, Queue]:
