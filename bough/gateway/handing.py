@@ -45,7 +45,7 @@ class ServiceHand:
             return
         if self._plan is None or self._plan.entry is not entry or self._plan.stats is not entry.stats:
             self._plan = Plan(ASK, entry.stats)
-            self._plan.entry = entry
+            self._plan.entry, self._plan.rank = entry, -1  # items can wait: of what is too much they are left out first
         now, front = monotonic(), self._front
         front.count += 1
         waiting = _Waiting(done, now)
