@@ -302,7 +302,8 @@ def json_schema() -> dict[str, Any]:
     for table in (Service, Job):
         properties = schema["$defs"][table.__name__]["properties"]
         for key in _CHOICES.keys() & properties.keys():
-            properties[key]["enum"] = list(_CHOICES[key])
+            if properties[key].get("type") == "string":
+                properties[key]["enum"] = list(_CHOICES[key])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -353,10 +354,12 @@ def _workload(
     elsewhere: dict[str, KeyPath] = dict.fromkeys(layers[-1][0], ("environments", environment, *path))
     workload = document.decode(path, merged, into, elsewhere=elsewhere)
     for key, choices in _CHOICES.items():
-        if hasattr(workload, key) and getattr(workload, key) not in choices:
+        if (
+            isinstance(value := getattr(workload, key, None), str) and value not in choices
+        ):  # a job's priority: a number
             raise document.error(
                 (*elsewhere.get(key, path), key),
-                f"{getattr(workload, key)!r} is not one of {', '.join(filter(None, choices))}",
+                f"{value!r} is not one of {', '.join(filter(None, choices))}",
             )
     _check_what_runs(document, path, workload, elsewhere)
     return workload
