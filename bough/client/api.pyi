@@ -186,6 +186,13 @@ class Cors(Record):
     credentials: bool
     age_s: int
 
+class CurvePoint(Record):
+    at: float
+    requests: int
+    active: int
+    starting: int
+    pool: int
+
 class DataGate(Record):
     rows: int
     max_missing: float
@@ -407,24 +414,6 @@ class InputName(Record):
     version: str
     context: str
 
-class ItemView(Record):
-    id: str
-    state: str
-    attempts: int
-    queued_at: float
-    body: Any
-    due_at: float
-    ended_at: float
-    priority: int
-    key: str
-    dedup: str
-    status: int
-    error: str
-    result: Any
-
-class ItemsMoved(Record):
-    moved: int
-
 class Job(Record):
     command: str
     dockerfile: str
@@ -629,7 +618,6 @@ class Manifest(Record):
     services: dict[str, ServiceManifest]
     jobs: dict[str, JobManifest]
     models: dict[str, ModelPolicy]
-    queues: dict[str, Queue]
 
 class Merge(Record):
     into: str
@@ -904,46 +892,6 @@ class QueryResult(Record):
     blob: str
     bytes: int
 
-class Queue(Record):
-    handler: str
-    batch: QueueBatch
-    concurrency: int
-    retries: int
-    retry_s: float
-    retry_max_s: float
-    visibility_s: float
-    max_waiting: int
-    keep_s: float
-    dedup_s: float
-    keep_dead_s: float
-    access: str
-    webhook: str
-    webhook_secret: str
-    schedule: str
-    payload: str
-    on: builtins.list[str]
-    source: SqlSource | None
-    sink: SqlSink | None
-
-class QueueBatch(Record):
-    max_size: int
-    max_wait_ms: float
-
-class QueueDetail(Record):
-    queue: QueueView
-    settings: Queue | None
-
-class QueueView(Record):
-    queue: str
-    handler: str
-    waiting: int
-    running: int
-    delayed: int
-    dead: int
-    behind: int
-    oldest_s: float
-    declared: bool
-
 class RanThen(Record):
     project: str
     environment: str
@@ -1080,6 +1028,18 @@ class RunPage(Record):
     runs: builtins.list[Run]
     next_page: str
 
+class Scale(Record):
+    min: int
+    max: int
+    target: float
+    latency: float
+    late_cost: float
+    signals: builtins.list[str]
+    warm: int
+    buffer: int
+    cooldown: float
+    schedule: builtins.list[Slot]
+
 class Sealing(Record):
     project: str
     environment: str
@@ -1130,6 +1090,7 @@ class Service(Record):
     trust: bool
     preload: str
     replicas: int
+    scale: Scale
     batch: Batch
     concurrency: int
     timeout_s: float
@@ -1211,6 +1172,24 @@ class Signer(Record):
     ended_at: float
     why: str
 
+class Simulation(Record):
+    name: str
+    policy: str
+    seconds: int
+    requests: int
+    cost: float
+    least: float
+    late: float
+    mean_wait_s: float
+    most: int
+    curve: builtins.list[CurvePoint]
+
+class Slot(Record):
+    at: str
+    until: str
+    min: int
+    days: str
+
 class Source(Record):
     commit: str
     dirty: bool
@@ -1250,16 +1229,6 @@ class SplitRule(Record):
     value: str
     # keys: builtins.list[str]
     copies: bool
-
-class SqlSink(Record):
-    url: str
-    statement: str
-
-class SqlSource(Record):
-    url: str
-    query: str
-    cursor: str
-    every_s: float
 
 class Status(Record):
     project: str
@@ -2005,38 +1974,6 @@ class _Promotions:
 class _Pushes:
     def list(self, *, project: str, environment: str = ..., limit: int = ...) -> Pushes: ...
 
-class _Queues:
-    def list(self, *, project: str, environment: str = ...) -> builtins.list[QueueView]: ...
-    def peek(
-        self,
-        *,
-        project: str,
-        queue: str,
-        environment: str = ...,
-        state: str = ...,
-        id: str = ...,
-        limit: int = ...,
-    ) -> builtins.list[ItemView]: ...
-    def purge(
-        self,
-        *,
-        project: str,
-        queue: str,
-        environment: str = ...,
-        state: str = ...,
-        idempotency_key: str = ...,
-    ) -> ItemsMoved: ...
-    def replay(
-        self,
-        *,
-        project: str,
-        queue: str,
-        environment: str = ...,
-        id: str = ...,
-        idempotency_key: str = ...,
-    ) -> ItemsMoved: ...
-    def show(self, *, project: str, queue: str, environment: str = ...) -> QueueDetail: ...
-
 class _Releases:
     def create(
         self,
@@ -2144,6 +2081,20 @@ class _Runs:
         source: Any = ...,
         idempotency_key: str = ...,
     ) -> Run: ...
+
+class _Scale:
+    def simulate(
+        self,
+        *,
+        trace: str,
+        name: str = ...,
+        policy: str = ...,
+        scale: Any = ...,
+        service_s: float = ...,
+        slots: int = ...,
+        start_s: float = ...,
+        pool_price: float = ...,
+    ) -> Simulation: ...
 
 class _Secrets:
     def history(
@@ -2467,9 +2418,9 @@ class Api:
     projects: _Projects
     promotions: _Promotions
     pushes: _Pushes
-    queues: _Queues
     releases: _Releases
     runs: _Runs
+    scale: _Scale
     secrets: _Secrets
     services: _Services
     signers: _Signers

@@ -18,21 +18,20 @@ from typing import Annotated, Any
 
 import msgspec
 
-from bough.kernel import model_references, queue, traffic
+from bough.kernel import model_references, traffic
 from bough.kernel.errors import Problem
 from bough.kernel.jobs import Count, Processes, Retries, Sweep, Value, wrong
 from bough.kernel.model_references import check_name as check_model
 from bough.kernel.names import check_name
 from bough.kernel.policy import ModelPolicy
-from bough.kernel.queue import Queue as QueueTable
 from bough.kernel.references import parse, services_in
+from bough.kernel.scale import SIGNALS, Scale
 from bough.kernel.settings import Document, KeyPath
 from bough.kernel.traffic import PRIORITIES, Cors, RateLimits, ResponseCache, SplitRule
 
 FILE_NAME = "bough.toml"
 PRODUCTION = "main"
 OWN_MODEL = "model"
-HANDLER_SLEEPS_S = 60.0  # of a queue's function
 
 MOST = 1_000_000_000  # of anything; keeps nonsense from reaching the operating system
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
@@ -89,6 +88,7 @@ class Service(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trust: bool = False  # allow formats that run code when read (joblib, pickle)
     preload: str = "auto"  # how far the zygote goes before it forks: auto, model, imports, none
     replicas: NotNegative = 1
+    scale: Scale = Scale()  # how many replicas traffic may ask for; without `max`: `replicas`, always
     batch: Batch = Batch()
     concurrency: NotNegative = 0  # requests at once in one async or streaming replica; 0: 64
     timeout_s: Seconds = 30.0
@@ -158,7 +158,6 @@ class Settings(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     services: dict[str, dict[str, Any]] = {}
     jobs: dict[str, dict[str, Any]] = {}
     models: dict[str, dict[str, Any]] = {}
-    queues: dict[str, dict[str, Any]] = {}
 
 
 class Overrides(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,7 +166,6 @@ class Overrides(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     services: dict[str, Service] = {}
     jobs: dict[str, Job] = {}
     models: dict[str, ModelPolicy] = {}
-    queues: dict[str, QueueTable] = {}
 
 
 class File(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -179,7 +177,6 @@ class File(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     services: dict[str, dict[str, Any]] = {}
     jobs: dict[str, dict[str, Any]] = {}
     models: dict[str, dict[str, Any]] = {}
-    queues: dict[str, dict[str, Any]] = {}
     environments: dict[str, dict[str, Any]] = {}
 
 
@@ -191,7 +188,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "train": {"cost_center": "training", "timeout_s": 86_400.0, "retries": 3, "capacity": "auto"},
     "etl": {"cost_center": "data", "timeout_s": 7200.0, "retries": 2, "capacity": "on-demand"},
 }
-_INNER = (Batch, Resources, RateLimits, ResponseCache, Cors)  # tables whose keys `bough explain` shows one by one
+_INNER = (
+    Batch,
+    Resources,
+    Scale,
+    RateLimits,
+    ResponseCache,
+    Cors,
+)  # tables whose keys `bough explain` shows one by one
 _CHOICES: dict[str, tuple[str, ...]] = {
     "loader": ("auto", "sklearn", "onnx", "torchscript", "safetensors", "mlflow"),
     "preload": ("auto", "model", "imports", "none"),
@@ -214,7 +218,6 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     jobs: dict[str, Job]
     origins: dict[str, str]
     models: dict[str, ModelPolicy] = {}
-    queues: dict[str, QueueTable] = {}
 
 
 def resolve(document: Document, environment: str = PRODUCTION) -> Project:
@@ -245,11 +248,6 @@ def resolve(document: Document, environment: str = PRODUCTION) -> Project:
         )
         for name, raw in file.jobs.items()
     }
-    queues = queue.resolve(document, environment, {name: not each.is_web for name, each in services.items()})
-    for name, each in queues.items():
-        if each.is_function:
-            services[name] = _handler(file, name, each.handler)
-            origins |= {f"services.{name}.{key}": f"handler of queues.{name}" for key in Service.__struct_fields__}
     _check_routes(document, services)
     _check_jobs(document, environment, jobs)
     for section, workloads in (("services", services), ("jobs", jobs)):
@@ -260,15 +258,8 @@ def resolve(document: Document, environment: str = PRODUCTION) -> Project:
             raise document.error(_written(document, environment, ("services", name), keys), said, hint)
     models = {name: _policy(document, settings, environment, name) for name in sorted({*file.models, *settings.models})}
     return Project(
-        name=file.name, environment=environment, services=services, jobs=jobs, origins=origins, models=models,
-        queues=queues,
-    )  # fmt: skip
-
-
-def _handler(file: File, name: str, function: str) -> Service:
-    """The service that a queue's function is. It sleeps when the queue is empty: the next item wakes it."""
-    made = {"model": function, "python": file.python, "sleep_after_s": HANDLER_SLEEPS_S}
-    return msgspec.convert(DEFAULTS["service"] | made, Service)
+        name=file.name, environment=environment, services=services, jobs=jobs, origins=origins, models=models
+    )
 
 
 def place_of(document: Document, environment: str, path: KeyPath, variable: str) -> KeyPath:
@@ -295,15 +286,13 @@ def json_schema() -> dict[str, Any]:
         services: dict[str, Service] = {}
         jobs: dict[str, Job] = {}
         models: dict[str, ModelPolicy] = {}
-        queues: dict[str, QueueTable] = {}
         environments: dict[str, Overrides] = {}
 
     schema = msgspec.json.schema(ProjectFile)
     for table in (Service, Job):
         properties = schema["$defs"][table.__name__]["properties"]
         for key in _CHOICES.keys() & properties.keys():
-            if properties[key].get("type") == "string":
-                properties[key]["enum"] = list(_CHOICES[key])
+            properties[key]["enum"] = list(_CHOICES[key])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -354,12 +343,10 @@ def _workload(
     elsewhere: dict[str, KeyPath] = dict.fromkeys(layers[-1][0], ("environments", environment, *path))
     workload = document.decode(path, merged, into, elsewhere=elsewhere)
     for key, choices in _CHOICES.items():
-        if (
-            isinstance(value := getattr(workload, key, None), str) and value not in choices
-        ):  # a job's priority: a number
+        if hasattr(workload, key) and getattr(workload, key) not in choices:
             raise document.error(
                 (*elsewhere.get(key, path), key),
-                f"{value!r} is not one of {', '.join(filter(None, choices))}",
+                f"{getattr(workload, key)!r} is not one of {', '.join(filter(None, choices))}",
             )
     _check_what_runs(document, path, workload, elsewhere)
     return workload
@@ -404,12 +391,22 @@ def _check_what_runs(document: Document, path: KeyPath, workload: Workload, else
         raise document.error(place, f"needs exactly one of {allowed}; {said}")
     if isinstance(workload, Service):
         _check_models(document, path, workload, elsewhere)
+    if isinstance(workload, Service):
+        _check_scale(document, path, workload, elsewhere)
     if isinstance(workload, Service) and workload.model and ":" not in workload.model:
         raise document.error(
             (*elsewhere.get("model", path), "model"),
             f"{workload.model!r} must be written module:Class",
             hint='for example model = "service:Churn"',
         )
+
+
+def _check_scale(document: Document, path: KeyPath, service: Service, elsewhere: Mapping[str, KeyPath]) -> None:
+    scale, place = service.scale, (*elsewhere.get("scale", path), "scale")
+    if scale.max and scale.max < scale.min:
+        raise document.error((*place, "max"), f"{scale.max} is less than min = {scale.min}", f"max = {scale.min}")
+    if unknown := [each for each in scale.signals if each not in SIGNALS]:
+        raise document.error((*place, "signals"), f"{unknown[0]!r} is not one of {', '.join(SIGNALS)}")
 
 
 def _check_models(document: Document, path: KeyPath, service: Service, elsewhere: Mapping[str, KeyPath]) -> None:

@@ -42,6 +42,7 @@ IN_GROUPS = {
     "models": ("card", "explain", "get", "register", "sbom"),
     "optimize": ("quantize",),
     "runs": ("compare",),
+    "scale": ("simulate",),
     "secrets": ("set",),
     "tables": ("append", "create", "diff", "export", "query", "upsert"),
 }

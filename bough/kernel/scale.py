@@ -1,0 +1,42 @@
+"""`scale` of a service in `bough.toml`: how many replicas it may have, and what they are for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+MOST = 1_000_000
+SIGNALS = ("load", "queue", "in_flight", "cpu", "gpu", "latency")
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """At least `min` replicas on these days between these times, of the server's clock. `until` before `at`: over
+    midnight."""
+
+    at: Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+    until: Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+    min: Annotated[int, msgspec.Meta(ge=1, le=MOST)] = 1
+    days: Annotated[str, msgspec.Meta(pattern=r"^(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))?$")] = (
+        "mon-sun"
+    )
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Without `max` a service keeps `replicas`. Everything else has a value that needs no thought; -1 is learnt."""
+
+    min: _Count = 1  # 0: sleeps when nobody asks, and is woken by the first request
+    max: _Count = 0
+    target: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 1.0  # seconds that a request may wait; one in 100 longer
+    latency: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0  # seconds; 99 of 100 answers are to be sooner; 0: any
+    late_cost: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 10.0  # of a late request, in units of its own work
+    signals: tuple[str, ...] = SIGNALS
+    warm: Annotated[int, msgspec.Meta(ge=-1, le=MOST)] = -1  # most replicas in the pool
+    buffer: _Count = 0  # least replicas in the pool, above all that is needed
+    cooldown: Annotated[float, msgspec.Meta(ge=-1, le=86_400)] = -1.0  # least seconds before a replica is given up
+    schedule: tuple[Slot, ...] = ()
+
+    @property
+    def most(self) -> int:
+        return max(self.max, self.min, 1)

@@ -1,0 +1,67 @@
+"""Scaling as data: what is seen of a service, what follows from its past, what is decided, and why."""
+
+from __future__ import annotations
+
+import msgspec
+
+# Signals that may raise the number of replicas; the largest need wins.
+LOAD, QUEUE, IN_FLIGHT, CPU, GPU, LATENCY = "load", "queue", "in_flight", "cpu", "gpu", "latency"
+KEPT, FORECAST, JUMP, SCHEDULE, COOLDOWN, BOUND = "kept", "forecast", "jump", "schedule", "cooldown", "bound"
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was seen of one service in the second that ended `at`. `service_s`: mean time for which a request that was
+    begun keeps a slot busy; `late`: of those begun, had waited longer than the objective; `in_flight`: mean requests at
+    replicas; `pool`: warm replicas that take no traffic; `cpu`, `gpu`: shares in use of what active replicas may use;
+    `latency_s`: the 99th percentile, 0 where nobody measured it."""
+
+    at: float
+    arrived: int
+    begun: int = 0
+    late: int = 0
+    service_s: float = 0.0
+    in_flight: float = 0.0
+    queued: int = 0
+    oldest_s: float = 0.0
+    active: int = 0
+    starting: int = 0
+    pool: int = 0
+    pool_starting: int = 0
+    slots: int = 1
+    cpu: float = 0.0
+    gpu: float = 0.0
+    latency_s: float = 0.0
+
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the past says at this moment. `load`, `ahead`, `kept` and `jump` are loads, in replicas. `idle_s`: of the
+    levels above the present load that were needed once, for how long they have not been."""
+
+    rate: float
+    service_s: float
+    load: float
+    ahead: float
+    kept: float
+    jump: float
+    peak: float
+    in_flight: float
+    trim: float = 1.0  # the share of the margin that is used
+    idle_s: list[int] = []
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many replicas are to answer and how many to wait in the pool; `why` names the need that was the largest of
+    each, and `needs` all of them."""
+
+    active: int
+    pool: int = 0
+    why: str = ""
+    needs: dict[str, float] = {}
+
+
+class Costs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was measured of this service's starts, and what a pool replica costs, in replicas."""
+
+    start_s: float = 30.0
+    activation_s: float = 0.05
+    pool_price: float = 0.1

@@ -1,0 +1,144 @@
+"""The simulator, and our rule in it beside others."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from bough.kernel.errors import Invalid
+from bough.kernel.scale import Scale
+from bough.scaling import peers, traces
+from bough.scaling.clairvoyant import least_cost
+from bough.scaling.models import Observation, Wish
+from bough.scaling.policy import Autoscaler
+from bough.scaling.simulating import Arrival, Outcome, Policy, Terms, Trace, simulate
+
+
+class Always:
+    def __init__(self, active: int, pool: int = 0) -> None:
+        self.wished, self.seen = Wish(active=active, pool=pool), list[Observation]()
+
+    def wish(self, seen: Observation) -> Wish:
+        self.seen.append(seen)
+        return self.wished
+
+
+def every(seconds: float, count: int, service_s: float) -> Trace:
+    arrivals = [Arrival(number * seconds, service_s) for number in range(count)]
+    return Trace(name="even", seconds=math.ceil(seconds * count), arrivals=arrivals)
+
+
+def traffic(*rates: float, service_s: float = 0.5, seed: int = 1) -> Trace:
+    """Poisson, a rate for each second."""
+    draw = random.Random(seed)
+    counts = [max(0, round(draw.gauss(rate, math.sqrt(rate)))) for rate in rates]
+    return traces.of_counts("traffic", counts, service_s=service_s, seed=seed)
+
+
+def run(trace: Trace, policy: Policy) -> Outcome:
+    return simulate(trace, policy, Terms(first=max(1, math.ceil(trace.arrivals[0].service_s * 10))))
+
+
+def test_one_replica_that_is_just_enough_keeps_nobody_waiting_and_costs_its_seconds() -> None:
+    found = simulate(every(0.5, 200, 0.5), Always(1))
+    assert (found.late, found.cost, found.waited_s) == (0, 100.0, pytest.approx(0.0))
+
+
+def test_requests_wait_in_the_order_in_which_they_came_and_late_ones_are_counted() -> None:
+    """Ten at once, a second each, one replica: waits are 0 to 9 s; more than 1 s: eight."""
+    trace = Trace(name="burst", seconds=20, arrivals=[Arrival(0.0, 1.0)] * 10)
+    found = simulate(trace, Always(1))
+    assert (found.late, found.waited_s) == (8, 45.0)
+
+
+def test_a_new_replica_costs_while_it_starts_and_answers_after_that() -> None:
+    watching = Always(2)
+    found = simulate(every(1.0, 100, 0.5), watching, Terms(start_s=30.0))
+    assert [each.active for each in watching.seen[28:33]] == [1, 1, 1, 2, 2]
+    assert found.cost == 1 + 2 * 99
+
+
+def test_the_pool_is_started_ahead_costs_little_and_is_there_at_once() -> None:
+    class Burst(Always):
+        def wish(self, seen: Observation) -> Wish:
+            super().wish(seen)
+            return Wish(active=4) if seen.at >= 60 else Wish(active=1, pool=3)
+
+    watching = Burst(1)
+    found = simulate(every(1.0, 100, 0.5), watching, Terms(start_s=30.0))
+    assert [each.active for each in watching.seen[59:62]] == [1, 4, 4]
+    assert found.cost == pytest.approx(1 * 60 + 3 * 30 + 0.3 * 29 + 4 * 40, abs=1.0)
+
+
+def test_a_replica_that_is_given_up_finishes_what_it_has() -> None:
+    trace = Trace(name="long", seconds=100, arrivals=[Arrival(59.5, 10.0), Arrival(59.6, 10.0)])
+    found = simulate(trace, Always(1), Terms(first=2))
+    assert found.late == 0 and found.cost == pytest.approx(61 + 100 + 8.5, abs=1.5)
+
+
+def test_nobody_undercuts_the_clairvoyant() -> None:
+    trace = traffic(*[20.0] * 300, *[60.0] * 300)
+    least = least_cost(trace)
+    assert trace.work_s <= least + 1.0
+    for policy in (Autoscaler(Scale(max=100)), peers.KnativeKpa(), peers.RayServe()):
+        found = run(trace, policy)
+        assert found.violations > 0.05 or found.cost > 0.99 * least
+
+
+def test_smooth_traffic_costs_little_more_than_the_clairvoyant_and_hardly_anybody_is_late() -> None:
+    trace = traffic(*(120.0 + 40.0 * math.sin(second / 600) for second in range(2400)))
+    found = simulate(trace, Autoscaler(Scale(max=1000, warm=0)), Terms(first=70))
+    assert found.violations < 0.01
+    assert found.cost < 1.12 * least_cost(trace)
+
+
+def bursts() -> Trace:
+    draw, rates = random.Random(5), list[float]()
+    while len(rates) < 3600:
+        rates += [6.0] * int(draw.uniform(100, 250)) + [36.0] * int(draw.uniform(40, 120))
+    return traffic(*rates[:3600])
+
+
+def test_bursts_cost_less_than_with_the_usual_rule_and_make_fewer_people_wait() -> None:
+    trace = bursts()
+    usual = run(trace, peers.KnativeKpa())
+    alone, pooled = (run(trace, Autoscaler(Scale(max=1000, warm=warm))) for warm in (0, -1))
+    assert alone.cost < 0.97 * usual.cost and alone.late < usual.late
+    assert pooled.cost < alone.cost and pooled.late < usual.late / 2
+
+
+def test_what_waits_is_not_load() -> None:
+    """The same arrivals with a thousand times the queue ask for bounded help, and none once it is worked off."""
+    calm, behind = Autoscaler(Scale(max=1000, warm=0)), Autoscaler(Scale(max=1000, warm=0))
+    usual = Observation(at=0.0, arrived=10, begun=10, service_s=0.5, in_flight=5.0, active=7)
+    for second in range(120):
+        wish = calm.wish(usual)
+        late = behind.wish(Observation(
+            at=float(second), arrived=10, begun=10, service_s=0.5, in_flight=5.0, active=7, queued=1000, oldest_s=60.0,
+        ))  # fmt: skip
+    assert calm.outlook and behind.outlook and calm.outlook.load == behind.outlook.load
+    assert wish.active < late.active < 50
+    assert behind.wish(usual).active == wish.active
+
+
+def test_bounds_hold_whatever_the_traffic() -> None:
+    found = run(bursts(), Autoscaler(Scale(min=2, max=9, buffer=3)))
+    assert max(sum(each) for each in found.curve) <= 9 and min(each[0] for each in found.curve) >= 2
+
+
+def test_the_same_traffic_gives_the_same_curve() -> None:
+    assert run(bursts(), Autoscaler(Scale(max=99))).curve == run(bursts(), Autoscaler(Scale(max=99))).curve
+
+
+def test_traces_are_counts_or_requests_and_anything_else_is_refused() -> None:
+    counts = traces.read("a", "count\n2\n0\n1\n", service_s=0.1, slots=1)
+    assert (counts.seconds, [int(each.at) for each in counts.arrivals]) == (3, [0, 0, 2])
+    timed = traces.read("b", "ms,context\n500,9\n1500,8\n", service_s=0.1, slots=1)
+    assert [(each.at, each.service_s) for each in timed.arrivals] == [(0.5, 0.1), (1.5, 0.1)]
+    pairs = traces.read("c", "0.5,2\n1.5,3\n", service_s=0.1, slots=1)
+    assert [each.service_s for each in pairs.arrivals] == [2.0, 3.0]
+    for text in ("", "count\n", "1\nmany\n", "-1,2\n"):
+        with pytest.raises(Invalid):
+            traces.read("d", text, service_s=0.1, slots=1)
