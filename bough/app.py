@@ -268,7 +268,7 @@ class Bough:
                         wake(tx, deployments.KIND, deployment.id)
                     jobs_loop.begin(tx)
                 elif owner.startswith(jobs_loop.PREFIX):
-                    jobs_loop.begin(tx)
+                    jobs_loop.hinted(tx, self.clock.now())
                 elif owner.startswith("gat_"):
                     wake(tx, gates.KIND, owner)
                 elif owner.startswith("opt_"):

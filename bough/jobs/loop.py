@@ -51,6 +51,8 @@ from bough.runtime.spec import Failure, UnitSpec
 
 CHECK_S = 1.0  # while something runs: hints of the engine wake the loop sooner
 BUILD_CHECK_S = 0.25
+REST_S = 60.0  # while nothing does
+TOGETHER_S = 0.01  # ends that come so close after each other are handled in one turn
 SHARE_S = 3600.0  # what a queue had longer ago is forgotten
 VIEW = "BOUGH_DATA"
 PREFIX = "jr_"
@@ -89,14 +91,17 @@ class JobLoop:
         return self._pause(turnover, moved)
 
     def _advance(self, turnover: Turnover, needed: Mapping[str, str]) -> None:
+        for run in turnover.world.singles:
+            if run.state in (RUNNING, STOPPING):
+                self._watching.watch(turnover, run)
+        states = dict(needed) | {run.id: run.state for run in turnover.ended}
         outcomes: dict[str, BuildResult | Failure | None] = {}
         for run in turnover.world.singles:
             if run.state == WAITING:
-                self._wait(turnover, run, [needed.get(id, FAILED) for id in run.needs])
-            elif run.state == BUILDING:
+                self._wait(turnover, run, [states.get(id, FAILED) for id in run.needs])
+        for run in turnover.world.singles:
+            if run.state == BUILDING:
                 self._build(turnover, run, outcomes)
-            elif run.state in (RUNNING, STOPPING):
-                self._watching.watch(turnover, run)
 
     def _wait(self, turnover: Turnover, run: JobRun, states: list[str]) -> None:
         if all(state == SUCCEEDED for state in states):
@@ -206,19 +211,28 @@ class JobLoop:
             if run.ended and run.manifest.settings.data and run.id not in moved:
                 self._views.remove(run.id)
 
-    def _pause(self, turnover: Turnover, moved: set[str]) -> float | None:
-        runs = turnover.world.singles
-        if moved or any(run.state in (WAITING, BUILDING, QUEUED) for run in turnover.changed) or turnover.ended:
-            return 0.0 if turnover.changed and not self._only_said(turnover) else BUILD_CHECK_S
+    def _pause(self, turnover: Turnover, moved: set[str]) -> float:
+        runs = turnover.world.runs.values()
+        # What waits for the end of another, or for its own old lease to be given back, was not decided in this turn.
+        again = moved or any(run.state == QUEUED and run.attempt for run in turnover.changed)
+        again = again or any(run.id in other.needs for run in turnover.ended if run.children for other in runs)
+        if again and not self._only_said(turnover):
+            return 0.0
         if any(run.state == BUILDING for run in runs):
             return BUILD_CHECK_S
         later = [run.not_before - turnover.world.now for run in runs if run.state == QUEUED]
         soon = [each for each in later if each > 0]
         active = any(run.state in (RUNNING, STOPPING, QUEUED) for run in runs)
-        return min([CHECK_S if active else 60.0, *soon])
+        return min([CHECK_S if active else REST_S, *soon])
 
     def _only_said(self, turnover: Turnover) -> bool:
-        return all(run.state == QUEUED for run in turnover.changed)
+        """Nothing but why somebody waits has changed."""
+        return all(run.state == QUEUED and run.lease is None and not run.attempt for run in turnover.changed)
+
+
+def hinted(tx: sa.Connection, now: float) -> None:
+    """Something happened to a unit: many of them are looked at together."""
+    wake(tx, KIND, ALL, at=now + TOGETHER_S)
 
 
 def begin(tx: sa.Connection) -> None:
