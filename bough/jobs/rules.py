@@ -48,8 +48,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     failure: dict[str, Any] = {}
 
 
-def outcome(run: JobRun, exits: Sequence[Exited], *, done: bool) -> Outcome:
-    """`exits`: of all its processes; `done`: the program has said that its work is complete."""
+def outcome(run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool = False) -> Outcome:
+    """`exits`: of all its processes; `done`: the program has said that its work is complete; `came_on`: this attempt
+    has saved more than it began with, so that the next one does not begin where this one did."""
     bad = [each for each in exits if not _is_well(each)]
     guilty = min(bad, key=lambda exit: exit.at) if bad else None  # the others were stopped because of it
     if run.stopping_for == CANCEL:
@@ -70,7 +71,7 @@ def outcome(run: JobRun, exits: Sequence[Exited], *, done: bool) -> Outcome:
         often = f", and {used + 1} attempts ended like that" if used else ""
         return Outcome(state=FAILED, said=said + often, spent=run.spent, cause=cause, failure=failure)
     spent = msgspec.structs.replace(run.spent, **{cause: used + 1})
-    pause = 0.0 if cause == CAPACITY else min(PAUSE_S[0] * 2.0**used, PAUSE_S[1])
+    pause = 0.0 if cause == CAPACITY else min(PAUSE_S[0] * 2.0 ** (0 if came_on else min(used, 20)), PAUSE_S[1])
     return Outcome(state="", said=said, spent=spent, cause=cause, pause_s=pause, failure=failure)
 
 

@@ -32,7 +32,7 @@ from bough.runtime.checkpoints.progress import Progress, read_progress
 from bough.runtime.spec import Exited
 
 GROW_AFTER_S = 30.0  # a change of size costs a start: not more often
-ALIVE = "alive"  # a program without steps touches this file beside its checkpoints
+ALIVE = "alive"  # a program that does not use `bough.checkpoint` touches this file beside its checkpoints
 SILENT_EXIT = Exited(code=-9, reason="lost", at=0.0)  # of a process that nobody knows any more
 
 
@@ -115,7 +115,9 @@ class Watching:
         self._keep_logs(run)
         progress = self.progress(run)
         done = progress is not None and progress.done
-        outcome = rules.outcome(run, exits, done=done)
+        fresh = progress is not None and progress.at >= run.attempt_at
+        came_on = progress is not None and fresh and progress.saved_step > progress.restored_step
+        outcome = rules.outcome(run, exits, done=done, came_on=came_on)
         run = self.give_back(turnover, run, max(each.at for each in exits) or now)
         self._ask_at.pop(run.id, None)
         shared = {"said": outcome.said, "spent": outcome.spent, "failure": outcome.failure, "stopping_for": "",
