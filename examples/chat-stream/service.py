@@ -1,7 +1,7 @@
 """A talking orchard: a Markov chain over words, trained in a moment when the service loads.
 
 It shows the shape of a chat service: messages in, pieces of text out as they are made, the client's parameters by
-name. Put a real language model in the place of `Chain` and nothing else changes.
+name. Put a real language model in the place of `Chain` and nothing else changes: see ../orchard-lm.
 """
 
 import random

@@ -1,0 +1,144 @@
+"""The examples that train: what they come to, and that an interruption changes nothing of it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnxruntime
+import pytest
+import skops.io
+
+from bough.kernel.project import resolve
+from bough.kernel.settings import Document
+from bough.runtime.checkpoints.checking import VARIABLE, Interruptions
+
+ROOT = Path(__file__).parents[2]
+needs_torch = pytest.mark.skipif(
+    find_spec("torch") is None or find_spec("safetensors") is None,
+    reason="no torch here: pip install torch==2.13.0 safetensors",
+)
+
+
+class Trainer:
+    """Runs the program of an example in a folder of its own, as often as it is told to."""
+
+    def __init__(self, example: str, folder: Path, **params: Any) -> None:
+        self.program, self.folder, self.params = ROOT / "examples" / example / "train.py", folder, params
+        self.folder.mkdir()
+
+    def run(self, *, processes: int = 1, **plan: Any) -> list[int]:
+        """Statuses of its processes; `plan`: where it is interrupted."""
+        with socket.socket() as found:  # where they find each other
+            found.bind(("127.0.0.1", 0))
+            port = found.getsockname()[1]
+        started = [self._start(rank, processes, port, Interruptions(save_every=3, **plan)) for rank in range(processes)]
+        for each in started:
+            each.wait(100)
+        return [each.returncode for each in started]
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "checkpoints" / "progress.json").read_bytes())
+        return found
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log-0").read_text("utf-8", "replace")
+
+    def digests(self) -> dict[str, str]:
+        return {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in self.output.iterdir()}
+
+    def _start(self, rank: int, world: int, port: int, plan: Interruptions) -> subprocess.Popen[bytes]:
+        variables = {
+            "BOUGH_PARAMS": json.dumps(self.params), "BOUGH_CHECKPOINTS": str(self.folder / "checkpoints"),
+            "BOUGH_OUTPUT": str(self.output), VARIABLE: msgspec.json.encode(plan).decode(), "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",  # else the folder of the example would fill
+        }  # fmt: skip
+        if world > 1:
+            variables |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+            variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        with (self.folder / f"log-{rank}").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, str(self.program)], cwd=self.folder, env=os.environ | variables, stdout=log, stderr=log
+            )
+
+
+def test_every_example_says_what_it_is_in_a_valid_project_file() -> None:
+    files = sorted((ROOT / "examples").glob("*/bough.toml"))
+    found = {path.parent.name: resolve(Document.read(path)) for path in files}
+    trains = {name for name, project in found.items() if project.jobs}
+    assert trains == {"digits-torch", "incremental-sklearn", "orchard-lm", "data-parallel"}
+    assert all(found[name].jobs["train"].register for name in trains)
+
+
+def test_the_incremental_model_is_the_same_when_it_was_told_to_end_meanwhile(tmp_path: Path) -> None:
+    whole, cut = (Trainer("incremental-sklearn", tmp_path / name, epochs=4) for name in ("whole", "cut"))
+    assert whole.run() == [0], whole.log
+    assert cut.run(notice_at_step=20) == [0], cut.log
+    assert not cut.progress.get("done") and not cut.output.exists()
+    assert cut.run() == [0], cut.log
+    assert cut.progress["done"] and cut.progress["restored_step"] == 20
+    one, other = (made(each.output / "model.skops") for each in (whole, cut))
+    assert (one["model"].coef_ == other["model"].coef_).all() and (one["scaler"].mean_ == other["scaler"].mean_).all()
+
+
+@needs_torch
+def test_the_classifier_of_digits_is_the_same_when_it_was_killed_meanwhile(tmp_path: Path) -> None:
+    whole, cut = (Trainer("digits-torch", tmp_path / name, steps=20, width=8) for name in ("whole", "cut"))
+    assert whole.run() == [0], whole.log
+    assert cut.run(kill_at_step=12) == [-9]
+    assert cut.run() == [0], cut.log
+    assert cut.progress["restored_step"] > 0
+    assert cut.digests() == whole.digests()
+    session = onnxruntime.InferenceSession(cut.output / "model.onnx")
+    (scores,) = session.run(None, {"image": np.zeros((3, 1, 8, 8), np.float32)})
+    assert scores.shape == (3, 10)
+
+
+@needs_torch
+def test_what_the_language_model_has_learned_is_streamed_word_by_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer("orchard-lm", tmp_path / "whole", steps=120, width=32, lr=0.01)
+    assert trainer.run() == [0], trainer.log
+    monkeypatch.syspath_prepend(ROOT / "examples/orchard-lm")
+    service = importlib.import_module("service").Orchard()
+    service.models = {"language": str(trainer.output)}
+    service.load()
+    ask = [{"role": "user", "content": "In the winter"}]
+    said = list(service.predict(ask, max_tokens=20))
+    assert len(said) > 3 and said == list(service.predict(ask, max_tokens=20))
+    text = (ROOT / "examples/orchard-lm/orchard.txt").read_text()
+    assert all(word.strip() in text for word in said)
+    assert said != list(service.predict(ask, max_tokens=20, seed=7))
+    surprise = [service.language.scores(np.array(ids)) for ids in ([1, 2, 3], [3, 2, 1])]
+    assert not np.allclose(*surprise), "the order of what was said counts"
+
+
+@needs_torch
+def test_two_processes_are_killed_and_go_on_and_come_to_the_same(tmp_path: Path) -> None:
+    whole, cut = (Trainer("data-parallel", tmp_path / name, steps=20) for name in ("whole", "cut"))
+    assert whole.run(processes=2) == [0, 0], whole.log
+    assert cut.run(processes=2, kill_at_step=14) == [-9, -9]
+    assert cut.run(processes=2) == [0, 0], cut.log
+    assert cut.progress["restored_step"] > 0
+    assert cut.digests() == whole.digests()
+
+
+def made(path: Path) -> Any:
+    return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
