@@ -29,6 +29,8 @@ from bough.adapters.forges.github import Gitea, GitHub
 from bough.adapters.forges.gitlab import GitLab
 from bough.adapters.lineage import Receiver
 from bough.adapters.lineage.http import from_environment
+from bough.adapters.queue import Queues
+from bough.adapters.queue.sqlite import SqliteQueues
 from bough.adapters.repositories.git import GitRepositories
 from bough.adapters.tables import Tables
 from bough.adapters.tables.duckdb import DuckTables
@@ -104,6 +106,7 @@ from bough.promotions.steps import Steps
 from bough.pushes import operations as pushes
 from bough.pushes.deploying import Deploying
 from bough.pushes.receiving import Receiving
+from bough.queues import operations as queue_operations
 from bough.registry import operations as models
 from bough.registry import operations_cards as model_cards
 from bough.registry import operations_signing as model_signing
@@ -138,7 +141,7 @@ OPERATION_MODULES: list[ModuleType] = [
     scaling,
     *(models, model_signing, model_cards, serving, pushes, forge_operations),
     *(ledger_operations, lineage, platform_operations),
-    *(runs, run_artifacts, run_traces, experiments),
+    *(runs, run_artifacts, run_traces, experiments, queue_operations),
 ]
 
 # What uses blobs beside the entries of the catalog.
@@ -180,6 +183,7 @@ class Bough:
         self.database = SqliteDatabase(self.home.database)
         self._tracking = SqliteDatabase(self.home.tracking, durable=False)
         tracking_schema.prepare(self._tracking)
+        self._queues = SqliteQueues(self.home.queues)
         self._tracked = TrackedRuns(self._tracking.read)
         self._blobs = DirectoryBlobs(self.home.blobs)
         self.blobs: Blobs = self._blobs
@@ -257,6 +261,7 @@ class Bough:
         self.loop.stop()
         self.database.close()
         self._tracking.close()
+        self._queues.close()
 
     def wake_units(self, units: set[str]) -> None:
         """Something happened to these units: whoever owns them looks again."""
@@ -300,6 +305,7 @@ class Bough:
                 Dependents: SecretUsers(environments.make_release),
                 RegisteredModels: Registered(),
                 Steps: self._steps,
+                Queues: self._queues,
             }
         )
 

@@ -31,10 +31,10 @@ CAPABILITIES: dict[str, set[str]] = {
     "jobs": {"access", "secrets", "environments", "builds", "data", "serving", "tracking", "capacity"},
     "capacity": set(),
     "serving": {"registry", "environments", "builds", "data"},
-    "gateway": {"serving", "environments", "access"},
+    "gateway": {"serving", "environments", "access", "queues"},
     "pushes": {"environments", "builds"},
     "forges": {"pushes", "environments", "secrets"},
-    "queues": {"serving"},
+    "queues": {"environments", "secrets"},
     "features": {"environments", "data"},
     "monitoring": {"registry"},
     "portability": set(),
@@ -58,7 +58,7 @@ PROCESSES = {
     "bough.builds.worker": ("bough.adapters.blobs", "bough.adapters.builder"),
     "bough.entrypoints.node": ("bough.adapters.engine", "bough.secrets.vault"),  # opens what a unit is given
     "bough.entrypoints.node_http": ("bough.adapters.engine",),
-    "bough.entrypoints.gateway": ("bough.gateway.server",),
+    "bough.entrypoints.gateway": ("bough.gateway.server", "bough.adapters.queue.sqlite"),
     "bough.entrypoints.mlflow": ("bough.tracking.filters", "bough.tracking.rules"),  # one language of filters
     "bough.entrypoints.server": ("bough.gateway.portholder",),  # keeps the gateway's port while that starts again
     "bough.entrypoints.supervision": ("bough.gateway.portholder", "bough.adapters.engine.remote"),

@@ -414,6 +414,24 @@ class InputName(Record):
     version: str
     context: str
 
+class ItemView(Record):
+    id: str
+    state: str
+    attempts: int
+    queued_at: float
+    body: Any
+    due_at: float
+    ended_at: float
+    priority: int
+    key: str
+    dedup: str
+    status: int
+    error: str
+    result: Any
+
+class ItemsMoved(Record):
+    moved: int
+
 class Job(Record):
     command: str
     dockerfile: str
@@ -618,6 +636,7 @@ class Manifest(Record):
     services: dict[str, ServiceManifest]
     jobs: dict[str, JobManifest]
     models: dict[str, ModelPolicy]
+    queues: dict[str, Queue]
 
 class Merge(Record):
     into: str
@@ -891,6 +910,46 @@ class QueryResult(Record):
     more: bool
     blob: str
     bytes: int
+
+class Queue(Record):
+    handler: str
+    batch: QueueBatch
+    concurrency: int
+    retries: int
+    retry_s: float
+    retry_max_s: float
+    visibility_s: float
+    max_waiting: int
+    keep_s: float
+    dedup_s: float
+    keep_dead_s: float
+    access: str
+    webhook: str
+    webhook_secret: str
+    schedule: str
+    payload: str
+    on: builtins.list[str]
+    source: SqlSource | None
+    sink: SqlSink | None
+
+class QueueBatch(Record):
+    max_size: int
+    max_wait_ms: float
+
+class QueueDetail(Record):
+    queue: QueueView
+    settings: Queue | None
+
+class QueueView(Record):
+    queue: str
+    handler: str
+    waiting: int
+    running: int
+    delayed: int
+    dead: int
+    behind: int
+    oldest_s: float
+    declared: bool
 
 class RanThen(Record):
     project: str
@@ -1229,6 +1288,16 @@ class SplitRule(Record):
     value: str
     # keys: builtins.list[str]
     copies: bool
+
+class SqlSink(Record):
+    url: str
+    statement: str
+
+class SqlSource(Record):
+    url: str
+    query: str
+    cursor: str
+    every_s: float
 
 class Status(Record):
     project: str
@@ -1974,6 +2043,38 @@ class _Promotions:
 class _Pushes:
     def list(self, *, project: str, environment: str = ..., limit: int = ...) -> Pushes: ...
 
+class _Queues:
+    def list(self, *, project: str, environment: str = ...) -> builtins.list[QueueView]: ...
+    def peek(
+        self,
+        *,
+        project: str,
+        queue: str,
+        environment: str = ...,
+        state: str = ...,
+        id: str = ...,
+        limit: int = ...,
+    ) -> builtins.list[ItemView]: ...
+    def purge(
+        self,
+        *,
+        project: str,
+        queue: str,
+        environment: str = ...,
+        state: str = ...,
+        idempotency_key: str = ...,
+    ) -> ItemsMoved: ...
+    def replay(
+        self,
+        *,
+        project: str,
+        queue: str,
+        environment: str = ...,
+        id: str = ...,
+        idempotency_key: str = ...,
+    ) -> ItemsMoved: ...
+    def show(self, *, project: str, queue: str, environment: str = ...) -> QueueDetail: ...
+
 class _Releases:
     def create(
         self,
@@ -2418,6 +2519,7 @@ class Api:
     projects: _Projects
     promotions: _Promotions
     pushes: _Pushes
+    queues: _Queues
     releases: _Releases
     runs: _Runs
     scale: _Scale

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvloop
 
+from bough.adapters.queue.sqlite import SqliteQueues
 from bough.entrypoints import processes
 from bough.gateway.server import Gateway, Options
 from bough.kernel.platform import Home
@@ -29,7 +30,7 @@ async def _serve(home: Path, host: str, port: int, options: Options | None) -> N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    gateway = Gateway(home, options)
+    gateway = Gateway(home, options, lambda: SqliteQueues(Home(home).queues))
     await gateway.start(host, port)
     path = processes.say(Home(home), processes.GATEWAY, gateway.started_at, host, gateway.addresses[0][1])
     await stop.wait()

@@ -15,12 +15,13 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.environments import rules, store
-from bough.environments.models import JOB_PREFIX, LIVE, JobManifest, Manifest, Release, ServiceManifest
+from bough.environments.models import JOB_PREFIX, LIVE, QUEUE_PREFIX, JobManifest, Manifest, Release, ServiceManifest
 from bough.environments.references import pinned_here
 from bough.kernel import catalog
 from bough.kernel.catalog import KINDS, LAST, SERVICE, Point, Write
 from bough.kernel.context import Context
 from bough.kernel.errors import Conflict, Invalid, NotFound
+from bough.kernel.queue import Queue
 from bough.kernel.reconcile import wake
 from bough.secrets import store as secrets
 
@@ -70,15 +71,18 @@ def discard(context: Context, place: Place) -> None:
 
 
 def manifest_at(tx: sa.Connection, project: str, at: Point) -> Manifest:
-    """The services and jobs that a point shows."""
+    """The services, jobs and queues that a point shows."""
     services: dict[str, ServiceManifest] = {}
     jobs: dict[str, JobManifest] = {}
+    queues: dict[str, Queue] = {}
     for each in catalog.items(tx, at, SERVICE):
-        if each.key.startswith(JOB_PREFIX):
+        if each.key.startswith(QUEUE_PREFIX):
+            queues[each.key.removeprefix(QUEUE_PREFIX)] = msgspec.convert(each.value, Queue)
+        elif each.key.startswith(JOB_PREFIX):
             jobs[each.key.removeprefix(JOB_PREFIX)] = msgspec.convert(each.value, JobManifest)
         else:
             services[each.key] = msgspec.convert(each.value, ServiceManifest)
-    return Manifest(project=project, services=services, jobs=jobs)
+    return Manifest(project=project, services=services, jobs=jobs, queues=queues)
 
 
 def manifest_for(tx: sa.Connection, place: Place, at: Point) -> Manifest:

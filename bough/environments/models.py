@@ -10,7 +10,9 @@ import sqlalchemy as sa
 from bough.adapters.blobs import Blobs
 from bough.kernel.policy import ModelPolicy
 from bough.kernel.project import Job, Service
+from bough.kernel.queue import Queue
 
+QUEUE_PREFIX = "queues/"  # of a queue's name in the catalog
 JOB_PREFIX = "jobs/"  # of a job's name in the catalog, where services have theirs bare
 
 # Superseded: it was live. Overtaken: a newer release came before it could be.
@@ -77,6 +79,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, ServiceManifest]
     jobs: dict[str, JobManifest] = {}
     models: dict[str, ModelPolicy] = {}  # how versions come into use
+    queues: dict[str, Queue] = {}
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,9 +10,20 @@ from typing import Any
 
 import msgspec
 
-from bough.environments.models import JOB_PREFIX, Change, JobManifest, Manifest, ModelPin, Plan, ServiceManifest
+from bough.environments.models import (
+    JOB_PREFIX,
+    QUEUE_PREFIX,
+    Change,
+    JobManifest,
+    Manifest,
+    ModelPin,
+    Plan,
+    ServiceManifest,
+)
 from bough.kernel.catalog import SECRET, Write
+from bough.kernel.policy import ModelPolicy
 from bough.kernel.project import PRODUCTION, Project, Service, Workload
+from bough.kernel.queue import Queue
 from bough.kernel.references import secrets_in, services_in
 
 PRODUCTION_BRANCHES = ("main", "master")  # of git: what they hold is production
@@ -62,7 +73,9 @@ def manifest(
         for name, each in project.services.items()
     }
     jobs = {name: JobManifest(settings=each, **parts(each)) for name, each in project.jobs.items()}
-    return Manifest(project=project.name, services=services, jobs=jobs, models=project.models)
+    return Manifest(
+        project=project.name, services=services, jobs=jobs, models=project.models, queues=project.queues
+    )  # fmt: skip
 
 
 def repinned(service: ServiceManifest, pins: Mapping[str, str]) -> ServiceManifest:
@@ -85,14 +98,21 @@ def with_digest(service: ServiceManifest) -> ServiceManifest:
 
 
 def digest(manifest: Manifest) -> str:
-    """Without policies it is what it was before there were any."""
-    return _digest(manifest if manifest.models else _Plain(manifest.project, manifest.services, manifest.jobs))
+    """Without policies and queues it is what it was before there were any."""
+    plain = manifest.project, manifest.services, manifest.jobs
+    if manifest.queues:
+        return _digest(manifest)
+    return _digest(_Governed(*plain, manifest.models) if manifest.models else _Plain(*plain))
 
 
 class _Plain(msgspec.Struct, frozen=True):
     project: str
     services: dict[str, ServiceManifest]
     jobs: dict[str, JobManifest]
+
+
+class _Governed(_Plain, frozen=True):
+    models: dict[str, ModelPolicy]
 
 
 def plan(project: str, environment: str, old: Manifest | None, new: Manifest) -> Plan:
@@ -103,6 +123,8 @@ def plan(project: str, environment: str, old: Manifest | None, new: Manifest) ->
         after: dict[str, Any] = getattr(new, what)
         for name in sorted(before.keys() | after.keys()):
             changes.append(_change(what.removesuffix("s"), name, before.get(name), after.get(name)))
+    was = old.queues if old else {}
+    changes += [_queue_change(name, was.get(name), new.queues.get(name)) for name in sorted(was | new.queues)]
     same = all(change.action == "same" for change in changes)
     return Plan(project=project, environment=environment, digest=digest(new), same=same, changes=changes)
 
@@ -115,14 +137,16 @@ def policy(settings: Workload) -> dict[str, Any]:
 
 
 def with_services(manifest: Manifest, writes: Iterable[Write]) -> Manifest:
-    """`manifest` with services and jobs put in or taken out, as entries of the catalog say."""
-    services, jobs = dict(manifest.services), dict(manifest.jobs)
+    """`manifest` with services, jobs and queues put in or taken out, as entries of the catalog say."""
+    services, jobs, queues = dict(manifest.services), dict(manifest.jobs), dict(manifest.queues)
     for each in writes:
-        if each.key.startswith(JOB_PREFIX):
+        if each.key.startswith(QUEUE_PREFIX):
+            _put(queues, each.key.removeprefix(QUEUE_PREFIX), each.value, Queue)
+        elif each.key.startswith(JOB_PREFIX):
             _put(jobs, each.key.removeprefix(JOB_PREFIX), each.value, JobManifest)
         else:
             _put(services, each.key, each.value, ServiceManifest)
-    return msgspec.structs.replace(manifest, services=services, jobs=jobs)
+    return msgspec.structs.replace(manifest, services=services, jobs=jobs, queues=queues)
 
 
 def changed_fields(kind: str, before: Any, after: Any) -> dict[str, list[Any]]:
@@ -185,6 +209,14 @@ def _change(what: str, name: str, before: Any, after: Any) -> Change:
     restarts = isinstance(after, ServiceManifest) and before.digest != after.digest
     action = "change" if keys or files else "same"
     return Change(what=what, name=name, action=action, restarts=restarts, files=files, keys=keys, policy=shown)
+
+
+def _queue_change(name: str, before: Queue | None, after: Queue | None) -> Change:
+    if before is None or after is None:
+        return Change(what="queue", name=name, action="remove" if after is None else "add")
+    old, new = msgspec.to_builtins(before), msgspec.to_builtins(after)
+    keys = {key: [old[key], new[key]] for key in new if old[key] != new[key]}
+    return Change(what="queue", name=name, action="change" if keys else "same", keys=keys)
 
 
 def _put(found: dict[str, Any], name: str, value: Any, into: Any) -> None:

@@ -14,6 +14,7 @@ from bough.environments.models import (
     LIVE,
     OVERTAKEN,
     PENDING,
+    QUEUE_PREFIX,
     STARTING,
     SUPERSEDED,
     EnvironmentView,
@@ -304,7 +305,8 @@ def define_services(tx: sa.Connection, made: Release, now: float) -> None:
     """Writes what the live release consists of into the environment's layer, where its branches find it."""
     manifest = find(tx, made.id)[1]
     jobs = {JOB_PREFIX + name: msgspec.to_builtins(each) for name, each in manifest.jobs.items()}
-    services = msgspec.to_builtins(manifest.services) | jobs
+    queues = {QUEUE_PREFIX + name: msgspec.to_builtins(each) for name, each in manifest.queues.items()}
+    services = msgspec.to_builtins(manifest.services) | jobs | queues
     layer = catalog.layer_of(tx, made.project, made.environment)
     there = {each.key: each.value for each in catalog.items(tx, Point(layer, LAST), SERVICE)}
     changed = [name for name in sorted(services.keys() | there.keys()) if services.get(name) != there.get(name)]

@@ -18,6 +18,7 @@ from bough.gateway.http import Connection
 from bough.gateway.models import WEB
 from bough.gateway.openai import listing
 from bough.gateway.plan import PREFLIGHT, Plan
+from bough.gateway.queues import GatewayQueues
 from bough.gateway.routes import Entry, Routes
 from bough.kernel.errors import NotFound, Problem, Unavailable
 from bough.kernel.project import PRODUCTION
@@ -34,6 +35,7 @@ class Served(Protocol):
 
     routes: Routes
     front: Front
+    queues: GatewayQueues
     started_at: float
 
     @property
@@ -48,6 +50,9 @@ class Endpoints:
     def serve(self, call: Call) -> None:
         """Answers a call whose plan is LOCAL."""
         client = cast(Connection, call.client)
+        if call.plan.parts[0] == "queues":
+            self._gateway.queues.serve(call)
+            return
         if call.plan.parts == ("metrics",):
             task = asyncio.get_running_loop().create_task(self._metrics(call, client))
             self._tasks.add(task)
@@ -134,6 +139,7 @@ class Endpoints:
         for lane in gateway.routes.lanes():
             state = lane.state()
             shot.lanes.append((lane.stats, state.queued, state.in_flight, state.links))
+        shot.queues = gateway.queues.states()
         shot.connections = len(gateway.front.connections)
         shot.generation = gateway.routes.generation
         shot.log_dropped = gateway.log_dropped

@@ -80,6 +80,14 @@ class Lane:
         return bool(self._wires) or self.route.asleep
 
     @property
+    def batch(self) -> int:
+        """Requests that one call of a replica takes at most, as far as that is known."""
+        hello = self._wires[0].hello if self._wires else None
+        if hello is None or hello.mode == "item":
+            return 1
+        return hello.concurrency if hello.mode == "concurrent" else rules.cap(self.route.max_batch, hello.max_batch)
+
+    @property
     def in_flight(self) -> int:
         return sum(len(wire.inflight) for wire in [*self._wires, *self._leaving])
 

@@ -28,6 +28,7 @@ from bough.kernel.platform import Home, Platform
 from bough.kernel.project import Service
 from bough.kernel.reconcile import Handler, Turn, wake
 from bough.kernel.traffic import CORS_HEADERS, quota
+from bough.queues.models import QueueRoute
 from bough.serving import models as deployments
 from bough.serving import store as serving
 from bough.serving.models import Deployment, Share
@@ -55,8 +56,9 @@ def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> H
             found = [route for each in live for route in _routes(tx, platform, attempts, *each)]
             routes = [msgspec.structs.replace(each, bare=_owner(owners, each) == each.project) for each in found]
             keys = _keys(tx)
+            queues = [queue for each in live for queue in _queues(tx, platform, *each)]
             draining = serving.in_state(tx, deployments.DRAINING)
-        generation = publish(home.table, routes, keys)
+        generation = publish(home.table, routes, keys, queues)
         state, now = _poke(home.gateway_socket), turn.clock.now()
         behind = state is not None and state.generation < generation
         if not behind:
@@ -81,17 +83,18 @@ def _announce(turn: Turn, events: Events, live: list[Release]) -> None:
                 events.emit(tx, ROUTED, release.id, number=release.number)
 
 
-def publish(path: Path, routes: list[Route], keys: list[Key]) -> int:
+def publish(path: Path, routes: list[Route], keys: list[Key], queues: list[QueueRoute]) -> int:
     """Writes the table if it differs from what the file holds; returns the generation in force."""
     try:
         old = msgspec.json.decode(path.read_bytes(), type=Table)
     except (FileNotFoundError, msgspec.DecodeError):
         old = Table(generation=0)
-    if (old.routes, old.keys) == (routes, keys) and old.generation:
+    if (old.routes, old.keys, old.queues) == (routes, keys, queues) and old.generation:
         return old.generation
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, msgspec.json.encode(Table(generation=old.generation + 1, routes=routes, keys=keys)), mode=0o600)
-    return old.generation + 1
+    table = Table(generation=old.generation + 1, routes=routes, keys=keys, queues=queues)
+    write_whole(path, msgspec.json.encode(table), mode=0o600)
+    return table.generation
 
 
 def state_of(control: Path) -> GatewayState | None:
@@ -117,6 +120,31 @@ def _routes(
             places = {to: routed[key] for to, key in names.items() if key in routed}
             routed[names[name]] = declared(own, service.settings, places)
     return list(routed.values())
+
+
+def _queues(tx: sa.Connection, platform: Platform, release: Release, manifest: Manifest) -> list[QueueRoute]:
+    """A branch's queues tell nobody outside while its schedules rest: its items are not production's."""
+    if not manifest.queues:
+        return []
+    rests = environments.view(tx, (release.project, release.environment)).paused
+    found = []
+    for name, settings in sorted(manifest.queues.items()):
+        handler = manifest.services.get(name if settings.is_function else settings.handler)
+        if handler is None:
+            continue
+        service = handler.settings
+        access_rule = service.access if settings.access == "auto" else settings.access
+        if access_rule == "auto":
+            access_rule = "public" if platform.gateway_is_local else "key"
+        told = msgspec.structs.replace(settings, webhook="", sink=None) if rests else settings
+        found.append(
+            QueueRoute(
+                project=release.project, environment=release.environment, queue=name, settings=told,
+                service=service.route or (name if settings.is_function else settings.handler), api=service.api,
+                access=access_rule, max_body_bytes=int(service.max_body_mb * (1 << 20)), timeout_s=service.timeout_s,
+            )
+        )  # fmt: skip
+    return found
 
 
 def _divided(tx: sa.Connection, attempts: list[Attempt], route: Route, shares: list[Share]) -> Route:

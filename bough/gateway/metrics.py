@@ -9,6 +9,7 @@ from bough.gateway import rules
 from bough.gateway.call import Call
 from bough.gateway.distributions import ModelStats, cumulative, families
 from bough.gateway.models import Route
+from bough.queues.models import QueueState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -114,6 +115,7 @@ class Snapshot:
         self.routes: list[RouteStats] = []
         self.live: list[tuple[tuple[str, ...], str]] = []  # a route's labels, and the deployment that answers
         self.lanes: list[tuple[LaneStats, int, int, int]] = []  # stats, queued, in flight, links
+        self.queues: list[QueueState] = []
         self.connections = 0
         self.generation = 0
         self.log_dropped = 0
@@ -180,6 +182,7 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
         for gauge, value in zip(gauges.values(), values, strict=True):
             gauge.add_metric(of.labels, value)
     yield from (batches, sizes, waited, retried, *gauges.values())
+    yield from _of_queues(snapshot.queues)
     yield GaugeMetricFamily("bough_connections", "Client connections that are open", value=snapshot.connections)
     yield GaugeMetricFamily(
         "bough_table_generation", "Generation of the routing table in use", value=snapshot.generation
@@ -187,3 +190,23 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "bough_access_log_dropped", "Log lines that could not be written", value=snapshot.log_dropped
     )
+
+
+def _of_queues(queues: list[QueueState]) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    labels = ["project", "environment", "queue"]
+    for name, text, field in (
+        ("queue_depth", "Items that wait", "depth"),
+        ("queue_age_seconds", "How long the oldest of them has waited", "age_s"),
+        ("queue_in_flight", "Items at the handler", "in_flight"),
+    ):
+        gauge = GaugeMetricFamily(f"bough_{name}", text, labels=labels)
+        for each in queues:
+            gauge.add_metric([each.project, each.environment, each.queue], getattr(each, field))
+        yield gauge
+    items = CounterMetricFamily("bough_queue_items", "Items, by what became of them", labels=[*labels, "state"])
+    for each in queues:
+        for state in ("accepted", "done", "dead"):
+            items.add_metric([each.project, each.environment, each.queue, state], getattr(each, state))
+    yield items

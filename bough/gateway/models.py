@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bough.kernel.traffic import Quota
+from bough.queues.models import QueueRoute, QueueState
 from bough.runtime.frames import Signature
 
 MODEL, WEB, MOCK = "model", "web", "mock"
@@ -118,6 +119,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     routes: list[Route] = []
     keys: list[Key] = []
     issuers: list[Issuer] = []
+    queues: list[QueueRoute] = []
 
 
 class LaneState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -154,3 +156,4 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     started_at: float
     lanes: list[LaneState] = []
     shares: list[ShareState] = []  # of routes that are split, their own deployments included
+    queues: list[QueueState] = []

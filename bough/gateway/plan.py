@@ -4,6 +4,7 @@
     /v2 …                                      Open Inference Protocol (health, models, repository)
     /v1/models, /v1/chat/completions, /v1/embeddings   OpenAI; the service is the body's `model`
     /web/<service>/…                           a web service, path form
+    /queues/<queue>[/…]                        items of a queue: `queues`
     <service>[--<environment>].<project>.localhost     the same by host; a web service owns its whole host
     /healthz, /readyz, /metrics                the gateway itself
 
@@ -13,7 +14,7 @@ POST and `predict` at the end is Bough's.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -23,6 +24,7 @@ from bough.gateway.call import Head
 from bough.gateway.limits import Guard, Limiter
 from bough.gateway.metrics import RouteStats
 from bough.gateway.models import WEB, Route
+from bough.gateway.queue_heads import wanted
 from bough.gateway.routes import Entry, Routes, Scope
 from bough.kernel.errors import NotFound, Problem
 from bough.runtime.frames import CHAT, EMBED, INFER, PREDICT
@@ -36,12 +38,19 @@ OPENAI_BODY_BYTES = 16 << 20
 _json = msgspec.json.Encoder().encode
 
 
+class Queued(Protocol):
+    """What the planner needs of the queues."""
+
+    def find(self, scope: Scope, name: str) -> Entry: ...
+
+
 class Plan:
     """Shared by all requests with the same head, so nothing in it belongs to one request."""
 
     __slots__ = (
         "act", "caller", "entry", "expires_at", "extra", "fresh", "guard", "length", "log", "mark", "max_body", "meta",
         "method", "parts", "picked", "plain", "prefix", "problem", "rank", "scope", "shape", "stats", "verb",
+        "wanted",
     )  # fmt: skip
 
     def __init__(self, act: int, stats: RouteStats, *, shape: str = BOUGH, max_body: int = LOCAL_BODY_BYTES) -> None:
@@ -68,6 +77,7 @@ class Plan:
         self.guard: Guard | None = None  # what is limited
         self.plain = True  # answers carry nothing but what all do
         self.scope = Scope()
+        self.wanted: Any = None  # of a queue: what the head says of the item; then no other head is like it
 
     def refuse(self, problem: Problem) -> None:
         """Makes this plan a refusal, which still carries what all answers of its route do."""
@@ -91,6 +101,7 @@ class Planner:
         self._suffix = suffix
         self._admission = Admission(routes, limiter or Limiter())
         self.other = RouteStats("", "", "", "", "")  # what is no service's
+        self.queues: Queued
 
     def plan(self, head: Head, bound: Route | None = None) -> Plan:
         """Never raises: a refusal is a plan too."""
@@ -166,6 +177,8 @@ class Planner:
                 plan = Plan(NAMED_BY_BODY, self.other, shape=OPENAI, max_body=OPENAI_BODY_BYTES)
                 plan.verb = CHAT if parts[1] == "chat" else EMBED
                 return plan
+            case ("queues", queue) | ("queues", queue, _) | ("queues", queue, _, "result"):
+                return self._queue(head, scope, parts, queue)
             case ("web", service, *_):
                 entry = self._routes.find(scope, service)
                 if entry.route.kind != WEB:
@@ -212,6 +225,17 @@ class Planner:
         rule = entry.route.cors
         if rule is not None:
             plan.extra = shared_with(rule, head) + allowed(rule, head)
+        return plan
+
+    def _queue(self, head: Head, scope: Scope, parts: tuple[str, ...], name: str) -> Plan:
+        entry = self.queues.find(scope, name)
+        if len(parts) == 2 and head.method not in (b"GET", b"HEAD"):
+            _allow(head, b"POST", b"GET")
+            plan = self.ask(entry, head, PREDICT)
+            plan.wanted = wanted(head)
+            return plan
+        plan = self._local(parts, head)
+        self._admission.admit(plan, entry, head)
         return plan
 
     def _local(self, parts: tuple[str, ...], head: Head, shape: str = BOUGH) -> Plan:

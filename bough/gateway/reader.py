@@ -304,7 +304,7 @@ class Reader(asyncio.Protocol):
                 if plan.guard is not None:
                     plan.guard.take(now, self._client().peer)
                 plan.entry.way.submit(call, plan.verb, body, plan.meta, now)  # type: ignore[union-attr]
-                if head is not None and _is_plain(head):
+                if head is not None and _is_plain(head) and (plan.wanted is None or plan.wanted.plain):
                     plan.length = head.length
                     self._learn = plan
         except Problem as problem:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from bough.adapters.engine import EXITED
+from bough.adapters.queue import Queues
 from bough.gateway import portholder
 from bough.gateway.access_log import Ledger, LogFile
 from bough.gateway.answers import Heads
@@ -35,6 +36,7 @@ from bough.gateway.openai import OpenAI
 from bough.gateway.otlp import exporter
 from bough.gateway.plan import Planner
 from bough.gateway.proxy import start as start_proxy
+from bough.gateway.queues import GatewayQueues
 from bough.gateway.routes import AnyLane, Routes, read_table
 from bough.gateway.upstream import WebLane
 from bough.kernel.errors import Problem
@@ -56,9 +58,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gateway:
-    """One per process. `start`, then `wait`, then `stop`; all in the event loop."""
+    """One per process. `start`, then `wait`, then `stop`; all in the event loop. `queues` opens what keeps items."""
 
-    def __init__(self, home: Path, options: Options | None = None) -> None:
+    def __init__(
+        self, home: Path, options: Options | None = None, queues: Callable[[], Queues] | None = None
+    ) -> None:  # fmt: skip
         self.home = home
         self.options = options or Options()
         self.started_at = time.time()
@@ -75,6 +79,7 @@ class Gateway:
         self.front.local = Endpoints(self).serve
         self.front.named = OpenAI(self.routes, planner).serve
         self.front.proxy = start_proxy
+        self.queues = planner.queues = GatewayQueues(queues, self.routes, self.front)
         self._node = NodeSocket(self._run / "node.sock")
         self._node.woken = self._woken
         self._control = Control(self)
@@ -102,6 +107,7 @@ class Gateway:
         self.front.stopping = True
         for server in [*self._servers, *self._ports.values()]:
             server.close()
+        self.queues.stop_taking()
         for connection in list(self.front.connections):
             connection.stop()
         deadline = monotonic() + self.options.grace_s
@@ -110,6 +116,7 @@ class Gateway:
         await asyncio.sleep(0)  # answers just written leave with this iteration
         for chore in self._chores:
             chore.cancel()
+        await self.queues.close()
         for lane in self.routes.lanes():
             lane.close()
         for connection in list(self.front.connections):
@@ -130,6 +137,7 @@ class Gateway:
                 log.error("%s; the table of generation %d stays in use", problem.message, self.routes.generation)
             return
         self.routes.apply(table)
+        self.queues.apply(table.queues)
         self.front.forget()
         await self._listen_on_own_ports()
 
@@ -138,6 +146,7 @@ class Gateway:
         return GatewayState(
             generation=self.routes.generation, pid=os.getpid(), started_at=self.started_at,
             lanes=[lane.state() for lane in self.routes.lanes()], shares=list(self.routes.shares()),
+            queues=self.queues.states(),
         )  # fmt: skip
 
     @property
@@ -148,7 +157,7 @@ class Gateway:
         return [self._other, *self.routes.releases.all()]
 
     def _busy(self) -> bool:
-        return any(connection.busy for connection in self.front.connections)
+        return self.queues.busy or any(connection.busy for connection in self.front.connections)
 
     # --- private: lanes
 

@@ -49,6 +49,7 @@ class Home:
         self.capacity = path / "capacity"  # what is leased of which pool
         self.database = path / "bough.db"
         self.tracking = path / "tracking.db"  # what runs report
+        self.queues = path / "queues.db"  # items that wait, and what came of them
         self.token = path / "token"
         self.table = self.run / "routes.json"
         self.node_socket = self.run / "node.sock"

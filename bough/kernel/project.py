@@ -18,12 +18,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from bough.kernel import model_references, traffic
+from bough.kernel import model_references, queue, traffic
 from bough.kernel.errors import Problem
 from bough.kernel.jobs import Count, Processes, Retries, Sweep, Value, wrong
 from bough.kernel.model_references import check_name as check_model
 from bough.kernel.names import check_name
 from bough.kernel.policy import ModelPolicy
+from bough.kernel.queue import Queue as QueueTable
 from bough.kernel.references import parse, services_in
 from bough.kernel.scale import SIGNALS, Scale
 from bough.kernel.settings import Document, KeyPath
@@ -32,6 +33,7 @@ from bough.kernel.traffic import PRIORITIES, Cors, RateLimits, ResponseCache, Sp
 FILE_NAME = "bough.toml"
 PRODUCTION = "main"
 OWN_MODEL = "model"
+HANDLER_SLEEPS_S = 60.0  # of a queue's function
 
 MOST = 1_000_000_000  # of anything; keeps nonsense from reaching the operating system
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
@@ -158,6 +160,7 @@ class Settings(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     services: dict[str, dict[str, Any]] = {}
     jobs: dict[str, dict[str, Any]] = {}
     models: dict[str, dict[str, Any]] = {}
+    queues: dict[str, dict[str, Any]] = {}
 
 
 class Overrides(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -166,6 +169,7 @@ class Overrides(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     services: dict[str, Service] = {}
     jobs: dict[str, Job] = {}
     models: dict[str, ModelPolicy] = {}
+    queues: dict[str, QueueTable] = {}
 
 
 class File(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -177,6 +181,7 @@ class File(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     services: dict[str, dict[str, Any]] = {}
     jobs: dict[str, dict[str, Any]] = {}
     models: dict[str, dict[str, Any]] = {}
+    queues: dict[str, dict[str, Any]] = {}
     environments: dict[str, dict[str, Any]] = {}
 
 
@@ -218,6 +223,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     jobs: dict[str, Job]
     origins: dict[str, str]
     models: dict[str, ModelPolicy] = {}
+    queues: dict[str, QueueTable] = {}
 
 
 def resolve(document: Document, environment: str = PRODUCTION) -> Project:
@@ -248,6 +254,11 @@ def resolve(document: Document, environment: str = PRODUCTION) -> Project:
         )
         for name, raw in file.jobs.items()
     }
+    queues = queue.resolve(document, environment, {name: not each.is_web for name, each in services.items()})
+    for name, each in queues.items():
+        if each.is_function:
+            services[name] = _handler(file, name, each.handler)
+            origins |= {f"services.{name}.{key}": f"handler of queues.{name}" for key in Service.__struct_fields__}
     _check_routes(document, services)
     _check_jobs(document, environment, jobs)
     for section, workloads in (("services", services), ("jobs", jobs)):
@@ -258,8 +269,15 @@ def resolve(document: Document, environment: str = PRODUCTION) -> Project:
             raise document.error(_written(document, environment, ("services", name), keys), said, hint)
     models = {name: _policy(document, settings, environment, name) for name in sorted({*file.models, *settings.models})}
     return Project(
-        name=file.name, environment=environment, services=services, jobs=jobs, origins=origins, models=models
-    )
+        name=file.name, environment=environment, services=services, jobs=jobs, origins=origins, models=models,
+        queues=queues,
+    )  # fmt: skip
+
+
+def _handler(file: File, name: str, function: str) -> Service:
+    """The service that a queue's function is. It sleeps when the queue is empty: the next item wakes it."""
+    made = {"model": function, "python": file.python, "sleep_after_s": HANDLER_SLEEPS_S}
+    return msgspec.convert(DEFAULTS["service"] | made, Service)
 
 
 def place_of(document: Document, environment: str, path: KeyPath, variable: str) -> KeyPath:
@@ -286,13 +304,15 @@ def json_schema() -> dict[str, Any]:
         services: dict[str, Service] = {}
         jobs: dict[str, Job] = {}
         models: dict[str, ModelPolicy] = {}
+        queues: dict[str, QueueTable] = {}
         environments: dict[str, Overrides] = {}
 
     schema = msgspec.json.schema(ProjectFile)
     for table in (Service, Job):
         properties = schema["$defs"][table.__name__]["properties"]
         for key in _CHOICES.keys() & properties.keys():
-            properties[key]["enum"] = list(_CHOICES[key])
+            if properties[key].get("type") == "string":
+                properties[key]["enum"] = list(_CHOICES[key])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -343,10 +363,12 @@ def _workload(
     elsewhere: dict[str, KeyPath] = dict.fromkeys(layers[-1][0], ("environments", environment, *path))
     workload = document.decode(path, merged, into, elsewhere=elsewhere)
     for key, choices in _CHOICES.items():
-        if hasattr(workload, key) and getattr(workload, key) not in choices:
+        if (
+            isinstance(value := getattr(workload, key, None), str) and value not in choices
+        ):  # a job's priority: a number
             raise document.error(
                 (*elsewhere.get(key, path), key),
-                f"{getattr(workload, key)!r} is not one of {', '.join(filter(None, choices))}",
+                f"{value!r} is not one of {', '.join(filter(None, choices))}",
             )
     _check_what_runs(document, path, workload, elsewhere)
     return workload

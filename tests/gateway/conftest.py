@@ -19,8 +19,10 @@ import msgspec
 import pytest
 import uvloop
 
+from bough.adapters.queue.sqlite import SqliteQueues
 from bough.gateway.models import Key, Route, Table, Target
 from bough.gateway.server import Gateway, Options
+from bough.queues.models import QueueRoute
 from bough.runtime.frames import CANCEL, LENGTH, PROTOCOL, Hello, Reply, Request, decode_requests, pack
 
 Handler = Callable[[Request], list[Reply]]
@@ -117,6 +119,7 @@ class Running:
     def __init__(self, home: Path, options: Options) -> None:
         self.home = home
         self.generation = 0
+        self.queues: list[QueueRoute] = []
         (home / "run").mkdir()
         self.gateway: Gateway
         self.port = 0
@@ -143,7 +146,7 @@ class Running:
 
     def write(self, routes: list[Route], keys: list[Key] | None = None) -> None:
         self.generation += 1
-        table = Table(generation=self.generation, routes=routes, keys=keys or [])
+        table = Table(generation=self.generation, routes=routes, keys=keys or [], queues=self.queues)
         path = self.home / "run" / "routes.json"
         path.with_suffix(".new").write_bytes(msgspec.json.encode(table))
         path.with_suffix(".new").replace(path)
@@ -211,7 +214,7 @@ class Running:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        self.gateway = Gateway(self.home, self._options)
+        self.gateway = Gateway(self.home, self._options, lambda: SqliteQueues(self.home / "queues.db"))
         try:
             await self.gateway.start("127.0.0.1", self.port)
         except BaseException as error:

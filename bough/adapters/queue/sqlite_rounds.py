@@ -1,0 +1,189 @@
+"""The statements of a round. Many rows share one statement: with a busy event loop in the same process, each statement
+may have to wait for the interpreter, and what a row costs is little beside that.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import TypeVar
+
+from bough.adapters.queue import BACK, Draft, Outcome, Place, Receipt, Take, Taken
+from bough.adapters.queue import DEAD as DEAD_NAME
+from bough.adapters.queue import DELAYED as DELAYED_NAME
+from bough.adapters.queue import DONE as DONE_NAME
+from bough.adapters.queue.sequence import Sequence as Numbers
+from bough.adapters.queue.sequence import at_of, number_of, text_of
+from bough.adapters.queue.sqlite_schema import BEHIND, DEAD, DELAYED, DONE, RUNNING, WAITING
+
+INLINE_BYTES = 1024  # of a body or result that lies in the item's row
+BODY, RESULT = 0, 1  # parts of `large`
+_ROWS = 256  # of one statement: further ones save nothing
+T = TypeVar("T")
+Numbered = tuple[int, Draft]
+
+
+def put(db: sqlite3.Connection, queues: dict[Place, int], numbers: Numbers, drafts: Sequence[Draft],
+        now: float) -> list[Receipt]:  # fmt: skip
+    receipts: list[Receipt] = []
+    plain: list[Numbered] = []
+    for draft in drafts:
+        number = numbers.next(now)
+        if draft.key or draft.dedup:
+            receipts.append(_put_one(db, queues[draft.place], number, draft, now))
+        else:
+            plain.append((number, draft))
+            receipts.append(Receipt(text_of(number)))
+    for rows in chunks(plain, _ROWS):
+        values: list[object] = []
+        for number, draft in rows:
+            values += _row(queues[draft.place], number, draft, now)
+        db.execute(_insert(len(rows)), values)
+    _put_large(db, ((number, BODY, draft.body) for number, draft in plain if len(draft.body) > INLINE_BYTES))
+    return receipts
+
+
+def take(db: sqlite3.Connection, queue: int, asked: Take) -> list[Taken]:
+    rows = db.execute(_TAKE, (asked.owner, asked.until, queue, asked.count)).fetchall()
+    rows.sort(key=lambda row: (row[6], row[0]))
+    return [
+        Taken(
+            place=asked.place, id=text_of(seq), attempt=attempts, queued_at=at_of(seq), kind=kind or "", key=key or "",
+            dedup=dedup or "", body=body if body is not None else large(db, seq, BODY),
+        )
+        for seq, attempts, kind, key, dedup, body, _ in rows
+    ]  # fmt: skip
+
+
+def settle(db: sqlite3.Connection, queues: dict[Place, int], outcomes: Sequence[Outcome]) -> list[bool]:
+    numbers = [number_of(each.taken.id) for each in outcomes]
+    settled: set[int] = set()
+    ended = [(seq, each) for seq, each in zip(numbers, outcomes, strict=True) if each.state in (DONE_NAME, DEAD_NAME)]
+    for rows in chunks(ended, _ROWS):
+        values: list[object] = []
+        for seq, each in rows:
+            inline = each.result if len(each.result) <= INLINE_BYTES else None
+            state = DONE if each.state == DONE_NAME else DEAD
+            values += (
+                seq, each.taken.attempt, state, each.until, each.at, each.status, each.error or None, each.kind or None,
+                inline,
+            )  # fmt: skip
+        settled.update(seq for (seq,) in db.execute(_end(len(rows)), values))
+    for seq, each in zip(numbers, outcomes, strict=True):
+        if each.state in (DELAYED_NAME, BACK):
+            if _again(db, seq, each):
+                settled.add(seq)
+        elif seq in settled:
+            _after(db, queues[each.taken.place], seq, each)
+    return [seq in settled for seq in numbers]
+
+
+def renew(db: sqlite3.Connection, held: Iterable[Taken], until: float) -> list[bool]:
+    return [
+        db.execute(_RENEW, (until, number_of(each.id), each.attempt)).rowcount > 0 for each in held
+    ]  # fmt: skip
+
+
+def promote(db: sqlite3.Connection, queue: int, key: str) -> None:
+    """The earliest item of a key comes to the front, unless one is under way."""
+    db.execute(_PROMOTE, (queue, key, queue, key))
+
+
+def large(db: sqlite3.Connection, seq: int, part: int) -> bytes:
+    row = db.execute("SELECT content FROM large WHERE seq = ? AND part = ?", (seq, part)).fetchone()
+    return bytes(row[0]) if row else b""
+
+
+def chunks(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _row(queue: int, number: int, draft: Draft, now: float, state: int = WAITING) -> tuple[object, ...]:
+    delayed = draft.due_at > now
+    return (
+        number, queue, DELAYED if delayed and state == WAITING else state, draft.rank,
+        draft.due_at if delayed else None,
+        draft.kind or None, draft.body if len(draft.body) <= INLINE_BYTES else None, draft.key or None,
+        draft.dedup or None,
+    )  # fmt: skip
+
+
+def _put_one(db: sqlite3.Connection, queue: int, number: int, draft: Draft, now: float) -> Receipt:
+    """One that has to look at others first."""
+    state = WAITING
+    if draft.key and db.execute(_OF_KEY, (queue, draft.key)).fetchone():
+        state = BEHIND
+    added = db.execute(_insert(1) + " ON CONFLICT (queue, dedup) WHERE dedup IS NOT NULL DO NOTHING",
+                       _row(queue, number, draft, now, state)).rowcount  # fmt: skip
+    if not added:
+        (there,) = db.execute(_OF_DEDUP, (queue, draft.dedup)).fetchone()
+        return Receipt(text_of(there), fresh=False)
+    if len(draft.body) > INLINE_BYTES:
+        _put_large(db, [(number, BODY, draft.body)])
+    return Receipt(text_of(number))
+
+
+def _put_large(db: sqlite3.Connection, parts: Iterable[tuple[int, int, bytes]]) -> None:
+    db.executemany("INSERT OR REPLACE INTO large (seq, part, content) VALUES (?, ?, ?)", parts)
+
+
+def _again(db: sqlite3.Connection, seq: int, outcome: Outcome) -> bool:
+    later = outcome.until > outcome.at
+    state, due = (DELAYED, outcome.until) if later else (WAITING, None)
+    uncounted = int(outcome.state == BACK)
+    said = (outcome.status or None, outcome.error or None)
+    return db.execute(_AGAIN, (state, due, uncounted, *said, seq, outcome.taken.attempt)).rowcount > 0
+
+
+def _after(db: sqlite3.Connection, queue: int, seq: int, outcome: Outcome) -> None:
+    """What the end of an item brings with it."""
+    if len(outcome.result) > INLINE_BYTES:
+        _put_large(db, [(seq, RESULT, outcome.result)])
+    if outcome.state == DONE_NAME and len(outcome.taken.body) > INLINE_BYTES:
+        db.execute("DELETE FROM large WHERE seq = ? AND part = ?", (seq, BODY))
+    if outcome.taken.key:
+        promote(db, queue, outcome.taken.key)
+    for target in outcome.tell:
+        db.execute("INSERT INTO delivery (seq, target, due) VALUES (?, ?, ?)", (seq, target, outcome.at))
+
+
+@cache
+def _insert(rows: int) -> str:
+    columns = "seq, queue, state, rank, due, kind, body, key, dedup"
+    return f"INSERT INTO item ({columns}) VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+
+
+@cache
+def _end(rows: int) -> str:
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+    return (
+        "WITH given (seq, attempt, state, due, ended, status, error, kind, result) AS (VALUES " + values + ")"
+        " UPDATE item SET state = given.state, due = given.due, ended = given.ended, status = given.status,"
+        " error = given.error, result_kind = given.kind, result = given.result, owner = NULL,"
+        f" body = CASE given.state WHEN {DEAD} THEN item.body END"
+        f" FROM given WHERE item.seq = given.seq AND item.attempts = given.attempt AND item.state = {RUNNING}"
+        " RETURNING seq"
+    )
+
+
+_TAKE = f"""
+UPDATE item SET state = {RUNNING}, owner = ?, due = ?, attempts = attempts + 1
+WHERE seq IN (SELECT seq FROM item WHERE queue = ? AND state = {WAITING} AND state <> {DONE} ORDER BY rank, seq LIMIT ?)
+RETURNING seq, attempts, kind, key, dedup, body, rank
+"""
+_RENEW = f"UPDATE item SET due = ? WHERE seq = ? AND attempts = ? AND state = {RUNNING}"
+_AGAIN = f"""
+UPDATE item SET state = ?, due = ?, attempts = attempts - ?, status = ?, error = ?, owner = NULL
+WHERE seq = ? AND attempts = ? AND state = {RUNNING}
+"""
+_LIVE_OF_KEY = f"state IN ({WAITING}, {BEHIND}, {DELAYED}, {RUNNING})"
+_OF_KEY = f"SELECT 1 FROM item WHERE queue = ? AND key = ? AND {_LIVE_OF_KEY} LIMIT 1"
+_OF_DEDUP = "SELECT seq FROM item WHERE queue = ? AND dedup = ?"
+_PROMOTE = f"""
+UPDATE item SET state = CASE WHEN due IS NULL THEN {WAITING} ELSE {DELAYED} END
+WHERE seq = (SELECT seq FROM item WHERE queue = ? AND key = ? AND {_LIVE_OF_KEY} ORDER BY seq LIMIT 1)
+AND state = {BEHIND}
+AND NOT EXISTS (SELECT 1 FROM item WHERE queue = ? AND key = ? AND state IN ({WAITING}, {DELAYED}, {RUNNING}))
+"""

@@ -1,0 +1,146 @@
+"""`[queues.NAME]` of bough.toml: what a person writes of a queue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from bough.kernel.errors import Problem
+from bough.kernel.names import check_name
+from bough.kernel.references import parse
+from bough.kernel.settings import Document, KeyPath
+
+Days = Annotated[float, msgspec.Meta(ge=0, le=31_536_000)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+Wait = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class QueueBatch(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Items that are handed over together: as soon as there are `max_size`, or the first has waited `max_wait_ms`."""
+
+    max_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+    max_wait_ms: Annotated[float, msgspec.Meta(ge=0, le=600_000)] = 0.0
+
+
+class SqlSource(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rows of a database become items. `query` names `:after`, the value of `cursor` of the row before."""
+
+    url: str  # of SQLAlchemy; ${secrets.NAME} inside it is filled in
+    query: str
+    cursor: str = "id"
+    every_s: Wait = 5.0
+
+
+class SqlSink(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Results become rows of a database. `statement` may name `:id`, `:key`, `:dedup`, `:body` and `:result`, and the
+    fields of a result that is an object."""
+
+    url: str
+    statement: str
+
+
+class Queue(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Items that wait for a handler: a service of the project, or module:function."""
+
+    handler: str
+    batch: QueueBatch = QueueBatch()
+    concurrency: Count = 0  # items at the handler at once; 0: as its replicas keep up
+    retries: Count = 3
+    retry_s: Wait = 1.0  # before the first retry, then doubling …
+    retry_max_s: Wait = 300.0  # … up to this
+    visibility_s: Wait = 30.0  # a lease, renewed while the handler works
+    max_waiting: Count = 0  # more are refused; 0: no bound
+    keep_s: Days = 3600.0  # results; dedup ids as long as `dedup_s`
+    dedup_s: Days = 86_400.0
+    keep_dead_s: Days = 1_209_600.0
+    access: str = "auto"  # public, key; auto: as services have it
+    webhook: str = ""  # is told of every end
+    webhook_secret: str = ""  # signs what it is told; ${secrets.NAME}
+    schedule: str = ""  # cron, UTC: an item at each of these times …
+    payload: str = "null"  # … with this JSON
+    on: list[str] = []  # changes that become items: data:NAME, table:NAME
+    source: SqlSource | None = None
+    sink: SqlSink | None = None
+
+    @property
+    def is_function(self) -> bool:
+        return ":" in self.handler
+
+    @property
+    def tells(self) -> tuple[str, ...]:
+        """Who hears of the end of an item."""
+        return tuple(name for name, wanted in (("webhook", self.webhook), ("sql", self.sink)) if wanted)
+
+
+def resolve(document: Document, environment: str, handlers: Mapping[str, bool]) -> dict[str, Queue]:
+    """The queues of a project in an environment. `handlers`: its services, and whether each can answer for an item.
+    Raises `ProjectFileInvalid` naming file, line and key."""
+    over = document.table(("environments", environment, "queues"))
+    found = {}
+    for name in document.table(("queues",)):
+        path: KeyPath = ("queues", name)
+        try:
+            check_name(name, "queue")
+        except Problem as problem:
+            raise document.error(path, problem.message, problem.hint) from problem
+        own = over.get(name, {})
+        merged = _laid_over(document.table(path), own)
+        elsewhere = dict.fromkeys(own, ("environments", environment, *path))
+        queue = document.decode(path, merged, Queue, elsewhere=elsewhere)
+        _check(document, path, queue, handlers)
+        found[name] = queue
+    if unknown := sorted(over.keys() - found.keys()):
+        raise document.error(
+            ("environments", environment, "queues", unknown[0]), f"there is no [queues.{unknown[0]}] to override"
+        )
+    return found
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    inner = {
+        key: {**below[key], **above[key]} for key in above.keys() & below.keys() if isinstance(above[key], Mapping)
+    }
+    return {**below, **above, **inner}
+
+
+_URL = re.compile(r"https?://\S+|\$\{secrets\.[^}]+\}\S*")
+_CHANGE = re.compile(r"(data|table):[a-z0-9*][a-z0-9*._-]*")
+
+
+def _check(document: Document, path: KeyPath, queue: Queue, handlers: Mapping[str, bool]) -> None:
+    """What the types cannot say."""
+    if queue.is_function:
+        if path[1] in handlers:
+            said = f"a service is called {path[1]} too, and a queue's function becomes one"
+            raise document.error((*path, "handler"), said, "give the queue another name")
+    elif queue.handler not in handlers:
+        raise document.error(
+            (*path, "handler"), f"there is no service {queue.handler!r}",
+            f"add [services.{queue.handler}], or name a function: module:function",
+        )  # fmt: skip
+    elif not handlers[queue.handler]:
+        raise document.error(
+            (*path, "handler"), f"{queue.handler} is a web service, which gets no items",
+            'name a service with model or file, or a function: handler = "module:function"',
+        )  # fmt: skip
+    if queue.webhook and not _URL.fullmatch(queue.webhook):
+        raise document.error((*path, "webhook"), f"{queue.webhook!r} is no http or https address")
+    for text in queue.on:
+        if not _CHANGE.fullmatch(text):
+            raise document.error((*path, "on"), f"{text!r} is no change", 'for example on = ["table:orders"]')
+    for key, text in (("webhook", queue.webhook), ("webhook_secret", queue.webhook_secret)):
+        try:
+            parse(text)
+        except Problem as problem:
+            raise document.error((*path, key), problem.message, problem.hint) from problem
+    try:
+        msgspec.json.decode(queue.payload)
+    except msgspec.DecodeError as error:
+        raise document.error((*path, "payload"), f"is not JSON: {error}") from error
