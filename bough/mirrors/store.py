@@ -1,0 +1,57 @@
+"""The table of replays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from bough.kernel.errors import NotFound
+from bough.kernel.rows import Rows
+from bough.kernel.tables import metadata
+from bough.mirrors.models import Replay
+
+KIND = "replay"
+
+replay = sa.Table(
+    "replay",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("environment", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("tolerance", sa.Float, nullable=False),
+    sa.Column("both", sa.Boolean, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("cpu_before", sa.Text, nullable=False),  # JSON, as the one below
+    sa.Column("cpu_after", sa.Text, nullable=False),
+    sa.Index("ix_replay_project", "project", "started_at"),
+)
+
+_ROWS = Rows(Replay, "cpu_before", "cpu_after")
+
+
+def add(tx: sa.Connection, made: Replay) -> None:
+    tx.execute(replay.insert().values(**_ROWS.row(made)))
+
+
+def get(tx: sa.Connection, id: str) -> Replay:
+    row = tx.execute(replay.select().where(replay.c.id == id)).first()
+    if row is None:
+        raise NotFound(f"there is no replay {id!r}", code="REPLAY_NOT_FOUND", hint="bough replays list")
+    return _ROWS.struct(row)
+
+
+def listed(tx: sa.Connection, project: str, limit: int) -> list[Replay]:
+    query = replay.select().where(replay.c.project == project).order_by(replay.c.started_at.desc()).limit(limit)
+    return [_ROWS.struct(row) for row in tx.execute(query)]
+
+
+def change(tx: sa.Connection, id: str, **values: Any) -> None:
+    tx.execute(replay.update().where(replay.c.id == id).values(**_ROWS.columns(**values)))
