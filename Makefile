@@ -10,7 +10,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 # A process that may not write bytecode starts two to five times slower, and so would everything that it starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv test lint format demo docs lock migration bench-serving bench-platform bench-branches bench-kernel bench-registry bench-scale clean
+.PHONY: help venv test lint format demo docs lock migration \
+	bench-serving bench-platform bench-branches bench-kernel bench-registry bench-scale bench-mirrors clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,6 +72,9 @@ bench-registry: $(READY) ## Measure tracking beside an MLflow server, the ledger
 
 bench-scale: $(READY) ## Simulate our scaling rule beside KPA, HPA, Ray Serve, target tracking and a clairvoyant bound
 	$(BIN)/python -m bench.scale.run $(ARGS)
+
+bench-mirrors: $(READY) ## Measure what a mirror costs callers, and a replay of 1,000 requests
+	$(BIN)/python bench/mirrors/run.py $(ARGS)
 
 clean: ## Remove what can be made again
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

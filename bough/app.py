@@ -93,6 +93,9 @@ from bough.ledger.store import Ledger
 from bough.lineage import loop as lineage_loop
 from bough.lineage import operations as lineage
 from bough.lineage.runs import TrackedRuns
+from bough.mirrors import loop as mirrors_loop
+from bough.mirrors import operations as mirror_operations
+from bough.mirrors import store as replays
 from bough.optimizing import loop as optimizing_loop
 from bough.optimizing import operations as optimizing_operations
 from bough.optimizing import store as optimizations
@@ -140,7 +143,7 @@ OPERATION_MODULES: list[ModuleType] = [
     *(gate_operations, promotion_operations, optimizing_operations, job_operations),
     scaling,
     *(models, model_signing, model_cards, serving, pushes, forge_operations),
-    *(ledger_operations, lineage, platform_operations),
+    *(mirror_operations, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments, queue_operations),
 ]
 
@@ -155,6 +158,9 @@ REFERENCES: dict[str, garbage.References] = {
     "students": lambda tx, blobs: model_use.used_by_lists(optimizations.students(tx), blobs),
     "jobs": lambda tx, blobs: used_by(job_runs.bundles(tx), blobs),
 }
+
+# Whose units these are, by the beginning of their names; all others are replicas.
+_OWNERS = {"gat": gates.KIND, "opt": optimizations.KIND, "rep": replays.KIND}
 
 WATCH_S = 20.0  # how long one call to the engine waits for hints
 RETRY_S = 0.5  # before asking an engine again that did not answer
@@ -247,6 +253,7 @@ class Bough:
             gateway.changed(tx)
             sleeping.changed(tx)
             lineage_loop.begin(tx)
+            wake(tx, mirrors_loop.KEPT, mirrors_loop.ALL)
             for preview in previews.unfinished(tx):
                 wake(tx, previews_loop.KIND, preview)
             jobs_loop.begin(tx)
@@ -268,16 +275,15 @@ class Bough:
         with self.database.write() as tx:
             for unit in units:
                 owner = unit.rsplit("-", 1)[0]
+                kind = _OWNERS.get(owner.partition("_")[0])
                 if owner == "build":
                     for deployment in deployments.in_state(tx, "building"):
                         wake(tx, deployments.KIND, deployment.id)
                     jobs_loop.begin(tx)
                 elif owner.startswith(jobs_loop.PREFIX):
                     jobs_loop.hinted(tx, self.clock.now())
-                elif owner.startswith("gat_"):
-                    wake(tx, gates.KIND, owner)
-                elif owner.startswith("opt_"):
-                    wake(tx, optimizations.KIND, owner)
+                elif kind is not None:
+                    wake(tx, kind, owner)
                 elif _exists(tx, owner):
                     wake(tx, deployments.KIND, owner)
                     gateway.changed(tx)
@@ -328,6 +334,9 @@ class Bough:
                 self.blobs, events, OptimizingUnits(home, engine), self._candidates
             ),
             promotions.KIND: promotions_loop.handler(self.blobs, engine, self._steps, ask_gateway),
+            mirror_operations.MIRROR: mirrors_loop.mirror_handler(engine),
+            mirrors_loop.KEPT: mirrors_loop.kept_handler(home),
+            replays.KIND: mirrors_loop.replay_handler(home, engine, events),
             previews_loop.KIND: previews_loop.handler(self._bringing, events),
             lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),

@@ -33,6 +33,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "serving": {"registry", "environments", "builds", "data"},
     "gateway": {"serving", "environments", "access", "queues"},
     "pushes": {"environments", "builds"},
+    "mirrors": {"gateway", "serving", "environments"},
     "forges": {"pushes", "environments", "secrets"},
     "queues": {"environments", "secrets"},
     "features": {"environments", "data"},

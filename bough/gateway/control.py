@@ -1,5 +1,6 @@
-"""The control socket, `run/gateway.sock`: `GET /state`, `POST /reload`. A few requests a minute, for the server and
-the command line; the file mode (0600) is the access check."""
+"""The control socket, `run/gateway.sock`: `GET /state`, `POST /reload`, for the server and the command line, and
+`POST /ask`, one request to a service (`Question` in, `Asked` out), for replays; the file mode (0600) is the access
+check. A connection may be used for many requests."""
 
 from __future__ import annotations
 
@@ -13,14 +14,18 @@ from typing import Protocol
 import msgspec
 
 from bough.gateway.answers import BOUGH, error_body
+from bough.gateway.asking import Asked, Question
 from bough.gateway.models import GatewayState
-from bough.kernel.errors import NotFound, Problem
+from bough.kernel.errors import Invalid, NotFound, Problem
 
 _READ_TIMEOUT_S = 5.0
+LARGEST_BYTES = 96 << 20  # of a question: the largest body that a service may take, in base64
 
 
 class Controlled(Protocol):
     async def reload(self) -> None: ...
+
+    async def ask(self, question: Question) -> Asked: ...
 
     def state(self) -> GatewayState: ...
 
@@ -45,26 +50,50 @@ class Control:
         with contextlib.suppress(
             OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError
         ):
-            async with asyncio.timeout(_READ_TIMEOUT_S):
-                head = await reader.readuntil(b"\r\n\r\n")
-            method, path, _ = head.split(b"\r\n", 1)[0].split(b" ", 2)
-            status, body = await self._answer(method, path)
-            writer.write(
-                b"HTTP/1.1 %d Control\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-                b"Connection: close\r\n\r\n%b" % (status, len(body), body)
-            )
-            await writer.drain()
+            while True:
+                async with asyncio.timeout(_READ_TIMEOUT_S):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    length = _length(head)
+                    sent = await reader.readexactly(length) if length else b""
+                method, path, _ = head.split(b"\r\n", 1)[0].split(b" ", 2)
+                status, body = await self._answer(method, path, sent)
+                writer.write(
+                    b"HTTP/1.1 %d Control\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                    % (status, len(body), body)
+                )
+                await writer.drain()
+                if b"connection: close" in head.lower():
+                    break
         writer.close()
 
-    async def _answer(self, method: bytes, path: bytes) -> tuple[int, bytes]:
+    async def _answer(self, method: bytes, path: bytes, sent: bytes) -> tuple[int, bytes]:
         try:
+            if (method, path) == (b"POST", b"/ask"):
+                return 200, msgspec.json.encode(await self._gateway.ask(_question(sent)))
             if (method, path) == (b"POST", b"/reload"):
                 await self._gateway.reload()
             elif (method, path) != (b"GET", b"/state"):
-                raise NotFound("the control socket answers GET /state and POST /reload")
+                raise NotFound("the control socket answers GET /state, POST /reload and POST /ask")
             return 200, msgspec.json.encode(self._gateway.state())
         except Problem as problem:
             return problem.http_status, error_body(problem, BOUGH)
+
+
+def _question(sent: bytes) -> Question:
+    try:
+        return msgspec.json.decode(sent, type=Question)
+    except msgspec.DecodeError as error:
+        raise Invalid(f"this is no question: {error}", code="QUESTION_INVALID") from error
+
+
+def _length(head: bytes) -> int:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            length = int(line.partition(b":")[2])
+            if not 0 <= length <= LARGEST_BYTES:
+                raise ValueError(length)
+            return length
+    return 0
 
 
 def _bind(path: Path) -> socket.socket:

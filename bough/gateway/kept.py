@@ -69,6 +69,20 @@ def read(path: Path, last: int, now: float, days: float) -> list[Kept]:
     return found[-last:]
 
 
+def prune(folder: Path, days: Mapping[tuple[str, str, str], float], now: float) -> list[str]:
+    """Removes what is older than its service lets it be, and all of services that keep nothing any more; the names of
+    the files. `days` by project, environment and service."""
+    gone = []
+    for path in sorted(folder.glob("*/*/*.jsonl*")):
+        place = (*path.relative_to(folder).parts[:2], path.name.partition(".")[0])
+        allowed = days.get((place[0], place[1], place[2]))
+        newest = path.stat().st_mtime  # of the lines in it
+        if allowed is None or newest < now - allowed * DAY_S:
+            path.unlink(missing_ok=True)
+            gone.append(str(path.relative_to(folder)))
+    return gone
+
+
 def key(folder: Path) -> bytes:
     """What digests are made with: this home's own, so that equal values stay equal and tell nothing elsewhere."""
     path = folder / KEY_NAME
@@ -116,7 +130,7 @@ class KeptFile:
             self._lines, self._since = _count(self._path), now
         full = self._lines + len(lines) > keep.requests or now - self._since > keep.days * DAY_S
         if full and self._lines:
-            os.replace(self._path, older(self._path))
+            self._path.replace(older(self._path))
             self._lines, self._since = 0, now
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:

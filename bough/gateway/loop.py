@@ -21,7 +21,20 @@ from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.adapters.engine import READY as UNIT_READY
 from bough.environments import store as environments
 from bough.environments.models import ROUTED, Manifest, Release
-from bough.gateway.models import MOCK, MODEL, WEB, CorsRule, GatewayState, Key, Route, Table, Target, Variant
+from bough.gateway.kept import Keep
+from bough.gateway.models import (
+    MOCK,
+    MODEL,
+    WEB,
+    CorsRule,
+    GatewayState,
+    Key,
+    Mirrored,
+    Route,
+    Table,
+    Target,
+    Variant,
+)
 from bough.kernel.events import Events, happened
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home, Platform
@@ -29,8 +42,10 @@ from bough.kernel.project import Service
 from bough.kernel.reconcile import Handler, Turn, wake
 from bough.kernel.traffic import CORS_HEADERS, quota
 from bough.queues.models import QueueRoute
+from bough.serving import mirroring
 from bough.serving import models as deployments
 from bough.serving import store as serving
+from bough.serving.mirroring import Mirror
 from bough.serving.models import Deployment, Share
 from bough.serving.rules import bare_owners
 
@@ -106,12 +121,13 @@ def _routes(
     tx: sa.Connection, platform: Platform, attempts: list[Attempt], release: Release, manifest: Manifest
 ) -> list[Route]:
     place, found = (release.project, release.environment), []
-    shares = serving.shares(tx, place)
+    shares, mirrors = serving.shares(tx, place), mirroring.running(tx, *place)
     for name, service in sorted(manifest.services.items()):
         deployment = serving.of_service(tx, place, name, service.digest)
         if deployment is not None and deployment.state in _ROUTED:
             route = _route(platform, attempts, release, deployment)
-            found.append(_divided(tx, attempts, route, [each for each in shares if each.service == name]))
+            route = _divided(tx, attempts, route, [each for each in shares if each.service == name])
+            found.append(_mirrored(route, [each for each in mirrors if each.service in ("", name)]))
     routed = {(each.api, each.service): each for each in found}
     names = {name: (each.settings.api, each.settings.route or name) for name, each in manifest.services.items()}
     for name, service in manifest.services.items():
@@ -168,6 +184,16 @@ def _divided(tx: sa.Connection, attempts: list[Attempt], route: Route, shares: l
             )
         )  # fmt: skip
     return msgspec.structs.replace(route, variants=variants, sticky=shares[0].sticky if variants else "")
+
+
+def _mirrored(route: Route, mirrors: list[Mirror]) -> Route:
+    if not mirrors or route.kind == WEB:
+        return route
+    wanted = [
+        Mirrored(id=each.id, environment=each.target, percent=each.percent, tolerance=each.tolerance)
+        for each in mirrors
+    ]
+    return msgspec.structs.replace(route, mirrors=wanted)
 
 
 def declared(route: Route, settings: Service, places: Mapping[str, Route]) -> Route:
@@ -235,6 +261,7 @@ def _said_of_requests(settings: Service) -> dict[str, Any]:
         else None,
         "cache_bytes": int(cache.size_mb * (1 << 20)) if settings.deterministic else 0,
         "cache_age_s": cache.age_s,
+        "keep": Keep(**msgspec.to_builtins(settings.keep)) if settings.keep.requests else None,
         "deprecated": bool(settings.deprecated),
         "deprecated_at": 0.0 if isinstance(settings.deprecated, bool) else _midnight(settings.deprecated),
         "sunset_at": _midnight(settings.sunset) if settings.sunset else 0.0,

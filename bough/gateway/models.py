@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from bough.gateway.kept import Keep
 from bough.kernel.traffic import Quota
 from bough.queues.models import QueueRoute, QueueState
 from bough.runtime.frames import Signature
@@ -50,6 +51,16 @@ class CorsRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     age_s: int = 600
 
 
+class Mirrored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`percent` of a route's requests are copied to the same service of another environment, and both answers are
+    compared."""
+
+    id: str
+    environment: str
+    percent: float
+    tolerance: float = 0.0
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     project: str
     environment: str
@@ -82,6 +93,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     variants: list[Variant] = []
     sticky: str = ""  # key, request, header:NAME: who says the same there is answered by the same deployment
     variant: str = ""  # of a variant's own lane: its name
+    mirrors: list[Mirrored] = []
+    keep: Keep | None = None  # what of its requests is written down
     asleep: bool = False  # nothing runs or is to run unless a request waits: the node is asked first, then connected to
 
 

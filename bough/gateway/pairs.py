@@ -1,12 +1,12 @@
-"""What two deployments have answered to the same request, as lines of a file: written by the gateway for a mirror and by
-a replay's process, read by whoever makes a report of them."""
+"""What two deployments have answered to the same request, as lines of a file: written by the gateway for a mirror and
+by a replay's process, read by whoever makes a report of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import msgspec
 
@@ -50,7 +50,7 @@ class Passed(msgspec.Struct, frozen=True, kw_only=True, tag="passed"):
     left_out: int
 
 
-Line = Union[Pair, Passed]
+Line = Pair | Passed
 _decoder = msgspec.json.Decoder(Line)
 _encoder = msgspec.json.Encoder()
 
@@ -83,9 +83,7 @@ def paired(
         found = [AnswerDifference("status", source[0].status, target[0].status)]
     elif source[0].status < 400:
         found = compare(source[1], target[1], tolerance)
-    return Pair(
-        at=at, id=id, service=service, source=source[0], target=target[0], same=not found, differences=found
-    )
+    return Pair(at=at, id=id, service=service, source=source[0], target=target[0], same=not found, differences=found)
 
 
 def compare(source: bytes, target: bytes, tolerance: float) -> list[AnswerDifference]:

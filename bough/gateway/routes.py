@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,8 +13,10 @@ from bough.gateway.cache import Cache
 from bough.gateway.call import Call
 from bough.gateway.keys import Keyring
 from bough.gateway.metrics import LaneStats, RouteStats
-from bough.gateway.models import LaneState, Route, ShareState, Table, Variant
+from bough.gateway.models import WEB, LaneState, Route, ShareState, Table, Variant
 from bough.gateway.split import Share, Split, Way, state_of
+from bough.gateway.tap import Tap
+from bough.gateway.tape import Tape
 from bough.kernel.errors import Conflict, Invalid, NotFound
 from bough.kernel.project import PRODUCTION
 
@@ -60,7 +63,7 @@ class Entry:
     those of the release that `lane` belongs to. `way` is what takes requests: `lane`, or the split or the cache before
     it."""
 
-    __slots__ = ("coming", "lane", "route", "split", "stats", "way")
+    __slots__ = ("_inner", "coming", "lane", "route", "split", "stats", "tap", "way")
 
     def __init__(self, route: Route, lane: AnyLane, stats: RouteStats) -> None:
         self.route = route
@@ -68,7 +71,9 @@ class Entry:
         self.coming: AnyLane | None = None
         self.stats = stats
         self.split: Split | None = None
-        self.way: Way | Split | Cache = lane
+        self.tap: Tap | None = None
+        self._inner: Way | Split | Cache = lane
+        self.way: Way | Split | Cache | Tap = lane
         self._choose_way()
 
     def lead_to(self, lane: AnyLane) -> None:
@@ -79,15 +84,24 @@ class Entry:
         self.split = split
         self._choose_way()
 
+    def watch(self, tap: Tap | None) -> None:
+        self.tap = tap
+        self._choose_way()
+
     def _choose_way(self) -> None:
         """Where several deployments answer, no answer is kept: it would be asked for in the name of all."""
         if self.split is not None or not self.route.cache_bytes:
-            self.way = self.split or self.lane
-        elif not (isinstance(self.way, Cache) and self.way.lane is self.lane):
-            self.way = Cache(self.lane)
+            self._inner = self.split or self.lane
+        elif not (isinstance(self._inner, Cache) and self._inner.lane is self.lane):
+            self._inner = Cache(self.lane)
+        self.way = self.tap or self._inner
 
     def main(self) -> AnyLane:
         return self.lane
+
+    def inner(self) -> Way | Split | Cache:
+        """What a tap stands before."""
+        return self._inner
 
     # --- split.Way: a share of another route may lead here
 
@@ -119,8 +133,12 @@ class Scope:
 class Routes:
     """Entries, kept over reloads so that what is under way is not disturbed."""
 
-    def __init__(self, make: Callable[[Route], AnyLane], hand_over: Callable[[AnyLane, AnyLane], None]) -> None:
+    def __init__(
+        self, make: Callable[[Route], AnyLane], hand_over: Callable[[AnyLane, AnyLane], None], tape: Tape | None = None
+    ) -> None:
+        """Without `tape` nothing is mirrored and nothing kept."""
         self.generation = 0
+        self._tape = tape
         self.keys = Keyring(Table(generation=0))
         self.entries: dict[Name, Entry] = {}
         self.leaving: list[AnyLane] = []
@@ -150,6 +168,7 @@ class Routes:
                 entry.stats = self.releases.of(entry.lane.route)
         for name, route in wanted.items():
             self._divide(self.entries[name], route)
+            self._watch(self.entries[name], route)
         self.releases.prune({stats.labels for entry in self.entries.values() for stats in _all_stats(entry)})
         self._by_service = {}
         for (_, _, service, _), entry in self.entries.items():
@@ -272,6 +291,28 @@ class Routes:
         assert entry.split is not None  # noqa: S101 - made above
         shares = [self._share(route, variant, there.get(variant.name)) for variant in wanted.values()]
         entry.split.shares = [share for share in shares if share is not None]
+
+    def _watch(self, entry: Entry, route: Route) -> None:
+        """Puts a tap before an entry that is mirrored or whose requests are kept."""
+        if self._tape is None or not (route.mirrors or route.keep) or route.kind == WEB:
+            entry.watch(None)
+            return
+        if entry.tap is None:
+            entry.watch(Tap(entry.inner, partial(self._counterpart, entry), self._tape))
+        assert entry.tap is not None  # noqa: S101 - made above
+        entry.tap.take(route)
+
+    def _counterpart(self, entry: Entry, environment: str) -> Entry | None:
+        """The same service of another environment: by its API if that is there as well, else its newest."""
+        route = entry.route
+        same = self.entries.get((route.project, environment, route.service, route.api))
+        if same is not None:
+            return same
+        others = [
+            other for other in self._by_service.get(route.service, ())
+            if (other.route.project, other.route.environment) == (route.project, environment)
+        ]  # fmt: skip
+        return max(others, key=_preference, default=None)
 
     def _share(self, route: Route, variant: Variant, before: Share | None) -> Share | None:
         """What answers for a variant; None where it leads to a route that the table has not."""

@@ -22,6 +22,8 @@ from bough.adapters.queue import Queues
 from bough.gateway import portholder
 from bough.gateway.access_log import Ledger, LogFile
 from bough.gateway.answers import Heads
+from bough.gateway.asking import Asked, Asking, Question
+from bough.gateway.call import Call
 from bough.gateway.control import Control
 from bough.gateway.endpoints import Endpoints
 from bough.gateway.front import Front
@@ -34,12 +36,14 @@ from bough.gateway.models import MOCK, WEB, GatewayState, Route
 from bough.gateway.node import NodeSocket
 from bough.gateway.openai import OpenAI
 from bough.gateway.otlp import exporter
-from bough.gateway.plan import Planner
+from bough.gateway.plan import ASK, Plan, Planner
 from bough.gateway.proxy import start as start_proxy
 from bough.gateway.queues import GatewayQueues
-from bough.gateway.routes import AnyLane, Routes, read_table
+from bough.gateway.routes import AnyLane, Routes, Scope, read_table
+from bough.gateway.tape import Tape
 from bough.gateway.upstream import WebLane
-from bough.kernel.errors import Problem
+from bough.kernel.errors import NotFound, Problem
+from bough.runtime.frames import PREDICT
 
 WATCH_S = 0.5  # between two looks at the table's file
 FLUSH_S = 0.25  # between two writes of the access log
@@ -67,7 +71,8 @@ class Gateway:
         self.options = options or Options()
         self.started_at = time.time()
         self.addresses: list[tuple[str, int]] = []
-        self.routes = Routes(self._make_lane, _hand_over)
+        self._tape = Tape(home / "traffic", f"{self.started_at:.3f}")
+        self.routes = Routes(self._make_lane, _hand_over, self._tape)
         self.routes.switched = self._switched
         self._run = home / "run"
         self._log = LogFile(home / "logs" / "access.log") if self.options.access_log else None
@@ -123,6 +128,22 @@ class Gateway:
             connection.transport.close()
         self._control.stop()
         self.ledger.close()
+        self._tape.close()
+
+    async def ask(self, question: Question) -> Asked:
+        """One request from this machine itself, such as a replay's: it needs no key and has no limit. Raises
+        `NotFound` (ROUTE_NOT_FOUND), and what the lane raises."""
+        entry = self.routes.find(Scope(question.project, question.environment), question.service, question.api or None)
+        if entry.route.kind == WEB:
+            raise NotFound(f"{question.service} is a web service: it has no predict", code="ROUTE_NOT_FOUND")
+        answer: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
+        self.front.count += 1
+        plan, now = Plan(ASK, entry.stats), monotonic()
+        plan.entry = entry
+        call = Call(self.front.count, Asking(answer, now), plan, now)
+        call.size = len(question.body)
+        entry.lane.submit(call, PREDICT, bytes(question.body), question.meta, now)
+        return await answer
 
     async def reload(self, *, quiet: bool = False) -> None:
         """Rereads the table. A file that is missing or torn changes nothing; raises `Invalid` unless `quiet`."""
@@ -223,6 +244,9 @@ class Gateway:
             for lane in self.routes.lanes():
                 if isinstance(lane, Lane):
                     lane.stats.tick()
+            for entry in self.routes.entries.values():
+                if entry.tap is not None:
+                    entry.tap.tell()
 
     async def _flush(self) -> None:
         while True:

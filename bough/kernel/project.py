@@ -28,7 +28,7 @@ from bough.kernel.queue import Queue as QueueTable
 from bough.kernel.references import parse, services_in
 from bough.kernel.scale import SIGNALS, Scale
 from bough.kernel.settings import Document, KeyPath
-from bough.kernel.traffic import PRIORITIES, Cors, RateLimits, ResponseCache, SplitRule
+from bough.kernel.traffic import PRIORITIES, Cors, KeepRule, RateLimits, ResponseCache, SplitRule
 
 FILE_NAME = "bough.toml"
 PRODUCTION = "main"
@@ -106,6 +106,7 @@ class Service(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     deterministic: bool = False  # equal requests get equal answers: the gateway may keep them
     cache: ResponseCache = ResponseCache()
     cors: Cors = Cors()
+    keep: KeepRule = KeepRule()
     route: str = ""  # public name; empty: the service's own
     api: str = "v1"
     deprecated: bool | datetime.date = False  # since when

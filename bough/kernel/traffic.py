@@ -74,6 +74,15 @@ class Cors(_Traffic, frozen=True, kw_only=True, forbid_unknown_fields=True):
     age_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 600  # that a browser may remember the answer
 
 
+class KeepRule(_Traffic, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Requests that are kept, to be replayed in a branch; without the fields that are named, at any depth."""
+
+    requests: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0  # at least the last so many; 0: none
+    days: Annotated[float, msgspec.Meta(gt=0, le=3650)] = 7.0
+    drop: list[str] = []  # names of fields that are left out
+    hash: list[str] = []  # names of fields whose texts become a keyed digest
+
+
 def quota(text: str) -> Quota:
     """Raises `Invalid` (QUOTA_INVALID)."""
     found = _QUOTA.match(text)
@@ -103,6 +112,8 @@ def mistakes(name: str, services: Mapping[str, Service]) -> Iterator[tuple[tuple
         yield ("sticky",), f"{service.sticky!r} is not one of key, request, header:NAME", ""
     if service.deterministic and service.is_web:
         yield ("deterministic",), "only answers of model services are kept", ""
+    if service.keep.requests and service.is_web:
+        yield ("keep",), "only requests to model services are kept", ""
     if service.cors.credentials and "*" in service.cors.origins:
         yield ("cors", "origins"), 'every page may not send credentials: name the pages instead of "*"', ""
     yield from _split_mistakes(name, services)

@@ -156,11 +156,12 @@ class Running:
         self.write(routes, keys)
         return self.control("POST", "/reload")
 
-    def control(self, method: str, path: str) -> dict[str, Any]:
+    def control(self, method: str, path: str, body: bytes = b"") -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
             connection.connect(str(self.home / "run" / "gateway.sock"))
-            connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
             data = b""
             while part := connection.recv(65536):
                 data += part

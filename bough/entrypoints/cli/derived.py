@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 from bough.client.contract import contract
-from bough.entrypoints.cli import branching, optimizing, promoting
+from bough.entrypoints.cli import branching, comparing, optimizing, promoting
 from bough.entrypoints.cli.options import command, common, with_session
 from bough.entrypoints.cli.session import Session, git_branch, project_name
 from bough.kernel.errors import Problem
 
 _TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
-_SAYS = branching.SAYS | promoting.SAYS | optimizing.SAYS
+_SAYS = branching.SAYS | promoting.SAYS | optimizing.SAYS | comparing.SAYS
 _FROM_PROJECT = "project"
 _FROM_GIT = "branch"
 _FILE = "file"  # its text is meant, which nobody types: @PATH reads it
@@ -100,11 +100,16 @@ def _parameter(field: Mapping[str, Any]) -> click.Parameter:
         )
     if kind == "json":
         return click.Option(flag, metavar="JSON", required=field["required"], help=about)
+    if field["required"] and name != _FROM_PROJECT:
+        return click.Option(flag, type=_type(field), required=True, help=about)
     default = None if field["required"] else field["default"]
     return click.Option(flag, type=_type(field), default=default, show_default=default not in (None, ""), help=about)
 
 
 def _is_argument(field: Mapping[str, Any]) -> bool:
+    """What has to be given, unless it says by which option."""
+    if "flag" in field:
+        return False
     return field["required"] and field["name"] != _FROM_PROJECT and field["kind"] in _TYPES
 
 

@@ -39,6 +39,7 @@ IN_GROUPS = {
     "data": ("get", "mount", "put", "run", "verify"),
     "import": ("mlflow",),
     "jobs": ("logs",),
+    "mirrors": ("page",),
     "models": ("card", "explain", "get", "register", "sbom"),
     "optimize": ("quantize",),
     "runs": ("compare",),

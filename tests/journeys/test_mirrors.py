@@ -1,0 +1,90 @@
+"""A model experiment on production's requests: branch, change the model, mirror, replay, read what differs."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.journeys.machine import Machine
+
+TOML = """
+[services.price]
+model = "service:Price"
+
+[services.price.keep]
+requests = 1000
+drop = ["note"]
+"""
+SERVICE = """
+class Price:
+    def predict(self, item: dict) -> dict:
+        return {{"price": item["rooms"] * {each}, "rooms": item["rooms"]}}
+"""
+
+
+@pytest.mark.timeout(240)
+def test_a_change_is_seen_on_productions_requests_before_anybody_gets_it(machine: Machine) -> None:
+    project = machine.project("homes", TOML, service_py=SERVICE.format(each=100))
+    machine.deploy(project)
+    machine.bough("branch", "create", "dearer", cwd=project)
+    (project / "service.py").write_text(SERVICE.format(each=110))
+    machine.deploy(project, "-e", "dearer")
+
+    mirror = machine.bough("mirror", "main", "--to", "dearer", "--sample", "50%", "--for", "10m", cwd=project)
+    again = machine.bough("mirror", "main", "--to", "dearer", cwd=project, code=5)
+    assert again["error"]["code"] == "MIRROR_RUNNING"
+    wait(lambda: machine.bough("mirrors", "report", mirror["id"], cwd=project)["state"] == "running")
+    time.sleep(1.0)  # the gateway's table
+    for n in range(40):
+        asked = {"rooms": n % 5, "note": "call Ada"}
+        assert machine.predict("price.homes", asked) == {"price": n % 5 * 100, "rooms": n % 5}
+    found = wait(lambda: compared(machine, project, mirror["id"], seen=40))
+    (service,) = found["services"]
+    assert (service["compared"], service["seen"], service["same"]) == (20, 40, 4)
+    assert [(each["path"], each["different"]) for each in service["fields"]] == [(".price", 16)]
+    assert service["source"]["errors"] == service["target"]["errors"] == 0
+    machine.bough("mirrors", "stop", mirror["id"], cwd=project)
+    assert machine.bough("mirrors", "list", cwd=project)[0]["state"] == "stopped"
+
+    replay = machine.bough("replay", "--to", "dearer", "--last", "30", cwd=project)
+    done = wait(lambda: finished(machine, project, replay["id"]))
+    assert done["state"] == "done", done
+    (service,) = machine.bough("mirrors", "report", replay["id"], cwd=project)["services"]
+    assert (service["compared"], service["same"]) == (30, 6)
+    assert 0 <= service["target"]["cpu_s_per_1000"] < 100
+
+    text = machine.run("mirrors", "report", replay["id"], cwd=project).stdout
+    assert "30 of 30 compared; 6 the same (20.0 %)" in text and ".price" in text
+    page = project / "comparison.html"
+    machine.bough("mirrors", "page", replay["id"], "--to", str(page), cwd=project)
+    assert "<svg" in page.read_text() and ".price" in page.read_text()
+    kept = b"".join(each.read_bytes() for each in (machine.home / "traffic").rglob("*.jsonl"))
+    assert b"Ada" not in kept
+
+    machine.bough("branch", "discard", "dearer", cwd=project)
+    refused = machine.bough("replay", "--to", "dearer", cwd=project, code=4)
+    assert refused["error"]["code"] == "ENVIRONMENT_NOT_FOUND"
+    nothing = machine.bough("mirror", "main", "--to", "main", cwd=project, code=2)
+    assert nothing["error"]["code"] == "MIRROR_SELF"
+
+
+def compared(machine: Machine, project: Path, id: str, *, seen: int) -> Any:
+    found = machine.bough("mirrors", "report", id, cwd=project)
+    return found if found["services"] and found["services"][0]["seen"] >= seen else None
+
+
+def finished(machine: Machine, project: Path, id: str) -> Any:
+    found = machine.bough("replays", "show", id, cwd=project)
+    return found if found["state"] != "running" else None
+
+
+def wait(until: Any, seconds: float = 60.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := until()):
+        assert time.monotonic() < deadline, json.dumps(found)
+        time.sleep(0.2)
+    return found
