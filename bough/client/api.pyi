@@ -10,6 +10,11 @@ class Accepted(Record):
     edges: int
     new: int
 
+class AnswerDifference(Record):
+    path: str
+    source: Any
+    target: Any
+
 class Approval(Record):
     promotion: str
     by: str
@@ -151,6 +156,15 @@ class Compared(Record):
     differences: builtins.list[Comparison]
     picture: str
 
+class ComparedSide(Record):
+    environment: str
+    answers: int
+    errors: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    cpu_s_per_1000: float
+
 class Comparison(Record):
     what: str
     key: str
@@ -268,6 +282,11 @@ class Event(Record):
     subject: str
     data: dict[str, Any]
 
+class Example(Record):
+    id: str
+    at: float
+    differences: builtins.list[AnswerDifference]
+
 class Experiment(Record):
     id: str
     project: str
@@ -299,6 +318,12 @@ class Facts(Record):
     metrics: dict[str, float]
     packages: dict[str, str]
     more: dict[str, Any]
+
+class FieldDifferences(Record):
+    path: str
+    different: int
+    mean: float
+    largest: float
 
 class File(Record):
     path: str
@@ -536,6 +561,12 @@ class Judging(Record):
     rows: int
     core_hour: float
 
+class KeepRule(Record):
+    requests: int
+    days: float
+    drop: builtins.list[str]
+    hash: builtins.list[str]
+
 class KeyView(Record):
     id: str
     project: str
@@ -664,6 +695,22 @@ class MetricGate(Record):
 class MetricPage(Record):
     metrics: builtins.list[Metric]
     next_page: str
+
+class Mirror(Record):
+    id: str
+    project: str
+    environment: str
+    target: str
+    service: str
+    percent: float
+    tolerance: float
+    state: str
+    by: str
+    started_at: float
+    until: float
+    stopped_at: float
+    cpu_before: dict[str, float]
+    cpu_after: dict[str, float]
 
 class Model(Record):
     name: str
@@ -1006,6 +1053,23 @@ class ReleaseThen(Record):
 class Removed(Record):
     files: int
 
+class Replay(Record):
+    id: str
+    project: str
+    environment: str
+    target: str
+    service: str
+    count: int
+    tolerance: float
+    both: bool
+    state: str
+    by: str
+    started_at: float
+    finished_at: float
+    why: str
+    cpu_before: dict[str, float]
+    cpu_after: dict[str, float]
+
 class ReplicaView(Record):
     unit: str
     attempt: int
@@ -1165,6 +1229,7 @@ class Service(Record):
     deterministic: bool
     cache: ResponseCache
     cors: Cors
+    keep: KeepRule
     route: str
     api: str
     deprecated: bool | str
@@ -1178,6 +1243,18 @@ class Service(Record):
     mock_latency_ms: float
     sleep_after_s: float
     sample_per_s: int
+
+class ServiceComparison(Record):
+    service: str
+    seen: int
+    compared: int
+    left_out: int
+    same: int
+    source: ComparedSide
+    target: ComparedSide
+    statuses: dict[str, int]
+    fields: builtins.list[FieldDifferences]
+    examples: builtins.list[Example]
 
 class ServiceManifest(Record):
     settings: Service
@@ -1410,6 +1487,18 @@ class Trace(Record):
 class TracePage(Record):
     traces: builtins.list[Trace]
     next_page: str
+
+class TrafficReport(Record):
+    id: str
+    kind: str
+    project: str
+    source: str
+    target: str
+    state: str
+    started_at: float
+    ended_at: float
+    services: builtins.list[ServiceComparison]
+    details: dict[str, Any]
 
 class Trust(Record):
     project: str
@@ -1830,6 +1919,23 @@ class _Logged_models:
         idempotency_key: str = ...,
     ) -> LoggedModel: ...
 
+class _Mirrors:
+    def list(self, *, project: str, limit: int = ...) -> builtins.list[Mirror]: ...
+    def report(self, *, id: str) -> TrafficReport: ...
+    def start(
+        self,
+        *,
+        project: str,
+        environment: str,
+        to: str,
+        sample: str = ...,
+        service: str = ...,
+        during: str = ...,
+        tolerance: float = ...,
+        idempotency_key: str = ...,
+    ) -> Mirror: ...
+    def stop(self, *, id: str, idempotency_key: str = ...) -> Mirror: ...
+
 class _Models:
     def alias(
         self,
@@ -2106,6 +2212,22 @@ class _Releases:
         idempotency_key: str = ...,
     ) -> Release: ...
     def show(self, *, project: str, number: int, environment: str = ...) -> ReleaseDetail: ...
+
+class _Replays:
+    def list(self, *, project: str, limit: int = ...) -> builtins.list[Replay]: ...
+    def show(self, *, id: str) -> Replay: ...
+    def start(
+        self,
+        *,
+        project: str,
+        to: str,
+        source: str = ...,
+        last: int = ...,
+        service: str = ...,
+        both: bool = ...,
+        tolerance: float = ...,
+        idempotency_key: str = ...,
+    ) -> Replay: ...
 
 class _Runs:
     def compare(self, *, project: str, ids: builtins.list[str], picture: bool = ...) -> Compared: ...
@@ -2511,6 +2633,7 @@ class Api:
     keys: _Keys
     lineage: _Lineage
     logged_models: _Logged_models
+    mirrors: _Mirrors
     models: _Models
     optimize: _Optimize
     platform: _Platform
@@ -2521,6 +2644,7 @@ class Api:
     pushes: _Pushes
     queues: _Queues
     releases: _Releases
+    replays: _Replays
     runs: _Runs
     scale: _Scale
     secrets: _Secrets
