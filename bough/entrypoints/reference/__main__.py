@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bough import app
+from bough.client import contract as known
 from bough.entrypoints.http import openapi
 from bough.entrypoints.reference.contract import contract
 from bough.entrypoints.reference.pages import pages
@@ -54,6 +55,7 @@ def main() -> None:
     files = derived(collect(app.OPERATION_MODULES))
     if given.write:
         _write(files)
+        known.contract.cache_clear()  # what was imported has read the one before
     files |= pages()  # after the contract, from which commands are made
     if given.write:
         _write(files)
