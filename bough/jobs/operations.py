@@ -196,7 +196,7 @@ def _deployed(context: Context, place: tuple[str, str]) -> tuple[int, dict[str, 
     live = releases.live(context.tx, place)
     if live is None:
         raise NotFound(
-            f"{'/'.join(place)} has no release whose jobs could run", code="NOTHING_LIVE",
+            f"{'/'.join(place)} has no release whose jobs could run", code="JOBS_NOT_DEPLOYED",
             hint="bough train runs a job from its folder; bough deploy makes a release",
         )  # fmt: skip
     return live[0].number, live[1].jobs

@@ -23,7 +23,7 @@ def run(
 ) -> None:  # fmt: skip
     path = Path(trace)
     if not path.is_file():
-        raise NotFound(f"there is no file {trace}", code="FILE_NOT_FOUND", hint="bough scale simulate --help")
+        raise NotFound(f"there is no file {trace}", code="TRACE_NOT_FOUND", hint="bough scale simulate --help")
     content = path.read_bytes()
     text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8", "replace")
     scale = {"warm": warm, "late_cost": late_cost, "target": target, "min": least, "max": most}
