@@ -279,7 +279,7 @@ class Bough:
                 if owner == "build":
                     for deployment in deployments.in_state(tx, "building"):
                         wake(tx, deployments.KIND, deployment.id)
-                    jobs_loop.begin(tx)
+                    jobs_loop.hinted(tx, self.clock.now())
                 elif owner.startswith(jobs_loop.PREFIX):
                     jobs_loop.hinted(tx, self.clock.now())
                 elif kind is not None:

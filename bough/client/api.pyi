@@ -103,6 +103,14 @@ class CardPage(Record):
     card: Card
     text: str
 
+class CenterCost(Record):
+    cost_center: str
+    environment: str
+    job: str
+    runs: int
+    seconds: float
+    cost: float
+
 class Change(Record):
     what: str
     name: str
@@ -1163,6 +1171,15 @@ class Scale(Record):
     cooldown: float
     schedule: builtins.list[Slot]
 
+class ScheduleView(Record):
+    job: str
+    schedule: str
+    timezone: str
+    catch_up: str
+    next_at: float
+    missed: int
+    paused: bool
+
 class Sealing(Record):
     project: str
     environment: str
@@ -1810,6 +1827,7 @@ class _Gc:
 
 class _Jobs:
     def cancel(self, *, id: str, idempotency_key: str = ...) -> JobRunView: ...
+    def costs(self, *, project: str, days: float = ...) -> builtins.list[CenterCost]: ...
     def follow(self, *, id: str, cursor: str = ...) -> Iterator[JobNews]: ...
     def list(
         self,
@@ -1837,6 +1855,7 @@ class _Jobs:
         bundles: dict[str, str] = ...,
         idempotency_key: str = ...,
     ) -> JobRunView: ...
+    def schedules(self, *, project: str, environment: str = ...) -> builtins.list[ScheduleView]: ...
     def show(self, *, id: str) -> JobRunDetail: ...
 
 class _Keys:

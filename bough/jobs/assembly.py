@@ -13,7 +13,7 @@ from bough.adapters.engine import Engine
 from bough.capacity.models import Capacity
 from bough.data.mounts import Views
 from bough.environments import branching
-from bough.jobs import outputs, schedules, store
+from bough.jobs import outputs, schedules, store, sweeping
 from bough.jobs.loop import JobLoop
 from bough.jobs.machine import Machine
 from bough.jobs.models import KIND, RUN
@@ -60,6 +60,7 @@ def handlers(outside: Outside) -> dict[str, Handler]:
         KIND: jobs.handle,
         RUN: outputs.handler(outside.blobs, tracked, places, outside.events),
         schedules.KIND: schedules.handler(outside.events),
+        sweeping.KIND: sweeping.handler(places),
     }
 
 

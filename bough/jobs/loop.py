@@ -8,6 +8,7 @@ data) is let go. So a turn that dies anywhere is made good by the next one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import msgspec
@@ -21,7 +22,7 @@ from bough.capacity.models import Capacity
 from bough.data.mounts import Views
 from bough.environments import references
 from bough.environments.references import Filled
-from bough.jobs import store, units
+from bough.jobs import store, sweeping, units
 from bough.jobs.groups import Groups
 from bough.jobs.models import (
     ALL,
@@ -44,7 +45,9 @@ from bough.jobs.tracked import Tracked
 from bough.jobs.turning import Turnover, World
 from bough.jobs.units import Places
 from bough.jobs.watching import Watching
+from bough.kernel.errors import Exhausted, Problem, Unavailable
 from bough.kernel.events import Events
+from bough.kernel.files import as_exhausted
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Turn, wake
 from bough.runtime.spec import Failure, UnitSpec
@@ -56,6 +59,8 @@ TOGETHER_S = 0.01  # ends that come so close after each other are handled in one
 SHARE_S = 3600.0  # what a queue had longer ago is forgotten
 VIEW = "BOUGH_DATA"
 PREFIX = "jr_"
+
+log = logging.getLogger("bough.jobs")
 
 
 class JobLoop:
@@ -71,6 +76,7 @@ class JobLoop:
         self._placing, self._watching, self._views = placing, watching, views
         self._tokens, self._tracked, self._places = tokens, tracked, Places(home)
         self._active, self._groups = store.Active(), Groups(tracked)
+        self._refused: dict[str, Problem] = {}  # what speaks against starting an attempt, seen after its commit
 
     def handle(self, turn: Turn) -> float | None:
         now = turn.clock.now()
@@ -93,7 +99,7 @@ class JobLoop:
     def _advance(self, turnover: Turnover, needed: Mapping[str, str]) -> None:
         for run in turnover.world.singles:
             if run.state in (RUNNING, STOPPING):
-                self._watching.watch(turnover, run)
+                self._watch(turnover, run)
         states = dict(needed) | {run.id: run.state for run in turnover.ended}
         outcomes: dict[str, BuildResult | Failure | None] = {}
         for run in turnover.world.singles:
@@ -102,6 +108,19 @@ class JobLoop:
         for run in turnover.world.singles:
             if run.state == BUILDING:
                 self._build(turnover, run, outcomes)
+
+    def _watch(self, turnover: Turnover, run: JobRun) -> None:
+        """What goes wrong with one of them, such as a full disk for its log, is no matter of the others."""
+        if (refused := self._refused.pop(run.id, None)) is not None and run.state == RUNNING:
+            run = self._watching.give_back(turnover, run, turnover.world.now)
+            failure = msgspec.to_builtins(refused.detail())
+            said = f"it could not be started: {refused.message}"
+            turnover.change(run, state=FAILED, said=said, failure=failure, finished_at=turnover.world.now)
+            return
+        try:
+            self._watching.watch(turnover, run)
+        except (Problem, OSError) as error:
+            log.warning("%s is looked at again later: %s", run.id, error)
 
     def _wait(self, turnover: Turnover, run: JobRun, states: list[str]) -> None:
         if all(state == SUCCEEDED for state in states):
@@ -162,10 +181,19 @@ class JobLoop:
             if run.id in moved:
                 continue
             if run.state == RUNNING:
-                self._start(turn, world, run)
+                self._try_start(turn, world, run)
             elif run.state == STOPPING:
                 self._stop(world, run)
         self._let_go(world, moved)
+
+    def _try_start(self, turn: Turn, world: World, run: JobRun) -> None:
+        try:
+            with as_exhausted(self._places.folder(run.id)):
+                self._start(turn, world, run)
+        except (Unavailable, Exhausted) as problem:  # of the machine: it passes
+            log.warning("%s is started later: %s", run.id, problem.message)
+        except Problem as problem:
+            self._refused[run.id] = problem
 
     def _start(self, turn: Turn, world: World, run: JobRun) -> None:
         missing = [rank for rank, each in enumerate(units.of(run, world.attempts)) if each is None]
@@ -238,3 +266,4 @@ def hinted(tx: sa.Connection, now: float) -> None:
 def begin(tx: sa.Connection) -> None:
     """Everything is looked at once more."""
     wake(tx, KIND, ALL)
+    sweeping.begin(tx)

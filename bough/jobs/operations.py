@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from bough.environments import operations as environments
 from bough.environments import store as releases
 from bough.environments.models import JobManifest
-from bough.environments.operations import Environment, ProposeRelease
-from bough.jobs import asking, rules, showing, store
+from bough.environments.operations import Environment, OfEnvironment, ProposeRelease
+from bough.jobs import asking, rules, schedules, showing, store
 from bough.jobs.asking import Asked
 from bough.jobs.models import (
     BUILDING,
@@ -82,6 +82,34 @@ class JobLogs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class FollowJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     id: Annotated[str, msgspec.Meta(description="the job run's id")]
     cursor: str = ""
+
+
+class JobCosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    days: Annotated[float, msgspec.Meta(gt=0, le=3650, description="runs that ended within so many days")] = 30.0
+
+
+class CenterCost(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds of leases, and those times their prices. The sums over all lines are those of the project."""
+
+    cost_center: str
+    environment: str
+    job: str
+    runs: int = 0
+    seconds: float = 0.0
+    cost: float = 0.0
+
+
+class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
+    """`next_at` 0: the environment's schedules are paused."""
+
+    job: str
+    schedule: str
+    timezone: str
+    catch_up: str
+    next_at: float
+    missed: int
+    paused: bool
 
 
 class ResizeJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,6 +185,37 @@ def resize(context: Context, request: ResizeJob) -> JobRunView:
     store.update(context.tx, found.id, context.clock.now(), wanted_size=request.processes)
     store.changed(context.tx)
     return showing.view(store.get(context.tx, request.id))
+
+
+@operation("jobs.schedules", role=Role.VIEWER)
+def list_schedules(context: Context, request: OfEnvironment) -> list[ScheduleView]:
+    """Lists the jobs that run by the clock: when each is due next, and how many slots were missed."""
+    place = request.project, request.environment
+    paused = releases.exists(context.tx, place) and releases.view(context.tx, place).paused
+    return [
+        ScheduleView(
+            job=each.job, schedule=each.schedule, timezone=each.timezone, catch_up=each.catch_up, missed=each.missed,
+            next_at=0.0 if paused else schedules.upcoming(each.schedule, each.timezone, context.clock.now()),
+            paused=paused,
+        )
+        for each in schedules.of(context.tx, place)
+    ]  # fmt: skip
+
+
+@operation("jobs.costs", role=Role.VIEWER)
+def costs(context: Context, request: JobCosts) -> list[CenterCost]:
+    """Says what the job runs of a project have cost, by cost centre and job."""
+    found: dict[tuple[str, str, str], CenterCost] = {}
+    since = context.clock.now() - request.days * 86_400
+    for environment, job, manifest, cost, seconds in store.costs(context.tx, request.project, since):
+        center = msgspec.json.decode(manifest, type=JobManifest).settings.cost_center
+        key = center, environment, job
+        known = found.get(key) or CenterCost(cost_center=center, environment=environment, job=job)
+        found[key] = CenterCost(
+            cost_center=center, environment=environment, job=job, runs=known.runs + 1, seconds=known.seconds + seconds,
+            cost=known.cost + cost,
+        )  # fmt: skip
+    return [found[key] for key in sorted(found)]
 
 
 @operation("jobs.logs", role=Role.VIEWER, command="jobs logs")

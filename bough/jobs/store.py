@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.environments.models import JobManifest
-from bough.jobs.models import ACTIVE, ALL, CANCEL, CANCELLED, ENDED, KIND, RUNNING, STOPPING, JobRun
+from bough.jobs.models import ACTIVE, ALL, CANCEL, CANCELLED, KIND, RUNNING, STOPPING, JobRun
 from bough.kernel import catalog
 from bough.kernel.errors import NotFound
 from bough.kernel.events import Event
@@ -161,9 +161,25 @@ def shares(tx: sa.Connection, since: float) -> dict[str, float]:
     return found
 
 
-def ended_before(tx: sa.Connection, moment: float, limit: int = 200) -> list[str]:
-    query = sa.select(job_run.c.id).where(job_run.c.state.in_(ENDED), job_run.c.finished_at < moment)
-    return list(tx.execute(query.order_by(job_run.c.finished_at).limit(limit)).scalars())
+def ended_before(tx: sa.Connection, ids: Iterable[str], moment: float) -> list[str]:
+    """Of these runs, those that ended before then."""
+    wanted, found = sorted(set(ids)), list[str]()
+    for at in range(0, len(wanted), _AT_ONCE):
+        query = sa.select(job_run.c.id).where(
+            job_run.c.id.in_(wanted[at : at + _AT_ONCE]), job_run.c.finished_at > 0, job_run.c.finished_at < moment
+        )
+        found += tx.execute(query).scalars()
+    return found
+
+
+def costs(tx: sa.Connection, project: str, since: float) -> list[Any]:
+    """Manifest, cost and seconds of every run of a project that ended since then, or has not ended."""
+    columns = job_run.c.environment, job_run.c.job, job_run.c.manifest, job_run.c.cost, job_run.c.seconds
+    query = sa.select(*columns).where(
+        job_run.c.project == project, job_run.c.children == 0,
+        sa.or_(job_run.c.finished_at == 0, job_run.c.finished_at >= since),
+    )  # fmt: skip
+    return list(tx.execute(query))
 
 
 def bundles(tx: sa.Connection) -> Iterator[str]:

@@ -27,6 +27,10 @@ class Places:
     def __init__(self, home: Home) -> None:
         self._home = home.path
 
+    @property
+    def roots(self) -> list[Path]:
+        return [root for root in (self._home / "jobs", self._home / "checkpoints") if root.is_dir()]
+
     def folder(self, run: str) -> Path:
         return self._home / "jobs" / run
 

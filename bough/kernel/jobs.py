@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 Value = str | int | float | bool
-NAMED_ACCELERATOR = re.compile(r"^(?P<kind>[A-Za-z][A-Za-z0-9_.-]{0,39})(?::(?P<count>[1-9][0-9]{0,3}))?\Z")
+NAMED_ACCELERATOR = re.compile(r"^(?P<kind>[A-Za-z0-9][A-Za-z0-9_.-]{0,39})(?::(?P<count>[1-9][0-9]{0,3}))?\Z")
 MOST_CHILDREN = 10_000  # of one sweep or array: more belong into a loop inside of a program
 MOST_PROCESSES = 1024
 CATCH_UPS = ("none", "latest", "all")

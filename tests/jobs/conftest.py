@@ -17,6 +17,7 @@ from bough.jobs import store
 from bough.jobs.models import JobRun
 from bough.jobs.units import Places
 from bough.runtime.checkpoints.progress import FILE_NAME, Progress
+from bough.runtime.spec import UnitSpec
 from tests.plane import Plane
 
 
@@ -27,6 +28,7 @@ class Jobs(Plane):
         super().__init__(folder, accelerators=FakeAccelerators(*devices))
         self.does: dict[str, Behaviour] = {}
         self.normally = Behaviour(exit_after_s=0.5)
+        self.engine.script_by(self._behaviour)
 
     def ask(self, job: str, file: str = "", **fields: Any) -> Any:
         if file:
@@ -58,11 +60,8 @@ class Jobs(Plane):
         path = Places(self.bough.home).checkpoints(id) / FILE_NAME
         path.write_bytes(msgspec.json.encode(Progress(at=self.clock.now(), **progress)))
 
-    def _script_replicas(self) -> None:
-        super()._script_replicas()
-        for run in self.all():
-            for rank in range(8):
-                self.engine.script(run.unit(rank), self.does.get(run.job, self.normally))
+    def _behaviour(self, spec: UnitSpec) -> Behaviour | None:
+        return self.does.get(spec.labels["job"], self.normally) if spec.unit.startswith("jr_") else None
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -80,6 +80,7 @@ class FakeEngine:
         self.clock: Clock = clock or VirtualClock()
         self.node = node
         self._scripts: dict[str, Behaviour] = {}
+        self._says: Callable[[UnitSpec], Behaviour | None] = lambda spec: None
         self._units: dict[str, dict[int, _Run]] = defaultdict(dict)
         self._registered: dict[str, _Registration] = {}
         self._woken_at: dict[str, float] = {}
@@ -94,6 +95,10 @@ class FakeEngine:
     def script(self, unit: str, behaviour: Behaviour) -> None:
         """What attempts of `unit` that begin from now on will do."""
         self._scripts[unit] = behaviour
+
+    def script_by(self, says: Callable[[UnitSpec], Behaviour | None]) -> None:
+        """For units that have no script of their own, what `says` says when they begin."""
+        self._says = says
 
     def crash(self, unit: str, *, code: int = -int(signal.SIGKILL)) -> None:
         """Ends the present attempt as if it had been killed from outside."""
@@ -276,7 +281,8 @@ class FakeEngine:
         if spec.wants_port:
             self._next_port += 1
         port = self._next_port if spec.wants_port else 0
-        run = _Run(spec, self._scripts.get(spec.unit, Behaviour()), port, self._next_pid)
+        behaviour = self._scripts.get(spec.unit) or self._says(spec) or Behaviour()
+        run = _Run(spec, behaviour, port, self._next_pid)
         self._units[spec.unit][spec.attempt] = run
         self._note(spec.unit)
         return run

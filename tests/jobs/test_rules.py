@@ -1,0 +1,143 @@
+"""What an end means, whose turn it is, what fits: pure decisions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bough.adapters.accelerators.fake import FakeAccelerators
+from bough.adapters.accelerators.nvml import kind_of
+from bough.environments.models import JobManifest
+from bough.jobs import rules
+from bough.jobs.machine import Machine, Room
+from bough.jobs.models import JobRun
+from bough.kernel.jobs import Range, Sweep, accelerator
+from bough.kernel.project import Job, Resources
+from bough.runtime.spec import Exited, Failure
+
+
+def a_run(id: str = "jr_1", *, size: int = 1, devices: tuple[str, ...] = (), **settings: Any) -> JobRun:
+    job = Job(command="x", **settings)
+    manifest = JobManifest(settings=job, bundle="")
+    return JobRun(
+        id=id, project="lab", environment="main", job="fit", release=1, by="ada", state="queued", said="",
+        manifest=manifest, size=size, devices=list(devices), created_at=float(id.partition("_")[2] or 0),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("exit", "words"),
+    [
+        (Exited(code=3, reason="exited", at=1.0), "exit status 3"),
+        (Exited(code=-11, reason="killed", at=1.0), "it was ended by SIGSEGV from outside"),
+        (Exited(code=0, reason="lost", at=1.0), "the process that guards it was killed, and it with it"),
+        (Exited(code=1, reason="exited", at=1.0, failure=Failure(code="X", message="no module")), "no module"),
+    ],
+)
+def test_an_end_is_said_in_words(exit: Exited, words: str) -> None:
+    assert rules.words(exit) == words
+
+
+def test_a_guardian_that_dies_costs_capacity_and_a_program_that_fails_an_error() -> None:
+    run = a_run(retries=0)
+    lost = rules.outcome(run, [Exited(code=0, reason="lost", at=1.0)], done=False)
+    assert (lost.state, lost.cause, lost.pause_s) == ("", "capacity", 0.0)
+    failed = rules.outcome(run, [Exited(code=1, reason="exited", at=1.0)], done=False)
+    assert (failed.state, failed.cause) == ("failed", "error")
+
+
+def test_pauses_after_errors_double_unless_the_attempt_came_on() -> None:
+    run = a_run(retries=10)
+    bad, pauses, came_on = [Exited(code=1, reason="exited", at=1.0)], [], []
+    for _ in range(4):
+        made = rules.outcome(run, bad, done=False)
+        pauses.append(made.pause_s)
+        came_on.append(rules.outcome(run, bad, done=False, came_on=True).pause_s)
+        run = rules.msgspec.structs.replace(run, spent=made.spent)
+    assert pauses == [1.0, 2.0, 4.0, 8.0] and came_on == [1.0] * 4
+
+
+def test_queues_take_turns_by_their_weights_and_in_a_queue_the_priority_counts() -> None:
+    many = [a_run(f"jr_{at}", queue="big") for at in range(6)]
+    few = [a_run(f"jr_{at}", queue="small") for at in range(6, 9)]
+    order = [run.manifest.settings.queue for run in rules.turn_order([*many, *few], {}, {})]
+    assert order[:6] == ["big", "small"] * 3, "whoever asks for much does not keep out who asks for little"
+    order = [run.manifest.settings.queue for run in rules.turn_order([*many, *few], {}, {"big": 2.0})]
+    assert order[:6].count("big") == 4
+    order = [run.manifest.settings.queue for run in rules.turn_order([*many, *few], {"big": 100.0}, {})]
+    assert order[:3] == ["small"] * 3, "who has had much lately waits"
+    first = rules.turn_order([*many, a_run("jr_99", queue="big", priority=5)], {}, {})[0]
+    assert first.id == "jr_99"
+
+
+def test_a_sweep_with_the_same_seed_is_the_same_sweep() -> None:
+    sweep = Sweep(random={"lr": Range(min=1e-4, max=1e-1, log=True), "depth": [1, 2]}, count=20, seed=3)
+    assert rules.children(sweep, 0) == rules.children(sweep, 0)
+    assert all(1e-4 <= each["lr"] <= 1e-1 for each in rules.children(sweep, 0))  # type: ignore[operator]
+    assert {each["depth"] for each in rules.children(sweep, 0)} == {1, 2}
+    assert rules.children(Sweep(), 3) == [{}, {}, {}]
+
+
+def test_the_median_rule_stops_what_is_worse_and_nothing_before_it_has_had_its_points() -> None:
+    good, fair, bad = [0.5, 0.4, 0.3], [0.6, 0.5, 0.4], [0.9, 0.9, 0.9]
+    assert rules.is_worse(bad, [good, fair], "min", 3) and not rules.is_worse(bad[:2], [good, fair], "min", 3)
+    assert not rules.is_worse(good, [fair, bad], "min", 3)
+    assert not rules.is_worse(bad, [good], "min", 3), "one other is no crowd"
+    assert rules.is_worse([0.1] * 3, [[0.5] * 3, [0.6] * 3], "max", 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 3), st.integers(0, 5000), st.integers(0, 3), st.integers(1, 3)), min_size=1, max_size=12
+    )
+)
+def test_what_is_placed_never_exceeds_the_machine_and_no_device_is_given_twice(
+    asked: list[tuple[float, int, int, int]],
+) -> None:
+    machine = Machine(cpus=4.0, memory_mb=8000, devices=tuple(FakeAccelerators("t4:4").devices()))
+    room, placed, used = Room(machine, ()), [], list[str]()
+    for at, (cpus, memory, gpus, processes) in enumerate(asked):
+        need = Resources(cpus=cpus, memory_mb=memory, gpus=gpus)
+        run = a_run(f"jr_{at}", resources=need, processes=processes)
+        fit = room.fit(run)
+        if fit is None:
+            continue
+        room.take(run, fit.size, fit.devices)
+        placed.append((need, fit.size))
+        used += fit.devices
+    assert len(used) == len(set(used)) <= 4
+    assert sum(need.memory_mb * size for need, size in placed) <= 8000
+    total = sum((need.cpus or 0.25) * size for need, size in placed)
+    assert total <= 4.0 + 1e-6 or len(placed) == 1, "more than there is runs alone"
+
+
+def test_an_elastic_run_gets_what_fits_and_a_fixed_one_all_or_nothing() -> None:
+    machine = Machine(cpus=2.0, memory_mb=1000)
+    other = a_run("jr_0", resources=Resources(cpus=0.5))
+    room = Room(machine, [other])
+    elastic = a_run("jr_1", resources=Resources(cpus=0.5), processes={"min": 1, "max": 8})
+    elastic = rules.msgspec.structs.replace(
+        elastic, manifest=rules.msgspec.convert(rules.msgspec.to_builtins(elastic.manifest), JobManifest)
+    )
+    found = room.fit(elastic)
+    assert found is not None and found.size == 3
+    assert room.fit(a_run("jr_2", resources=Resources(cpus=0.5), processes=4)) is None
+    assert "waits for 2 cpus" in room.lacks(a_run("jr_2", resources=Resources(cpus=0.5), processes=4))
+    assert "does not have h100" in room.lacks(a_run("jr_3", resources=Resources(accelerators=["h100"])))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100"), ("NVIDIA A100-SXM4-80GB", "a100"), ("Tesla T4", "t4"),
+        ("NVIDIA GeForce RTX 4090", "4090"), ("NVIDIA GeForce RTX 3060 Ti", "3060ti"), ("NVIDIA L40S", "l40s"),
+        ("Quadro", "gpu"),
+    ],
+)  # fmt: skip
+def test_a_device_has_the_short_name_that_people_use(name: str, kind: str) -> None:
+    assert kind_of(name) == kind
+    assert accelerator(f"{kind}:2").kind == kind or kind[0].isdigit()
