@@ -6,12 +6,14 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from bough.gateway.pairs import Answered, Line, Pair, Passed
 from bough.kernel.errors import Invalid
 from bough.mirrors.models import ComparedSide, Example, FieldDifferences, ServiceComparison
 
 EXAMPLES, FIELDS = 20, 50
+STATUS = "status"  # the path of a difference between statuses, which are no amounts
 SOURCE, TARGET = "source", "target"
 _INDEX = re.compile(r"\[\d+\]")
 
@@ -96,10 +98,9 @@ def _fields(different: Iterable[Pair]) -> list[FieldDifferences]:
     counts: Counter[str] = Counter()
     apart: dict[str, list[float]] = defaultdict(list)
     for pair in different:
-        for path in {_INDEX.sub("[]", each.path) for each in pair.differences}:
-            counts[path] += 1
+        counts.update({_INDEX.sub("[]", each.path) for each in pair.differences})
         for each in pair.differences:
-            if all(isinstance(side, int | float) and not isinstance(side, bool) for side in (each.source, each.target)):
+            if each.path != STATUS and _is_number(each.source) and _is_number(each.target):
                 apart[_INDEX.sub("[]", each.path)].append(abs(each.target - each.source))
     return [
         FieldDifferences(
@@ -108,3 +109,7 @@ def _fields(different: Iterable[Pair]) -> list[FieldDifferences]:
         )
         for path, count in counts.most_common(FIELDS)
     ]  # fmt: skip
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -102,14 +102,22 @@ def _latencies(sides: tuple[Answer, Answer]) -> str:
 
 
 def _table(head: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
-    def cell(tag: str, value: Any) -> str:
-        number = isinstance(value, int | float)
-        text = f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if number else str(value)
-        return f"<{tag}{' class=n' if number else ''}><code>{escape(text)}</code></{tag}>"
+    """A column of numbers is set to the right, its head as well."""
+    body = [list(each) for each in rows]
+    right = [any(isinstance(value, int | float) for value in column) for column in zip(*body, strict=True)]
 
-    lines = ["".join(cell("th", each) for each in head)]
-    lines += ["".join(cell("td", each) for each in row) for row in rows]
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    def line(tag: str, values: Iterable[Any]) -> str:
+        cells = (
+            f"<{tag}{' class=n' if at_right else ''}><code>{escape(_text(value))}</code></{tag}>"
+            for value, at_right in zip(values, right, strict=True)
+        )
+        return f"<tr>{''.join(cells)}</tr>"
+
+    return f"<table>{line('th', head)}{''.join(line('td', each) for each in body)}</table>"
+
+
+def _text(value: Any) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 command = make(
