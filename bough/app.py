@@ -32,6 +32,8 @@ from bough.adapters.lineage.http import from_environment
 from bough.adapters.queue import Queues
 from bough.adapters.queue.sqlite import SqliteQueues
 from bough.adapters.repositories.git import GitRepositories
+from bough.adapters.sql import SQLITE, SqlEngine
+from bough.adapters.sql.sqlite import Sqlite
 from bough.adapters.tables import Tables
 from bough.adapters.tables.duckdb import DuckTables
 from bough.builds.bundle import used_by
@@ -49,11 +51,18 @@ from bough.data.tables.folders import TableFolders
 from bough.data.tables.merging import TableMerger
 from bough.data.tables.store import TableFiles
 from bough.data.trees import Trees
+from bough.databases import loop as databases_loop
+from bough.databases import operations as databases
+from bough.databases import operations_states as database_states
+from bough.databases import store as database_store
+from bough.databases.cutting import Cutting
+from bough.databases.disk import Databases
+from bough.databases.migrating import DatabaseMerger, Migrating
 from bough.environments import branches, branching
 from bough.environments import loop as environments_loop
 from bough.environments import operations as environments
 from bough.environments import store as environment_store
-from bough.environments.models import RegisteredModels
+from bough.environments.models import Migrations, RegisteredModels
 from bough.environments.references import SecretUsers
 from bough.environments.service_merger import ServiceMerger
 from bough.forges import loop as previews_loop
@@ -76,7 +85,7 @@ from bough.jobs import assembly as jobs
 from bough.jobs import loop as jobs_loop
 from bough.jobs import operations as job_operations
 from bough.jobs import store as job_runs
-from bough.kernel.catalog import MODEL, SERVICE, TABLE
+from bough.kernel.catalog import DATABASE, MODEL, SERVICE, TABLE
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
 from bough.kernel.errors import Problem
@@ -145,6 +154,7 @@ OPERATION_MODULES: list[ModuleType] = [
     *(models, model_signing, model_cards, serving, pushes, forge_operations),
     *(mirror_operations, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments, queue_operations),
+    *(databases, database_states),
 ]
 
 # What uses blobs beside the entries of the catalog.
@@ -194,6 +204,8 @@ class Bough:
         self._blobs = DirectoryBlobs(self.home.blobs)
         self.blobs: Blobs = self._blobs
         self._trees = Trees(self.home.trees, self.blobs)
+        self._databases = _databases(self.home)
+        self._cutting = Cutting(self._databases)
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
         self.capacity: Capacity = pools.Pools(_pools(self.home, self.clock))
         self.accelerators: Accelerators = accelerators or NvmlAccelerators()
@@ -202,13 +214,14 @@ class Bough:
         self.events = _events(self.clock, Recorder(self.ledger))
         self._steps = Steps(self.events, self.clock, self.database)
         Guard(self.events, self.clock, self.database, self._steps).listen()
+        self._cutting.listen(self.events)
         if self._receiver is not None:
             lineage_loop.listen(self.events)
         collector = garbage.Collector(
             *(self.database, self.blobs, self.clock, REFERENCES | {"artifacts": self._artifacts}),
             self.home.run / "gc.lock",
             pinned=lambda tx: environment_store.pinned(tx) | job_runs.pinned(tx),
-            sweep=self._trees.sweep,
+            sweep=self._sweep,
         )
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
         self._tables: Tables = tables or DuckTables(self.home.tables)
@@ -257,6 +270,7 @@ class Bough:
             for preview in previews.unfinished(tx):
                 wake(tx, previews_loop.KIND, preview)
             jobs_loop.begin(tx)
+            databases_loop.begin(tx)
         self.loop.start()
         self._garbage.start()
         threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
@@ -291,7 +305,9 @@ class Bough:
     def _parts(self, collector: garbage.Collector) -> Parts:
         """What operations ask for by its interface."""
         tables = TableMerger(self._table_files, self._tables)
-        mergers: dict[str, Merger] = {SERVICE: ServiceMerger(), TABLE: tables, MODEL: ModelMerger()}
+        mergers: dict[str, Merger] = {
+            SERVICE: ServiceMerger(), TABLE: tables, MODEL: ModelMerger(), DATABASE: DatabaseMerger(),
+        }  # fmt: skip
         return Parts(
             {
                 Engine: self.engine,
@@ -302,6 +318,9 @@ class Bough:
                 Mergers: Mergers(mergers),
                 garbage.Collector: collector,
                 Tables: self._tables,
+                Databases: self._databases,
+                Cutting: self._cutting,
+                Migrations: Migrating(),
                 TableFiles: self._table_files,
                 Vault: self._vault,
                 Keyring: self._keyring,
@@ -319,7 +338,7 @@ class Bough:
         """Who looks after what."""
         home, engine, events = self.home, self.engine, self.events
         views = Views(home.views, self.blobs, TableFolders(self._table_files, self._tables))
-        keeper = replicas.Replicas(home, self.platform, engine, events, views, self._models)
+        keeper = replicas.Replicas(home, self.platform, engine, events, views, self._models, self._databases)
         return {
             branching.KIND: environments_loop.handler(self.database, events, self.clock),
             environments.RELEASE: rollout.handler(events, self.platform),
@@ -339,6 +358,7 @@ class Bough:
             replays.KIND: mirrors_loop.replay_handler(home, engine, events),
             previews_loop.KIND: previews_loop.handler(self._bringing, events),
             lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),
+            **databases_loop.handlers(self._databases, events),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),
             **jobs.handlers(self._around_jobs(views)),
         }
@@ -348,8 +368,15 @@ class Bough:
             home=self.home, platform=self.platform, engine=self.engine, events=self.events, capacity=self.capacity,
             accelerators=self.accelerators, blobs=self.blobs, views=views, vault=self._vault,
             private_digest=self._private_digest, read_runs=self._tracking.read, write_runs=self._tracking.write,
-            machine=jobs.this_machine(),
+            machine=jobs.this_machine(), databases=self._databases,
         )  # fmt: skip
+
+    def _sweep(self) -> None:
+        """What killed programs have left, and databases that nothing names any more."""
+        self._trees.sweep()
+        with self.database.read() as tx:
+            live = database_store.live_handles(tx)
+        self._databases.sweep(live, garbage.GRACE_S)
 
     def _artifacts(self, tx: sa.Connection, blobs: Blobs) -> Iterator[str]:
         with self._tracking.read() as tracking:
@@ -389,6 +416,12 @@ def _pools(home: Home, clock: Clock) -> dict[str, Provider]:
 def _forge_of(link: ForgeLink) -> Forge:
     kinds: dict[str, Callable[[str, str], Forge]] = {GITHUB: GitHub, GITLAB: GitLab, GITEA: Gitea}
     return kinds[link.kind](link.repository, link.url)
+
+
+def _databases(home: Home) -> Databases:
+    sqlite = Sqlite(home.databases / SQLITE)
+    engines: dict[str, SqlEngine] = {SQLITE: sqlite}
+    return Databases(home.databases, engines, sqlite.given)
 
 
 def _exists(tx: sa.Connection, deployment: str) -> bool:

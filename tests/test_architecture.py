@@ -28,9 +28,10 @@ CAPABILITIES: dict[str, set[str]] = {
     "registry": {"environments", "data"},
     "tracking": set(),
     "environments": {"access", "secrets", "data", "builds"},
-    "jobs": {"access", "secrets", "environments", "builds", "data", "serving", "tracking", "capacity"},
+    "jobs": {"databases", "access", "secrets", "environments", "builds", "data", "serving", "tracking", "capacity"},
     "capacity": set(),
-    "serving": {"registry", "environments", "builds", "data"},
+    "databases": {"environments", "data"},
+    "serving": {"registry", "environments", "builds", "data", "databases"},
     "gateway": {"serving", "environments", "access", "queues"},
     "pushes": {"environments", "builds"},
     "mirrors": {"gateway", "serving", "environments"},
@@ -48,7 +49,16 @@ CAPABILITIES: dict[str, set[str]] = {
     "platform": {"gateway"},
     "scaling": {"serving", "gateway", "environments"},
 }
-WIRE_FORMATS = ("bough.runtime.frames", "bough.runtime.spec", "bough.runtime.checkpoints.progress")
+WIRE_FORMATS = (
+    *("bough.runtime.frames", "bough.runtime.spec", "bough.runtime.checkpoints.progress"),
+    # databases in pages, as programs open them
+    *(
+        "bough.runtime.pages",
+        "bough.runtime.pages.format",
+        "bough.runtime.pages.extension",
+        "bough.runtime.pages.opening",
+    ),
+)
 # What is the main file of a process puts it together, as `app.py` does for the server.
 PROCESSES = {
     "bough.gates.worker": ("bough.adapters.blobs", "bough.adapters.tables"),

@@ -223,6 +223,49 @@ class DataGate(Record):
     outside: float
     ignore: builtins.list[str]
 
+class DatabaseBackup(Record):
+    name: str
+    engine: str
+    digest: str
+    size: int
+
+class DatabasePlan(Record):
+    name: str
+    engine: str
+    way: str
+    about: str
+    size: int
+    seconds: float
+    bytes: int
+    held_ms: float
+
+class DatabaseRemoved(Record):
+    name: str
+    environment: str
+    snapshot: str
+
+class DatabaseUrl(Record):
+    name: str
+    variable: str
+    url: str
+
+class DatabaseView(Record):
+    project: str
+    environment: str
+    name: str
+    engine: str
+    way: str
+    state: str
+    url: str
+    variable: str
+    bytes: int
+    made_at: float
+    held_ms: float
+    mask: str
+    migrations: builtins.list[str]
+    policies: dict[str, dict[str, str]]
+    failure: dict[str, Any]
+
 class Deleted(Record):
     traces: int
 
@@ -682,6 +725,7 @@ class Merge(Record):
     fast_forward: bool
     merged: dict[str, int]
     conflicts: builtins.list[ConflictView]
+    migrations: dict[str, builtins.list[str]]
     release: Release | None
     dry_run: bool
 
@@ -703,6 +747,11 @@ class MetricGate(Record):
 class MetricPage(Record):
     metrics: builtins.list[Metric]
     next_page: str
+
+class Migrated(Record):
+    name: str
+    environment: str
+    ran: builtins.list[str]
 
 class Mirror(Record):
     id: str
@@ -1343,6 +1392,15 @@ class Slot(Record):
     min: int
     days: str
 
+class SnapshotView(Record):
+    id: str
+    name: str
+    environment: str
+    at: float
+    by: str
+    why: str
+    tag: str
+
 class Source(Record):
     commit: str
     dirty: bool
@@ -1587,6 +1645,12 @@ class Watch(Record):
     candidate: Tally
     champion: Tally
 
+class WayView(Record):
+    engine: str
+    way: str
+    about: str
+    why_not: str
+
 class _Artifacts:
     def check(self, *, project: str, owner: str, path: str) -> Artifact: ...
     def list(self, *, project: str, owner: str, path: str = ..., all: bool = ...) -> builtins.list[Artifact]: ...
@@ -1627,6 +1691,85 @@ class _Data:
     def erasures(self, *, project: str) -> builtins.list[Proof]: ...
     def usage(self, *, project: str = ...) -> builtins.list[Usage]: ...
 
+class _Databases:
+    def add(
+        self,
+        *,
+        project: str,
+        name: str,
+        engine: str = ...,
+        how: str = ...,
+        environment: str = ...,
+        content: str = ...,
+        idempotency_key: str = ...,
+    ) -> DatabaseView: ...
+    def backup(self, *, project: str, name: str, environment: str = ...) -> DatabaseBackup: ...
+    def check(self, *, project: str, name: str, environment: str = ...) -> builtins.list[str]: ...
+    def forget(self, *, project: str, id: str, idempotency_key: str = ...) -> SnapshotView: ...
+    def list(self, *, project: str, environment: str = ...) -> builtins.list[DatabaseView]: ...
+    def migrate(
+        self,
+        *,
+        project: str,
+        name: str,
+        scripts: dict[str, str],
+        environment: str = ...,
+        dry_run: bool = ...,
+        idempotency_key: str = ...,
+    ) -> Migrated: ...
+    def plan(self, *, project: str, environment: str = ...) -> builtins.list[DatabasePlan]: ...
+    def policy(
+        self,
+        *,
+        project: str,
+        name: str,
+        policy: str,
+        columns: dict[str, str] = ...,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> DatabaseView: ...
+    def remove(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> DatabaseRemoved: ...
+    def reset(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        to: str = ...,
+        idempotency_key: str = ...,
+    ) -> DatabaseView: ...
+    def restore(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        snapshot: str = ...,
+        content: str = ...,
+        idempotency_key: str = ...,
+    ) -> DatabaseView: ...
+    def show(self, *, project: str, name: str, environment: str = ...) -> DatabaseView: ...
+    def snapshot(
+        self,
+        *,
+        project: str,
+        name: str,
+        environment: str = ...,
+        message: str = ...,
+        idempotency_key: str = ...,
+    ) -> SnapshotView: ...
+    def snapshots(self, *, project: str, name: str = ...) -> builtins.list[SnapshotView]: ...
+    def url(self, *, project: str, name: str, environment: str = ...) -> DatabaseUrl: ...
+    def variables(self, *, project: str, environment: str = ...) -> dict[str, str]: ...
+    def ways(self, *, engine: str = ...) -> builtins.list[WayView]: ...
+
 class _Environments:
     def change(
         self,
@@ -1646,6 +1789,7 @@ class _Environments:
         source: str = ...,
         ttl: str = ...,
         sealed: bool = ...,
+        mask: str = ...,
         idempotency_key: str = ...,
     ) -> Branched: ...
     def diff(
@@ -2641,6 +2785,7 @@ class Api:
     audit: _Audit
     blobs: _Blobs
     data: _Data
+    databases: _Databases
     environments: _Environments
     events: _Events
     experiments: _Experiments

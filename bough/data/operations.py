@@ -20,6 +20,7 @@ from bough.kernel.paths import folders_of, unsafe
 from bough.kernel.project import PRODUCTION
 
 CHANGED = "files.changed"
+TAGGED, UNTAGGED = "tag.created", "tag.deleted"
 PAGE_FILES = 2000
 SHOWN = 100  # of what is missing, in an error
 
@@ -201,6 +202,10 @@ def make_tag(context: Context, request: MakeTag) -> Tag:
     points.check_tag(request.name)
     now, by = context.clock.now(), context.principal.name
     made = catalog.set_tag(context.tx, request.project, request.name, request.environment, now, by)
+    context.emit(
+        TAGGED, f"{request.project}/{request.environment}", project=request.project, environment=request.environment,
+        tag=request.name, layer=made.layer, change=made.seq, by=by,
+    )  # fmt: skip
     return Tag(name=request.name, environment=request.environment, change=made.seq, created_at=now, by=by)
 
 
@@ -218,6 +223,7 @@ def delete_tag(context: Context, request: OneTag) -> bool:
             f"{request.project} has no tag {request.name!r}",
             code="TAG_NOT_FOUND", hint=f"bough tags list --project {request.project}",
         )  # fmt: skip
+    context.emit(UNTAGGED, request.project, project=request.project, tag=request.name)
     return True
 
 

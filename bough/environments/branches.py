@@ -51,6 +51,7 @@ class CreateBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ] = PRODUCTION
     ttl: Annotated[str, msgspec.Meta(description="discard it so long after its last deploy, such as 3d")] = ""
     sealed: Annotated[bool, msgspec.Meta(description="inherit no secrets")] = False
+    mask: Annotated[str, msgspec.Meta(description="policy by which its databases are masked: bough db policy")] = ""
 
 
 class OneBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,7 +125,10 @@ def create(context: Context, request: CreateBranch) -> Branched:
     of = request.source.partition("@")[0]
     parent = of if of in taken else PRODUCTION  # what it will be merged into
     sealed = (catalog.SECRET,) if request.sealed else ()
-    branch_off(context, (project, name), start, parent=parent, branch=request.branch, ttl_s=ttl_s, sealed=sealed)
+    branch_off(
+        context, (project, name), start, parent=parent, branch=request.branch, ttl_s=ttl_s, sealed=sealed,
+        mask=request.mask,
+    )  # fmt: skip
     return Branched(environment=store.view(tx, (project, name)), created=True)
 
 
@@ -225,7 +229,7 @@ def reset(context: Context, request: ResetBranch) -> Merge:
     live = store.live(tx, place)
     if live is None or rules.digest(manifest) != live[0].digest:
         release = make_release(context, place, manifest, f"reset to {request.to or 'the parent'}", "")
-    context.emit(branching.RESET, "/".join(place), project=place[0], environment=place[1])
+    context.emit(branching.RESET, "/".join(place), project=place[0], environment=place[1], start=[onto.layer, onto.seq])
     return Merge(into=place[1], fast_forward=True, merged=left, release=release)
 
 

@@ -26,18 +26,19 @@ from bough.kernel.reconcile import wake
 from bough.secrets import store as secrets
 
 KIND = "environment"  # what the loop looks after: time to live
-BRANCHED, DISCARDED = "environment.branched", "environment.discarded"  # events; data: project, environment, release
-RESET = "environment.reset"  # event; data: project, environment
+# Events; data: project, environment, release; of BRANCHED also parent, start [layer, change], mask.
+BRANCHED, DISCARDED = "environment.branched", "environment.discarded"
+RESET = "environment.reset"  # event; data: project, environment, start
 
 Place = tuple[str, str]
 
 
 def branch_off(
     context: Context, place: Place, start: Point, *, parent: str, branch: str = "", ttl_s: float = 0.0,
-    sealed: Sequence[str] = (),
+    sealed: Sequence[str] = (), mask: str = "",
 ) -> Release | None:  # fmt: skip
-    """Makes `place` as a branch of `parent` at `start`. Returns the release that serves in it; None when there was
-    nothing to serve."""
+    """Makes `place` as a branch of `parent` at `start`; `mask`: the policy by which its databases are masked. Returns
+    the release that serves in it; None when there was nothing to serve."""
     tx, now, by = context.tx, context.clock.now(), context.principal.name
     manifest, release = manifest_at(tx, place[0], start), None
     if manifest.services or manifest.jobs:
@@ -53,7 +54,7 @@ def branch_off(
         wake(tx, KIND, "/".join(place), at=now + ttl_s)
     context.emit(
         BRANCHED, "/".join(place), project=place[0], environment=place[1], parent=parent,
-        release=release.id if release else "",
+        release=release.id if release else "", start=[start.layer, start.seq], mask=mask,
     )  # fmt: skip
     return release
 

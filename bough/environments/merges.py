@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from bough.data.rules import clashes
 from bough.environments import references, rules, store
 from bough.environments.branching import manifest_at, rebase, repinned
-from bough.environments.models import ConflictView, Merge
+from bough.environments.models import ConflictView, Merge, Migrations
 from bough.environments.operations import make_release
 from bough.kernel import catalog, merging
-from bough.kernel.catalog import FILE, SECRET, SERVICE, Point
+from bough.kernel.catalog import DATABASE, FILE, SECRET, SERVICE, Point
 from bough.kernel.context import Context
 from bough.kernel.errors import Conflict, Invalid
 from bough.kernel.merging import Choices, Merged, Mergers
@@ -36,6 +36,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     fast_forward: bool
     keys: frozenset[tuple[str, str]]
     merged: Merged
+    migrations: dict[str, list[str]]
 
 
 class Merging:
@@ -68,8 +69,12 @@ class Merging:
             mergers = context.part(Mergers).by_kind
             merged = merging.three_way(tx, ours, theirs, kinds=kinds, mergers=mergers, choices=self._choices)
             self._check_paths(tx, ours, merged)
+        migrations: dict[str, list[str]] = {}
+        if migrating := [each for each in merged.writes if each.kind == DATABASE]:
+            migrations = context.part(Migrations).try_out(context, self.into, migrating)
         keys = frozenset((each.kind, each.key) for each in mine)
-        return Plan(ours=ours, theirs=theirs, kinds=kinds, fast_forward=not moved, keys=keys, merged=merged)
+        return Plan(ours=ours, theirs=theirs, kinds=kinds, fast_forward=not moved, keys=keys, merged=merged,
+                    migrations=migrations)  # fmt: skip
 
     def _check_paths(self, tx: sa.Connection, ours: Point, merged: Merged) -> None:
         """Each entry may be fine and all of them no tree: one side made a file where the other has a folder."""
@@ -105,6 +110,7 @@ class Merging:
             fast_forward=plan.fast_forward,
             merged=dict(Counter(each.kind for each in plan.merged.writes)),
             conflicts=[_view(each) for each in plan.merged.conflicts],
+            migrations=plan.migrations,
             dry_run=dry_run,
         )
 
@@ -115,6 +121,8 @@ class Merging:
         if plan.merged.conflicts:
             raise self._conflicted(plan)
         data = [each for each in plan.merged.writes if each.kind != SERVICE]
+        if migrating := [each for each in data if each.kind == DATABASE]:
+            context.part(Migrations).run(context, self.into, migrating)
         change = catalog.commit(tx, target, data, at=now, by=context.principal.name, why=why) if data else 0
         before = manifest_at(tx, self.into[0], Point(target))
         writes = [each for each in plan.merged.writes if each.kind == SERVICE]
@@ -125,23 +133,26 @@ class Merging:
         release = None
         if manifest != before:
             release = make_release(context, self.into, manifest, why, live[0].commit if live else "")
-        self._go_on(context, plan)
+        rebased = self._go_on(context, plan)
         made_at = store.view(tx, self.place).created_at
         context.emit(
             "environment.merged", "/".join(self.place), project=self.place[0], environment=self.place[1],
             into=self.into[1], change=change, by=context.principal.name, seconds=round(now - made_at, 3),
+            rebased=list(rebased),
         )  # fmt: skip
         return msgspec.structs.replace(self.view(plan), release=release)
 
-    def _go_on(self, context: Context, plan: Plan) -> None:
-        """A branch goes on from the state that it was merged into, with what was not part of the merge."""
+    def _go_on(self, context: Context, plan: Plan) -> tuple[str, ...]:
+        """A branch goes on from the state that it was merged into, with what was not part of the merge. The kinds of
+        which it does."""
         tx = context.tx
         if store.view(tx, self.place).parent != self.into[1]:
-            return
+            return ()
         target = Point(catalog.layer_of(tx, *self.into))
         rebase(context, self.place, target, keep=[each for each in catalog.KINDS if each not in plan.kinds])
         if (live := store.live(tx, self.place)) is not None:
             store.define_services(tx, live[0], context.clock.now())
+        return plan.kinds
 
     def _conflicted(self, plan: Plan) -> Conflict:
         conflicts, branch, into = [_view(each) for each in plan.merged.conflicts], self.place[1], self.into[1]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
 
 from bough.adapters.blobs import Blobs
+from bough.kernel.catalog import Write
+from bough.kernel.context import Context
 from bough.kernel.policy import ModelPolicy
 from bough.kernel.project import Job, Service
 from bough.kernel.queue import Queue
@@ -51,6 +54,17 @@ class RegisteredModels(Protocol):
     def check(self, tx: sa.Connection, place: tuple[str, str], pin: ModelPin, blobs: Blobs) -> None:
         """Raises `Forbidden` or `Invalid` when nobody whom the environment trusts vouches for the version, and
         `NotFound` when it is gone. Reads none of its files."""
+
+
+class Migrations(Protocol):
+    """Databases, which environments must not know. `writes` are entries of databases that a merge would bring."""
+
+    def try_out(self, context: Context, place: tuple[str, str], writes: Sequence[Write]) -> dict[str, list[str]]:
+        """Runs the migrations that are new to an environment on a fresh branch of each of its databases, which is
+        dropped again; their names by database. Raises `Invalid` (MIGRATION_FAILED). Without a transaction."""
+
+    def run(self, context: Context, place: tuple[str, str], writes: Sequence[Write]) -> None:
+        """Runs them on the environment's own databases; all of one database or none. In the merge's transaction."""
 
 
 class ServiceManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -179,11 +193,13 @@ class ConflictView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Merge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`merged` counts entries by kind; `release` brings services live, where there were any."""
+    """`merged` counts entries by kind; `migrations`: by database, what was tried on a fresh branch of it and
+    runs there; `release` brings services live, where there were any."""
 
     into: str
     fast_forward: bool
     merged: dict[str, int]
     conflicts: list[ConflictView] = []
+    migrations: dict[str, list[str]] = {}
     release: Release | None = None
     dry_run: bool = False

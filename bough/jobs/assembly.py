@@ -12,6 +12,7 @@ from bough.adapters.blobs import Blobs
 from bough.adapters.engine import Engine
 from bough.capacity.models import Capacity
 from bough.data.mounts import Views
+from bough.databases.disk import Databases
 from bough.environments import branching
 from bough.jobs import outputs, schedules, store, sweeping
 from bough.jobs.loop import JobLoop
@@ -44,6 +45,7 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     read_runs: Open
     write_runs: Open
     machine: Machine
+    databases: Databases
     weights: Mapping[str, float] = {}
 
 
@@ -55,6 +57,7 @@ def handlers(outside: Outside) -> dict[str, Handler]:
     jobs = JobLoop(
         *(outside.home, outside.platform, outside.engine, outside.events, outside.capacity, outside.accelerators),
         *(placing, watching, outside.views, RunTokens(outside.vault, outside.private_digest), tracked),
+        outside.databases,
     )
     return {
         KIND: jobs.handle,

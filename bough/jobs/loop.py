@@ -20,6 +20,8 @@ from bough.builds import loop as builds
 from bough.builds.models import BuildResult
 from bough.capacity.models import Capacity
 from bough.data.mounts import Views
+from bough.databases.disk import Databases
+from bough.databases.giving import variables_of
 from bough.environments import references
 from bough.environments.references import Filled
 from bough.jobs import store, sweeping, units
@@ -69,10 +71,10 @@ class JobLoop:
     def __init__(
         self, home: Home, platform: Platform, engine: Engine, events: Events, capacity: Capacity,
         accelerators: Accelerators, placing: Placing, watching: Watching, views: Views, tokens: RunTokens,
-        tracked: Tracked,
+        tracked: Tracked, databases: Databases,
     ) -> None:  # fmt: skip
         self._home, self._platform, self._engine, self._events = home, platform, engine, events
-        self._capacity, self._accelerators = capacity, accelerators
+        self._capacity, self._accelerators, self._databases = capacity, accelerators, databases
         self._placing, self._watching, self._views = placing, watching, views
         self._tokens, self._tracked, self._places = tokens, tracked, Places(home)
         self._active, self._groups = store.Active(), Groups(tracked)
@@ -153,8 +155,11 @@ class JobLoop:
             view = self._views.ensure(tx, run.place, run.id, run.manifest.settings.data, run.seen)
             if view is None:
                 return None
+        given = variables_of(tx, run.place, self._databases)
+        if given is None:
+            return None
         filled = references.fill(tx, run.place, run.manifest, self._platform, run.manifest.secrets)
-        return Filled(plain=filled.plain | ({VIEW: str(view)} if view else {}), secrets=filled.secrets)
+        return Filled(plain=given | filled.plain | ({VIEW: str(view)} if view else {}), secrets=filled.secrets)
 
     def _commit(self, turn: Turn, turnover: Turnover) -> set[str]:
         if started := [run for run in turnover.begun if run.attempt == 1]:

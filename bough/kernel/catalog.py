@@ -170,6 +170,12 @@ def layer_of(tx: sa.Connection, project: str, environment: str) -> int:
     return int(found)
 
 
+def environment_of(tx: sa.Connection, project: str, layer: int) -> str:
+    """The environment that writes into a layer; empty when none does any more."""
+    same = head.c.project == project, head.c.layer == layer
+    return tx.execute(sa.select(head.c.environment).where(*same)).scalar() or ""
+
+
 def writable_layer(tx: sa.Connection, project: str, environment: str, principal: Principal) -> int:
     """The same for a writer: a protected environment asks for an approver (ENVIRONMENT_PROTECTED)."""
     found = layer_of(tx, project, environment)

@@ -48,6 +48,7 @@ class Home:
         self.tables = path / "tables"  # what running queries and changes write, before it becomes blobs
         self.capacity = path / "capacity"  # what is leased of which pool
         self.traffic = path / "traffic"  # requests that are kept, and what mirrors and replays have found
+        self.databases = path / "databases"  # of users; see docs/databases.md
         self.database = path / "bough.db"
         self.tracking = path / "tracking.db"  # what runs report
         self.queues = path / "queues.db"  # items that wait, and what came of them

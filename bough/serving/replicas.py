@@ -15,6 +15,8 @@ from bough.adapters.engine import READY as UNIT_READY
 from bough.builds import loop as builds
 from bough.builds.models import BuildRequest, BuildResult
 from bough.data.mounts import Views
+from bough.databases.disk import Databases
+from bough.databases.giving import variables_of
 from bough.environments import references
 from bough.environments import store as environments
 from bough.environments.models import ServiceManifest
@@ -47,10 +49,11 @@ class Replicas:
     """The handler for deployments."""
 
     def __init__(
-        self, home: Home, platform: Platform, engine: Engine, events: Events, views: Views, models: ModelViews
-    ) -> None:
+        self, home: Home, platform: Platform, engine: Engine, events: Events, views: Views, models: ModelViews,
+        databases: Databases,
+    ) -> None:  # fmt: skip
         self._home, self._platform, self._engine, self._events = home, platform, engine, events
-        self._views, self._models = views, models
+        self._views, self._models, self._databases = views, models, databases
         # Of sleeping deployments: up to which change they are to show data, from when on, and whether they do.
         self._shown: dict[str, tuple[int, float, bool]] = {}
 
@@ -198,9 +201,12 @@ class Replicas:
                 tx, place, deployment.service, deployment.digest, deployment.release
             ) or ServiceManifest(settings=deployment.settings, bundle=deployment.bundle, digest=deployment.digest)
             filled = references.fill(tx, place, manifest, self._platform, deployment.secrets)
+            given = variables_of(tx, place, self._databases)
+            if given is None:
+                return None
         places = {variable_of(name): each.folder for name, each in models.items()}
         places |= {VIEW: str(view)} if view else {}
-        return Filled(plain=filled.plain | places, secrets=filled.secrets, models=models)
+        return Filled(plain=given | filled.plain | places, secrets=filled.secrets, models=models)
 
     def _reader(self, deployment: Deployment, turn: Turn) -> str:
         """A web service loads its models by itself: they are read for it before each start of its units."""
@@ -315,9 +321,10 @@ class Replicas:
 
 
 def handler(
-    home: Home, platform: Platform, engine: Engine, events: Events, views: Views, models: ModelViews
-) -> Handler:
-    return Replicas(home, platform, engine, events, views, models).handle
+    home: Home, platform: Platform, engine: Engine, events: Events, views: Views, models: ModelViews,
+    databases: Databases,
+) -> Handler:  # fmt: skip
+    return Replicas(home, platform, engine, events, views, models, databases).handle
 
 
 def change(tx: sa.Connection, events: Events, id: str, now: float, **values: object) -> None:

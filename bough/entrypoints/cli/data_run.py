@@ -62,7 +62,7 @@ def run(session: Session, dataset: str, words: tuple[str, ...], at: str, writabl
     with place.held() as (held, descriptor):
         how, began = _way(session, asked, files), time.monotonic()
         tree = place.make(held, files, asked.dataset, writable=asked.writable, how=how)
-        status = _run(asked.words, tree, descriptor)
+        status = _run(asked.words, tree, descriptor, _databases(session, asked))
         if asked.keep:
             place.keep(held)
         if status:
@@ -93,10 +93,18 @@ def _way(session: Session, asked: Run, files: list[File]) -> str:
     return chosen
 
 
-def _run(words: tuple[str, ...], tree: Tree, descriptor: int) -> int:
+def _databases(session: Session, asked: Run) -> dict[str, str]:
+    """How the program finds the databases of the environment; of another time there are none."""
+    if asked.at:
+        return {}
+    found: dict[str, str] = session.client().databases.variables(project=asked.project, environment=asked.environment)
+    return found
+
+
+def _run(words: tuple[str, ...], tree: Tree, descriptor: int, databases: dict[str, str]) -> int:
     """Its exit status. Ctrl-C reaches the program by itself; we wait for what it makes of that."""
     command = [*tree.launcher, *(tree.path if word == PLACEHOLDER else word for word in words)]
-    given, interrupted = os.environ | {VARIABLE: tree.path}, False
+    given, interrupted = os.environ | databases | {VARIABLE: tree.path}, False
     process = subprocess.Popen(command, env=given, pass_fds=(descriptor,))  # noqa: S603 - the user's own
     with process, _passing_on(process):
         while process.returncode is None:

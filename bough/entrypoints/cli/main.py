@@ -37,6 +37,7 @@ IN_GROUPS = {
     "audit": ("export",),
     "ci": ("init", "run"),
     "data": ("get", "mount", "put", "run", "verify"),
+    "db": ("add", "backup", "migrate", "restore", "shell"),
     "import": ("mlflow",),
     "jobs": ("logs",),
     "mirrors": ("page",),

@@ -1,0 +1,57 @@
+"""Where databases lie, and the path that always leads to the one that an environment has now:
+`<root>/<project>/<environment>/<name>.db`, a symbolic link."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from bough.adapters.sql import SqlEngine
+from bough.databases.models import Instance, Place
+from bough.kernel.errors import Invalid
+from bough.kernel.files import as_exhausted
+
+
+class Databases:
+    """The engines of this home, by name."""
+
+    def __init__(self, root: Path, engines: Mapping[str, SqlEngine], given: Callable[[], Mapping[str, str]]) -> None:
+        """`given`: what programs get beside the URLs."""
+        self.root, self.engines, self.given = root, dict(engines), given
+
+    def engine(self, name: str) -> SqlEngine:
+        if name not in self.engines:
+            known = ", ".join(sorted(self.engines))
+            raise Invalid(f"there is no engine {name!r}", code="ENGINE_UNKNOWN", hint=f"use one of {known}")
+        return self.engines[name]
+
+    def shown(self, place: Place, name: str) -> Path:
+        return self.root / "environments" / place[0] / place[1] / f"{name}.db"
+
+    def show(self, made: Instance) -> None:
+        """Lets the environment's path lead to it; at one go."""
+        link = self.shown((made.project, made.environment), made.name)
+        target = self.engine(made.engine).path(made.handle)
+        with as_exhausted(link.parent):
+            link.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fresh = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
+            fresh.symlink_to(os.path.relpath(target, link.parent))
+            fresh.replace(link)
+
+    def hide(self, place: Place, name: str) -> None:
+        link = self.shown(place, name)
+        with contextlib.suppress(FileNotFoundError):
+            link.unlink()
+        for folder in (link.parent, link.parent.parent):
+            with contextlib.suppress(OSError):  # another database lies there
+                folder.rmdir()
+
+    def url(self, made: Instance) -> str:
+        shown = self.shown((made.project, made.environment), made.name)
+        return self.engine(made.engine).url(made.handle, shown)
+
+    def sweep(self, live: Collection[str], older_than_s: float) -> int:
+        return sum(engine.sweep(live, older_than_s) for engine in self.engines.values())

@@ -1,0 +1,95 @@
+"""What cuts leave for later: settling, masked databases, closing those that were replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.data.making import Making
+from bough.databases import store
+from bough.databases.cutting import CHANGED, GONE, KIND
+from bough.databases.disk import Databases
+from bough.databases.models import FAILED, MAKING, READY, Instance
+from bough.kernel import catalog
+from bough.kernel.catalog import Point
+from bough.kernel.errors import Problem
+from bough.kernel.events import Events
+from bough.kernel.reconcile import Handler, Turn, wake
+
+AGAIN_S = 0.2  # while a masked database is made
+SETTLE_S = 600.0  # a database that is written all the time gathers layers only by branches; this is for the rest
+
+
+class Keeper:
+    def __init__(self, disk: Databases, events: Events) -> None:
+        self._disk, self._events = disk, events
+        self._making, self._made = Making("masked database"), dict[str, str]()
+
+    def handle(self, turn: Turn) -> float | None:
+        project, environment, name = turn.id.split("/")
+        place = project, environment
+        with turn.read() as tx:
+            found = [each for each in store.of(tx, place) if each.name == name]
+            kept = store.snapshots(tx, project, name, environment=environment)
+        if not found:
+            self._disk.hide(place, name)
+        elif found[0].state == MAKING:
+            return self._mask(turn, found[0])
+        ready = [(each.engine, each.handle, each.remake) for each in found if each.state == READY]
+        for name_of_engine, handle, remake in [*ready, *((each.engine, each.handle, each.remake) for each in kept)]:
+            engine = self._disk.engine(name_of_engine)
+            engine.remake(handle, remake)
+            engine.settle(handle)
+        return SETTLE_S if found else None
+
+    def handle_gone(self, turn: Turn) -> float | None:
+        engine, _, handle = turn.id.partition("/")
+        with turn.read() as tx:
+            used = handle in store.live_handles(tx)
+        if not used:
+            self._disk.engine(engine).close(handle)
+        return None
+
+    def _mask(self, turn: Turn, found: Instance) -> float | None:
+        """Made in a thread of its own from what was cut with the branch; asks again until it is there."""
+        if found.source not in self._made:
+            with turn.read() as tx:
+                point = Point(catalog.layer_of(tx, found.project, found.environment))
+                policy = store.declared(tx, point)[found.name].policies[found.mask]
+            try:
+                self._making.start(Path(found.source), lambda: self._make_masked(found, policy))
+            except Problem as problem:
+                failed = msgspec.structs.replace(found, state=FAILED, failure=msgspec.to_builtins(problem.detail()))
+                return self._done(turn, failed)
+            if found.source not in self._made:
+                return AGAIN_S
+        handle = self._made.pop(found.source)
+        return self._done(turn, msgspec.structs.replace(found, state=READY, handle=handle, source="", remake={}),
+                          source=found.source)  # fmt: skip
+
+    def _make_masked(self, found: Instance, policy: dict[str, str]) -> None:
+        self._made[found.source] = self._disk.engine(found.engine).mask(found.source, policy)
+
+    def _done(self, turn: Turn, found: Instance, source: str = "") -> float | None:
+        if found.state == READY:
+            self._disk.show(found)
+        with turn.apply() as tx:
+            store.put(tx, found)
+            if source:
+                wake(tx, GONE, f"{found.engine}/{source}")
+            subject = f"{found.project}/{found.environment}"
+            self._events.emit(tx, CHANGED, subject, name=found.name, state=found.state)
+        return 0.0 if found.state == READY else None
+
+
+def begin(tx: sa.Connection) -> None:
+    """At the server's start: each database is looked at once, as a power cut may have come before it was settled."""
+    for each in store.every(tx):
+        wake(tx, KIND, f"{each.project}/{each.environment}/{each.name}")
+
+
+def handlers(disk: Databases, events: Events) -> dict[str, Handler]:
+    keeper = Keeper(disk, events)
+    return {KIND: keeper.handle, GONE: keeper.handle_gone}

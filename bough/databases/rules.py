@@ -1,0 +1,55 @@
+"""Pure decisions: names of variables, policies of masks, what two lists of migrations become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bough.adapters.sql import MASKS
+from bough.databases.models import MigrationPin
+from bough.kernel.errors import Invalid
+
+ONLY = "DATABASE_URL"  # of an environment's only database, as most programs expect it
+
+
+def variable_of(name: str) -> str:
+    """`orders` -> ORDERS_URL."""
+    return f"{name.upper().replace('-', '_')}_URL"
+
+
+def variables(urls: Mapping[str, str]) -> dict[str, str]:
+    """What programs are given, of the URLs by name."""
+    found = {variable_of(name): url for name, url in urls.items()}
+    return found | ({ONLY: next(iter(urls.values()))} if len(urls) == 1 else {})
+
+
+def check_policy(policy: Mapping[str, str]) -> None:
+    """Raises `Invalid` (MASK_INVALID) unless it reads `table.column` -> one of the masks."""
+    for column, how in policy.items():
+        table, _, name = column.partition(".")
+        if not table or not name:
+            raise Invalid(f"{column!r} is not written TABLE.COLUMN", code="MASK_INVALID", hint="customers.email=hash")
+        if how not in MASKS:
+            raise Invalid(f"{how!r} is no mask", code="MASK_INVALID", hint=f"use one of {', '.join(MASKS)}")
+
+
+def check_columns(policy: Mapping[str, str], columns: Mapping[str, Sequence[str]], where: str) -> None:
+    """Raises `Invalid` (MASK_INVALID) for a column that is not there: a policy that misses would leave it in clear."""
+    for column in policy:
+        table, _, name = column.partition(".")
+        if name not in columns.get(table, ()):
+            known = ", ".join(f"{table}.{each}" for each in columns.get(table, ())) or ", ".join(sorted(columns))
+            raise Invalid(
+                f"{where} has no column {column}, which the policy masks; nothing was made",
+                code="MASK_INVALID", hint=f"there are: {known or 'no tables'}",
+            )  # fmt: skip
+
+
+def together(
+    base: Sequence[MigrationPin], ours: Sequence[MigrationPin], theirs: Sequence[MigrationPin]
+) -> list[MigrationPin] | None:
+    """Ours, then what theirs has beyond the base; None when the two have one name for different migrations."""
+    known = {each.name: each.digest for each in ours}
+    fresh = [each for each in theirs if each not in base]
+    if any(known.get(each.name, each.digest) != each.digest for each in fresh):
+        return None
+    return [*ours, *(each for each in fresh if each.name not in known)]
