@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 from bough.adapters.accelerators import Accelerators
 from bough.adapters.accelerators.fake import FakeAccelerators
 from bough.adapters.blobs import Blobs
-from bough.adapters.engine import ASLEEP, EXITED, Attempt
+from bough.adapters.engine import ASLEEP, EXITED, Attempt, Engine
 from bough.adapters.engine.fake import Behaviour, FakeEngine
 from bough.adapters.lineage import Receiver
 from bough.adapters.tables import Tables
@@ -27,11 +28,13 @@ ADMIN = Principal(id="pri_admin", name="admin", role=Role.ADMIN)
 
 
 class Plane:
-    """`builds_fail` and `behaviour` say what builds and replicas that begin from now on will do."""
+    """`through`: what stands between the control plane and its engine.
+
+    `builds_fail` and `behaviour` say what builds and replicas that begin from now on will do."""
 
     def __init__(
         self, folder: Path, *, tables: Tables | None = None, receiver: Receiver | None = None,
-        accelerators: Accelerators | None = None,
+        accelerators: Accelerators | None = None, through: Callable[[FakeEngine], Engine] | None = None,
     ) -> None:  # fmt: skip
         self.clock = VirtualClock()
         self.engine = FakeEngine(self.clock)
@@ -40,7 +43,7 @@ class Plane:
         self.bough = Bough(
             folder / "home",
             Platform(),
-            engine=self.engine,
+            engine=through(self.engine) if through else self.engine,
             clock=self.clock,
             tables=tables,
             ask_gateway=self._ask_gateway,

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from bough.adapters.accelerators.fake import FakeAccelerators
-from bough.adapters.engine import EXITED
-from bough.adapters.engine.fake import Behaviour
+from bough.adapters.engine import EXITED, Engine
+from bough.adapters.engine.fake import Behaviour, FakeEngine
 from bough.capacity.models import Lease
 from bough.jobs import store
 from bough.jobs.models import JobRun
@@ -24,8 +24,8 @@ from tests.plane import Plane
 class Jobs(Plane):
     """`does`: what attempts of a job that begin from now on will do, by its name."""
 
-    def __init__(self, folder: Path, *devices: str) -> None:
-        super().__init__(folder, accelerators=FakeAccelerators(*devices))
+    def __init__(self, folder: Path, *devices: str, through: Callable[[FakeEngine], Engine] | None = None) -> None:
+        super().__init__(folder, accelerators=FakeAccelerators(*devices), through=through)
         self.does: dict[str, Behaviour] = {}
         self.normally = Behaviour(exit_after_s=0.5)
         self.engine.script_by(self._behaviour)

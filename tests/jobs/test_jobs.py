@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from bough.adapters.capacity import Offer
+from bough.adapters.engine import Attempt
 from bough.adapters.engine.fake import Behaviour
+from bough.adapters.engine.faults import FaultyEngine
+from bough.jobs import store
 from bough.jobs.models import CANCELLED, FAILED, RUNNING, SKIPPED, STOPPING, SUCCEEDED
 from bough.kernel.errors import Invalid, NotFound, Problem
+from bough.runtime.spec import UnitSpec
 from tests.jobs.conftest import Jobs
 
 FILE = 'name = "lab"\n[jobs.fit]\ncommand = "python run.py"\n'
@@ -232,16 +239,12 @@ def test_a_server_that_died_between_commit_and_start_starts_what_it_has_promised
     jobs.engine.crash(unit)
     jobs.engine.forget(unit)  # as if it had never been started
     with jobs.bough.database.write() as tx:
-        from bough.jobs import store
-
         store.changed(tx)
     jobs.let_pass(1.0)
     assert jobs.run(made.id).state == RUNNING and jobs.running() == ["fit"]
 
 
 def test_a_lease_that_nobody_wants_is_given_back(jobs: Jobs) -> None:
-    from bough.adapters.capacity import Offer
-
     jobs.bough.capacity.acquire("jr_gone", Offer(pool="local", zone="here", kind="on-demand"))
     jobs.deploy(FILE)
     jobs.ask("fit")
@@ -266,3 +269,78 @@ def test_stopping_is_seen(jobs: Jobs) -> None:
     assert jobs.run(made.id).state == STOPPING
     jobs.let_pass(2.0)
     assert jobs.run(made.id).state == CANCELLED
+
+
+def test_a_run_of_a_sweep_that_is_clearly_worse_is_stopped_early_and_the_best_is_named(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=8.0)
+    sweep = '[jobs.fit.sweep]\nrandom = { lr = [1, 2, 3] }\ncount = 4\nmetric = "loss"\nstop_after = 3\n'
+    made = jobs.ask("fit", FILE + sweep)
+    jobs.let_pass(1.0)
+    members = [run for run in jobs.all() if run.group == made.id]
+    for run, loss in zip(members, (0.1, 0.2, 0.3, 9.0), strict=True):
+        points = [{"key": "loss", "value": loss, "step": step, "timestamp_ms": step} for step in range(3)]
+        jobs.call("runs.log", project="lab", id=run.run, metrics=points)
+    jobs.let_pass(5.0)
+    worst = jobs.run(members[3].id)
+    assert worst.state == SUCCEEDED and "stopped early" in worst.said
+    assert [jobs.run(run.id).state for run in members[:2]] == [RUNNING] * 2
+    jobs.let_pass(8.0)
+    shown = jobs.call("jobs.show", id=made.id)
+    assert shown.run.state == SUCCEEDED and shown.best == members[0].id
+
+
+def test_a_group_is_cancelled_and_taken_up_again_as_one(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE + "array = 3\n")
+    jobs.let_pass(1.0)
+    jobs.call("jobs.cancel", id=made.id)
+    jobs.let_pass(1.0)
+    assert jobs.states() == [CANCELLED] * 4 and jobs.running() == []
+    jobs.does["fit"] = Behaviour(exit_after_s=0.5)
+    jobs.call("jobs.retry", id=made.id)
+    jobs.let_pass(3.0)
+    assert jobs.states() == [SUCCEEDED] * 4
+
+
+def test_the_sums_of_all_cost_centres_are_the_whole(jobs: Jobs) -> None:
+    both = 'name = "lab"\n[jobs.one]\ncommand = "x"\ncost_center = "a"\n[jobs.two]\ncommand = "x"\nkind = "train"\n'
+    for job in ("one", "two", "two"):
+        jobs.ask(job, both)
+    jobs.let_pass(3.0)
+    lines = jobs.call("jobs.costs", project="lab")
+    assert [(each.cost_center, each.job, each.runs) for each in lines] == [("a", "one", 1), ("training", "two", 2)]
+    assert sum(each.seconds for each in lines) == pytest.approx(sum(run.seconds for run in jobs.all()))
+
+
+def test_a_unit_that_cannot_be_started_fails_its_run_alone(tmp_path: Path) -> None:
+    class Refusing(FaultyEngine):
+        def apply(self, spec: UnitSpec) -> Attempt:
+            if spec.labels.get("job") == "fit":
+                raise Invalid("no such thing", code="UNIT_EMPTY")
+            return super().apply(spec)
+
+    jobs = Jobs(tmp_path, through=lambda engine: Refusing(engine, 1, fails_before=0, fails_after=0, doubles=0))
+    jobs.deploy(FILE + '[jobs.other]\ncommand = "x"\n')
+    refused, other = jobs.ask("fit"), jobs.ask("other")
+    jobs.let_pass(3.0)
+    assert jobs.run(refused.id).state == FAILED and "could not be started: no such thing" in jobs.run(refused.id).said
+    assert jobs.run(other.id).state == SUCCEEDED and jobs.bough.capacity.leases() == []
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("BOUGH_SEEDS", "2"))))
+def test_an_engine_that_fails_doubles_and_forgets_hints_changes_nothing(tmp_path: Path, seed: int) -> None:
+    jobs = Jobs(tmp_path, "t4:1", through=lambda engine: FaultyEngine(engine, seed))
+    jobs.does["fit"] = Behaviour(exit_after_s=0.4)
+    made = [jobs.ask("fit", FILE + "resources = { gpus = 1 }\n") for _ in range(4)]
+    for _ in range(600):
+        jobs.let_pass(0.1)
+        assert len(jobs.running()) <= 1
+        if all(jobs.run(each.id).ended for each in made):
+            break
+    assert [jobs.run(each.id).state for each in made] == [SUCCEEDED] * 4
+    assert [jobs.run(each.id).attempt for each in made] == [1] * 4
+    for _ in range(100):  # what is left is let go, however often that fails
+        jobs.let_pass(1.0)
+        if not jobs.bough.capacity.leases() and not [each for each in jobs.engine.snapshot() if each.kind == "job"]:
+            return
+    raise AssertionError("something was left")

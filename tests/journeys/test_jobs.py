@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.journeys.machine import Machine
+from tests.journeys.machine import Machine, wait_until
 
 TRAIN = """
 import json, os, pathlib
@@ -30,3 +30,46 @@ def test_a_job_of_a_folder_trains_reports_and_leaves_its_files(machine: Machine)
     (folder / "train.py").write_text("import sys\nprint('no data')\nsys.exit(3)\n")
     failed = machine.run("train", cwd=folder)
     assert failed.returncode == 8 and "exit status 3" in failed.stderr and "no data" in failed.stdout
+
+
+TOGETHER = """
+import os, pathlib, signal, socket, sys, time
+
+rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+master = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+if rank == 0:
+    with socket.create_server(master) as server:
+        met = [server.accept()[0].recv(10) for _ in range(size - 1)]
+else:
+    while True:
+        try:
+            with socket.create_connection(master) as peer:
+                peer.sendall(str(rank).encode())
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+(pathlib.Path(os.environ["BOUGH_CHECKPOINTS"]) / f"met-{size}-{rank}").write_text(str(os.nice(0)))
+print("met", size, rank)
+if size > 1:
+    time.sleep(60)
+"""
+
+
+def test_processes_meet_and_go_on_with_fewer_of_them(machine: Machine) -> None:
+    toml = (
+        '[jobs.both]\ncommand = "exec python both.py"\nprocesses = { min = 1, max = 2 }\nresources = { cpus = 0.5 }\n'
+    )
+    folder = machine.project("pair", toml, both_py=TOGETHER)
+    made = machine.bough("train", "--detach", cwd=folder)
+    saved = machine.home / "checkpoints" / made["id"]
+    wait_until(lambda: all((saved / f"met-2-{rank}").exists() for rank in range(2)), "two processes have met", 60)
+    assert (saved / "met-2-0").read_text() == "10", "a job gives way to services"
+    machine.bough("jobs", "resize", made["id"], "1", cwd=folder)
+    wait_until(lambda: machine.bough("jobs", "show", made["id"], cwd=folder)["run"].get("finished_at"), "its end", 60)
+    shown = machine.bough("jobs", "show", made["id"], cwd=folder)
+    assert shown["run"]["state"] == "succeeded" and shown["run"]["attempt"] == 2
+    assert (saved / "met-1-0").exists()
+    assert any("goes on with 1 processes instead of 2" in each["said"] for each in shown["timeline"])
+    printed = machine.run("jobs", "logs", made["id"], cwd=folder).stdout
+    assert {"met 2 0", "met 2 1", "met 1 0"} <= set(printed.splitlines())
