@@ -129,7 +129,10 @@ from bough.registry.merging import ModelMerger
 from bough.registry.sbom import NoVulnerabilities, OsvFolder, Vulnerabilities
 from bough.registry.using import Registered
 from bough.registry.views import ModelViews
+from bough.scaling import idleness
+from bough.scaling import loop as scaling_loop
 from bough.scaling import operations as scaling
+from bough.scaling import showing as scaling_views
 from bough.secrets import operations as secret_operations
 from bough.secrets import store as secrets
 from bough.secrets.models import Dependents
@@ -150,7 +153,7 @@ OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
     *(gate_operations, promotion_operations, optimizing_operations, job_operations),
-    scaling,
+    *(scaling, scaling_views),
     *(models, model_signing, model_cards, serving, pushes, forge_operations),
     *(mirror_operations, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments, queue_operations),
@@ -265,6 +268,8 @@ class Bough:
                 wake(tx, deployments.KIND, deployment.id)
             gateway.changed(tx)
             sleeping.changed(tx)
+            scaling_loop.changed(tx)
+            idleness.changed(tx)
             lineage_loop.begin(tx)
             wake(tx, mirrors_loop.KEPT, mirrors_loop.ALL)
             for preview in previews.unfinished(tx):
@@ -344,6 +349,8 @@ class Bough:
             environments.RELEASE: rollout.handler(events, self.platform),
             deployments.KIND: keeper.handle,
             gateway.KIND: gateway.handler(home, self.platform, engine, events),
+            scaling_loop.KIND: scaling_loop.handler(ask_gateway, engine),
+            idleness.KIND: idleness.handler(ask_gateway, events),
             sleeping.KIND: sleeping.handler(ask_gateway, engine, events),
             gates.KIND: gates_loop.handler(
                 *(self.blobs, events, GateUnits(home, engine)),
@@ -436,6 +443,8 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
     for name in (access.KEYS_CHANGED, "release.live", branching.DISCARDED, replicas.CHANGED, divided):
         events.on(name, gateway.changed)
         events.on(name, sleeping.changed)
+        events.on(name, scaling_loop.changed)
+        events.on(name, idleness.changed)
     events.on(branching.BRANCHED, gateway.changed)  # its services sleep already
     events.on(tables_loop.CHANGED, tables_loop.on_changed)
     events.on("environment.merged", model_use.on_merged(events))

@@ -10,6 +10,14 @@ class Accepted(Record):
     edges: int
     new: int
 
+class Advice(Record):
+    service: str
+    requests: int
+    hours: float
+    service_s: float
+    proposals: builtins.list[Proposal]
+    setting: str
+
 class AnswerDifference(Record):
     path: str
     source: Any
@@ -265,6 +273,15 @@ class DatabaseView(Record):
     migrations: builtins.list[str]
     policies: dict[str, dict[str, str]]
     failure: dict[str, Any]
+
+class Decision(Record):
+    deployment: str
+    at: float
+    active: int
+    pool: int
+    why: str
+    needs: dict[str, float]
+    seen: Observation
 
 class Deleted(Record):
     traces: int
@@ -829,6 +846,24 @@ class NewToken(Record):
 class Nothing(Record):
     pass
 
+class Observation(Record):
+    at: float
+    arrived: int
+    begun: int
+    late: int
+    service_s: float
+    in_flight: float
+    queued: int
+    oldest_s: float
+    active: int
+    starting: int
+    pool: int
+    pool_starting: int
+    slots: int
+    cpu: float
+    gpu: float
+    latency_s: float
+
 class Optimization(Record):
     id: str
     project: str
@@ -985,6 +1020,13 @@ class Proof(Record):
     entries: builtins.list[ErasedEntry]
     deleted_blobs: builtins.list[str]
     remains: builtins.list[str]
+
+class Proposal(Record):
+    scale: Scale
+    cost: float
+    late: float
+    most: int
+    chosen: bool
 
 class Push(Record):
     project: str
@@ -1219,6 +1261,16 @@ class Scale(Record):
     buffer: int
     cooldown: float
     schedule: builtins.list[Slot]
+
+class ScalingView(Record):
+    service: str
+    active: int
+    pool: int
+    least: int
+    most: int
+    awake_s: float
+    decisions: builtins.list[Decision]
+    curve: builtins.list[CurvePoint]
 
 class ScheduleView(Record):
     job: str
@@ -2469,6 +2521,8 @@ class _Runs:
     ) -> Run: ...
 
 class _Scale:
+    def advise(self, *, project: str, service: str, environment: str = ..., hours: float = ...) -> Advice: ...
+    def show(self, *, project: str, service: str, environment: str = ..., hours: float = ...) -> ScalingView: ...
     def simulate(
         self,
         *,

@@ -18,7 +18,7 @@ from bough.gateway.call import Call
 from bough.gateway.link import Frame, Link, Wire
 from bough.gateway.metrics import LaneStats
 from bough.gateway.models import LaneState, Route, Target
-from bough.kernel.errors import Busy, Problem, Unavailable
+from bough.kernel.errors import Busy, Problem
 from bough.runtime.frames import Request
 
 FRAME_BYTES = 64 << 20  # no frame is filled beyond this
@@ -29,6 +29,12 @@ class Node(Protocol):
 
     def wake(self, unit: str) -> None:
         """Asks the node to start the unit again. Returns at once; repeated calls are spaced out."""
+
+
+class NoReplica(Busy):
+    """Nobody is there to answer yet: held as long and as many as may be, then told when to come back."""
+
+    code, http_status, exit_code = "NO_REPLICA", 503, 6
 
 
 class TimedOut(Problem):
@@ -47,8 +53,29 @@ class Lane:
     """Implements `link.Owner`."""
 
     __slots__ = (
-        "_active_at", "_depth", "_frame_s", "_hold_timer", "_item_s", "_leaving", "_links", "_loop", "_node",
-        "_observed", "_on_ready", "_queue", "_scheduled", "_timer", "_wires", "closed", "draining", "route", "stats",
+        "_active_at",
+        "_cold",
+        "_depth",
+        "_frame_s",
+        "_held_bytes",
+        "_hold_timer",
+        "_item_s",
+        "_leaving",
+        "_links",
+        "_loop",
+        "_node",
+        "_observed",
+        "_on_ready",
+        "_pool",
+        "_queue",
+        "_scheduled",
+        "_taken",
+        "_timer",
+        "_wires",
+        "closed",
+        "draining",
+        "route",
+        "stats",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +100,10 @@ class Lane:
         self._frame_s = self._item_s = 0.0
         self._depth = 1
         self._active_at = monotonic()  # a request came or was answered
+        self._taken: dict[str, float] = {}  # replicas of the warm pool that answer, and when they last had something
+        self._pool = False  # there is one
+        self._cold: set[str] = set()
+        self._held_bytes = 0  # of bodies that wait while nobody is there
         self.update(route)
 
     @property
@@ -92,14 +123,22 @@ class Lane:
         return sum(len(wire.inflight) for wire in [*self._wires, *self._leaving])
 
     def state(self) -> LaneState:
+        now, stats, hello = monotonic(), self.stats, self._wires[0].hello if self._wires else None
         return LaneState(
             deployment=self.route.deployment, queued=len(self._queue), in_flight=self.in_flight, links=len(self._wires),
-            idle_s=round(monotonic() - self._active_at, 3), asleep=self.route.asleep,
+            idle_s=round(now - self._active_at, 3), asleep=self.route.asleep, arrived=stats.arrived, begun=stats.sent,
+            late=stats.late, answered=stats.answered, busy_s=round(stats.busy_s, 6), taken=len(self._taken),
+            oldest_s=round(now - self._queue[0].arrived, 3) if self._queue else 0.0,
+            slots=max(1, hello.concurrency) if hello is not None and hello.mode == "concurrent" else 1,
         )  # fmt: skip
 
     def update(self, route: Route) -> None:
         """Takes the route's new limits and targets; links that stay are not touched, unless the lane is to rest."""
         self.route = route
+        self.stats.wait_s = route.wait_s
+        warm = {target.unit for target in route.targets if target.warm}
+        self._pool = bool(warm)
+        self._taken = {unit: at for unit, at in self._taken.items() if unit in warm}
         wanted = {self._key(target.unit, target.address): target for target in route.targets}
         for key in [key for key in self._links if key not in wanted]:
             link = self._links.pop(key)
@@ -115,7 +154,7 @@ class Lane:
                 self._links[key] = Link(self, target)
         quiet = not self._queue and not self.in_flight and monotonic() - self._active_at > rules.AWAKE_S
         for link in self._links.values():
-            if route.asleep and quiet:
+            if (route.asleep and quiet) or self.resting(link.target):
                 link.rest()
             elif not route.asleep:
                 link.kick()
@@ -128,6 +167,9 @@ class Lane:
         call.request = Request(call.id, verb, body, meta)
         call.deadline = now + route.timeout_s
         self._active_at = now
+        self.stats.arrived += 1
+        if not self._wires:
+            self._hold_bytes(len(body))
         if rank > 0:
             self._queue.insert(sum(each.plan.rank > 0 or each.attempts > 0 for each in self._queue), call)
         else:
@@ -191,10 +233,24 @@ class Lane:
             del self._links[key]
             self._links[self._key(unit, link.target.address)] = link
 
+    def is_cold(self, unit: str) -> None:
+        """The node loads the unit's model first."""
+        self._cold.add(unit)
+
     # --- link.Owner
 
     def joined(self, wire: Wire) -> None:
+        if self.resting(wire.target):  # it was taken, and is not needed any more
+            wire.retire()
+            return
+        now, unit = monotonic(), wire.target.unit
+        if (taken_at := self._taken.get(unit)) is not None:
+            self.stats.started("pool", now - taken_at)
+        elif not self._wires and self._queue:
+            self.stats.started("cold" if unit in self._cold else "zygote", now - self._queue[0].arrived)
+        self._cold.discard(unit)
         self._wires.append(wire)
+        self._held_bytes = 0
         self._on_ready(self)
         self._schedule()
 
@@ -233,6 +289,10 @@ class Lane:
         spent = now - (frame.sent_at if frame.sent_at > wire.last_reply else wire.last_reply)
         self._frame_s += 0.2 * (spent - self._frame_s) if self._frame_s else spent
         item = spent / frame.size
+        stats, hello = self.stats, wire.hello
+        stats.answered += frame.size
+        several = hello is not None and hello.mode == "concurrent"
+        stats.busy_s += (now - frame.sent_at) * frame.size if several else spent
         self._item_s += 0.2 * (item - self._item_s) if self._item_s else item
         if self._queue and not self._scheduled:
             self._scheduled = True
@@ -244,7 +304,7 @@ class Lane:
         self._schedule()
 
     def absent(self, target: Target) -> None:
-        if not self.draining and (self._queue or not self.route.asleep):
+        if not self.draining and (self._queue or not self.route.asleep) and not self.resting(target):
             self._node.wake(target.unit)
 
     def observed(self, body: bytes) -> None:
@@ -256,6 +316,25 @@ class Lane:
     def asleep(self) -> bool:
         return self.route.asleep
 
+    def resting(self, target: Target) -> bool:
+        return target.warm and target.unit not in self._taken
+
+    def tick(self) -> None:
+        """Once a second: what was taken from the warm pool and has nothing to do goes back."""
+        self.stats.tick()
+        if not self._taken:
+            return
+        now = monotonic()
+        for link in list(self._links.values()):
+            unit, wire = link.target.unit, link.wire
+            if unit not in self._taken:
+                continue
+            if wire is not None and wire.inflight:
+                self._taken[unit] = now
+            elif now - self._taken[unit] > rules.GIVE_BACK_S:
+                del self._taken[unit]
+                link.rest()
+
     # --- private: links
 
     def _key(self, unit: str, address: str) -> str:
@@ -263,6 +342,29 @@ class Lane:
         if not address:
             address = next((each.target.address for each in self._links.values() if each.target.unit == unit), "")
         return f"{unit} {address}"
+
+    # --- private: the warm pool
+
+    def _take(self, now: float) -> None:
+        """Uses one more replica of the warm pool where those that answer do not keep up. Called at every dealing out,
+        so that several are taken as long as it does not help."""
+        coming = len(self._taken) - sum(wire.target.unit in self._taken for wire in self._wires)
+        oldest = self._queue[0]
+        links = len(self._wires) + coming
+        if oldest.attempts or not rules.may_take(len(self._queue), self._item_s, links, now - oldest.arrived):
+            return
+        for link in self._links.values():
+            if self.resting(link.target):
+                self._taken[link.target.unit] = now
+                link.kick()
+                return
+
+    def _hold_bytes(self, size: int) -> None:
+        """Memory of what waits for a replica that is not there is bounded, whatever the size of the queue."""
+        self._held_bytes = self._held_bytes + size if self._queue else size
+        if self._held_bytes > rules.HELD_BYTES and self._queue:
+            self._held_bytes -= size
+            raise self._absent()
 
     # --- private: room in the queue
 
@@ -297,9 +399,15 @@ class Lane:
 
     def _deal(self) -> None:
         self._scheduled = False
-        if not self._queue or not self._wires:
+        if not self._queue:
             return
         now = monotonic()
+        if self._wires:
+            self._deal_out(now)
+        if self._queue and self._pool:
+            self._take(now)
+
+    def _deal_out(self, now: float) -> None:
         hello = self._wires[0].hello
         if hello is not None and hello.mode == "concurrent":
             self._spread(now)
@@ -392,8 +500,13 @@ class Lane:
     def _expire(self) -> None:
         self._timer = None
         now = monotonic() + 0.001  # the loop's clock ticks in milliseconds
-        for call in [call for call in self._queue if call.deadline <= now]:
-            self._queue.remove(call)
+        late = [call for call in self._queue if call.deadline <= now]
+        if late:
+            staying = [call for call in self._queue if call.deadline > now]
+            self._queue.clear()
+            self._queue.extend(staying)
+            self._held_bytes = sum(len(call.request.body) for call in staying) if not self._wires else 0
+        for call in late:
             call.dropped = True
             call.client.refuse(call, self._timed_out(call), now)
         for wire in [*self._wires, *self._leaving]:
@@ -416,9 +529,9 @@ class Lane:
     def _timed_out(self, call: Call) -> Problem:
         route = self.route
         if call.wire is None and not self._wires:
-            return Unavailable(
-                f"no replica of {route.service} came up within {route.timeout_s:g} s", code="NO_REPLICA",
-                hint=f"bough logs {route.service}",
+            return NoReplica(
+                f"no replica of {route.service} came up within {route.timeout_s:g} s",
+                hint=f"bough logs {route.service}", retry_after_s=rules.COME_BACK_S,
             )  # fmt: skip
         where = "waiting in the queue" if call.wire is None else "at the replica"
         return TimedOut(
@@ -426,7 +539,15 @@ class Lane:
             hint=f"raise timeout_s of services.{route.service} in bough.toml, or add replicas",
         )
 
+    def _absent(self) -> Busy:
+        return NoReplica(
+            f"{self.route.service} is being started, and {len(self._queue)} requests wait for it already",
+            hint="come back after Retry-After seconds; or raise queue_size", retry_after_s=rules.COME_BACK_S,
+        )  # fmt: skip
+
     def _busy(self) -> Busy:
+        if not self._wires:
+            return self._absent()
         return Busy(
             f"{self.route.service} has {len(self._queue)} requests waiting and takes no more",
             code="QUEUE_FULL", hint="come back after Retry-After seconds; or raise replicas or queue_size",

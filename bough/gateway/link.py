@@ -77,6 +77,9 @@ class Owner(Protocol):
     def asleep(self) -> bool:
         """Nothing should run unless it is wanted."""
 
+    def resting(self, target: Target) -> bool:
+        """Nobody needs this one now: it may run, and is not to be connected to."""
+
 
 class Link:
     """Keeps one connection to `target` until closed. While its lane is asleep it connects only when wanted, and only
@@ -130,7 +133,7 @@ class Link:
         failures = 0
         while not self.closing:
             asleep = self._owner.asleep()
-            if asleep and not self._owner.wanted():
+            if (asleep and not self._owner.wanted()) or self._owner.resting(self.target):
                 failures = 0
                 self._kick.clear()
                 await self._kick.wait()
@@ -152,7 +155,7 @@ class Link:
                 await wire.gone.wait()
                 self.wire = None
                 failures = 0 if wire.hello is not None else failures + 1
-                if not self.closing and wire.hello is not None:
+                if not self.closing and wire.hello is not None and not self._owner.resting(self.target):
                     self._owner.absent(self.target)  # it died: the node should know before the next connect fails
                     continue
             await self._pause(failures)

@@ -245,6 +245,7 @@ def _route(platform: Platform, attempts: list[Attempt], release: Release, deploy
         **_said_of_requests(settings),
         mock_latency_ms=settings.mock_latency_ms,
         asleep=deployment.state == deployments.ASLEEP,
+        wait_s=settings.scale.target,
     )
 
 
@@ -277,11 +278,16 @@ def _targets(kind: str, attempts: list[Attempt], deployment: Deployment) -> list
     wait for it. A web service is listed while its present port answers. Of one that is asleep all are listed, also
     those that the engine does not know yet."""
     wanted = {deployment.unit(number) for number in range(deployment.wanted)}
+    warm = {deployment.unit(number) for number in range(deployment.answering, deployment.wanted)}
+    if kind == WEB:  # its replicas begin to answer when the table says so
+        wanted -= warm
     if deployment.state == deployments.ASLEEP:
         known = {each.unit: each.address for each in attempts if kind == MODEL}
-        return [Target(unit=unit, address=known.get(unit, "")) for unit in sorted(wanted)]
+        return [Target(unit=unit, address=known.get(unit, "")) for unit in sorted(wanted - warm)]
     return [
-        Target(unit=each.unit, address=each.address, attempt=each.attempt if kind == WEB else 0)
+        Target(
+            unit=each.unit, address=each.address, attempt=each.attempt if kind == WEB else 0, warm=each.unit in warm
+        )
         for each in sorted(attempts, key=lambda each: each.unit)
         if each.unit in wanted and each.address and (each.state == UNIT_READY or (kind == MODEL and each.state != ""))
         and not (kind == WEB and each.state == EXITED)

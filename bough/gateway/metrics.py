@@ -38,6 +38,7 @@ LATENCY_S = (
     60.0,
 )
 ROUTE_LABELS = ("project", "environment", "service", "api", "release")
+STARTS = ("pool", "zygote", "cold")  # from the warm pool, forked, or after its model had to be loaded
 BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -78,16 +79,25 @@ class RouteStats:
 class LaneStats:
     """Of one deployment."""
 
-    __slots__ = ("_sent_before", "batches", "labels", "per_second", "queue_s", "reasons", "retried", "sent", "sizes")
+    __slots__ = (
+        "_sent_before", "answered", "arrived", "batches", "busy_s", "labels", "late", "per_second", "queue_s",
+        "reasons", "retried", "sent", "sizes", "starts", "wait_s",
+    )  # fmt: skip
 
     def __init__(self, route: Route) -> None:
         self.labels = (route.project, route.environment, route.service, route.deployment)
         self.reasons = {rules.FULL: 0, rules.DEADLINE: 0, rules.IDLE: 0}
         self.sizes = [0] * (len(BATCH) + 1)
         self.batches = 0
+        self.arrived = 0
+        self.answered = 0
+        self.busy_s = 0.0  # for how long calls kept a slot of a replica busy, summed
+        self.late = 0  # calls that waited longer than `wait_s`
+        self.wait_s = route.wait_s
         self.sent = 0  # calls, retries included
         self.queue_s = 0.0  # summed over calls
         self.retried = 0
+        self.starts = {kind: ([0] * (len(LATENCY_S) + 1), [0.0]) for kind in STARTS}
         self.per_second = 0.0  # calls that leave the queue, running mean
         self._sent_before = 0
 
@@ -101,6 +111,14 @@ class LaneStats:
         for call in batch:
             waited -= call.arrived
         self.queue_s += waited
+        if now - batch[0].arrived > self.wait_s:
+            self.late += sum(now - call.arrived > self.wait_s for call in batch)
+
+    def started(self, kind: str, seconds: float) -> None:
+        """A replica came up for requests that waited for it."""
+        counts, total = self.starts[kind]
+        counts[bisect_left(LATENCY_S, seconds)] += 1
+        total[0] += seconds
 
     def tick(self) -> None:
         """Once a second."""
@@ -173,7 +191,13 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
             ("links", "Replicas that are connected"),
         )
     }
+    starts = HistogramMetricFamily(
+        "bough_start_seconds", "Until a replica answered requests that waited for it", labels=[*lane, "kind"]
+    )
     for of, *values in snapshot.lanes:
+        for kind, (counts, total) in of.starts.items():
+            if any(counts):
+                starts.add_metric([*of.labels, kind], cumulative(LATENCY_S, counts), total[0])
         for reason, count in of.reasons.items():
             batches.add_metric([*of.labels, reason], count)
         sizes.add_metric(of.labels, cumulative(BATCH, of.sizes), float(of.sent))
@@ -181,7 +205,7 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
         retried.add_metric(of.labels, of.retried)
         for gauge, value in zip(gauges.values(), values, strict=True):
             gauge.add_metric(of.labels, value)
-    yield from (batches, sizes, waited, retried, *gauges.values())
+    yield from (batches, sizes, waited, retried, starts, *gauges.values())
     yield from _of_queues(snapshot.queues)
     yield GaugeMetricFamily("bough_connections", "Client connections that are open", value=snapshot.connections)
     yield GaugeMetricFamily(

@@ -23,6 +23,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unit: str
     address: str = ""
     attempt: int = 0
+    warm: bool = False  # of the warm pool: connected to only when those that answer do not keep up
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -95,6 +96,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     variant: str = ""  # of a variant's own lane: its name
     mirrors: list[Mirrored] = []
     keep: Keep | None = None  # what of its requests is written down
+    wait_s: float = 1.0  # requests that waited longer count as late
     asleep: bool = False  # nothing runs or is to run unless a request waits: the node is asked first, then connected to
 
 
@@ -137,7 +139,10 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class LaneState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of one deployment, also of one that has left the table and still has requests in flight. `idle_s` counts since
-    the last request began or was answered (or since the lane was made); `asleep` as the table in use says."""
+    the last request began or was answered (or since the lane was made); `asleep` as the table in use says. Since the
+    lane was made: requests that `arrived`, were `begun` by a replica, of those `late` ones, `answered`, and for how
+    long each kept one of a replica's `slots` busy, added up. `oldest_s`: of the one that waits longest; `taken`:
+    replicas of the warm pool that answer."""
 
     deployment: str
     queued: int
@@ -145,6 +150,14 @@ class LaneState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     links: int
     idle_s: float = 0.0
     asleep: bool = False
+    arrived: int = 0
+    begun: int = 0
+    late: int = 0
+    answered: int = 0
+    busy_s: float = 0.0
+    oldest_s: float = 0.0
+    slots: int = 1
+    taken: int = 0
 
 
 class ShareState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

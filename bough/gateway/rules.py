@@ -124,3 +124,14 @@ AWAKE_S = 2.0  # a unit that the node was asked for is not put to sleep for long
 def may_retry(attempts: int, idempotent: bool, started: bool) -> bool:
     """Whether a request whose replica died goes to another one. Once only: a request may be what killed it."""
     return idempotent and not started and attempts < 2
+
+
+TAKE_S = 0.02  # what waits for longer than this would have been answered sooner by a replica of the warm pool
+GIVE_BACK_S = 5.0  # and one that was taken goes back when it had nothing to do for so long
+COME_BACK_S = 5.0  # to a service that is being started: the client waits instead of us
+HELD_BYTES = 64 << 20  # bodies that wait while no replica is there
+
+
+def may_take(queued: int, item_s: float, links: int, oldest_wait_s: float) -> bool:
+    """Whether a replica of the warm pool is used now, without asking anybody."""
+    return not links or oldest_wait_s > TAKE_S or queued * item_s / links > TAKE_S

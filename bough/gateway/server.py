@@ -201,6 +201,8 @@ class Gateway:
         if attempt.get("state") != EXITED:
             for lane in self.routes.lanes():
                 lane.woken(unit, str(attempt.get("address", "")), int(attempt.get("attempt", 0)))
+                if attempt.get("cold") and isinstance(lane, Lane) and unit.startswith(lane.route.deployment):
+                    lane.is_cold(unit)
 
     # --- private: listening
 
@@ -243,7 +245,7 @@ class Gateway:
                 connection.sweep(now)
             for lane in self.routes.lanes():
                 if isinstance(lane, Lane):
-                    lane.stats.tick()
+                    lane.tick()
             for entry in self.routes.entries.values():
                 if entry.tap is not None:
                     entry.tap.tell()

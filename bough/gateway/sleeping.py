@@ -72,6 +72,8 @@ def _consider(turn: Turn, engine: Engine, events: Events, deployment: Deployment
             return max(left_s, SOON_S)
         with turn.apply() as tx:
             replicas.change(tx, events, deployment.id, turn.clock.now(), state=ASLEEP, drained=False)
+            if deployment.settings.scale.max:  # it begins with what it began with
+                serving.scaled(tx, deployment.id, turn.clock.now(), 0, 0)
         return SOON_S
     if left_s > 0:  # a request came meanwhile
         with turn.apply() as tx:

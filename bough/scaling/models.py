@@ -65,3 +65,28 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     start_s: float = 30.0
     activation_s: float = 0.05
     pool_price: float = 0.1
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish that was followed, with everything that it rests on."""
+
+    deployment: str
+    at: float
+    active: int
+    pool: int
+    why: str
+    needs: dict[str, float]
+    seen: Observation
+
+
+class Minute(msgspec.Struct, frozen=True, kw_only=True):
+    """Traffic of one service in one minute since the epoch: requests in each of its seconds."""
+
+    minute: int
+    counts: list[int]
+    service_s: float
+    late: int
+    slots: int
+
+
+Place = tuple[str, str, str]  # project, environment, service

@@ -38,18 +38,43 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     drained: bool = False
     secrets: dict[str, str] = {}  # the versions that it runs with, by name
     models: dict[str, ModelPin] = {}  # the versions that it loads, by the names that its settings give them
+    active: int = 0  # replicas that are to answer, where traffic decides that; 0: nobody has yet
+    pool: int = 0  # and that are to wait, warm; their numbers follow those of the active ones
+    scaled_at: float = 0.0
+    awake_s: float = 0.0  # how long it is to stay awake without a request, as learnt; 0: not learnt
 
     @property
     def wanted(self) -> int:
         if self.settings.mock or self.state in (FAILED, DRAINING, STOPPED):
             return 0
-        return self.settings.replicas
+        return self.answering + self.waiting
+
+    @property
+    def answering(self) -> int:
+        """Replicas that requests go to: the first ones."""
+        scale = self.settings.scale
+        if not scale.max:
+            return self.settings.replicas
+        return min(max(self.active or self.settings.replicas, scale.min, 1), scale.most)
+
+    @property
+    def waiting(self) -> int:
+        """Replicas of the warm pool: the ones after those that answer."""
+        scale = self.settings.scale
+        return max(0, min(self.pool, scale.most - self.answering)) if scale.max else 0
+
+    @property
+    def learns_sleep(self) -> bool:
+        """Whether its own idle times say when it sleeps."""
+        return self.settings.scale.min == 0 and self.settings.sleep_after_s < 0 and not self.settings.mock
 
     @property
     def sleeps_after_s(self) -> float:
         """Without a request; 0: it stays awake."""
         if self.settings.mock:
             return 0.0
+        if self.learns_sleep:
+            return self.awake_s or BRANCH_SLEEPS_AFTER_S
         if self.settings.sleep_after_s < 0:
             return 0.0 if self.environment == PRODUCTION else BRANCH_SLEEPS_AFTER_S
         return self.settings.sleep_after_s

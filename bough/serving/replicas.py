@@ -40,6 +40,7 @@ VIEW = "BOUGH_DATA"  # the variable that says where a unit's datasets are
 BUILD_CHECK_S = 0.25  # the engine's hints wake the deployment sooner; this bounds a lost hint
 START_CHECK_S = 0.5
 MEASURED_WITHIN_S = 3.0  # shims measure once a second
+SHED_S = 1.0  # the gateway has read by then that a replica that is given up gets no more requests
 WATCH_S = 5.0  # a ready deployment is looked at so often without a hint
 REST_S = 60.0  # and one that is asleep
 REFRESH_S = 1.0  # between two views for one that is asleep: data that change all the time must not be laid out as often
@@ -125,7 +126,8 @@ class Replicas:
     def _run(self, turn: Turn, deployment: Deployment) -> float | None:
         now, attempts = turn.clock.now(), self._engine.snapshot()
         look = rules.look(deployment, attempts)
-        for unit, attempt in look.stop:
+        shed = now - deployment.scaled_at >= SHED_S or deployment.wanted == 0
+        for unit, attempt in look.stop if shed else []:
             self._engine.stop(unit, attempt, deployment.settings.grace_s)
         for unit in look.forget:
             self._engine.forget(unit)
@@ -146,7 +148,7 @@ class Replicas:
         if look.ready >= deployment.wanted:
             if deployment.state == STARTING and not self._within_memory(deployment, attempts, now):
                 return BUILD_CHECK_S
-            return self._ready(turn, deployment, attempts)
+            return min(self._ready(turn, deployment, attempts), WATCH_S if shed else SHED_S)
         return START_CHECK_S
 
     def _within_memory(self, deployment: Deployment, attempts: list[Attempt], now: float) -> bool:

@@ -40,6 +40,10 @@ deployment = sa.Table(
     sa.Column("drained", sa.Boolean, nullable=False),
     sa.Column("secrets", sa.Text, nullable=False, server_default="{}"),  # the versions that it runs with
     sa.Column("models", sa.Text, nullable=False, server_default="{}"),  # the versions that it loads
+    sa.Column("active", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("pool", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("scaled_at", sa.Float, nullable=False, server_default="0"),
+    sa.Column("awake_s", sa.Float, nullable=False, server_default="0"),
     sa.UniqueConstraint("project", "environment", "service", "digest"),
 )
 # Deployments beside the live one that get a share of a service's requests, or copies of them.
@@ -150,6 +154,16 @@ def models(tx: sa.Connection) -> set[str]:
 def change(tx: sa.Connection, id: str, now: float, **values: Any) -> None:
     """`values` are fields of Deployment."""
     tx.execute(deployment.update().where(deployment.c.id == id).values(**_ROWS.columns(**values), changed_at=now))
+
+
+def scaled(tx: sa.Connection, id: str, now: float, active: int, pool: int) -> None:
+    """From now on so many replicas answer and wait. Not a change of the deployment itself: pauses go on."""
+    tx.execute(deployment.update().where(deployment.c.id == id).values(active=active, pool=pool, scaled_at=now))
+    wake(tx, KIND, id)
+
+
+def stay_awake(tx: sa.Connection, id: str, seconds: float) -> None:
+    tx.execute(deployment.update().where(deployment.c.id == id).values(awake_s=seconds))
 
 
 def drain(tx: sa.Connection, id: str, now: float) -> None:

@@ -118,7 +118,7 @@ def test_what_does_not_wake_is_refused_at_the_deadline_and_says_when_to_come_bac
     first.start()
     gateway.wait(lambda: gateway.lane("dep-churn")["queued"] == 1)
     status, headers, _ = gateway.post("churn", 2)
-    assert (status, "retry-after" in headers) == (429, True)
+    assert (status, int(headers["retry-after"]) > 1) == (503, True)
     first.join(10)
     assert (got[0][0], "retry-after" in got[0][1]) == (503, True)
 

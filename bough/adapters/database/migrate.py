@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.kernel.errors import Conflict
 
-HEAD = "0017"  # of `migrations/versions`; a test compares
+HEAD = "0018"  # of `migrations/versions`; a test compares
 FOLDER = Path(__file__).with_name("migrations")
 
 

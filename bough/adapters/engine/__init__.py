@@ -38,6 +38,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ready_at: float = 0.0
     signature: dict[str, Any] = {}  # of a model replica: frames.Signature as plain data
     exit: Exited | None = None
+    cold: bool = False  # its model has to be loaded before it can be forked
 
 
 class Hint(msgspec.Struct, frozen=True, kw_only=True):

@@ -128,6 +128,7 @@ class Record:
             unit=spec.unit, attempt=spec.attempt, state=self._state(), kind=spec.kind, labels=spec.labels, node=node,
             address=self._address(), pid=started.pid if started else 0, started_at=started.at if started else 0.0,
             ready_at=self.ready_at, signature=self.signature, exit=self.exit,
+            cold=bool(self.waits_for) and not self.launched,
         )  # fmt: skip
 
     def lived_s(self) -> float:

@@ -44,7 +44,7 @@ IN_GROUPS = {
     "models": ("card", "explain", "get", "register", "sbom"),
     "optimize": ("quantize",),
     "runs": ("compare",),
-    "scale": ("simulate",),
+    "scale": ("show", "simulate"),
     "secrets": ("set",),
     "tables": ("append", "create", "diff", "export", "query", "upsert"),
 }

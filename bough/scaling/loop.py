@@ -1,0 +1,143 @@
+"""Follows the rule for every service with a `scale`: once a second, from what the gateway and the engine say.
+
+    gateway ── counters ──> watch ── observation ──> rule ── wish ──> deployment row ──> serving starts and stops,
+                                                                                         the gateway's table follows
+
+Nothing here is needed for a request: a gateway that is short of replicas takes those of the warm pool by itself, and
+wakes what sleeps. A server that is gone leaves the numbers as they are. What the past has shown is lost with the
+server, so for its first minute nothing is given up.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+import msgspec
+import sqlalchemy as sa
+
+from bough.adapters.engine import Attempt, Engine
+from bough.gateway.loop import changed as table_changed
+from bough.gateway.models import GatewayState, LaneState
+from bough.kernel.reconcile import Handler, Turn, wake
+from bough.kernel.scale import Slot
+from bough.runtime.spec import Usage
+from bough.scaling import store
+from bough.scaling.models import CPU, Costs, Decision, Observation, Place, Wish
+from bough.scaling.policy import Autoscaler
+from bough.scaling.watching import Watch
+from bough.serving import store as serving
+from bough.serving.models import ASLEEP, READY, Deployment
+
+KIND, ID = "scale", "all"
+SECOND_S = 1.0
+REST_S = 30.0  # while nothing scales
+WARM_UP_S = 60.0
+FORGET_S = 3600.0
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def changed(tx: sa.Connection, _event: object = None) -> None:
+    """There may be something to scale."""
+    wake(tx, KIND, ID)
+
+
+class Scaled:
+    """One deployment that follows its traffic."""
+
+    def __init__(self, deployment: Deployment, now: float) -> None:
+        self.scaler = Autoscaler(deployment.settings.scale)
+        self.watch = Watch()
+        self.since = self.seen_at = now
+        self.wished = (deployment.answering, deployment.waiting)
+
+    def decide(self, now: float, deployment: Deployment, seen: Observation, taken: int) -> Wish:
+        scale = deployment.settings.scale
+        if scale != self.scaler.scale:
+            self.scaler.scale = scale
+        self.scaler.costs = Costs(start_s=self.watch.start_s)
+        wish = self.scaler.wish(seen, floor_of(scale.schedule, now))
+        if now - self.since < WARM_UP_S:
+            wish = msgspec.structs.replace(wish, active=max(wish.active, deployment.answering))
+        if taken and wish.active < deployment.answering + taken and seen.queued:
+            wish = msgspec.structs.replace(wish, active=min(deployment.answering + taken, scale.most), why="taken")
+        return msgspec.structs.replace(wish, pool=max(0, min(wish.pool, scale.most - wish.active)))
+
+
+class Scaling:
+    """The handler."""
+
+    def __init__(self, ask: Callable[[], GatewayState | None], engine: Engine) -> None:
+        self._ask, self._engine = ask, engine
+        self._scaled: dict[str, Scaled] = {}
+        self._forgot_at = 0.0
+
+    def handle(self, turn: Turn) -> float | None:
+        with turn.read() as tx:
+            found = [each for each in serving.in_state(tx, READY, ASLEEP) if each.settings.scale.max]
+        self._scaled = {each.id: self._scaled[each.id] for each in found if each.id in self._scaled}
+        awake = [each for each in found if each.state == READY and not each.settings.mock]
+        if not awake:
+            return REST_S if found else None
+        state, now = self._ask(), turn.clock.now()
+        if state is None:
+            return SECOND_S
+        attempts = self._engine.snapshot()
+        wants_cpu = any(CPU in each.settings.scale.signals for each in awake)
+        usage = self._engine.usage() if wants_cpu else {}
+        for deployment in awake:
+            lanes = [each for each in state.lanes if each.deployment == deployment.id]
+            if lanes:
+                self._follow(turn, now, deployment, lanes, attempts, usage)
+        if now - self._forgot_at > FORGET_S:
+            self._forgot_at = now
+            with turn.apply() as tx:
+                store.forget(tx, now)
+        return max(0.05, SECOND_S - (turn.clock.now() - now))
+
+    def _follow(
+        self, turn: Turn, now: float, deployment: Deployment, lanes: list[LaneState], attempts: list[Attempt],
+        usage: dict[str, Usage],
+    ) -> None:  # fmt: skip
+        scaled = self._scaled.setdefault(deployment.id, Scaled(deployment, now))
+        seen = scaled.watch.look(now, now - scaled.seen_at or SECOND_S, deployment, lanes, attempts, usage)
+        scaled.seen_at = now
+        wish = scaled.decide(now, deployment, seen, sum(each.taken for each in lanes))
+        minute, place = scaled.watch.minute(seen), place_of(deployment)
+        if (wish.active, wish.pool) == (deployment.answering, deployment.waiting) and minute is None:
+            return
+        with turn.apply() as tx:
+            if minute is not None:
+                store.passed(tx, place, minute)
+            if (wish.active, wish.pool) != (deployment.answering, deployment.waiting):
+                serving.scaled(tx, deployment.id, now, wish.active, wish.pool)
+                store.decided(tx, place, Decision(
+                    deployment=deployment.id, at=now, active=wish.active, pool=wish.pool, why=wish.why,
+                    needs=wish.needs, seen=seen,
+                ))  # fmt: skip
+                table_changed(tx)
+
+
+def handler(ask: Callable[[], GatewayState | None], engine: Engine) -> Handler:
+    """`ask`: what the gateway says of itself now."""
+    return Scaling(ask, engine).handle
+
+
+def place_of(deployment: Deployment) -> Place:
+    return deployment.project, deployment.environment, deployment.service
+
+
+def floor_of(schedule: tuple[Slot, ...], now: float) -> int:
+    """The least that the schedule asks for at this time of this machine's clock."""
+    at = datetime.datetime.fromtimestamp(now)
+    clock, day = at.strftime("%H:%M"), at.weekday()
+    floor = 0
+    for slot in schedule:
+        first, _, last = slot.days.partition("-")
+        begin, length = DAYS.index(first), (DAYS.index(last or first) - DAYS.index(first)) % 7
+        over_midnight = slot.until <= slot.at
+        inside = clock >= slot.at or clock < slot.until if over_midnight else slot.at <= clock < slot.until
+        of_day = (day - 1) % 7 if over_midnight and clock < slot.until else day
+        if inside and (of_day - begin) % 7 <= length:
+            floor = max(floor, slot.min)
+    return floor

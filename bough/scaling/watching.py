@@ -1,0 +1,120 @@
+"""From what gateway and engine say of a deployment, to what the rule is asked with. Pure but for what it remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from bough.adapters.engine import EXITED, READY, RUNNING, STARTING, Attempt
+from bough.gateway.models import LaneState
+from bough.runtime.spec import Usage
+from bough.scaling.models import Minute, Observation
+from bough.serving.models import Deployment
+
+USUAL_START_S = 1.0  # of a replica that nobody has seen start yet: a fork of a zygote and a moment
+WEB_SLOTS = 8  # requests at once in one process of a web service that says nothing of it
+REMEMBERED = 20  # starts
+
+
+class Watch:
+    """Of one deployment: turns counters that only grow into what happened in the last second."""
+
+    def __init__(self) -> None:
+        self._before: LaneState | None = None
+        self._cpu_before: dict[str, float] = {}
+        self._service_s = 0.0
+        self._starts_s: dict[str, float] = {}
+        self._minute, self._counts, self._late = -1, [0] * 60, 0
+
+    @property
+    def start_s(self) -> float:
+        """From an attempt's beginning to its being ready, the median."""
+        found = sorted(self._starts_s.values())
+        return max(USUAL_START_S, found[len(found) // 2]) if found else USUAL_START_S
+
+    def look(
+        self, now: float, second_s: float, deployment: Deployment, lanes: list[LaneState], attempts: list[Attempt],
+        usage: Mapping[str, Usage],
+    ) -> Observation:  # fmt: skip
+        """`second_s`: how long ago it was looked before."""
+        lane = _together(lanes)
+        before = self._before if self._before is not None and self._before.arrived <= lane.arrived else None
+        self._before = lane
+        grown = _grown(before, lane) if before is not None else LaneState(deployment="", queued=0, in_flight=0, links=0)
+        if grown.answered:
+            self._service_s = grown.busy_s / grown.answered
+        ready, starting = self._replicas(deployment, attempts)
+        settings = deployment.settings
+        slots = settings.concurrency or WEB_SLOTS if settings.is_web else lane.slots
+        active = sum(number < deployment.answering for number in ready)
+        return Observation(
+            at=now, arrived=round(grown.arrived / max(second_s, 0.1)), begun=grown.begun, late=grown.late,
+            service_s=self._service_s if grown.answered else 0.0, in_flight=float(lane.in_flight), queued=lane.queued,
+            oldest_s=lane.oldest_s, active=active, pool=len(ready) - active, slots=slots,
+            starting=sum(number < deployment.answering for number in starting),
+            pool_starting=sum(number >= deployment.answering for number in starting),
+            cpu=self._cpu(second_s, deployment, ready, usage),
+        )  # fmt: skip
+
+    def minute(self, seen: Observation) -> Minute | None:
+        """The minute that has just ended."""
+        minute, ended = int(seen.at // 60), None
+        if minute != self._minute:
+            if self._minute >= 0 and any(self._counts):
+                ended = Minute(
+                    minute=self._minute,
+                    counts=self._counts,
+                    service_s=self._service_s,
+                    late=self._late,
+                    slots=seen.slots,
+                )
+            self._minute, self._counts, self._late = minute, [0] * 60, 0
+        self._counts[int(seen.at) % 60] += seen.arrived
+        self._late += seen.late
+        return ended
+
+    def _replicas(self, deployment: Deployment, attempts: list[Attempt]) -> tuple[list[int], list[int]]:
+        ready, starting = [], []
+        for each in attempts:
+            owner, _, number = each.unit.rpartition("-")
+            if owner != deployment.id or not number.isdigit() or each.state == EXITED:
+                continue
+            if each.state == READY:
+                ready.append(int(number))
+                if each.started_at:
+                    self._starts_s[f"{each.unit}/{each.attempt}"] = max(0.0, each.ready_at - each.started_at)
+            elif each.state in (STARTING, RUNNING):
+                starting.append(int(number))
+        for key in list(self._starts_s)[:-REMEMBERED]:
+            del self._starts_s[key]
+        return ready, starting
+
+    def _cpu(self, second_s: float, deployment: Deployment, ready: list[int], usage: Mapping[str, Usage]) -> float:
+        """Of what its replicas may use: their limit, or one core each."""
+        mine = {key: each.cpu_s for key, each in usage.items() if key.rpartition("-")[0] == deployment.id}
+        before, self._cpu_before = self._cpu_before, mine
+        used_s = sum(max(0.0, spent - before[key]) for key, spent in mine.items() if key in before)
+        allowed = (deployment.settings.resources.cpus or 1.0) * max(1, len(ready)) * max(second_s, 0.1)
+        return min(1.0, used_s / allowed)
+
+
+def _together(lanes: list[LaneState]) -> LaneState:
+    """One deployment may have several lanes: its own, and that of a share."""
+    if len(lanes) == 1:
+        return lanes[0]
+    total = LaneState(deployment="", queued=0, in_flight=0, links=0)
+    for each in lanes:
+        added = {name: getattr(total, name) + getattr(each, name) for name in _ADDED}
+        total = msgspec.structs.replace(
+            total, oldest_s=max(total.oldest_s, each.oldest_s), slots=max(total.slots, each.slots), **added
+        )
+    return total
+
+
+def _grown(before: LaneState, after: LaneState) -> LaneState:
+    counters = ("arrived", "begun", "late", "answered", "busy_s")
+    return msgspec.structs.replace(after, **{name: getattr(after, name) - getattr(before, name) for name in counters})
+
+
+_ADDED = ("queued", "in_flight", "links", "arrived", "begun", "late", "answered", "busy_s", "taken")

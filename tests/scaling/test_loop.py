@@ -1,0 +1,171 @@
+"""The rule at work on a control plane: what the gateway says becomes replicas, decisions and a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bough.gateway.models import LaneState, Route
+from bough.kernel.scale import Slot
+from bough.scaling.loop import floor_of
+from tests.plane import Plane
+
+FILE = 'name = "shop"\n[services.churn]\nmodel = "service:Churn"\nscale = {{ {} }}\n'
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Plane:
+    return Plane(tmp_path)
+
+
+class Traffic:
+    """A gateway that says so much; each request takes `service_s` of a replica."""
+
+    def __init__(self, plane: Plane, service_s: float = 0.5) -> None:
+        self.plane, self.service_s = plane, service_s
+        self.arrived, self.idle_s = 0, 0.0
+
+    def second(self, requests: int, *, queued: int = 0, taken: int = 0, asleep: bool | None = None) -> None:
+        self.arrived += requests
+        self.idle_s = 0.0 if requests else self.idle_s + 1.0
+        shown = self.plane.routes()[0].asleep if asleep is None else asleep
+        self.plane.lanes = [LaneState(
+            deployment=deployment(self.plane), queued=queued, in_flight=min(requests, 4), links=1, arrived=self.arrived,
+            begun=self.arrived, answered=self.arrived, busy_s=self.arrived * self.service_s, taken=taken,
+            oldest_s=2.0 if queued else 0.0, idle_s=self.idle_s, asleep=shown,
+        )]  # fmt: skip
+        self.plane.let_pass(0.1)
+        self.plane.clock.advance(0.9)
+
+    def seconds(self, count: int, requests: int) -> None:
+        for _ in range(count):
+            self.second(requests)
+
+
+def service(plane: Plane) -> Any:
+    return plane.call("services.show", project="shop", service="churn")
+
+
+def deployment(plane: Plane) -> str:
+    return str(service(plane).deployment)
+
+
+def route(plane: Plane) -> Route:
+    return plane.routes()[0]
+
+
+def shown(plane: Plane) -> Any:
+    return plane.call("scale.show", project="shop", service="churn")
+
+
+def test_replicas_follow_traffic_up_and_down_within_bounds_and_nothing_is_deployed_anew(plane: Plane) -> None:
+    plane.deploy(FILE.format("max = 6, warm = 0"))
+    before = deployment(plane)
+    traffic = Traffic(plane)
+    traffic.seconds(20, 6)
+    assert service(plane).wanted >= 4
+    traffic.seconds(20, 60)
+    assert service(plane).wanted == 6 and len(plane.running()) == 6
+    traffic.seconds(80, 0)
+    assert service(plane).wanted == 1
+    assert (len(plane.running()), deployment(plane)) == (1, before)
+
+
+def test_every_change_is_kept_with_its_inputs_and_its_reason(plane: Plane) -> None:
+    plane.deploy(FILE.format("max = 6"))
+    traffic = Traffic(plane)
+    traffic.seconds(20, 6)
+    found = shown(plane)
+    assert found.decisions and found.curve
+    for each in found.decisions:
+        assert each.why in each.needs or each.why == "bound"
+    assert found.decisions[-1].needs["load"] > found.decisions[-1].seen.arrived * 0.4
+    assert (found.active, found.pool) == (found.decisions[-1].active, found.decisions[-1].pool)
+
+
+def test_the_warm_pool_runs_is_marked_and_becomes_active_by_a_line_in_the_table(plane: Plane) -> None:
+    plane.deploy(FILE.format("max = 8, buffer = 2"))
+    traffic = Traffic(plane)
+    traffic.seconds(5, 1)
+    first = route(plane)
+    warm = [each.unit for each in first.targets if each.warm]
+    assert len(warm) >= 2 and set(warm) <= set(plane.running())
+    traffic.seconds(10, 8)
+    active = [each.unit for each in route(plane).targets if not each.warm]
+    assert set(active) & set(warm)
+    attempts = {each.unit: each.attempt for each in plane.units()}
+    assert all(attempts[unit] == 1 for unit in warm), "they were used as they were"
+
+
+def test_what_the_gateway_took_from_the_pool_by_itself_stays_active(plane: Plane) -> None:
+    plane.deploy(FILE.format("max = 8, buffer = 3"))
+    traffic = Traffic(plane, service_s=0.01)
+    traffic.seconds(3, 1)
+    traffic.second(1, queued=5, taken=2)
+    assert shown(plane).active >= 3
+
+
+def test_a_gateway_that_is_silent_changes_nothing(plane: Plane) -> None:
+    plane.deploy(FILE.format("max = 6, warm = 0"))
+    Traffic(plane).seconds(20, 6)
+    before = service(plane).wanted
+    plane.lanes = None
+    plane.clock.advance(120)
+    plane.let_pass(2)
+    assert service(plane).wanted == before > 1
+
+
+def test_without_max_a_service_keeps_its_replicas(plane: Plane) -> None:
+    plane.deploy('name = "shop"\n[services.churn]\nmodel = "service:Churn"\nreplicas = 2\n')
+    Traffic(plane).seconds(20, 200)
+    assert service(plane).wanted == 2 and not shown(plane).decisions
+
+
+def test_other_bounds_are_taken_without_new_processes(plane: Plane) -> None:
+    plane.deploy(FILE.format("max = 6, warm = 0"))
+    traffic = Traffic(plane)
+    traffic.seconds(30, 60)
+    before = deployment(plane)
+    plane.deploy(FILE.format("max = 3, warm = 0"))
+    traffic.seconds(3, 60)
+    assert (service(plane).wanted, deployment(plane)) == (3, before)
+
+
+def test_advice_is_simulated_from_the_traffic_that_was_kept(plane: Plane) -> None:
+    plane.deploy(FILE.format("max = 12"))
+    traffic = Traffic(plane)
+    traffic.seconds(130, 6)
+    found = plane.call("scale.advise", project="shop", service="churn")
+    assert sum(each.chosen for each in found.proposals) == 1
+    assert 500 < found.requests <= 130 * 6 and found.service_s == pytest.approx(0.5)
+    assert found.setting.startswith("scale = {") and "max = 12" in found.setting
+
+
+def test_a_service_that_may_sleep_learns_how_long_it_is_quiet_and_is_awake_before_the_next_call(plane: Plane) -> None:
+    plane.deploy(FILE.format("min = 0"))
+    traffic = Traffic(plane)
+    states: list[str] = []
+    for _ in range(9):  # a call every 40 minutes
+        traffic.seconds(1, 1)
+        for minutes in (15, 15, *[1] * 10):
+            traffic.idle_s += 60.0 * minutes - 3
+            plane.clock.advance(60.0 * minutes - 3)
+            traffic.seconds(3, 0)  # the gateway and the loops agree within seconds
+            states.append(service(plane).state)
+    assert states[-1] == "ready", "it is awake when the next call is due"
+    assert states[-12:].count("asleep") > 5, "and asleep most of the time before"
+
+
+def test_schedules_hold_on_their_days_and_times_and_over_midnight() -> None:
+    import time
+
+    day = time.mktime((2026, 11, 27, 9, 0, 0, 0, 0, -1))  # a Friday
+    office = Slot(days="mon-fri", at="08:00", until="18:00", min=4)
+    night = Slot(days="fri", at="22:00", until="06:00", min=2)
+    assert floor_of((office, night), day) == 4
+    assert floor_of((office, night), day + 10 * 3600) == 0
+    assert floor_of((office, night), day + 14 * 3600) == 2
+    assert floor_of((office, night), day + 20 * 3600) == 2, "Saturday morning belongs to Friday's night"
+    assert floor_of((office, night), day + 24 * 3600) == 0
