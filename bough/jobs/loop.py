@@ -78,6 +78,7 @@ class JobLoop:
         self._placing, self._watching, self._views = placing, watching, views
         self._tokens, self._tracked, self._places = tokens, tracked, Places(home)
         self._active, self._groups = store.Active(), Groups(tracked)
+        self._given: dict[str, Filled] = {}  # what runs find around them, as found in this turn
         self._refused: dict[str, Problem] = {}  # what speaks against starting an attempt, seen after its commit
 
     def handle(self, turn: Turn) -> float | None:
@@ -93,7 +94,9 @@ class JobLoop:
         turnover = Turnover(World(now, {run.id: run for run in runs}, mine, leases))
         self._advance(turnover, needed)
         self._groups.look(turn, turnover)
-        self._placing.place(turnover, shares, lambda run: self._is_ready(turn, run))
+        with turn.read() as tx:
+            self._given = {}
+            self._placing.place(turnover, shares, lambda run: self._is_ready(tx, run))
         moved = self._commit(turn, turnover)
         self._act(turn, turnover, moved)
         return self._pause(turnover, moved)
@@ -144,9 +147,11 @@ class JobLoop:
             failure = msgspec.to_builtins(found)
             turnover.change(run, state=FAILED, said=said, failure=failure, finished_at=turnover.world.now)
 
-    def _is_ready(self, turn: Turn, run: JobRun) -> bool:
-        with turn.read() as tx:
-            return self._filled(tx, run) is not None
+    def _is_ready(self, tx: sa.Connection, run: JobRun) -> bool:
+        filled = self._filled(tx, run)
+        if filled is not None:
+            self._given[run.id] = filled
+        return filled is not None
 
     def _filled(self, tx: sa.Connection, run: JobRun) -> Filled | None:
         """Its variables and data; None while data are laid out. Raises what it refers to and is not there."""
@@ -182,33 +187,33 @@ class JobLoop:
     def _act(self, turn: Turn, turnover: Turnover, moved: set[str]) -> None:
         """Everything here may be done twice."""
         world = turnover.world
-        for run in world.singles:
-            if run.id in moved:
-                continue
-            if run.state == RUNNING:
-                self._try_start(turn, world, run)
-            elif run.state == STOPPING:
+        mine = [run for run in world.singles if run.id not in moved]
+        for run in mine:
+            if run.state == STOPPING:
                 self._stop(world, run)
         self._let_go(world, moved)
+        with turn.read() as tx:
+            for run in mine:
+                if run.state == RUNNING:
+                    self._try_start(tx, world, run)
 
-    def _try_start(self, turn: Turn, world: World, run: JobRun) -> None:
+    def _try_start(self, tx: sa.Connection, world: World, run: JobRun) -> None:
         try:
             with as_exhausted(self._places.folder(run.id)):
-                self._start(turn, world, run)
+                self._start(tx, world, run)
         except (Unavailable, Exhausted) as problem:  # of the machine: it passes
             log.warning("%s is started later: %s", run.id, problem.message)
         except Problem as problem:
             self._refused[run.id] = problem
 
-    def _start(self, turn: Turn, world: World, run: JobRun) -> None:
+    def _start(self, tx: sa.Connection, world: World, run: JobRun) -> None:
         missing = [rank for rank, each in enumerate(units.of(run, world.attempts)) if each is None]
         if not missing:
             return
         for folder in (self._places.output(run.id), self._places.checkpoints(run.id)):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with turn.read() as tx:
-            filled = self._filled(tx, run)
-            before = {each.job: str(self._places.output(each.id)) for each in (store.get(tx, id) for id in run.needs)}
+        filled = self._given.get(run.id) or self._filled(tx, run)
+        before = {each.job: str(self._places.output(each.id)) for each in (store.get(tx, id) for id in run.needs)}
         if filled is None:
             return
         specs = self._specs(run, filled, before, world.now)

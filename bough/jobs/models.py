@@ -31,7 +31,7 @@ CAPACITY_LOST, MOVING, RESIZING = "capacity", "move", "resize"
 CANCEL, TIME_LIMIT, SILENT, WORSE = "cancel", "time limit", "silent", "worse"
 
 CHANGED, ENDED_EVENT = "job.changed", "job.ended"
-DECIDED, GAVE_BACK = "job.decided", "job.gave_back"
+DECIDED, GAVE_BACK, USED = "job.decided", "job.gave_back", "job.used"
 MISSED, SKIPPED_SLOT = "job.slot_missed", "job.slot_skipped"
 
 

@@ -75,6 +75,22 @@ def outcome(run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool =
     return Outcome(state="", said=said, spent=spent, cause=cause, pause_s=pause, failure=failure)
 
 
+def used(run: JobRun, exits: Sequence[Exited]) -> dict[str, Any]:
+    """What an attempt has taken of its machine, all its processes together, and that in words."""
+    seconds = max([each.at for each in exits if each.at] or [run.attempt_at]) - run.attempt_at
+    usage = [each.usage for each in exits]
+    cpu, read = sum(each.cpu_s for each in usage), sum(each.read_bytes for each in usage)
+    peak, written = sum(each.memory_peak_bytes for each in usage), sum(each.written_bytes for each in usage)
+    rate = f" at {read / 1e6 / seconds:.1f} MB/s" if seconds > 0 else ""
+    said = (
+        f"{seconds:.1f} s, {cpu:.1f} s of processors, {peak / 1e6:.0f} MB of memory at most, {read / 1e6:.1f} MB read"
+    )
+    return {
+        "said": said + rate, "seconds": seconds, "cpu_s": cpu, "memory_peak_bytes": peak, "read_bytes": read,
+        "written_bytes": written,
+    }  # fmt: skip
+
+
 def cause_of(exit: Exited | None) -> str:
     """Of an end that nobody asked for."""
     return CAPACITY if exit is None or exit.reason in ("lost", "lease", "stopped") else ERROR

@@ -23,6 +23,7 @@ from bough.jobs.models import (
     STOPPING,
     SUCCEEDED,
     TIME_LIMIT,
+    USED,
     JobRun,
 )
 from bough.jobs.turning import Turnover
@@ -118,6 +119,7 @@ class Watching:
         fresh = progress is not None and progress.at >= run.attempt_at
         came_on = progress is not None and fresh and progress.saved_step > progress.restored_step
         outcome = rules.outcome(run, exits, done=done, came_on=came_on)
+        turnover.note(USED, run, attempt=run.attempt, **rules.used(run, exits))
         run = self.give_back(turnover, run, max(each.at for each in exits) or now)
         self._ask_at.pop(run.id, None)
         shared = {"said": outcome.said, "spent": outcome.spent, "failure": outcome.failure, "stopping_for": "",

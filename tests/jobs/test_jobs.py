@@ -257,7 +257,9 @@ def test_costs_are_the_seconds_of_leases_times_their_price(jobs: Jobs) -> None:
     jobs.let_pass(2.0)
     view = jobs.call("jobs.show", id=made.id).run
     assert view.cost_center == "research" and 0.4 <= view.seconds <= 1.0 and view.cost == 0.0
-    assert any(each.what == "gave back" for each in jobs.call("jobs.show", id=made.id).timeline)
+    timeline = jobs.call("jobs.show", id=made.id).timeline
+    assert any(each.what == "gave back" for each in timeline)
+    assert any(each.what == "used" and "s of processors" in each.said for each in timeline)
 
 
 def test_stopping_is_seen(jobs: Jobs) -> None:
