@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -18,8 +19,9 @@ from bough.adapters.accelerators import Accelerators
 from bough.adapters.accelerators.nvml import NvmlAccelerators
 from bough.adapters.blobs import Blobs
 from bough.adapters.blobs.directory import DirectoryBlobs
-from bough.adapters.capacity import ON_DEMAND, Offer, Provider
+from bough.adapters.capacity import ON_DEMAND, Offer, Provider, availability
 from bough.adapters.capacity.local import LocalProvider
+from bough.adapters.capacity.replay import ReplayProvider
 from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
@@ -37,8 +39,11 @@ from bough.adapters.sql.sqlite import Sqlite
 from bough.adapters.tables import Tables
 from bough.adapters.tables.duckdb import DuckTables
 from bough.builds.bundle import used_by
-from bough.capacity import pools
+from bough.capacity import loop as capacity_loop
+from bough.capacity.market import LOCAL, offers_of
 from bough.capacity.models import Capacity
+from bough.capacity.pools import Pools
+from bough.capacity.rules import Market
 from bough.data import erasure, garbage, upkeep
 from bough.data import operations as data
 from bough.data.mounts import Views
@@ -149,6 +154,9 @@ from bough.tracking import operations_traces as run_traces
 from bough.tracking import schema as tracking_schema
 from bough.tracking.artifacts import references as artifact_references
 
+if TYPE_CHECKING:
+    from bough.capacity.planning import Plan
+
 OPERATION_MODULES: list[ModuleType] = [
     *(access, secret_operations, environments, branches, data, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
@@ -210,7 +218,10 @@ class Bough:
         self._databases = _databases(self.home)
         self._cutting = Cutting(self._databases)
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
-        self.capacity: Capacity = pools.Pools(_pools(self.home, self.clock))
+        self._pools = Pools(
+            *(_providers(self.home, platform, self.clock), self.home.capacity / "seen.json", self.clock, _planning),
+        )
+        self.capacity: Capacity = self._pools
         self.accelerators: Accelerators = accelerators or NvmlAccelerators()
         self.ledger = Ledger(SigningKey(home), self.clock)
         self._receiver = receiver or from_environment(os.environ)
@@ -272,6 +283,7 @@ class Bough:
             idleness.changed(tx)
             lineage_loop.begin(tx)
             wake(tx, mirrors_loop.KEPT, mirrors_loop.ALL)
+            capacity_loop.begin(tx)
             for preview in previews.unfinished(tx):
                 wake(tx, previews_loop.KIND, preview)
             jobs_loop.begin(tx)
@@ -364,6 +376,7 @@ class Bough:
             mirrors_loop.KEPT: mirrors_loop.kept_handler(home),
             replays.KIND: mirrors_loop.replay_handler(home, engine, events),
             previews_loop.KIND: previews_loop.handler(self._bringing, events),
+            capacity_loop.KIND: capacity_loop.handler(self._pools),
             lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),
             **databases_loop.handlers(self._databases, events),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),
@@ -414,10 +427,27 @@ class Bough:
                 cursor = 0
 
 
-def _pools(home: Home, clock: Clock) -> dict[str, Provider]:
-    """Where jobs can run."""
-    here = Offer(pool=pools.LOCAL, zone="here", kind=ON_DEMAND)
-    return {pools.LOCAL: LocalProvider(home.capacity / pools.LOCAL, clock, [here])}
+def _providers(home: Home, platform: Platform, clock: Clock) -> dict[str, Provider]:
+    """Where jobs can run: what the settings say, and this machine."""
+    here = Offer(pool=LOCAL, zone="here", kind=ON_DEMAND)
+    found: dict[str, Provider] = {LOCAL: LocalProvider(home.capacity / LOCAL, clock, [here])}
+    for name, pool in platform.pools.items():
+        folder, offers = home.capacity / name, offers_of(name, pool, platform.pools)
+        if pool.provider == "local":
+            found[name] = LocalProvider(folder, clock, offers)
+            continue
+        zones = {zone: availability.made_up(f"{name}/{zone}", pool.seed) for zone in pool.zones}
+        if pool.trace:
+            zones = availability.for_zones(pool.zones, availability.read(Path(pool.trace)))
+        found[name] = ReplayProvider(folder, clock, offers, zones)
+    return found
+
+
+def _planning(market: Market, time_h: float, slack_h: float) -> Plan:
+    """Loads numpy with the first plan, not when the server starts."""
+    from bough.capacity.planning import plan
+
+    return plan(market, time_h, slack_h)
 
 
 def _forge_of(link: ForgeLink) -> Forge:

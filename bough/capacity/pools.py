@@ -2,28 +2,61 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
-from bough.adapters.capacity import Lease, Offer, Provider
-from bough.capacity.models import KEEP, LOST, ON_DEMAND, START, Decision, Situation
-from bough.kernel.errors import Conflict, NotFound, Unavailable
+from bough.adapters.capacity import LOST, SPOT, Lease, Offer, Provider
+from bough.capacity import deciding
+from bough.capacity.market import LOCAL as LOCAL
+from bough.capacity.market import Usable, usable
+from bough.capacity.models import Decision, Situation
+from bough.capacity.rules import Planner, Planning
+from bough.capacity.zones import MarketSeen, look_at_all
+from bough.kernel.clock import Clock
+from bough.kernel.errors import Conflict, NotFound, Problem
+from bough.kernel.files import write_whole
 
-LOCAL = "local"  # the pool that every machine has
+KEPT_EVERY_S = 10.0  # what was seen is written down so often at most, and when a zone has changed
+MOST_PLANNERS = 200  # of job runs; who was asked for least recently is planned for anew
 
 
 class Pools:
-    def __init__(self, providers: Mapping[str, Provider]) -> None:
-        self._providers = dict(providers)
+    """`memory`: the file in which what was seen of zones outlives the process."""
+
+    def __init__(self, providers: Mapping[str, Provider], memory: Path, clock: Clock, planning: Planning) -> None:
+        self._providers, self._memory, self._clock, self._planning = dict(providers), memory, clock, planning
+        self._planners: dict[str, Planner] = {}
+        self._lock = threading.RLock()
+        self._seen = _remembered(memory)
+        self._written_at = clock.now()
 
     def decide(self, situation: Situation) -> Decision:
-        if situation.lease is not None:
-            return Decision(action=KEEP, why="it goes on where it is")
-        for offer in self.offers():
-            if offer.kind == ON_DEMAND and offer.accelerator in ("", *situation.accelerators):
-                return Decision(action=START, why="on-demand, as asked for", offer=offer)
-        raise Unavailable("no pool has what this job needs", code="NO_POOL", hint="bough capacity pools")
+        with self._lock:
+            found = usable(self.catalogue(), situation.accelerators)
+            offered = frozenset(offer.key for offer in self.offers())
+            now = deciding.Now(at=self._clock.now(), usable=found, offered=offered, seen=self._look(found, offered))
+            return deciding.decide(situation, now, lambda: self._planner(situation.holder))
+
+    def look(self) -> None:
+        """Looks at every zone, for whoever asks later."""
+        with self._lock:
+            offers = self.catalogue()
+            offered = frozenset(offer.key for offer in self.offers())
+            for accelerator in dict.fromkeys(offer.accelerator for offer in offers if offer.kind == SPOT):
+                self._look(usable(offers, [accelerator] if accelerator else []), offered)
+
+    def seen(self, accelerators: list[str]) -> tuple[Usable, MarketSeen]:
+        """What could do a job, and what is known of it."""
+        with self._lock:
+            found = usable(self.catalogue(), accelerators)
+            return found, self._look(found, frozenset(offer.key for offer in self.offers()))
+
+    def catalogue(self) -> list[Offer]:
+        return [offer for provider in self._providers.values() for offer in provider.catalogue()]
 
     def offers(self) -> list[Offer]:
         return [offer for provider in self._providers.values() for offer in provider.offers()]
@@ -38,11 +71,15 @@ class Pools:
         return self._of(offer.pool).acquire(holder, offer)
 
     def keep(self, lease: Lease) -> Lease:
-        found = next((each for each in self._of(lease.offer.pool).leases() if each.id == lease.id), None)
-        return found or msgspec.structs.replace(lease, state=LOST, cause=lease.cause or "the pool does not know it")
+        with contextlib.suppress(NotFound):
+            for each in self._of(lease.offer.pool).leases():
+                if each.id == lease.id:
+                    return each
+        return msgspec.structs.replace(lease, state=LOST, cause=lease.cause or "the pool does not know it")
 
     def release(self, lease: Lease) -> None:
-        self._of(lease.offer.pool).release(lease.id)
+        with contextlib.suppress(NotFound):  # a pool that is no longer in the settings has nothing to give back
+            self._of(lease.offer.pool).release(lease.id)
 
     def leases(self) -> list[Lease]:
         return [lease for provider in self._providers.values() for lease in provider.leases()]
@@ -54,3 +91,30 @@ class Pools:
         if (provider := self._providers.get(pool)) is None:
             raise NotFound(f"there is no pool {pool!r}", code="POOL_NOT_FOUND", hint="bough capacity pools")
         return provider
+
+    def _planner(self, holder: str) -> Planner:
+        planner = self._planners.pop(holder, None) or Planner(self._planning)
+        self._planners[holder] = planner
+        while len(self._planners) > MOST_PLANNERS:
+            self._planners.pop(next(iter(self._planners)))
+        return planner
+
+    def _look(self, found: Usable, offered: frozenset[tuple[str, str, str, str]]) -> MarketSeen:
+        if not found.spot:
+            return MarketSeen()
+        now = self._clock.now()
+        before = self._seen.get(found.group, MarketSeen())
+        ups = {name: offer.key in offered for name, offer in found.spot.items()}
+        after = look_at_all(before, ups, now * found.speed / 3600.0)
+        self._seen[found.group] = after
+        if before.ups != after.ups or now - self._written_at > KEPT_EVERY_S:
+            self._written_at = now
+            with contextlib.suppress(Problem, OSError):  # a full disk costs what was learnt since, and nothing else
+                write_whole(self._memory, msgspec.json.encode(self._seen), synced=False)
+        return after
+
+
+def _remembered(memory: Path) -> dict[str, MarketSeen]:
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(memory.read_bytes(), type=dict[str, MarketSeen])
+    return {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from bough.adapters.accelerators import Accelerators
+from bough.capacity.market import LOCAL
 from bough.capacity.models import START, Capacity, Decision
-from bough.capacity.pools import LOCAL
 from bough.jobs import rules, tracked, units
 from bough.jobs.machine import Machine, Room
 from bough.jobs.models import DECIDED, FAILED, QUEUED, RUNNING, STOPPING, JobRun

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from bough.kernel.settings import Document
 
 FILE_NAME = "settings.toml"
+Price = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+
+
+class PoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[pools.NAME]`: where jobs can run beside this machine."""
+
+    kind: Literal["spot", "on-demand"]
+    provider: Literal["local", "replay"] = "local"
+    zones: dict[str, Price]  # price per hour by zone
+    accelerators: list[str] = []  # what a machine has, one of these, as in h100:2; empty: none
+    work_rate: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0  # seconds of work that it does in a second
+    notice_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 120.0  # replay: before a machine is taken away
+    trace: str = ""  # replay: file with availability; empty: made up
+    seed: int = 0  # replay: of what is made up
+    speed: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 1.0  # hours of the pool's market in an hour
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,6 +34,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_host: str = "127.0.0.1"
     api_port: int = 7401
     personal: bool = False  # of `bough dev`: nobody else calls what it serves
+    pools: dict[str, PoolSettings] = {}
 
     @property
     def gateway_url(self) -> str:
@@ -71,10 +88,21 @@ def load(home: Path) -> Platform:
 
 
 def save(home: Path, platform: Platform) -> None:
-    lines = [f"{key} = {msgspec.json.encode(value).decode()}\n" for key, value in msgspec.to_builtins(platform).items()]
+    values = msgspec.to_builtins(platform)
+    pools = values.pop("pools")
+    lines = [f"{key} = {_toml(value)}\n" for key, value in values.items()]
+    for name, pool in pools.items():
+        lines += [f"\n[pools.{_toml(name)}]\n", *(f"{key} = {_toml(value)}\n" for key, value in pool.items())]
     temporary = home / f".{FILE_NAME}.{os.getpid()}"
     temporary.write_text("".join(lines), "utf-8")
     temporary.replace(home / FILE_NAME)
+
+
+def _toml(value: Any) -> str:
+    """JSON is TOML, but for tables."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml(key)} = {_toml(each)}" for key, each in value.items()) + " }"
+    return msgspec.json.encode(value).decode()
 
 
 def _reachable(host: str) -> str:

@@ -55,6 +55,9 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Provider(Protocol):
+    def catalogue(self) -> list[Offer]:
+        """Everything that it ever offers."""
+
     def offers(self) -> list[Offer]:
         """What can be rented at this moment; a zone that has nothing is absent."""
 

@@ -16,6 +16,9 @@ class LocalProvider:
         self._clock, self._offers = clock, list(offers)
         self._records = LeaseRecords(folder, clock)
 
+    def catalogue(self) -> list[Offer]:
+        return list(self._offers)
+
     def offers(self) -> list[Offer]:
         return list(self._offers)
 

@@ -1,0 +1,171 @@
+"""From a job's situation to a decision and the sentence for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bough.adapters.capacity import ON_DEMAND, SPOT, Offer, Provider
+from bough.adapters.capacity.availability import of_spells
+from bough.adapters.capacity.local import LocalProvider
+from bough.adapters.capacity.replay import ReplayProvider
+from bough.capacity.market import LOCAL, offers_of, usable
+from bough.capacity.models import AUTO, KEEP, MOVE, START, WAIT, Decision, Situation
+from bough.capacity.planning import plan
+from bough.capacity.pools import Pools
+from bough.kernel.clock import VirtualClock
+from bough.kernel.errors import Conflict, Unavailable
+from bough.kernel.platform import PoolSettings
+
+HOUR = 3600.0
+Open = Callable[[], Pools]
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def reopen(tmp_path: Path, clock: VirtualClock) -> Open:
+    """Spot in one zone, two hours there and one away in turns; on-demand at three times its price; this machine."""
+    settings = {
+        "spot": PoolSettings(kind="spot", provider="replay", zones={"a": 1.0}, accelerators=["v100"]),
+        "sure": PoolSettings(kind="on-demand", zones={"a": 3.0}, accelerators=["v100", "k80"]),
+    }
+    offers = {name: offers_of(name, pool, settings) for name, pool in settings.items()}
+
+    def open_() -> Pools:
+        providers: dict[str, Provider] = {
+            "spot": ReplayProvider(
+                tmp_path / "spot", clock, offers["spot"], {"a": of_spells([(True, 2.0), (False, 1.0)])}
+            ),
+            "sure": LocalProvider(tmp_path / "sure", clock, offers["sure"]),
+            LOCAL: LocalProvider(tmp_path / LOCAL, clock, [Offer(pool=LOCAL, zone="here", kind=ON_DEMAND)]),
+        }
+        return Pools(providers, tmp_path / "seen.json", clock, plan)
+
+    return open_
+
+
+def job(clock: VirtualClock, *, hours: float = 0.0, **other: object) -> Situation:
+    """With a deadline after so many hours."""
+    usual = {"holder": "jr_1", "capacity": AUTO, "accelerators": ["v100"], "work_left_s": 4 * HOUR}
+    deadline = {"deadline": clock.now() + hours * HOUR} if hours else {}
+    return msgspec.convert(usual | deadline | other, Situation)
+
+
+def kind(decision: Decision) -> str:
+    return decision.offer.kind if decision.offer is not None else ""
+
+
+def test_on_demand_is_what_it_gets_when_it_asks_for_it(reopen: Open, clock: VirtualClock) -> None:
+    decision = reopen().decide(job(clock, capacity=ON_DEMAND, hours=48.0))
+    assert (decision.action, kind(decision)) == (START, ON_DEMAND)
+    assert decision.offer is not None and decision.offer.pool == "sure", "pools come before this machine"
+
+
+def test_the_first_type_of_the_list_that_there_is_is_taken(reopen: Open, clock: VirtualClock) -> None:
+    decision = reopen().decide(job(clock, capacity=ON_DEMAND, accelerators=["h100", "k80", "v100"]))
+    assert decision.offer is not None and decision.offer.accelerator == "k80"
+    nothing = reopen().decide(job(clock, accelerators=["h100"]))
+    assert nothing.offer is not None and nothing.offer.pool == LOCAL, "this machine's own devices are looked at there"
+
+
+def test_with_time_to_spare_it_takes_spot_and_waits_for_it_when_it_is_away(reopen: Open, clock: VirtualClock) -> None:
+    decision = reopen().decide(job(clock, hours=48.0))
+    assert (decision.action, kind(decision)) == (START, SPOT)
+    assert "expected to stay" in decision.why
+    assert 3.0 < decision.expected_cost < 12.0
+    clock.advance(2.5 * HOUR)
+    away = reopen().decide(job(clock, hours=48.0))
+    assert (away.action, away.offer) == (WAIT, None)
+    assert away.why.startswith("waits for spot")
+
+
+def test_without_time_to_spare_the_deadline_wins(reopen: Open, clock: VirtualClock) -> None:
+    decision = reopen().decide(job(clock, hours=4.1))
+    assert (decision.action, kind(decision), decision.late) == (START, ON_DEMAND, False)
+    assert "deadline" in decision.why
+    late = reopen().decide(job(clock, hours=3.0))
+    assert (kind(late), late.late) == (ON_DEMAND, True)
+
+
+def test_on_demand_is_left_for_spot_when_there_is_room_for_it(reopen: Open, clock: VirtualClock) -> None:
+    pools = reopen()
+    held = pools.acquire("jr_1", pools.decide(job(clock, capacity=ON_DEMAND)).offer)  # type: ignore[arg-type]
+    clock.advance(600.0)
+    decision = pools.decide(job(clock, hours=48.0, lease=held))
+    assert (decision.action, kind(decision)) == (MOVE, SPOT)
+    tight = pools.decide(job(clock, hours=4.1, lease=held))
+    assert tight.action == KEEP
+
+
+def test_what_runs_on_spot_stays_there_while_it_can(reopen: Open, clock: VirtualClock) -> None:
+    pools = reopen()
+    held = pools.acquire("jr_1", pools.decide(job(clock, hours=12.0)).offer)  # type: ignore[arg-type]
+    clock.advance(1000.0)
+    assert pools.decide(job(clock, hours=12.0, lease=held)).action == KEEP
+    tight = pools.decide(job(clock, hours=4.1, lease=held))
+    assert (tight.action, kind(tight)) == (MOVE, ON_DEMAND), "another loss would be too much"
+
+
+def test_nothing_is_risked_while_the_work_is_not_known(reopen: Open, clock: VirtualClock) -> None:
+    decision = reopen().decide(job(clock, hours=48.0, work_left_s=0.0))
+    assert (decision.action, kind(decision)) == (START, ON_DEMAND)
+    assert "not known" in decision.why
+
+
+def test_without_a_deadline_spot_is_taken_or_waited_for_as_asked(reopen: Open, clock: VirtualClock) -> None:
+    assert kind(reopen().decide(job(clock))) == SPOT
+    clock.advance(2.5 * HOUR)
+    assert kind(reopen().decide(job(clock))) == ON_DEMAND
+    assert reopen().decide(job(clock, capacity=SPOT)).action == WAIT
+
+
+def test_a_second_lease_is_refused_even_in_another_pool(reopen: Open, clock: VirtualClock) -> None:
+    pools = reopen()
+    spot, sure = pools.decide(job(clock, hours=48.0)).offer, pools.decide(job(clock, capacity=ON_DEMAND)).offer
+    assert spot is not None and sure is not None
+    lease = pools.acquire("jr_1", spot)
+    with pytest.raises(Conflict):
+        pools.acquire("jr_1", sure)
+    assert reopen().leases() == [lease]
+    pools.release(lease)
+    assert pools.keep(lease).state == "lost"
+    assert pools.acquire("jr_1", sure).offer == sure
+
+
+def test_what_was_seen_of_zones_outlives_the_process(reopen: Open, clock: VirtualClock) -> None:
+    pools = reopen()
+    for _ in range(100):
+        pools.look()
+        clock.advance(180.0)
+    assert reopen().seen(["v100"])[1].zones["spot/a"].available == pools.seen(["v100"])[1].zones["spot/a"].available
+    assert sum(reopen().seen(["v100"])[1].zones["spot/a"].available.ends) >= 1
+
+
+def test_a_decision_takes_less_than_a_millisecond_once_there_is_a_plan(reopen: Open, clock: VirtualClock) -> None:
+    pools = reopen()
+    began = time.process_time()
+    pools.decide(job(clock, hours=92.0, work_left_s=48 * HOUR))
+    assert time.process_time() - began < 2.0
+    spent = []
+    for _ in range(100):
+        clock.advance(1.0)
+        began = time.process_time()
+        pools.decide(job(clock, hours=92.0, work_left_s=48 * HOUR))
+        spent.append(time.process_time() - began)
+    assert sorted(spent)[50] < 1e-3
+
+
+def test_a_job_that_needs_what_nobody_has_is_told(clock: VirtualClock) -> None:
+    found = usable([Offer(pool="p", zone="z", kind=ON_DEMAND, accelerator="k80")], ["h100"])
+    assert not found.on_demand
+    with pytest.raises(Unavailable) as refused:
+        Pools({}, Path("/nowhere"), clock, plan).decide(Situation(holder="jr_1"))
+    assert refused.value.own_code == "NO_POOL"

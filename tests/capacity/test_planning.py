@@ -1,0 +1,96 @@
+"""The planner: what a plan costs, what it chooses, and that no deadline is missed."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from bench.spot.judge import NONE, TICK_H, Setting, run
+from bench.spot.omniscient import best
+from bench.spot.ours import Planned
+from bough.capacity import planning
+from bough.capacity.rates import PRIOR_PER_H, step_of
+from bough.capacity.rules import Market
+
+NEVER_LOST, NEVER_BACK = (1e-6,) * len(PRIOR_PER_H), (1e-6,) * len(PRIOR_PER_H)
+
+
+def market(**other: object) -> Market:
+    usual = {"available": PRIOR_PER_H, "away": PRIOR_PER_H, "spot": 1.0, "on_demand": 3.0, "changeover": 0.2}
+    return Market(**(usual | other))  # type: ignore[arg-type]
+
+
+def test_with_spot_that_is_never_lost_a_job_costs_its_work_and_one_start() -> None:
+    plan = planning.plan(market(available=NEVER_LOST), 20.0, 10.0)
+    _, spot, *_ = plan.costs(20.0, 10.0, True, step_of(1.0))
+    assert spot == pytest.approx(10.2, rel=0.01)
+
+
+def test_with_spot_that_never_comes_a_job_costs_on_demand() -> None:
+    plan = planning.plan(market(away=NEVER_BACK), 20.0, 10.0)
+    wait, _, buy, *_ = plan.costs(20.0, 10.0, False, step_of(1.0))
+    assert buy == pytest.approx(3.0 * 10.2, rel=0.01)
+    assert wait >= buy - 0.05
+
+
+def test_more_slack_never_costs_more() -> None:
+    plan = planning.plan(market(), 40.0, 20.0)
+    costs = [min(plan.costs(20.0 + slack, slack, False, 0)[:3]) for slack in (1.0, 2.0, 5.0, 10.0, 19.0)]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_finer_steps_change_little() -> None:
+    coarse, fine = (
+        min(planning.plan(market(), 60.0, 12.0, steps=steps).costs(60.0, 12.0, True, step_of(1.0))[:3])
+        for steps in (150, 600)
+    )
+    assert coarse == pytest.approx(fine, rel=0.02)
+
+
+def test_a_plan_takes_less_than_two_seconds_and_a_look_less_than_a_millisecond() -> None:
+    began = time.process_time()
+    plan = planning.plan(market(), 92.0, 44.0)
+    assert time.process_time() - began < 2.0
+    began = time.process_time()
+    for _ in range(200):
+        plan.costs(50.0, 20.0, True, 3)
+    assert time.process_time() - began < 0.2
+
+
+def test_another_zone_nearby_makes_spot_worth_more() -> None:
+    alone, near = (
+        planning.plan(market(elsewhere=chance), 30.0, 6.0).costs(30.0, 6.0, True, 2)[planning.START_SPOT]
+        for chance in (0.0, 0.95)
+    )
+    assert near < alone
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_no_deadline_is_missed_whatever_the_zones_do(seed: int) -> None:
+    """Spells of any length, one to three zones, from hardly any slack to a lot; never cheaper than the optimum."""
+    chance = random.Random(seed)
+    setting = Setting(work=chance.randint(1, 120), deadline=0, changeover=chance.choice((0, 1, 4, 8)))
+    slack = setting.changeover + chance.choice((0, 1, 3, 20, 100))
+    setting = setting._replace(deadline=setting.work + slack)
+    zones = [spells(chance, setting.deadline) for _ in range(chance.randint(1, 3))]
+    outcome = run(Planned(), zones, 0, setting)
+    assert not outcome.late
+    assert outcome.cost >= best(zones, 0, setting) - 1e-6
+
+
+def test_what_nobody_can_keep_is_done_on_demand_at_once() -> None:
+    outcome = run(Planned(), [bytes([1]) * 500], 0, Setting(work=100, deadline=90, changeover=4))
+    assert outcome.late
+    assert (outcome.spot_ticks, outcome.starts) == (0, 1)
+    assert outcome.on_demand_ticks * TICK_H == pytest.approx(104 * TICK_H)
+    assert NONE == "none"
+
+
+def spells(chance: random.Random, ticks: int) -> bytes:
+    found, up = bytearray(), chance.random() < 0.5
+    while len(found) < ticks:
+        found += bytes([up]) * chance.choice((1, 2, 5, 20, 60))
+        up = not up
+    return bytes(found[:ticks])
