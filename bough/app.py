@@ -388,7 +388,7 @@ class Bough:
             home=self.home, platform=self.platform, engine=self.engine, events=self.events, capacity=self.capacity,
             accelerators=self.accelerators, blobs=self.blobs, views=views, vault=self._vault,
             private_digest=self._private_digest, read_runs=self._tracking.read, write_runs=self._tracking.write,
-            machine=jobs.this_machine(), databases=self._databases,
+            machine=jobs.this_machine(), weights=self.platform.job_queues, databases=self._databases,
         )  # fmt: skip
 
     def _sweep(self) -> None:

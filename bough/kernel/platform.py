@@ -34,6 +34,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_host: str = "127.0.0.1"
     api_port: int = 7401
     personal: bool = False  # of `bough dev`: nobody else calls what it serves
+    job_queues: dict[str, float] = {}  # weights; of a queue that is not named: 1
     pools: dict[str, PoolSettings] = {}
 
     @property
