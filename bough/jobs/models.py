@@ -36,11 +36,12 @@ MISSED, SKIPPED_SLOT = "job.slot_missed", "job.slot_skipped"
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Attempts that were followed by another one, by cause."""
+    """Attempts that were followed by another one, by cause. `barren`: those in a row that came no further."""
 
     capacity: int = 0
     error: int = 0
     timeout: int = 0
+    barren: int = 0
 
     @property
     def total(self) -> int:

@@ -32,7 +32,8 @@ from bough.kernel.errors import Invalid
 from bough.kernel.jobs import Range, Sweep, Value, budget
 from bough.runtime.spec import Exited
 
-PAUSE_S = (1.0, 300.0)  # after an error, doubling; what was interrupted goes on at once
+PAUSE_S = (1.0, 300.0)  # after errors in a row, doubling; what was interrupted goes on at once
+LIVED_S = 60.0  # an attempt that ran for so long has not failed at once
 _CAUSES = {CAPACITY_LOST: CAPACITY, MOVING: CAPACITY, RESIZING: CAPACITY, TIME_LIMIT: TIMEOUT, SILENT: TIMEOUT}
 _NO_FAULT = (MOVING, RESIZING)  # of nobody: costs nothing of any budget
 
@@ -70,8 +71,9 @@ def outcome(run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool =
     if used >= allowed:
         often = f", and {used + 1} attempts ended like that" if used else ""
         return Outcome(state=FAILED, said=said + often, spent=run.spent, cause=cause, failure=failure)
-    spent = msgspec.structs.replace(run.spent, **{cause: used + 1})
-    pause = 0.0 if cause == CAPACITY else min(PAUSE_S[0] * 2.0 ** (0 if came_on else min(used, 20)), PAUSE_S[1])
+    barren = 0 if came_on or cause == CAPACITY else run.spent.barren + 1
+    spent = msgspec.structs.replace(run.spent, **{cause: used + 1, "barren": barren})
+    pause = 0.0 if cause == CAPACITY else min(PAUSE_S[0] * 2.0 ** min(max(barren - 1, 0), 20), PAUSE_S[1])
     return Outcome(state="", said=said, spent=spent, cause=cause, pause_s=pause, failure=failure)
 
 

@@ -118,6 +118,7 @@ class Watching:
         done = progress is not None and progress.done
         fresh = progress is not None and progress.at >= run.attempt_at
         came_on = progress is not None and fresh and progress.saved_step > progress.restored_step
+        came_on = came_on or max(each.at for each in exits) - run.attempt_at > rules.LIVED_S
         outcome = rules.outcome(run, exits, done=done, came_on=came_on)
         turnover.note(USED, run, attempt=run.attempt, **rules.used(run, exits))
         run = self.give_back(turnover, run, max(each.at for each in exits) or now)
