@@ -45,7 +45,7 @@ class OnLoad:
 POLICIES: dict[str, Callable[[], Policy]] = {
     "ours": lambda: Autoscaler(Scale(max=MOST, warm=0)),
     "ours, pool": lambda: Autoscaler(Scale(max=MOST)),
-    "ours, pool, safe": lambda: Autoscaler(Scale(max=MOST, late_cost=100.0)),
+    "ours, thrifty pool": lambda: Autoscaler(Scale(max=MOST, late_cost=10.0)),
     "KPA": peers.KnativeKpa,
     "KPA on load": lambda: OnLoad(peers.KnativeKpa()),
     "HPA CPU 80 %": lambda: peers.KubernetesHpa(0.8, queue=False),
@@ -110,7 +110,7 @@ def targets(found: dict[tuple[str, str], Outcome], traces: list[Trace], least: d
     print("\nratios to KPA (cost, late) | to KPA on load | to the clairvoyant cost")
     for trace in traces:
         row = []
-        for name in ("ours", "ours, pool", "ours, pool, safe"):
+        for name in ("ours", "ours, pool", "ours, thrifty pool"):
             if (trace.name, name) not in found:
                 continue
             each, part = found[trace.name, name], []

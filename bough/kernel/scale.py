@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 MOST = 1_000_000
+USUAL, USUAL_WITH_POOL = 10.0, 100.0  # `late_cost` that nobody has set
 SIGNALS = ("load", "queue", "in_flight", "cpu", "gpu", "latency")
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 
@@ -30,12 +31,18 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max: _Count = 0
     target: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 1.0  # seconds that a request may wait; one in 100 longer
     latency: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0  # seconds; 99 of 100 answers are to be sooner; 0: any
-    late_cost: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 10.0  # of a late request, in units of its own work
+    late_cost: Annotated[float, msgspec.Meta(ge=0, le=100_000)] = 0.0  # of a late request, in its own work; 0: usual
     signals: tuple[str, ...] = SIGNALS
     warm: Annotated[int, msgspec.Meta(ge=-1, le=MOST)] = -1  # most replicas in the pool
     buffer: _Count = 0  # least replicas in the pool, above all that is needed
     cooldown: Annotated[float, msgspec.Meta(ge=-1, le=86_400)] = -1.0  # least seconds before a replica is given up
     schedule: tuple[Slot, ...] = ()
+
+    @property
+    def late_worth(self) -> float:
+        """What it is worth that a request is not late. Where replicas wait for a tenth of the price, people come first:
+        ten times as much costs a few percent more and leaves next to nobody waiting."""
+        return self.late_cost or (USUAL_WITH_POOL if self.warm else USUAL)
 
     @property
     def most(self) -> int:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from bough.scaling import rules
 from bough.scaling.models import Observation, Outlook
 
-_KEPT_S = 121  # of counts: the longest window
+_KEPT_S = 121  # of counts: as far as a slope is looked for
 _USUAL_S = 300.0  # over which the usual load is averaged
 _MEMORY_S = 14_400.0  # after which a jump that has not come again counts for a third
 _ANEW_S = 5  # between two looks at which idle times are worth keeping

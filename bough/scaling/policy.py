@@ -68,7 +68,7 @@ class Autoscaler:
     def wish(self, seen: Observation, floor: int = 0) -> Wish:
         self.past.observe(seen)
         price = self.costs.pool_price if self.scale.warm != 0 else 1.0
-        worth = self.scale.late_cost * self.costs.start_s / price
+        worth = self.scale.late_worth * self.costs.start_s / price
         self.outlook = self.past.outlook(seen, self.costs.start_s, worth, max(self.scale.min, floor))
         return decide(self.scale, self.costs, seen, self.outlook, floor)
 
@@ -83,7 +83,7 @@ def _needs(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook) -> d
             waiting += max(0.0, outlook.load - seen.active) * costs.start_s / 2
         soon_s = QUICK_S if at_once else costs.start_s
         within_s = scale.target / 2 if at_once else WITHIN_S
-        needs[QUEUE] = needs[LOAD] + rules.to_work_off(waiting, outlook.load, scale.late_cost, soon_s, within_s)
+        needs[QUEUE] = needs[LOAD] + rules.to_work_off(waiting, outlook.load, scale.late_worth, soon_s, within_s)
     if IN_FLIGHT in scale.signals:
         needs[IN_FLIGHT] = outlook.in_flight / max(1, seen.slots)
     for name, share in ((CPU, seen.cpu), (GPU, seen.gpu)):
@@ -95,7 +95,7 @@ def _needs(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook) -> d
 
 
 def _margin(scale: Scale, outlook: Outlook, load: float) -> float:
-    return outlook.trim * rules.margin(load, outlook.service_s, scale.target, scale.late_cost, outlook.peak)
+    return outlook.trim * rules.margin(load, outlook.service_s, scale.target, scale.late_worth, outlook.peak)
 
 
 def _with_margin(scale: Scale, outlook: Outlook, name: str, load: float, pooled: bool) -> float:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-WINDOWS_S = (1, 2, 4, 8, 15, 30, 60, 120)
+WINDOWS_S = (1, 2, 4, 8, 15, 30, 60)
 SETTLED_S = 30  # of a shorter window that says that there is more, only what it proves is believed
 PROOF = 2.5  # standard deviations at which a shorter window refutes a longer one
 BRIEF_S, BRIEF_PROOF = 8, 3.2  # there are many brief ones, and one of them is always unusual

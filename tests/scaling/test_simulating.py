@@ -106,7 +106,7 @@ def test_bursts_cost_less_than_with_the_usual_rule_and_make_fewer_people_wait() 
     usual = run(trace, peers.KnativeKpa())
     alone, pooled = (run(trace, Autoscaler(Scale(max=1000, warm=warm))) for warm in (0, -1))
     assert alone.cost < 0.97 * usual.cost and alone.late < usual.late
-    assert pooled.cost < alone.cost and pooled.late < usual.late / 2
+    assert pooled.cost < usual.cost and pooled.late < usual.late / 10
 
 
 def test_what_waits_is_not_load() -> None:

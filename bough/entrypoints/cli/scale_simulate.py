@@ -60,7 +60,7 @@ command = make(
         click.Option(["--start-s"], type=float, default=30.0, show_default=True, help="Until a replica answers."),
         click.Option(["--warm"], type=int, default=-1, show_default=True, help="Pool at most; -1: learnt."),
         click.Option(["--target"], type=float, default=1.0, show_default=True, help="Seconds a request may wait."),
-        click.Option(["--late-cost"], type=float, default=10.0, show_default=True, help="Of a late request."),
+        click.Option(["--late-cost"], type=float, default=0.0, show_default=True, help="Of a late request; 0: usual."),
         click.Option(["--min", "least"], type=int, default=1, show_default=True, help="Replicas at least."),
         click.Option(["--max", "most"], type=int, default=0, show_default=True, help="At most; 0: any number."),
         click.Option(["--picture"], metavar="FILE.svg", help="Draw the curve into a file."),
