@@ -22,6 +22,7 @@ from bough.adapters.blobs.directory import DirectoryBlobs
 from bough.adapters.capacity import ON_DEMAND, Offer, Provider, availability
 from bough.adapters.capacity.local import LocalProvider
 from bough.adapters.capacity.replay import ReplayProvider
+from bough.adapters.certificates import Authority
 from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
@@ -86,6 +87,7 @@ from bough.gates.units import GateUnits
 from bough.gateway import loop as gateway
 from bough.gateway import sleeping
 from bough.gateway.models import GatewayState
+from bough.gateway.renewal import Renewal
 from bough.jobs import assembly as jobs
 from bough.jobs import loop as jobs_loop
 from bough.jobs import operations as job_operations
@@ -93,7 +95,7 @@ from bough.jobs import store as job_runs
 from bough.kernel.catalog import DATABASE, MODEL, SERVICE, TABLE
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
-from bough.kernel.errors import Problem
+from bough.kernel.errors import Problem, Unavailable
 from bough.kernel.events import Events
 from bough.kernel.learning import learn_all
 from bough.kernel.merging import Merger, Mergers
@@ -238,6 +240,10 @@ class Bough:
             sweep=self._sweep,
         )
         self._garbage = garbage.Schedule(collector, self.clock, logging.getLogger("bough.garbage").info)
+        self._renewal = Renewal(
+            *(self.home, platform.domains, self._authority, self.clock),
+            say=logging.getLogger("bough.certificates").info,
+        )
         self._tables: Tables = tables or DuckTables(self.home.tables)
         self._table_files = TableFiles(self.blobs, self.home.tables / "copies")
         self._vault = Vault(home, os.environ)
@@ -290,11 +296,14 @@ class Bough:
             databases_loop.begin(tx)
         self.loop.start()
         self._garbage.start()
+        if self.platform.domains and not self.platform.tls_certificate:
+            self._renewal.start()
         threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
 
     def stop(self) -> None:
         self._stopping.set()
         self._garbage.stop()
+        self._renewal.stop()
         self._bringing.stop()
         self.loop.stop()
         self.database.close()
@@ -401,6 +410,16 @@ class Bough:
     def _artifacts(self, tx: sa.Connection, blobs: Blobs) -> Iterator[str]:
         with self._tracking.read() as tracking:
             yield from artifact_references(tracking)
+
+    def _authority(self) -> Authority:
+        try:
+            from bough.adapters.certificates.acme import AcmeAuthority
+        except ImportError as error:
+            raise Unavailable(
+                f"what speaks ACME is not installed: {error}", code="EXTRA_MISSING", hint="pip install 'bough[acme]'"
+            ) from error
+        said = self.platform
+        return AcmeAuthority(said.acme_directory, said.acme_email, self.home.acme_account, said.acme_trust)
 
     def _advisories(self) -> Path:
         return Path(os.environ.get("BOUGH_OSV_DIR") or self.home.path / "osv")

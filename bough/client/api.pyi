@@ -1340,6 +1340,7 @@ class Service(Record):
     idempotent: bool
     access: str
     scopes: builtins.list[str]
+    issuers: builtins.list[TokenIssuer]
     limits: RateLimits
     priority: str
     split: builtins.list[SplitRule]
@@ -1586,6 +1587,13 @@ class Thing(Record):
     project: str
     version: str
     details: dict[str, str]
+
+class TokenIssuer(Record):
+    issuer: str
+    audience: str
+    jwks: str
+    scopes: str
+    tenant: str
 
 class TokenView(Record):
     id: str

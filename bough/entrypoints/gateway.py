@@ -13,7 +13,8 @@ import uvloop
 
 from bough.adapters.queue.sqlite import SqliteQueues
 from bough.entrypoints import processes
-from bough.gateway.server import Gateway, Options
+from bough.gateway.server import Gateway, Options, Tls
+from bough.kernel import platform as settings
 from bough.kernel.platform import Home
 
 
@@ -22,7 +23,7 @@ def run(home: Path, host: str, port: int, options: Options | None = None) -> Non
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     _allow_many_connections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(home, host, port, options))
+        runner.run(_serve(home, host, port, options or Options(tls=_tls(home))))
 
 
 async def _serve(home: Path, host: str, port: int, options: Options | None) -> None:
@@ -36,6 +37,13 @@ async def _serve(home: Path, host: str, port: int, options: Options | None) -> N
     await stop.wait()
     await gateway.stop()
     path.unlink(missing_ok=True)
+
+
+def _tls(home: Path) -> Tls | None:
+    platform = settings.load(home)
+    if platform.tls_certificate:
+        return Tls(port=platform.tls_port, certificate=platform.tls_certificate, key=platform.tls_key)
+    return Tls(port=platform.tls_port, certificate=str(Home(home).certificate)) if platform.domains else None
 
 
 def _allow_many_connections() -> None:

@@ -49,6 +49,7 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
     api_url: str
     started: list[str]
     seconds: float
+    tls_url: str = ""  # empty: nothing is encrypted
 
 
 def bring_up(home: Home, wanted: dict[str, Any], began: float) -> Up:
@@ -135,6 +136,7 @@ def _up(home: Home, started: list[str], began: float) -> Up:
         home=str(home.path),
         gateway_url=platform.gateway_url,
         api_url=platform.api_url,
+        tls_url=platform.tls_url,
         started=started,
         seconds=round(time.monotonic() - began, 3),
     )

@@ -45,7 +45,19 @@ WITHOUT_RESTART = frozenset(
             "deprecated",
             "port",
         ),
-        *("scopes", "limits", "priority", "split", "sticky", "deterministic", "cache", "cors", "sunset", "breaking"),
+        *(
+            "scopes",
+            "issuers",
+            "limits",
+            "priority",
+            "split",
+            "sticky",
+            "deterministic",
+            "cache",
+            "cors",
+            "sunset",
+            "breaking",
+        ),
         *("cost_center", "tags", "mock_latency_ms", "grace_s", "health_timeout_s", "sleep_after_s"),
     )
 )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol, cast
 
@@ -26,6 +29,7 @@ from bough.runtime.frames import Signature, Tensor
 
 _PROMETHEUS = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 _TRITON_TYPES = {"BYTES": "TYPE_STRING"}
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 _encode = msgspec.json.Encoder().encode
 Answer = tuple[int, bytes, bytes]
 
@@ -33,6 +37,7 @@ Answer = tuple[int, bytes, bytes]
 class Served(Protocol):
     """What is reported on."""
 
+    home: Path
     routes: Routes
     front: Front
     queues: GatewayQueues
@@ -74,6 +79,8 @@ class Endpoints:
             case ("readyz",):
                 self._check_ready()
                 return 200, TEXT, b"ready\n"
+            case (".well-known", "acme-challenge", token):
+                return 200, TEXT, self._challenge(token)
             case ("v1", "models", *name):
                 return 200, b"", _encode(listing(self._gateway.routes, plan.scope, head, "".join(name)))
             case ("v2",):
@@ -108,6 +115,13 @@ class Endpoints:
             case ("config",):
                 return 200, b"", _encode(configuration(entry))
         raise NotFound(f"{'/'.join(rest)} is not known of a model", code="ROUTE_NOT_FOUND", hint="see GET /v2")
+
+    def _challenge(self, token: str) -> bytes:
+        """What the server has put there for an authority."""
+        with contextlib.suppress(OSError):
+            if _TOKEN.match(token):
+                return (self._gateway.home / "run" / "acme" / token).read_bytes()
+        raise NotFound("there is no such challenge", code="ROUTE_NOT_FOUND")
 
     def _check_ready(self) -> None:
         if not self._gateway.routes.generation:

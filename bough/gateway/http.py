@@ -33,12 +33,13 @@ log = logging.getLogger("bough.gateway")
 class Connection(Reader):
     """Implements `call.Client`."""
 
-    __slots__ = ("_held", "_peer")
+    __slots__ = ("_held", "_peer", "secure")
 
     def __init__(self, front: Front, bound: Route | None = None) -> None:
         super().__init__(front, bound)
         self._held: Wire | None = None  # the wire that streams to us, while we keep it from reading
         self._peer = b""
+        self.secure = False  # it is encrypted
 
     def _client(self) -> Connection:
         return self
@@ -49,6 +50,7 @@ class Connection(Reader):
         self.transport = cast(asyncio.Transport, transport)
         self._write = self.transport.write
         peer = transport.get_extra_info("peername")
+        self.secure = transport.get_extra_info("sslcontext") is not None
         self._peer = peer[0].encode() if isinstance(peer, tuple) else b"unix"
         self._front.connections.add(self)
 

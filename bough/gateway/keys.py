@@ -35,7 +35,7 @@ class ScopeMissing(Forbidden):
 class Tokens(Protocol):
     """Who reads tokens."""
 
-    def caller(self, project: str, token: bytes) -> Caller:
+    def caller(self, route: Route, token: bytes) -> Caller:
         """Whom a token proves; raises `Unauthenticated`, and `Unavailable` while its issuer's keys are fetched."""
 
 
@@ -88,8 +88,8 @@ class Keyring:
 
     def _read(self, route: Route, text: bytes) -> Caller:
         if self._tokens is None:
-            raise Unauthenticated(f"no issuer of tokens is known to {route.project}", code="TOKEN_UNKNOWN")
-        return self._tokens.caller(route.project, text)
+            raise Unauthenticated(f"no issuer of tokens is known to {route.service}", code="TOKEN_INVALID")
+        return self._tokens.caller(route, text)
 
     def _opened(self, route: Route, text: bytes) -> Caller:
         key = self._find(text)

@@ -255,6 +255,7 @@ def _said_of_requests(settings: Service) -> dict[str, Any]:
     cors, cache = settings.cors, settings.cache
     return {
         "scopes": settings.scopes,
+        "issuers": settings.issuers,
         "limits": limits,
         "priority": settings.priority,
         "cors": CorsRule(**msgspec.to_builtins(cors) | {"headers": cors.headers or CORS_HEADERS})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bough.gateway.kept import Keep
-from bough.kernel.traffic import Quota
+from bough.kernel.traffic import Quota, TokenIssuer
 from bough.queues.models import QueueRoute, QueueState
 from bough.runtime.frames import Signature
 
@@ -73,6 +73,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     targets: list[Target] = []
     access: str = "public"  # public, key, jwt, key-or-jwt
     scopes: list[str] = []  # that a key or token must have
+    issuers: list[TokenIssuer] = []
     limits: dict[str, Quota] = {}  # by what is limited: ROUTE, KEY, TENANT
     priority: str = "normal"
     cors: CorsRule | None = None
@@ -115,25 +116,12 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     quota: Quota | None = None
 
 
-class Issuer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who signs tokens (JWT) for a project's callers. `jwks`: where its keys are; empty: where its OpenID Connect
-    discovery says."""
-
-    project: str
-    issuer: str
-    audience: str
-    jwks: str = ""
-    scopes: str = "scope"  # claims: a list, or words between blanks
-    tenant: str = ""
-
-
 class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`generation` grows with every change; the gateway reports the one it has applied."""
 
     generation: int
     routes: list[Route] = []
     keys: list[Key] = []
-    issuers: list[Issuer] = []
     queues: list[QueueRoute] = []
 
 

@@ -7,6 +7,7 @@
     /queues/<queue>[/…]                        items of a queue: `queues`
     <service>[--<environment>].<project>.localhost     the same by host; a web service owns its whole host
     /healthz, /readyz, /metrics                the gateway itself
+    /.well-known/acme-challenge/<token>        challenges for an authority that certifies the gateway's names
 
 `POST /v2/<service>/predict` (an api named v2) and `/v2/models/<m>` differ by shape: exactly three parts with method
 POST and `predict` at the end is Bough's.
@@ -167,6 +168,8 @@ class Planner:
             return self._predict(head, scope, scope.service, parts[0] if len(parts) == 2 else None)
         match parts:
             case ("healthz",) | ("readyz",) | ("metrics",):
+                return self._local(parts, head)
+            case (".well-known", "acme-challenge", _):
                 return self._local(parts, head)
             case ("v2", *_):
                 return self._inference(head, scope, tuple(part for part in parts if part))

@@ -290,7 +290,7 @@ class Proxied:
         if prefix:
             target = target[len(prefix) :]
             target = target if target.startswith(b"/") else b"/" + target
-        trusted = client.peer in LOCAL_PEERS
+        trusted, scheme = client.peer in LOCAL_PEERS, b"https" if client.secure else b"http"
         lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target)]
         forwarded = proto = host = b""
         for name, value in _end_to_end(head.headers):
@@ -304,7 +304,7 @@ class Proxied:
                 lines.append(b"%b: %b\r\n" % (name, value))
         lines.append(b"host: %b\r\n" % head.host)
         lines.append(b"x-forwarded-for: %b\r\n" % (forwarded + b", " + client.peer if forwarded else client.peer))
-        lines.append(b"x-forwarded-proto: %b\r\n" % (proto if proto and trusted else b"http"))
+        lines.append(b"x-forwarded-proto: %b\r\n" % (proto if proto and trusted else scheme))
         lines.append(b"x-forwarded-host: %b\r\n" % (host if host and trusted else head.host))
         if prefix:
             lines.append(b"x-forwarded-prefix: %b\r\n" % prefix)

@@ -395,7 +395,7 @@ class Reader(asyncio.Protocol):
         self._quiet = False
         self._since = monotonic()
         self.resume_reading()
-        if self._parsing is None and not self._in_head and not self._waiting:
+        if (self._parsing is None and not self._in_head and not self._waiting) or not self.transport.can_write_eof():
             self.transport.close()
         else:
             self.transport.write_eof()

@@ -11,7 +11,7 @@ import msgspec
 
 from bough.gateway.cache import Cache
 from bough.gateway.call import Call
-from bough.gateway.keys import Keyring
+from bough.gateway.keys import Keyring, Tokens
 from bough.gateway.metrics import LaneStats, RouteStats
 from bough.gateway.models import WEB, LaneState, Route, ShareState, Table, Variant
 from bough.gateway.split import Share, Split, Way, state_of
@@ -143,6 +143,7 @@ class Routes:
         self.entries: dict[Name, Entry] = {}
         self.leaving: list[AnyLane] = []
         self.releases = Releases()
+        self.tokens: Tokens | None = None
         self.switched: Callable[[], None] = lambda: None  # an entry has got another lane
         self._by_service: dict[str, list[Entry]] = {}
         self._share_lanes: dict[str, AnyLane] = {}  # of variants, by deployment
@@ -173,7 +174,7 @@ class Routes:
         self._by_service = {}
         for (_, _, service, _), entry in self.entries.items():
             self._by_service.setdefault(service, []).append(entry)
-        self.keys = Keyring(table)
+        self.keys = Keyring(table, self.tokens)
         self.generation = table.generation
 
     def find(self, scope: Scope, service: str, api: str | None = None) -> Entry:

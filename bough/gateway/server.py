@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import secrets
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from bough.gateway.access_log import Ledger, LogFile
 from bough.gateway.answers import Heads
 from bough.gateway.asking import Asked, Asking, Question
 from bough.gateway.call import Call
+from bough.gateway.certificates import Certificate
 from bough.gateway.control import Control
 from bough.gateway.endpoints import Endpoints
 from bough.gateway.front import Front
@@ -41,6 +43,7 @@ from bough.gateway.proxy import start as start_proxy
 from bough.gateway.queues import GatewayQueues
 from bough.gateway.routes import AnyLane, Routes, Scope, read_table
 from bough.gateway.tape import Tape
+from bough.gateway.tokens import AGAIN_S, Issuers
 from bough.gateway.upstream import WebLane
 from bough.kernel.errors import NotFound, Problem
 from bough.runtime.frames import PREDICT
@@ -48,9 +51,18 @@ from bough.runtime.frames import PREDICT
 WATCH_S = 0.5  # between two looks at the table's file
 FLUSH_S = 0.25  # between two writes of the access log
 BACKLOG = 4096
+GOODBYE_S = 0.3
 GRACE_S = 15.0  # for requests under way when asked to stop
 
 log = logging.getLogger("bough.gateway")
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to listen for TLS, and with what; without `key` it stands in the certificate's file."""
+
+    port: int
+    certificate: str
+    key: str = ""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +71,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     access_log: bool = True
     grace_s: float = GRACE_S
     watch_s: float = WATCH_S
+    tls: Tls | None = None
+    keys_again_s: float = AGAIN_S  # between two looks at an issuer's keys because of one that is not known
 
 
 class Gateway:
@@ -71,9 +85,12 @@ class Gateway:
         self.options = options or Options()
         self.started_at = time.time()
         self.addresses: list[tuple[str, int]] = []
+        self.tls_addresses: list[tuple[str, int]] = []
         self._tape = Tape(home / "traffic", f"{self.started_at:.3f}")
         self.routes = Routes(self._make_lane, _hand_over, self._tape)
         self.routes.switched = self._switched
+        self._tokens = Issuers(home / "run" / "issuers.json", self._switched, self.options.keys_again_s)
+        self.routes.tokens = self._tokens
         self._run = home / "run"
         self._log = LogFile(home / "logs" / "access.log") if self.options.access_log else None
         self.limiter = Limiter()
@@ -87,6 +104,9 @@ class Gateway:
         self.queues = planner.queues = GatewayQueues(queues, self.routes, self.front)
         self._node = NodeSocket(self._run / "node.sock")
         self._node.woken = self._woken
+        tls = self.options.tls
+        key = Path(tls.key) if tls is not None and tls.key else None
+        self._certificate = Certificate(Path(tls.certificate), key) if tls is not None else None
         self._control = Control(self)
         self._table_seen: tuple[int, int, int] = (0, 0, 0)
         self._servers: list[asyncio.Server] = []
@@ -100,6 +120,7 @@ class Gateway:
         server = await self._listen(host, port, None, "gateway.port, or --port")
         self._servers.append(server)
         self.addresses = [sock.getsockname()[:2] for sock in server.sockets]
+        await self._renew()
         await self.reload(quiet=True)
         await self._control.start(self._run / "gateway.sock")
         self._chores = [asyncio.create_task(chore) for chore in (self._watch(), self._tick(), self._flush())]
@@ -122,10 +143,16 @@ class Gateway:
         for chore in self._chores:
             chore.cancel()
         await self.queues.close()
+        self._tokens.close()
         for lane in self.routes.lanes():
             lane.close()
         for connection in list(self.front.connections):
             connection.transport.close()
+        deadline = monotonic() + GOODBYE_S  # an encrypted connection ends with the client's consent
+        while self.front.connections and monotonic() < deadline:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.005)
+        for connection in list(self.front.connections):
+            connection.transport.abort()
         self._control.stop()
         self.ledger.close()
         self._tape.close()
@@ -157,6 +184,7 @@ class Gateway:
             if problem.own_code != "TABLE_MISSING":
                 log.error("%s; the table of generation %d stays in use", problem.message, self.routes.generation)
             return
+        self._tokens.use(table.routes)
         self.routes.apply(table)
         self.queues.apply(table.queues)
         self.front.forget()
@@ -206,11 +234,25 @@ class Gateway:
 
     # --- private: listening
 
-    async def _listen(self, host: str, port: int, route: Route | None, setting: str) -> asyncio.Server:
+    async def _renew(self) -> None:
+        """Takes in a new certificate, and begins to listen with the first one."""
+        if self._certificate is None or self.front.stopping or not self._certificate.look() or self.tls_addresses:
+            return
+        port = self.options.tls.port if self.options.tls is not None else 0
+        server = await self._listen(self._host, port, None, "tls_port, or --tls-port", self._certificate.context)
+        if self.front.stopping:
+            server.close()
+            return
+        self._servers.append(server)
+        self.tls_addresses = [sock.getsockname()[:2] for sock in server.sockets]
+
+    async def _listen(
+        self, host: str, port: int, route: Route | None, setting: str, tls: ssl.SSLContext | None = None
+    ) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         make: Callable[[], Connection] = functools.partial(Connection, self.front, route)
         try:
-            return await loop.create_server(make, host, port, backlog=BACKLOG, reuse_address=True)
+            return await loop.create_server(make, host, port, backlog=BACKLOG, reuse_address=True, ssl=tls)
         except OSError as error:
             raise portholder.problem(host, port, error, setting) from error
 
@@ -233,12 +275,17 @@ class Gateway:
             await asyncio.sleep(self.options.watch_s)
             if _identity(self._run / "routes.json") != self._table_seen:
                 await self.reload(quiet=True)
+            try:
+                await self._renew()
+            except Problem as problem:  # somebody else has the port; what listens already goes on
+                log.error("%s", problem.message)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             now = monotonic()
             self.front.heads.refresh()
+            self._tokens.tick()
             if self.limiter.sweep(now):
                 self.front.forget()
             for connection in list(self.front.connections):

@@ -33,6 +33,13 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gateway_port: int = 7400
     api_host: str = "127.0.0.1"
     api_port: int = 7401
+    tls_port: int = 7443  # listened on where there is a certificate
+    tls_certificate: str = ""  # PEM files that somebody else renews …
+    tls_key: str = ""
+    domains: list[str] = []  # … or names that an ACME authority certifies for us
+    acme_email: str = ""
+    acme_directory: str = ""  # empty: Let's Encrypt
+    acme_trust: str = ""  # PEM file: who signed the directory's own certificate, where that is a private authority
     personal: bool = False  # of `bough dev`: nobody else calls what it serves
     job_queues: dict[str, float] = {}  # weights; of a queue that is not named: 1
     pools: dict[str, PoolSettings] = {}
@@ -40,6 +47,16 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def gateway_url(self) -> str:
         return f"http://{_reachable(self.gateway_host)}:{self.gateway_port}"
+
+    @property
+    def has_tls(self) -> bool:
+        return bool(self.tls_certificate or self.domains)
+
+    @property
+    def tls_url(self) -> str:
+        """Empty where nothing is encrypted."""
+        name = self.domains[0] if self.domains else _reachable(self.gateway_host)
+        return f"https://{name}:{self.tls_port}" if self.has_tls else ""
 
     @property
     def api_url(self) -> str:
@@ -64,6 +81,9 @@ class Home:
         self.models = path / "models"  # what units see of registered models
         self.repositories = path / "git"  # what was pushed, a bare repository per project
         self.tables = path / "tables"  # what running queries and changes write, before it becomes blobs
+        self.certificate = path / "tls" / "certificate.pem"  # with its key: what an ACME authority has certified
+        self.acme_account = path / "tls" / "account.pem"
+        self.challenges = self.run / "acme"  # texts that an authority looks for, by token
         self.capacity = path / "capacity"  # what is leased of which pool
         self.traffic = path / "traffic"  # requests that are kept, and what mirrors and replays have found
         self.databases = path / "databases"  # of users; see docs/databases.md

@@ -28,7 +28,7 @@ from bough.kernel.queue import Queue as QueueTable
 from bough.kernel.references import parse, services_in
 from bough.kernel.scale import SIGNALS, Scale
 from bough.kernel.settings import Document, KeyPath
-from bough.kernel.traffic import PRIORITIES, Cors, KeepRule, RateLimits, ResponseCache, SplitRule
+from bough.kernel.traffic import PRIORITIES, Cors, KeepRule, RateLimits, ResponseCache, SplitRule, TokenIssuer
 
 FILE_NAME = "bough.toml"
 PRODUCTION = "main"
@@ -99,6 +99,7 @@ class Service(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     idempotent: bool = True
     access: str = "auto"  # public, key, jwt, key-or-jwt; auto: public while the gateway listens on loopback only
     scopes: list[str] = []  # that a key or token must have, all of them
+    issuers: list[TokenIssuer] = []  # of tokens, where access is jwt or key-or-jwt
     limits: RateLimits = RateLimits()
     priority: str = "normal"  # high, normal, low: of requests whose key says nothing
     split: list[SplitRule] = []

@@ -23,6 +23,7 @@ CORS_HEADERS = ["authorization", "content-type", "x-api-key", "x-request-id", "t
 STICKY = ("key", "request")  # what a split may go by, beside "header:NAME"
 _PERIODS_S = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
 _QUOTA = re.compile(r"\s*(\d{1,12})\s*/\s*(s|min|h|day)(?:\s+burst\s+(\d{1,12}))?\s*\Z")
+_THIS_MACHINE = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|\Z)")
 
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
@@ -65,6 +66,16 @@ class ResponseCache(_Traffic, frozen=True, kw_only=True, forbid_unknown_fields=T
     age_s: Annotated[float, msgspec.Meta(ge=0, le=31_536_000)] = 0.0  # 0: until another deployment answers
 
 
+class TokenIssuer(_Traffic, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who signs tokens (JWT) that a service takes."""
+
+    issuer: str  # as tokens say it in `iss`
+    audience: str  # that tokens must be meant for
+    jwks: str = ""  # where its public keys are; empty: where its OpenID Connect discovery says
+    scopes: str = "scope"  # the claim with scopes: a list, or words between blanks
+    tenant: str = ""  # the claim that says whom a caller belongs to
+
+
 class Cors(_Traffic, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which pages' scripts may call; without origins none may."""
 
@@ -95,6 +106,14 @@ def quota(text: str) -> Quota:
     return Quota(count, _PERIODS_S[found[2]], int(found[3] or count))
 
 
+def may_be_asked(place: str) -> bool:
+    """Whether keys from there can be believed: over TLS, or from this machine."""
+    return (
+        place.startswith("https://")
+        or re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|\Z)", place) is not None
+    )
+
+
 def mistakes(name: str, services: Mapping[str, Service]) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """What does not fit together in the settings of a service: keys, what is wrong, what helps."""
     service = services[name]
@@ -110,6 +129,13 @@ def mistakes(name: str, services: Mapping[str, Service]) -> Iterator[tuple[tuple
         yield ("sunset",), "only a deprecated API version goes away", f"deprecated = {until.year}-01-01"
     if service.sticky and service.sticky not in STICKY and not re.match(r"header:[A-Za-z0-9-]+\Z", service.sticky):
         yield ("sticky",), f"{service.sticky!r} is not one of key, request, header:NAME", ""
+    if service.access in ("jwt", "key-or-jwt") and not service.issuers:
+        hint = 'issuers = [{ issuer = "https://login.example.com", audience = "shop" }]'
+        yield ("access",), "nobody is named who signs tokens", hint
+    for each in service.issuers:
+        for place in filter(None, (each.issuer, each.jwks)):
+            if not may_be_asked(place):
+                yield ("issuers",), f"{place!r} is no https address", "plain http is for 127.0.0.1 and localhost only"
     if service.deterministic and service.is_web:
         yield ("deterministic",), "only answers of model services are kept", ""
     if service.keep.requests and service.is_web:

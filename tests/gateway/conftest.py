@@ -269,6 +269,6 @@ def replicas(folder: Path) -> Iterator[Callable[..., Replica]]:
 @pytest.fixture
 def gateway(folder: Path) -> Iterator[Running]:
     """Not started: the test says with which routes."""
-    running = Running(folder, Options(grace_s=2.0, watch_s=0.05))
+    running = Running(folder, Options(grace_s=2.0, watch_s=0.05, keys_again_s=0.05))
     yield running
     running.stop()

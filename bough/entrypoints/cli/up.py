@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,6 +26,12 @@ def run(
     api_port: int | None,
     host: str | None,
     foreground: bool,
+    tls_port: int | None,
+    tls_certificate: str | None,
+    tls_key: str | None,
+    domains: tuple[str, ...],
+    acme_email: str | None,
+    acme_directory: str | None,
 ) -> None:
     began = time.monotonic()
     home = session.home
@@ -33,6 +40,12 @@ def run(
         "api_port": api_port,
         "gateway_host": host,
         "api_host": host,
+        "tls_port": tls_port,
+        "tls_certificate": _absolute(tls_certificate),
+        "tls_key": _absolute(tls_key),
+        "domains": list(domains) or None,
+        "acme_email": acme_email,
+        "acme_directory": acme_directory,
     }
     wanted = {key: value for key, value in chosen.items() if value is not None}
     if foreground:
@@ -60,7 +73,13 @@ def _in_the_foreground(session: Session, wanted: dict[str, Any], began: float) -
 
 def _text(up: supervision.Up) -> str:
     how = f"is up after {up.seconds:.1f} s" if up.started else "is up already"
-    return f"Bough {how}\n  gateway  {up.gateway_url}\n  API      {up.api_url}\n  home     {up.home}"
+    encrypted = f"\n  TLS      {up.tls_url}" if up.tls_url else ""
+    return f"Bough {how}\n  gateway  {up.gateway_url}{encrypted}\n  API      {up.api_url}\n  home     {up.home}"
+
+
+def _absolute(path: str | None) -> str | None:
+    """The gateway does not start where this command was typed."""
+    return str(Path(path).absolute()) if path else path
 
 
 _PORT = click.IntRange(1, 65_535)
@@ -74,7 +93,19 @@ command = make(
         click.Option(
             ["--foreground"], is_flag=True, help="Stay, and stop everything but the units on Ctrl-C or SIGTERM."
         ),
+        click.Option(["--tls-certificate"], metavar="FILE", help="PEM: speak TLS, too; read again when it changes."),
+        click.Option(["--tls-key"], metavar="FILE", help="PEM: its private key, unless it is in the same file."),
+        click.Option(["--tls-port"], type=_PORT, help="Where TLS is spoken.  [default: 7443]"),
+        click.Option(
+            ["--domain", "domains"],
+            metavar="NAME",
+            multiple=True,
+            help="Have this name certified by an ACME authority, and again in time. May be given several times.",
+        ),
+        click.Option(["--acme-email"], metavar="ADDRESS", help="Whom the authority may write to."),
+        click.Option(["--acme-directory"], metavar="URL", help="The authority.  [default: Let's Encrypt]"),
     ],
     run,
-    examples="Examples:\n  bough up\n  bough up --gateway-port 8080",
+    examples="Examples:\n  bough up\n  bough up --gateway-port 8080\n"
+    "  bough up --host 0.0.0.0 --gateway-port 80 --tls-port 443 --domain models.example.com",
 )
