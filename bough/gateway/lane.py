@@ -127,7 +127,8 @@ class Lane:
         return LaneState(
             deployment=self.route.deployment, queued=len(self._queue), in_flight=self.in_flight, links=len(self._wires),
             idle_s=round(now - self._active_at, 3), asleep=self.route.asleep, arrived=stats.arrived, begun=stats.sent,
-            late=stats.late, answered=stats.answered, busy_s=round(stats.busy_s, 6), taken=len(self._taken),
+            late=stats.late, activation_s=stats.mean_start_s("pool"), answered=stats.answered,
+            busy_s=round(stats.busy_s, 6), taken=len(self._taken),
             oldest_s=round(now - self._queue[0].arrived, 3) if self._queue else 0.0,
             slots=max(1, hello.concurrency) if hello is not None and hello.mode == "concurrent" else 1,
         )  # fmt: skip

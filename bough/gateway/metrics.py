@@ -120,6 +120,10 @@ class LaneStats:
         counts[bisect_left(LATENCY_S, seconds)] += 1
         total[0] += seconds
 
+    def mean_start_s(self, kind: str) -> float:
+        counts, total = self.starts[kind]
+        return round(total[0] / sum(counts), 6) if any(counts) else 0.0
+
     def tick(self) -> None:
         """Once a second."""
         self.per_second = rules.smooth(self.per_second, float(self.sent - self._sent_before))

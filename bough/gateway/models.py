@@ -130,7 +130,8 @@ class LaneState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     the last request began or was answered (or since the lane was made); `asleep` as the table in use says. Since the
     lane was made: requests that `arrived`, were `begun` by a replica, of those `late` ones, `answered`, and for how
     long each kept one of a replica's `slots` busy, added up. `oldest_s`: of the one that waits longest; `taken`:
-    replicas of the warm pool that answer."""
+    replicas of the warm pool that answer, `activation_s`: what it took one to, in the mean. `buckets` counts answers by
+    latency, as `metrics.LATENCY_S` divides them."""
 
     deployment: str
     queued: int
@@ -146,6 +147,8 @@ class LaneState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     oldest_s: float = 0.0
     slots: int = 1
     taken: int = 0
+    activation_s: float = 0.0
+    buckets: list[int] = []
 
 
 class ShareState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -192,10 +192,12 @@ class Gateway:
 
     def state(self) -> GatewayState:
         self.ledger.settle()
+        answers = {entry.lane.route.deployment: entry.stats.buckets for entry in self.routes.entries.values()}
+        lanes = [lane.state() for lane in self.routes.lanes()]
         return GatewayState(
             generation=self.routes.generation, pid=os.getpid(), started_at=self.started_at,
-            lanes=[lane.state() for lane in self.routes.lanes()], shares=list(self.routes.shares()),
-            queues=self.queues.states(),
+            lanes=[msgspec.structs.replace(each, buckets=answers.get(each.deployment, [])) for each in lanes],
+            shares=list(self.routes.shares()), queues=self.queues.states(),
         )  # fmt: skip
 
     @property

@@ -97,7 +97,9 @@ class WebLane:
         links = sum(spot.up for spot in self._spots.values())
         return LaneState(
             deployment=self.route.deployment, queued=self._held, in_flight=active, links=links,
-            idle_s=round(monotonic() - self._active_at, 3), asleep=self.route.asleep,
+            idle_s=round(monotonic() - self._active_at, 3), asleep=self.route.asleep, arrived=self.stats.arrived,
+            begun=self.stats.sent, late=self.stats.late, answered=self.stats.answered,
+            busy_s=round(self.stats.busy_s, 6),
         )  # fmt: skip
 
     def update(self, route: Route) -> None:
@@ -150,7 +152,7 @@ class WebLane:
         while spot.idle:
             upstream = spot.idle.pop()
             if upstream.usable and (repeatable or monotonic() - upstream.idle_since < FRESH_S):
-                spot.active += 1
+                self._begin(upstream, now, now)
                 return upstream
             upstream.transport.close()
         return None
@@ -158,7 +160,7 @@ class WebLane:
     async def connect(self, deadline: float) -> Upstream | None:
         """A new connection, waiting until somebody listens; None when the deadline passed first."""
         self._held += 1
-        failures = 0
+        failures, came_at = 0, monotonic()
         try:
             while True:
                 self._news.clear()
@@ -166,7 +168,7 @@ class WebLane:
                     if not self._may_use(spot, monotonic()):
                         self._node.wake(spot.target.unit)
                     elif (upstream := await self._open(spot)) is not None:
-                        spot.active += 1
+                        self._begin(upstream, came_at, monotonic())
                         return upstream
                 failures += 1
                 pause = rules.reconnect_after_s(failures, wanted=True)
@@ -182,6 +184,8 @@ class WebLane:
         spot = upstream.spot
         spot.active -= 1
         self._active_at = monotonic()
+        self.stats.answered += 1
+        self.stats.busy_s += self._active_at - upstream.begun_at
         if reusable and upstream.usable and len(spot.idle) < POOLED and not self._draining and spot not in self._old:
             upstream.idle_since = monotonic()
             spot.idle.append(upstream)
@@ -198,6 +202,14 @@ class WebLane:
             self.close()
 
     # --- private
+
+    def _begin(self, upstream: Upstream, came_at: float, now: float) -> None:
+        upstream.spot.active += 1
+        upstream.begun_at = now
+        stats = self.stats
+        stats.arrived += 1
+        stats.sent += 1
+        stats.late += now - came_at > stats.wait_s
 
     def _may_use(self, spot: Spot, now: float) -> bool:
         """While asleep only after the node was asked, as a `link.Link` does."""
@@ -258,7 +270,7 @@ class WebLane:
 
 class Upstream(asyncio.Protocol):
     __slots__ = (
-        "_header_bytes", "_headers", "_parser", "_phrase", "_raw", "exchange", "idle_since", "spot",
+        "_header_bytes", "_headers", "_parser", "_phrase", "_raw", "begun_at", "exchange", "idle_since", "spot",
         "transport", "until_close", "usable", "used",
     )  # fmt: skip
 
@@ -268,6 +280,7 @@ class Upstream(asyncio.Protocol):
         self.usable = True
         self.used = False
         self.idle_since = 0.0
+        self.begun_at = 0.0  # when the request that has it got it
         self.until_close = False  # the answer's end is the connection's end
         self.transport: asyncio.Transport
         self._raw = False

@@ -23,7 +23,7 @@ from bough.kernel.reconcile import Handler, Turn, wake
 from bough.kernel.scale import Slot
 from bough.runtime.spec import Usage
 from bough.scaling import store
-from bough.scaling.models import CPU, Costs, Decision, Observation, Place, Wish
+from bough.scaling.models import CPU, GPU, Costs, Decision, Observation, Place, Wish
 from bough.scaling.policy import Autoscaler
 from bough.scaling.watching import Watch
 from bough.serving import store as serving
@@ -55,7 +55,7 @@ class Scaled:
         scale = deployment.settings.scale
         if scale != self.scaler.scale:
             self.scaler.scale = scale
-        self.scaler.costs = Costs(start_s=self.watch.start_s)
+        self.scaler.costs = Costs(start_s=self.watch.start_s, activation_s=self.watch.activation_s)
         wish = self.scaler.wish(seen, floor_of(scale.schedule, now))
         if now - self.since < WARM_UP_S:
             wish = msgspec.structs.replace(wish, active=max(wish.active, deployment.answering))
@@ -83,8 +83,8 @@ class Scaling:
         if state is None:
             return SECOND_S
         attempts = self._engine.snapshot()
-        wants_cpu = any(CPU in each.settings.scale.signals for each in awake)
-        usage = self._engine.usage() if wants_cpu else {}
+        wanted = any({CPU, GPU} & set(each.settings.scale.signals) for each in awake)
+        usage = self._engine.usage() if wanted else {}
         for deployment in awake:
             lanes = [each for each in state.lanes if each.deployment == deployment.id]
             if lanes:

@@ -63,7 +63,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was measured of this service's starts, and what a pool replica costs, in replicas."""
 
     start_s: float = 30.0
-    activation_s: float = 0.05
+    activation_s: float = 0.0  # of a pool replica
     pool_price: float = 0.1
 
 

@@ -81,7 +81,7 @@ def _needs(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook) -> d
         at_once = seen.pool > 0
         if not at_once:  # what will have gathered until the first of them is there
             waiting += max(0.0, outlook.load - seen.active) * costs.start_s / 2
-        soon_s = QUICK_S if at_once else costs.start_s
+        soon_s = max(QUICK_S, costs.activation_s) if at_once else costs.start_s
         within_s = scale.target / 2 if at_once else WITHIN_S
         needs[QUEUE] = needs[LOAD] + rules.to_work_off(waiting, outlook.load, scale.late_worth, soon_s, within_s)
     if IN_FLIGHT in scale.signals:

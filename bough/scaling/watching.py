@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 import msgspec
 
 from bough.adapters.engine import EXITED, READY, RUNNING, STARTING, Attempt
+from bough.gateway.metrics import LATENCY_S
 from bough.gateway.models import LaneState
 from bough.runtime.spec import Usage
 from bough.scaling.models import Minute, Observation
@@ -15,6 +17,7 @@ from bough.serving.models import Deployment
 USUAL_START_S = 1.0  # of a replica that nobody has seen start yet: a fork of a zygote and a moment
 WEB_SLOTS = 8  # requests at once in one process of a web service that says nothing of it
 REMEMBERED = 20  # starts
+LATENCY_OVER_S = 30
 
 
 class Watch:
@@ -22,7 +25,9 @@ class Watch:
 
     def __init__(self) -> None:
         self._before: LaneState | None = None
-        self._cpu_before: dict[str, float] = {}
+        self._used_before: dict[str, tuple[float, float]] = {}
+        self._buckets: deque[list[int]] = deque(maxlen=LATENCY_OVER_S + 1)
+        self.activation_s = 0.0
         self._service_s = 0.0
         self._starts_s: dict[str, float] = {}
         self._minute, self._counts, self._late = -1, [0] * 60, 0
@@ -45,6 +50,8 @@ class Watch:
         if grown.answered:
             self._service_s = grown.busy_s / grown.answered
         ready, starting = self._replicas(deployment, attempts)
+        cpu, gpu = self._used(second_s, deployment, ready, usage)
+        self.activation_s = lane.activation_s or self.activation_s
         settings = deployment.settings
         slots = settings.concurrency or WEB_SLOTS if settings.is_web else lane.slots
         active = sum(number < deployment.answering for number in ready)
@@ -54,7 +61,7 @@ class Watch:
             oldest_s=lane.oldest_s, active=active, pool=len(ready) - active, slots=slots,
             starting=sum(number < deployment.answering for number in starting),
             pool_starting=sum(number >= deployment.answering for number in starting),
-            cpu=self._cpu(second_s, deployment, ready, usage),
+            cpu=cpu, gpu=gpu, latency_s=self._latency(lane.buckets),
         )  # fmt: skip
 
     def minute(self, seen: Observation) -> Minute | None:
@@ -90,13 +97,31 @@ class Watch:
             del self._starts_s[key]
         return ready, starting
 
-    def _cpu(self, second_s: float, deployment: Deployment, ready: list[int], usage: Mapping[str, Usage]) -> float:
-        """Of what its replicas may use: their limit, or one core each."""
-        mine = {key: each.cpu_s for key, each in usage.items() if key.rpartition("-")[0] == deployment.id}
-        before, self._cpu_before = self._cpu_before, mine
-        used_s = sum(max(0.0, spent - before[key]) for key, spent in mine.items() if key in before)
-        allowed = (deployment.settings.resources.cpus or 1.0) * max(1, len(ready)) * max(second_s, 0.1)
-        return min(1.0, used_s / allowed)
+    def _used(
+        self, second_s: float, deployment: Deployment, ready: list[int], usage: Mapping[str, Usage]
+    ) -> tuple[float, float]:
+        """CPU and GPU, of what its replicas may use: their limit, or one each."""
+        mine = {key: (each.cpu_s, each.gpu_s) for key, each in usage.items() if key.rpartition("-")[0] == deployment.id}
+        before, self._used_before = self._used_before, mine
+        resources, seconds = deployment.settings.resources, max(1, len(ready)) * max(second_s, 0.1)
+        shares = []
+        for place, allowed in enumerate((resources.cpus or 1.0, resources.gpus or 1)):
+            used_s = sum(max(0.0, spent[place] - before[key][place]) for key, spent in mine.items() if key in before)
+            shares.append(min(1.0, used_s / allowed / seconds))
+        return shares[0], shares[1]
+
+    def _latency(self, buckets: list[int]) -> float:
+        """Within which 99 of 100 answers of the last half minute came."""
+        if self._buckets and (len(self._buckets[-1]) != len(buckets) or sum(self._buckets[-1]) > sum(buckets)):
+            self._buckets.clear()  # another release, or another gateway
+        self._buckets.append(list(buckets))
+        grown = [after - before for before, after in zip(self._buckets[0], buckets, strict=True)]
+        total, count = sum(grown), 0
+        for place, each in enumerate(grown):
+            count += each
+            if total and count >= 0.99 * total:
+                return LATENCY_S[min(place, len(LATENCY_S) - 1)]
+        return 0.0
 
 
 def _together(lanes: list[LaneState]) -> LaneState:
@@ -107,7 +132,12 @@ def _together(lanes: list[LaneState]) -> LaneState:
     for each in lanes:
         added = {name: getattr(total, name) + getattr(each, name) for name in _ADDED}
         total = msgspec.structs.replace(
-            total, oldest_s=max(total.oldest_s, each.oldest_s), slots=max(total.slots, each.slots), **added
+            total,
+            oldest_s=max(total.oldest_s, each.oldest_s),
+            slots=max(total.slots, each.slots),
+            activation_s=max(total.activation_s, each.activation_s),
+            buckets=each.buckets or total.buckets,
+            **added,
         )
     return total
 

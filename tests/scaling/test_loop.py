@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from bough.adapters.engine.fake import Behaviour
+from bough.gateway.metrics import LATENCY_S
 from bough.gateway.models import LaneState, Route
 from bough.kernel.scale import Slot
 from bough.scaling.loop import floor_of
@@ -26,6 +28,7 @@ class Traffic:
     def __init__(self, plane: Plane, service_s: float = 0.5) -> None:
         self.plane, self.service_s = plane, service_s
         self.arrived, self.idle_s = 0, 0.0
+        self.buckets = [0] * (len(LATENCY_S) + 1)
 
     def second(self, requests: int, *, queued: int = 0, taken: int = 0, asleep: bool | None = None) -> None:
         self.arrived += requests
@@ -35,6 +38,7 @@ class Traffic:
             deployment=deployment(self.plane), queued=queued, in_flight=min(requests, 4), links=1, arrived=self.arrived,
             begun=self.arrived, answered=self.arrived, busy_s=self.arrived * self.service_s, taken=taken,
             oldest_s=2.0 if queued else 0.0, idle_s=self.idle_s, asleep=shown,
+            buckets=[each * self.arrived for each in self.buckets],
         )]  # fmt: skip
         self.plane.let_pass(0.1)
         self.plane.clock.advance(0.9)
@@ -105,6 +109,22 @@ def test_what_the_gateway_took_from_the_pool_by_itself_stays_active(plane: Plane
     traffic.seconds(3, 1)
     traffic.second(1, queued=5, taken=2)
     assert shown(plane).active >= 3
+
+
+def test_cpu_and_latency_ask_for_replicas_that_the_load_alone_does_not(plane: Plane) -> None:
+    plane.behaviour["churn"] = Behaviour(cpu=1.0)
+    plane.deploy(FILE.format("max = 6, warm = 0, latency = 0.2"))
+    traffic = Traffic(plane, service_s=0.001)
+    traffic.seconds(5, 1)
+    found = shown(plane).decisions
+    assert found[0].why == "cpu" and found[0].needs["cpu"] > 1 and found[0].seen.cpu > 0.9
+    plane.behaviour["churn"] = Behaviour()
+    slow = [0] * len(LATENCY_S) + [0]
+    slow[LATENCY_S.index(0.5)] = 1
+    traffic.buckets = slow
+    traffic.seconds(3, 1)
+    assert shown(plane).decisions[-1].needs["latency"] > 1
+    assert shown(plane).decisions[-1].seen.latency_s == 0.5
 
 
 def test_a_gateway_that_is_silent_changes_nothing(plane: Plane) -> None:
