@@ -11,6 +11,7 @@ from bough.jobs.models import (
     BUILDING,
     CHANGED,
     DECIDED,
+    ENDED_EVENT,
     GAVE_BACK,
     JobProgress,
     JobRun,
@@ -58,10 +59,11 @@ def detail(context: Context, run: JobRun) -> JobRunDetail:
             said=said.message,
         )  # fmt: skip
     happened = events.read(context.tx, subject=run.id, limit=MOMENTS_SHOWN)
+    timeline = [_moment(each) for each in happened if each.name != ENDED_EVENT]
     members = store.members(context.tx, run.id)[:MEMBERS_SHOWN]
     best = next((each.id for each in members if run.run and each.run == run.run), "")
     return JobRunDetail(
-        run=view(run, now), timeline=[_moment(each) for each in happened], progress=progress,
+        run=view(run, now), timeline=timeline, progress=progress,
         runs=[view(each, now) for each in members], best=best,
         checkpoints=str(places.checkpoints(run.id)) if said is not None else "",
     )  # fmt: skip

@@ -70,7 +70,7 @@ class Turnover:
 
     def commit(self, tx: sa.Connection, events: Events, active: store.Active) -> set[str]:
         """Writes what was decided; the ids of those that somebody else has changed meanwhile, of which nothing is."""
-        moved: set[str] = set()
+        moved, told = set[str](), list[JobRun]()
         for run in self.changed:
             before = self._before[run.id]
             fields = [name for name in JobRun.__struct_fields__ if name not in _ALWAYS]
@@ -78,10 +78,12 @@ class Turnover:
             if not store.update(tx, run.id, self.world.now, known=active.changes(run.id), **values):
                 moved.add(run.id)
             elif (run.state, run.said) != (before.state, before.said):
-                say(tx, events, run)
-        for name, id, data in self._notes:
+                told.append(run)
+        for name, id, data in self._notes:  # what led to a state comes before it
             if id not in moved:
                 events.emit(tx, name, id, **data)
+        for run in told:
+            say(tx, events, run)
         return moved
 
 
