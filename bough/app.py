@@ -155,6 +155,7 @@ from bough.tracking import operations_experiments as experiments
 from bough.tracking import operations_traces as run_traces
 from bough.tracking import schema as tracking_schema
 from bough.tracking.artifacts import references as artifact_references
+from bough.training import loop as training_loop
 
 if TYPE_CHECKING:
     from bough.capacity.planning import Plan
@@ -377,6 +378,7 @@ class Bough:
                 *(self.blobs, events, GateUnits(home, engine)),
                 *(Probes(keeper, engine), Checks(home, engine, self._models)),
             ),
+            training_loop.KIND: training_loop.handler(self.blobs, events, self._candidates, self._tracking.read),
             optimizations.KIND: optimizing_loop.handler(
                 self.blobs, events, OptimizingUnits(home, engine), self._candidates
             ),
@@ -502,6 +504,7 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
     for name in (data.CHANGED, tables_loop.CHANGED, "environment.merged", branching.RESET):
         events.on(name, served_data.on_changed)
     jobs.listen(events)
+    training_loop.listen(events)
     events.on(branching.BRANCHED, inheriting.on_branched)
     events.on(branching.DISCARDED, inheriting.on_discarded)
     return events

@@ -43,6 +43,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "costs": set(),
     "ledger": {"environments", "registry"},
     "gates": {"registry", "environments", "builds", "serving", "gateway", "data"},
+    "training": {"jobs", "registry", "optimizing", "tracking", "access", "data"},
     "optimizing": {"gates", "registry", "data"},
     "promotions": {"gates", "registry", "environments", "serving", "gateway"},
     "lineage": {"registry", "serving", "environments", "data", "tracking"},

@@ -286,6 +286,15 @@ class Decision(Record):
 class Deleted(Record):
     traces: int
 
+class Distill(Record):
+    teacher: str
+    data: str
+    label: str
+    hidden: builtins.list[str]
+    answer: str
+    metric: Any
+    max_loss: float
+
 class Done(Record):
     pass
 
@@ -556,6 +565,7 @@ class Job(Record):
     processes: Processes | int
     heartbeat_s: float
     register: str
+    distill: Distill
     output: str
 
 class JobManifest(Record):

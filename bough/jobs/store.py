@@ -126,6 +126,13 @@ def members(tx: sa.Connection, group: str) -> list[JobRun]:
     return [_ROWS.struct(row) for row in tx.execute(query)]
 
 
+def of_tracked(tx: sa.Connection, run: str) -> JobRun | None:
+    """The one of which this tracked run is kept and whose output is registered: of a sweep, the group."""
+    query = job_run.select().where(job_run.c.run == run, job_run.c.register != "").order_by(job_run.c.id)
+    row = tx.execute(query.limit(1)).first()
+    return _ROWS.struct(row) if row is not None else None
+
+
 def runs(
     tx: sa.Connection, place: tuple[str, str], job: str = "", *, state: str = "", inner: bool = False, limit: int = 50
 ) -> list[JobRun]:

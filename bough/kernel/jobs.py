@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from bough.kernel.policy import Metric
+
 Value = str | int | float | bool
 NAMED_ACCELERATOR = re.compile(r"^(?P<kind>[A-Za-z0-9][A-Za-z0-9_.-]{0,39})(?::(?P<count>[1-9][0-9]{0,3}))?\Z")
 MOST_CHILDREN = 10_000  # of one sweep or array: more belong into a loop inside of a program
@@ -52,6 +54,19 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def wanted(self) -> bool:
         return bool(self.grid or self.random)
+
+
+class Distill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A job whose output is a student: it is measured beside its `teacher` on the rows of `data`, and becomes a version
+    of a model only if it loses at most `max_loss` of the metric and is smaller or faster."""
+
+    teacher: str = ""  # NAME@ALIAS or NAME/NUMBER; empty: the job is none
+    data: str = ""  # DATASET/PATH
+    label: str = ""  # column with the right answer; empty: what the teacher answers is right
+    hidden: list[str] = []
+    answer: str = ""
+    metric: Metric = "accuracy"
+    max_loss: Annotated[float, msgspec.Meta(ge=0)] = 0.02
 
 
 class Processes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,6 +114,12 @@ def wrong(job: Any, name: str, jobs: Mapping[str, Any]) -> tuple[str, str, str] 
         return "catch_up", f"{job.catch_up!r} is not one of {', '.join(CATCH_UPS)}", 'catch_up = "latest"'
     if job.sweep.goal not in GOALS:
         return "sweep", f"goal {job.sweep.goal!r} is not one of {', '.join(GOALS)}", 'goal = "max"'
+    if job.distill.teacher and not (job.distill.data and job.register):
+        return (
+            "distill",
+            "a student needs rows to be measured on, and a model to be a version of",
+            'register = "small", distill = { teacher = "large@champion", data = "rows/test.csv" }',
+        )
     return _wrong_sweep(job) or _wrong_order(name, jobs) or _wrong_zone(job)
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from bough.kernel import model_references, queue, traffic
 from bough.kernel.errors import Problem
-from bough.kernel.jobs import Count, Processes, Retries, Sweep, Value, wrong
+from bough.kernel.jobs import Count, Distill, Processes, Retries, Sweep, Value, wrong
 from bough.kernel.model_references import check_name as check_model
 from bough.kernel.names import check_name
 from bough.kernel.policy import ModelPolicy
@@ -153,6 +153,7 @@ class Job(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     processes: Annotated[int, msgspec.Meta(ge=1, le=1024)] | Processes = 1
     heartbeat_s: LongSeconds = 0.0  # without a sign of life for so long it counts as hung; 0: it may be silent
     register: str = ""  # the model of which its output becomes a version
+    distill: Distill = Distill()  # it makes a student, which is measured beside its teacher first
     output: str = ""  # folder of the run's artifacts in which its output files stand; empty: at the top
 
 

@@ -42,9 +42,12 @@ class Candidates:
         signed = [SignedBy(key=by.key, signer=by.name, at=0.0, by="", bundle=bundle)]
         return Draft(**{key: getattr(draft, key) for key in Draft.__struct_fields__} | {"signed": signed})
 
-    def add(self, tx: sa.Connection, place: Place, name: str, draft: Draft, files: list[File], by: str) -> Version:
-        """Registers it in the name of whoever asked for it, whose right to do so was looked at then."""
+    def add(
+        self, tx: sa.Connection, place: Place, name: str, draft: Draft, files: list[File], by: str,
+        role: Role = Role.ADMIN,
+    ) -> Version:  # fmt: skip
+        """Registers it in the name of whoever asked for it; without a role, their right to was looked at then."""
         registering.check_sent(self._blobs, files, [draft.digest, *(each.bundle for each in draft.signed)])
-        who = Principal(id="system", name=by, role=Role.ADMIN)
+        who = Principal(id="system", name=by, role=role)
         context = Context(who, tx, self._clock, self._events, Parts({}), self._kept)
         return store.register(context, place, name, draft)

@@ -36,7 +36,7 @@ class Bench:
         """Carries it out; the process that the engine would start is started here."""
         for _ in range(10):
             self.plane.let_pass(0.2)
-            self._run_units()
+            run_units(self.plane)
         return self.plane.call("optimize.show", id=started.id)
 
     def units(self) -> list[str]:
@@ -45,12 +45,14 @@ class Bench:
     def _file(self, path: str, content: bytes) -> dict[str, Any]:
         return {"path": path, "digest": self.plane.bough.blobs.put(content), "size": len(content)}
 
-    def _run_units(self) -> None:
-        for each in self.plane.engine.snapshot():
-            if each.unit.startswith("opt_") and each.state != EXITED:
-                folder = self.home / "optimizing" / each.unit.removesuffix("-optimizing")
-                done = worker(self.home, folder / "request.json", folder / "result.json")
-                self.plane.engine.crash(each.unit, code=done.returncode)
+
+def run_units(plane: Plane) -> None:
+    """Does what the engine was asked for, in real processes."""
+    for each in plane.engine.snapshot():
+        if each.unit.startswith("opt_") and each.state != EXITED:
+            folder = plane.bough.home.path / "optimizing" / each.unit.removesuffix("-optimizing")
+            done = worker(plane.bough.home.path, folder / "request.json", folder / "result.json")
+            plane.engine.crash(each.unit, code=done.returncode)
 
 
 def worker(*paths: Path) -> subprocess.CompletedProcess[str]:

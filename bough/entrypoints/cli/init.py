@@ -44,11 +44,14 @@ def run(session: Session, folder: str, template: str, name: str, list_: bool) ->
 
 def write(root: Path, template: str, name: str) -> list[str]:
     """Lays the template's files into `root`; refuses to touch a file that is there."""
-    source = TEMPLATES / template
+    return lay_out(root, TEMPLATES / template, name)
+
+
+def lay_out(root: Path, source: Path, name: str) -> list[str]:
     files = sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     if not files:
         raise Invalid(
-            f"there is no template {template!r}; there are {', '.join(ABOUT)}",
+            f"there is no template {source.name!r}; there are {', '.join(ABOUT)}",
             code="TEMPLATE_UNKNOWN",
             hint="bough init --list",
         )

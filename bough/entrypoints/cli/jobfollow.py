@@ -12,6 +12,8 @@ from bough.kernel.errors import Problem, Unavailable, WorkloadFailed
 
 AWAY_S = 30.0  # how long a server may be away
 LAST_LINES = 20
+REGISTERING_S = 20.0  # that a run's output may take to become a version before the command ends
+_OUTCOMES = {"registered": "registered", "not_registered": "not registered", "compared": "compared"}
 LOST = {"STREAM_BROKEN", "SERVER_STOPPING", "SERVER_UNREACHABLE"}
 
 
@@ -28,6 +30,19 @@ def to_the_end(session: Session, made: Any) -> tuple[Any, str]:
         else:
             return _ended(session, item, lines)
     raise Unavailable("the job run went out of sight", code="STREAM_BROKEN", hint=f"bough jobs show {made.id}")
+
+
+def registered(session: Session, run: Any, model: str) -> str:
+    """A line on what became of its output, which is not waited for long: a student is measured for a while."""
+    until = time.monotonic() + REGISTERING_S
+    while model:
+        for each in session.client().jobs.show(id=run.id).timeline:
+            if each.what in _OUTCOMES:
+                return f"\n  {_OUTCOMES[each.what]}: {each.get('said', '')}"
+        if time.monotonic() > until:
+            return f"\n  its output becomes a version of {model}: bough jobs show {run.id}"
+        time.sleep(0.2)
+    return ""
 
 
 def items(session: Session, id: str) -> Iterator[Any]:

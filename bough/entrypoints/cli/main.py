@@ -42,7 +42,7 @@ IN_GROUPS = {
     "jobs": ("logs",),
     "mirrors": ("page",),
     "models": ("card", "explain", "get", "register", "sbom"),
-    "optimize": ("quantize",),
+    "optimize": ("distill", "quantize"),
     "runs": ("compare",),
     "scale": ("show", "simulate"),
     "secrets": ("set",),

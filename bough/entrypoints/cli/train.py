@@ -49,7 +49,10 @@ def run(
     if detach:
         session.answer(made, text=f"job run {made.id} is on its way; bough jobs show {made.id}")
         return
-    session.answer(*jobfollow.to_the_end(session, made))
+    ended, text = jobfollow.to_the_end(session, made)
+    session.answer(
+        ended, text=text + jobfollow.registered(session, ended, register or prepared.project.jobs[name].register)
+    )
 
 
 def pairs(given: tuple[str, ...]) -> dict[str, str]:
