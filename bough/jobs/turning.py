@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from bough.adapters.engine import Attempt
 from bough.capacity.models import LOST, Lease
 from bough.jobs import store
-from bough.jobs.models import CHANGED, ENDED_EVENT, JobRun
+from bough.jobs.models import CHANGED, DECIDED, ENDED_EVENT, JobRun
 from bough.kernel.events import Events
 
 _ALWAYS = ("id", "changed_at")  # not decided here
@@ -71,13 +71,14 @@ class Turnover:
     def commit(self, tx: sa.Connection, events: Events, active: store.Active) -> set[str]:
         """Writes what was decided; the ids of those that somebody else has changed meanwhile, of which nothing is."""
         moved, told = set[str](), list[JobRun]()
+        decided = {id for name, id, _ in self._notes if name == DECIDED}
         for run in self.changed:
             before = self._before[run.id]
             fields = [name for name in JobRun.__struct_fields__ if name not in _ALWAYS]
             values = {name: getattr(run, name) for name in fields if getattr(run, name) != getattr(before, name)}
             if not store.update(tx, run.id, self.world.now, known=active.changes(run.id), **values):
                 moved.add(run.id)
-            elif (run.state, run.said) != (before.state, before.said):
+            elif run.state != before.state or (run.said != before.said and run.id not in decided):
                 told.append(run)
         for name, id, data in self._notes:  # what led to a state comes before it
             if id not in moved:
