@@ -22,11 +22,12 @@ FILE = 'name = "lab"\n[jobs.fit]\nkind = "train"\ncommand = "python fit.py"\nreg
 class Lab(Plane):
     """Jobs that leave `files` behind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, fresh: bool = True) -> None:
         super().__init__(folder)
         self.takes_s = 0.5
         self.files: dict[str, bytes] = {"model.onnx": b"weights"}
-        self.call("projects.create", name="lab")
+        if fresh:
+            self.call("projects.create", name="lab")
 
     def fit(self, file: str = FILE, **fields: Any) -> Any:
         """Asks for the job, and lets it end."""

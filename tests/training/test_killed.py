@@ -1,0 +1,71 @@
+"""kill -9 before any commit of a job run and of its registration: one version in the end, registered once.
+
+`BOUGH_KILLS=40` kills forty times; the default keeps the suite short.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from bough.kernel.reconcile import LEASE_S
+
+from .test_registering import FILE, Lab
+
+KILLS = int(os.environ.get("BOUGH_KILLS", "4"))
+COMMITS = 110  # of a run from its beginning to its version, and a few more
+PATIENCE = 30  # rounds of a second
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_server_killed_at_any_commit_registers_the_output_once(tmp_path: Path, number: int) -> None:
+    commits = random.Random(f"registration {number}").randrange(COMMITS)
+    killed = in_a_process(lambda: run_and_die(tmp_path, commits))
+    assert killed in (0, signal.SIGKILL)
+
+    lab = Lab(tmp_path, fresh=False)
+    lab.clock.advance(3600 + LEASE_S)
+    for _ in range(PATIENCE):
+        lab.let_pass(1)
+        (run,) = lab.call("jobs.list", project="lab")
+        if run.state == "succeeded" and lab.versions():
+            break
+    lab.let_pass(2)
+    assert lab.versions() == [1], (run, lab.timeline(run))
+    shown = lab.call("jobs.show", id=run.id)
+    assert [each.what for each in shown.timeline].count("registered") == 1
+    assert lab.version("digits@candidate").facts.run == run.run
+    lab.bough.stop()
+
+
+def run_and_die(folder: Path, commits: int) -> None:
+    lab = Lab(folder)
+    bundles = {".": lab.bundle({"fit.py": "1"})}
+    lab.call("jobs.run", project="lab", job="fit", file=FILE, bundles=bundles)
+    left = {"commits": commits}
+
+    def about_to_commit(connection: sa.Connection) -> None:
+        if left["commits"] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left["commits"] -= 1
+
+    sa.event.listen(sa.Engine, "commit", about_to_commit)
+    lab.let_pass(6)
+
+
+def in_a_process(work: Any) -> int:
+    """Runs it in a fork; the signal that ended that, 0 for an ordinary end."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
