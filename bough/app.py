@@ -35,7 +35,8 @@ from bough.adapters.lineage.http import from_environment
 from bough.adapters.queue import Queues
 from bough.adapters.queue.sqlite import SqliteQueues
 from bough.adapters.repositories.git import GitRepositories
-from bough.adapters.sql import SQLITE, SqlEngine
+from bough.adapters.sql import POSTGRES, SQLITE, SqlEngine
+from bough.adapters.sql.postgres import Postgres
 from bough.adapters.sql.sqlite import Sqlite
 from bough.adapters.tables import Tables
 from bough.adapters.tables.duckdb import DuckTables
@@ -478,7 +479,7 @@ def _forge_of(link: ForgeLink) -> Forge:
 
 def _databases(home: Home) -> Databases:
     sqlite = Sqlite(home.databases / SQLITE)
-    engines: dict[str, SqlEngine] = {SQLITE: sqlite}
+    engines: dict[str, SqlEngine] = {SQLITE: sqlite, POSTGRES: Postgres(home.databases / POSTGRES)}
     return Databases(home.databases, engines, sqlite.given)
 
 

@@ -77,6 +77,7 @@ PROCESSES = {
     "bough.entrypoints.cli.doctor": (  # shows the ladder, ways of trees, and whether the master key is safe
         *("bough.adapters.engine.isolation", "bough.data.trees", "bough.gateway.portholder", "bough.secrets.vault"),
     ),
+    "bough.entrypoints.cli.down": ("bough.adapters.sql",),  # servers of databases end with everything else
     "bough.entrypoints.cli.check": ("bough.builds", "bough.adapters.blobs"),  # keeps what the builds' worker reads
     "bough.entrypoints.cli.models_explain": ("bough.registry.explaining",),  # calls an endpoint, from this machine
     "bough.entrypoints.cli.secrets_set": ("bough.secrets.envfile",),

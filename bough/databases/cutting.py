@@ -155,6 +155,7 @@ class Cutting:
                 f"the database {name} of {parent} is still being made",
                 code="DATABASE_NOT_READY", hint=f"bough db show {name} -e {parent}",
             )  # fmt: skip
+        wake(tx, KIND, f"{project}/{parent}/{name}")
         return self._disk.engine(found.engine).cut(found.handle)
 
     def _made(self, place: Place, name: str, declared: Declared, cut: Cut, at: float, *, mask: str = "") -> Instance:

@@ -19,7 +19,7 @@ from bough.kernel.events import Events
 from bough.kernel.reconcile import Handler, Turn, wake
 
 AGAIN_S = 0.2  # while a masked database is made
-SETTLE_S = 600.0  # a database that is written all the time gathers layers only by branches; this is for the rest
+LOOK_S = 5.0  # how soon a server that has died is started again
 
 
 class Keeper:
@@ -42,7 +42,8 @@ class Keeper:
             engine = self._disk.engine(name_of_engine)
             engine.remake(handle, remake)
             engine.settle(handle)
-        return SETTLE_S if found else None
+            engine.keep(handle)
+        return LOOK_S if found else None
 
     def handle_gone(self, turn: Turn) -> float | None:
         engine, _, handle = turn.id.partition("/")

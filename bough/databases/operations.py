@@ -131,7 +131,11 @@ def url(context: Context, request: OneDatabase) -> DatabaseUrl:
 @operation("databases.variables", role=Role.DEVELOPER, command="db variables")
 def variables(context: Context, request: DatabasesOf) -> dict[str, str]:
     """Gives the variables with which programs of an environment find its databases."""
-    return given(context.part(Databases), store.of(context.tx, (request.project, request.environment)))
+    disk, found = context.part(Databases), store.of(context.tx, (request.project, request.environment))
+    for each in found:
+        if each.state == READY:
+            disk.engine(each.engine).ensure(each.handle)
+    return given(disk, found)
 
 
 @operation("databases.plan", role=Role.VIEWER, command="data plan")
@@ -202,6 +206,7 @@ def connectable(disk: Databases, found: Instance) -> str:
             f"the database {found.name} of {found.environment} is {found.state}; {found.failure.get('message', '')}",
             code="DATABASE_NOT_READY", hint=f"bough db show {found.name} -e {found.environment}",
         )  # fmt: skip
+    disk.engine(found.engine).ensure(found.handle)
     return disk.url(found)
 
 

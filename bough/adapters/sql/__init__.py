@@ -80,6 +80,9 @@ class SqlEngine(Protocol):
         """What was left for later: makes sure that the database outlives a power cut, prepares its next branch. May
         take long. Idempotent."""
 
+    def keep(self, handle: str) -> None:
+        """Called every few seconds: starts again what was started and has died. Cheap, idempotent."""
+
     def remake(self, handle: str, how: Mapping[str, Any]) -> bool:
         """Brings a database back that was not settled; False when nothing is missing."""
 

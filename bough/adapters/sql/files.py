@@ -28,7 +28,7 @@ _FICLONE = 0x40049409
 
 class Files:
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root, self._settled = root, set[str]()
 
     def path(self, handle: str) -> Path:
         return self._root / handle / "data.db"
@@ -72,6 +72,9 @@ class Files:
         return Cut(handle=made, size=target.stat().st_size, held_s=held_s, copied_bytes=copied)
 
     def settle(self, handle: str) -> None:
+        if handle in self._settled:
+            return
+        self._settled.add(handle)
         for path in self.path(handle).parent.glob("data.db*"):
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                 os.fsync(file.fileno())

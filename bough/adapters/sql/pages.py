@@ -63,6 +63,7 @@ class NeedsRecovery(Exception):
 class Pages:
     def __init__(self, root: Path) -> None:
         self.heads, self.layers = root / "heads", root / "layers"
+        self._settled = dict[str, int]()  # heads, and the generation at which nothing was left to do
 
     def path(self, head: str) -> Path:
         return self.heads / head
@@ -103,6 +104,8 @@ class Pages:
         """Makes sure that a head outlives a power cut, and makes ready what its next branch takes."""
         path = self._existing(head)
         state = format.read_head(path)
+        if self._settled.get(head) == state.generation:
+            return
         wal = path.with_name(f"{head}-wal")
         for name in (path, format.head_path(path), format.layers_path(path, state.generation), wal):
             with contextlib.suppress(FileNotFoundError):
@@ -113,6 +116,7 @@ class Pages:
             if self._next(path, state, lines) is None:
                 top, *below = lines
                 self._list(path, state.generation + 1, [self._new_top(), top._replace(limit=state.limit), *below])
+        self._settled[head] = state.generation
 
     def remake(self, head: str, layers: str, size: int) -> bool:
         """Brings back a head that a power cut took, as it was made; False when it is there."""

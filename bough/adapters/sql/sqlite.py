@@ -107,6 +107,9 @@ class Sqlite:
         else:
             self.files.settle(handle)
 
+    def keep(self, handle: str) -> None:
+        """A file does not die."""
+
     def remake(self, handle: str, how: Mapping[str, Any]) -> bool:
         return self._in_pages(handle) and bool(how) and self.pages.remake(handle, how["layers"], how["size"])
 

@@ -54,14 +54,10 @@ def _print(session: Session, connection: Any, command: str) -> None:
 
 
 def _psql(url: str, command: str) -> None:
-    program = shutil.which("psql") or _own_psql()
+    program = shutil.which("psql")
     if program is None:
         raise Unavailable("there is no psql here", code="SHELL_MISSING", hint="install PostgreSQL's client")
     os.execv(program, ["psql", url, *(["-c", command] if command else [])])  # noqa: S606 - the user's own
-
-
-def _own_psql() -> str | None:
-    return None
 
 
 command = make(

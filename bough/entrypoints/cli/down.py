@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from bough.adapters.sql import POSTGRES
+from bough.adapters.sql.postgres import Postgres
 from bough.entrypoints import supervision
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session
@@ -16,12 +18,14 @@ once; with --all they are stopped too, and the next `bough up` starts them again
 
 def run(session: Session, all: bool) -> None:
     stopped = supervision.take_down(session.home, units=all, say=session.note)
+    if all:
+        Postgres(session.home.databases / POSTGRES).stop()
     session.answer({"stopped": stopped}, text="Bough is down" if stopped else "Bough was not running")
 
 
 command = make(
     "down",
     _HELP,
-    [click.Option(["--all"], is_flag=True, help="Also stop replicas, web services, builds and jobs.")],
+    [click.Option(["--all"], is_flag=True, help="Also stop replicas, web services, builds, jobs and databases.")],
     run,
 )

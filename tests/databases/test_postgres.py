@@ -1,0 +1,178 @@
+"""Postgres, with real servers: what environments do with SQLite's databases holds of these."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bough.adapters.sql import Script
+from bough.adapters.sql.postgres import Postgres
+from bough.adapters.sql.postgres_server import Programs
+from bough.kernel.errors import Invalid
+from tests.databases.conftest import PROJECT
+from tests.plane import Plane
+
+psycopg = pytest.importorskip("psycopg")
+pytestmark = pytest.mark.skipif(bool(Programs().why_not), reason=Programs().why_not or "-")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postgres, str]]:
+    """A server with two rows, which tests cut from and do not write into."""
+    engine = Postgres(tmp_path_factory.mktemp("pg"))
+    handle = engine.make("copy")
+    with connected(engine, handle) as connection:
+        connection.execute("CREATE TABLE orders (id serial PRIMARY KEY, email text, note text, total integer)")
+        connection.execute("INSERT INTO orders (email, note, total) VALUES ('ada@example.org', 'one', 10),"
+                           " ('bob@example.org', 'two', 2000)")  # fmt: skip
+    yield engine, handle
+    engine.stop()
+
+
+def connected(engine: Postgres, handle: str) -> Any:
+    return psycopg.connect(engine.url(handle, Path("-")), autocommit=True)
+
+
+def emails(engine: Postgres, handle: str) -> list[str]:
+    engine.ensure(handle)
+    with connected(engine, handle) as connection:
+        return [row[0] for row in connection.execute("SELECT email FROM orders ORDER BY id")]
+
+
+BOTH = ["ada@example.org", "bob@example.org"]
+
+
+def test_a_branch_of_a_branch_has_the_rows_and_each_writes_for_itself(first: tuple[Postgres, str]) -> None:
+    engine, handle = first
+    branch = engine.cut(handle).handle
+    engine.ensure(branch)
+    with connected(engine, branch) as connection:
+        connection.execute("UPDATE orders SET email = 'eve@example.org' WHERE id = 1")
+        second = engine.cut(branch).handle
+        connection.execute("DELETE FROM orders")
+    assert emails(engine, handle) == BOTH
+    assert emails(engine, second) == ["eve@example.org", BOTH[1]]
+    assert emails(engine, branch) == []
+    assert engine.check(second) == []
+    for each in (branch, second):
+        engine.close(each)
+
+
+def test_a_cut_while_it_is_written_has_all_that_was_committed_and_is_whole(first: tuple[Postgres, str]) -> None:
+    engine, _ = first
+    handle = engine.cut(first[1]).handle
+    engine.ensure(handle)
+    script = (
+        "import psycopg, sys\nc = psycopg.connect(sys.argv[1], autocommit=True)\n"
+        "c.execute('CREATE TABLE n (id integer PRIMARY KEY)')\n"
+        "for i in range(10**9):\n    c.execute('INSERT INTO n VALUES (%s)', (i,))\n    print(i, flush=True)\n"
+    )
+    program = subprocess.Popen([sys.executable, "-c", script, engine.url(handle, Path("-"))], stdout=subprocess.PIPE,
+                               text=True)  # fmt: skip
+    assert program.stdout is not None
+    for _ in range(20):
+        line = program.stdout.readline()
+    made = engine.cut(handle).handle
+    program.kill()
+    program.communicate()
+    engine.ensure(made)
+    with connected(engine, made) as connection:
+        count, newest = connection.execute("SELECT count(*), max(id) FROM n").fetchone()
+    assert count == newest + 1 >= int(line) + 1
+    assert engine.check(made) == []
+    for each in (handle, made):
+        engine.close(each)
+
+
+def test_a_server_that_was_killed_is_started_again_with_what_was_committed(first: tuple[Postgres, str]) -> None:
+    engine, _ = first
+    handle = engine.cut(first[1]).handle
+    engine.ensure(handle)
+    pid = int((engine.path(handle) / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and Path(f"/proc/{pid}").exists():
+        time.sleep(0.05)
+    engine.keep(handle)
+    assert emails(engine, handle) == BOTH
+    engine.close(handle)
+    engine.keep(handle)
+    assert not (engine.path(handle) / "postmaster.pid").exists(), "what was stopped stays so"
+
+
+def test_migrations_run_together_or_not_at_all(first: tuple[Postgres, str]) -> None:
+    engine, _ = first
+    handle = engine.cut(first[1]).handle
+    good = Script(name="1.sql", digest="a", sql="ALTER TABLE orders ADD COLUMN paid boolean;")
+    with pytest.raises(Invalid, match="nowhere"):
+        engine.migrate(handle, [good, Script(name="2.sql", digest="b", sql="DROP TABLE nowhere")])
+    assert "paid" not in engine.columns(handle)["orders"]
+    assert engine.migrate(handle, [good]) == ["1.sql"]
+    assert engine.migrate(handle, [good]) == []
+    engine.close(handle)
+
+
+def test_masked_columns_are_nowhere_in_its_files(first: tuple[Postgres, str]) -> None:
+    engine, handle = first
+    made = engine.mask(handle, {"orders.email": "token", "orders.note": "drop", "orders.total": "noise"})
+    with connected(engine, made) as connection:
+        rows = connection.execute("SELECT * FROM orders ORDER BY id").fetchall()
+        connection.execute("CHECKPOINT")
+    assert [row[0] for row in rows] == [1, 2]
+    assert all(row[1].startswith("tok_") for row in rows) and 1800 <= rows[1][2] <= 2200
+    for path in engine.path(made).rglob("*"):
+        if path.is_file():
+            assert b"ada@example.org" not in path.read_bytes(), path.name
+    engine.close(made)
+    with pytest.raises(Invalid, match="noise is for numbers"):
+        engine.mask(handle, {"orders.email": "noise"})
+
+
+def test_a_dump_comes_back(first: tuple[Postgres, str], tmp_path: Path) -> None:
+    engine, handle = first
+    engine.dump(handle, tmp_path / "dump")
+    made = engine.make("copy", tmp_path / "dump")
+    assert emails(engine, made) == BOTH
+    engine.close(made)
+    (tmp_path / "broken").write_text("no SQL at all")
+    with pytest.raises(Invalid, match="no dump"):
+        engine.make("copy", tmp_path / "broken")
+
+
+def test_environments_branch_with_it_and_what_that_costs_is_said_before(plane: Plane) -> None:
+    try:
+        plane.call("databases.add", project=PROJECT, name="events", engine="postgres")
+        url = plane.call("databases.url", project=PROJECT, name="events").url
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE events (id integer)")
+        (told,) = plane.call("databases.plan", project=PROJECT)
+        assert told.way in ("clone", "copy") and told.bytes in (0, told.size) and told.seconds > 0
+        plane.call("environments.create", project=PROJECT, branch="test")
+        other = plane.call("databases.variables", project=PROJECT, environment="test")["EVENTS_URL"]
+        assert other != url
+        with psycopg.connect(other, autocommit=True) as connection:
+            connection.execute("INSERT INTO events VALUES (1)")
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
+        plane.call("environments.discard", project=PROJECT, branch="test")
+        plane.let_pass(0.3)
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(other, connect_timeout=2)
+    finally:
+        Postgres(plane.bough.home.databases / "postgres").stop()
+
+
+def test_a_way_that_does_not_fit_is_refused_with_the_reason(plane: Plane) -> None:
+    ways = {each.way: each.why_not for each in plane.call("databases.ways", engine="postgres")}
+    if not ways["clone"]:
+        pytest.skip("this file system clones")
+    with pytest.raises(Invalid, match="cannot clone"):
+        plane.call("databases.add", project=PROJECT, name="events", engine="postgres", how="clone")
