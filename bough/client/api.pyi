@@ -1032,10 +1032,13 @@ class Proof(Record):
     remains: builtins.list[str]
 
 class Proposal(Record):
-    scale: Scale
+    min: int
+    max: int
+    warm: int
+    late_cost: float
     cost: float
     late: float
-    most: int
+    replicas: int
     chosen: bool
 
 class Push(Record):

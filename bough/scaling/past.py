@@ -108,4 +108,4 @@ class Past:
                 self._armed[place] = True
         self._usual += (load - self._usual) * max(1 / _USUAL_S, 1 / self._seconds)
         self._watched_s = (self._watched_s + 1) * (1 - 1 / _MEMORY_S)
-        return rules.jump_to_expect(self._jumps, self._watched_s, worth) * usual
+        return rules.jump_to_expect(self._jumps, self._watched_s, worth, usual) * usual

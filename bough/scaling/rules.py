@@ -34,6 +34,7 @@ LEAST_TRIM = 0.4
 SURE = 60.0  # e to the minus this is nothing
 ROUNDING = 0.15  # of a replica is not worth another one
 FEARED_S = 1200.0  # for so long a new service is trusted with nothing: as if jumps had been seen once in this time
+SMALL = 5.0  # replicas: a service up to here may jump tenfold
 RATIOS = (1.25, 1.5, 2.0, 3.0, 4.5, 7.0, 10.0)  # of a jump to the usual load
 EDGES_S = tuple(2.0 * 1.3**step for step in range(34))  # idle times are told apart by these: 2 s to 3 hours
 
@@ -130,12 +131,14 @@ def worth_keeping(returns: Sequence[float], exposure_s: Sequence[float], worth: 
     ]
 
 
-def jump_to_expect(jumps: Sequence[float], watched_s: float, worth: float) -> float:
-    """The largest ratio to the usual load for which it pays to be ready."""
+def jump_to_expect(jumps: Sequence[float], watched_s: float, worth: float, usual: float = 1.0) -> float:
+    """The largest ratio to the usual load for which it pays to be ready. Of what has not been seen, less is feared the
+    larger the service: many people together are steadier than few."""
+    fear = 1.0 / max(1.0, usual / SMALL)
     paying = [
         ratio
         for ratio, count in zip(RATIOS, jumps, strict=True)
-        if (count + 1.0 / ratio) / (watched_s + FEARED_S) * worth >= 1.0
+        if (count + fear / ratio) / (watched_s + FEARED_S) * worth >= 1.0
     ]
     return max(paying, default=0.0)
 

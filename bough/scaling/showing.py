@@ -47,12 +47,16 @@ class ScalingView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
-    """`cost` in replica-hours of the traffic that was looked at; `late`: share of requests."""
+    """Some settings, and what they would have meant: `cost` in replica-hours of the traffic that was looked at, `late`
+    the share of requests, `replicas` at most."""
 
-    scale: Scale
+    min: int
+    max: int
+    warm: int
+    late_cost: float
     cost: float
     late: float
-    most: int
+    replicas: int
     chosen: bool = False
 
 
@@ -97,12 +101,11 @@ def advise(context: Context, request: OfScaledService) -> Advice:
     tried = [_try(trace, each) for each in _candidates(present)]
     good = [each for each in tried if each.late <= LATE] or [min(tried, key=lambda each: each.late)]
     best = min(good, key=lambda each: each.cost)
+    chosen = {name: getattr(best, name) for name in ("min", "max", "warm", "late_cost")}
     proposals = [msgspec.structs.replace(each, chosen=each is best) for each in tried]
-    changed = {
-        name: value
-        for name, value in msgspec.to_builtins(best.scale).items()
-        if value != msgspec.to_builtins(Scale())[name]
-    }
+    scale = msgspec.to_builtins(msgspec.structs.replace(present, **chosen))
+    usual = msgspec.to_builtins(Scale())
+    changed = {name: value for name, value in scale.items() if value != usual[name]}
     inside = ", ".join(f"{name} = {msgspec.json.encode(value).decode()}" for name, value in changed.items())
     return Advice(
         service=request.service, requests=len(trace.arrivals), hours=round(trace.seconds / 3600, 3),
@@ -140,7 +143,10 @@ def _try(trace: Trace, scale: Scale) -> Proposal:
     terms = Terms(start_s=start_s.start_s, objective_s=scale.target, first=min(first_of(trace), scale.most))
     outcome: Outcome = simulate(trace, Autoscaler(scale, start_s), terms)
     most = max((each[0] for each in outcome.curve), default=0)
-    return Proposal(scale=scale, cost=round(outcome.cost / 3600, 4), late=round(outcome.violations, 5), most=most)
+    return Proposal(
+        min=scale.min, max=scale.max, warm=scale.warm, late_cost=scale.late_cost, cost=round(outcome.cost / 3600, 4),
+        late=round(outcome.violations, 5), replicas=most,
+    )  # fmt: skip
 
 
 def _curve(
