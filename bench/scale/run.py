@@ -19,10 +19,12 @@ from pathlib import Path
 import msgspec
 
 from bench.scale import sleeping, workloads
+from bough.entrypoints.cli.pictures import svg
 from bough.kernel.scale import Scale
 from bough.scaling import peers
 from bough.scaling.clairvoyant import least_cost
 from bough.scaling.models import Observation, Wish
+from bough.scaling.operations import drawn
 from bough.scaling.policy import Autoscaler
 from bough.scaling.simulating import Outcome, Policy, Terms, Trace, simulate
 
@@ -76,6 +78,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--pictures", type=Path, help="a folder for the curves of `on-off`, as SVG")
     options = parser.parse_args()
     kinds = workloads.recorded, workloads.bursty, workloads.smooth
     traces = [each for kind in kinds for each in kind(options.seed) if not options.only or each.name in options.only]
@@ -91,9 +94,23 @@ def main() -> None:
         targets(found, traces, bounds)
     for line in sleeping.report():
         print(line)
+    if options.pictures:
+        draw(options.pictures, {trace.name: trace for trace in traces}, outcomes)
     if options.json:
         rows = [msgspec.to_builtins(msgspec.structs.replace(each, curve=[])) for each in outcomes]
         options.json.write_text(json.dumps({"outcomes": rows, "least": bounds}))
+
+
+def draw(folder: Path, traces: dict[str, Trace], outcomes: Iterable[Outcome]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in outcomes:
+        if each.curve:
+            points = drawn(traces[each.trace], each)
+            name = "-".join(each.policy.replace(",", "").replace("%", "").lower().split())
+            title = f"{each.trace}, {each.policy}: {each.cost / traces[each.trace].seconds:.1f} replicas in the mean"
+            (folder / f"{each.trace}-{name}.svg").write_text(
+                svg(f"{title}, {100 * each.violations:.2f} % late", points)
+            )
 
 
 def report(trace: Trace, outcomes: Iterable[Outcome], least: float) -> None:
