@@ -1,13 +1,14 @@
 """Bough: an AI-native developer platform that a team runs itself.
 
 What a program may want from here is light (no server library is imported): `bough.batch` and `bough.Reject` for
-a model's code, `bough.run` and `bough.params` for one that trains, `bough.database`
-for one that keeps rows.
+a model's code, `bough.Item` for one that works on a queue, `bough.run` and `bough.params` for one that trains,
+`bough.database` for one that keeps rows.
 """
 
 from bough.runtime.pages.opening import database
+from bough.runtime.queued import Item
 from bough.runtime.runs import params, run
 from bough.runtime.service import Reject, batch
 
 __version__ = "0.1.0"
-__all__ = ["Reject", "__version__", "batch", "database", "params", "run"]
+__all__ = ["Item", "Reject", "__version__", "batch", "database", "params", "run"]

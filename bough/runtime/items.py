@@ -20,6 +20,7 @@ import msgspec
 
 from bough.runtime import arrays
 from bough.runtime.answers import json_encoder
+from bough.runtime.queued import Item, item_of
 from bough.runtime.service import Reject, batch_similar, batch_size
 
 _LISTS = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection, tuple)
@@ -53,6 +54,7 @@ class Contract:
         self.batch = batch_size(function)
         self.similar = batch_similar(function)
         hints = _hints(function)
+        self.asks = next((name for name, kind in hints.items() if kind in (Item, list[Item]) and name != "return"), "")
         self.parameters = _parameters(function, hints, bool(self.batch))
         self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         self.streams = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
@@ -66,18 +68,28 @@ class Contract:
             raise SignatureUnsupported("a batching predict cannot stream: remove @bough.batch or the yield")
 
     def decode(self, body: bytes, meta: str = "") -> Any:
-        """The item in `body`; raises `Reject` (422 INPUT_INVALID) that names the path and what was expected."""
+        """The item in `body`; raises `Reject` (422 INPUT_INVALID) that names the path and what was expected. For a
+        function that asks who the item is: with that."""
+        if self.asks:
+            who, meta = item_of(meta)
+            return self._decoded(body, meta), who
+        return self._decoded(body, meta)
+
+    def _decoded(self, body: bytes, meta: str) -> Any:
         if self.raw and _is_raw(body, meta):
             return body
         try:
             return self._decode(body)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             if not body and self._has_defaults():
-                return self.from_fields({})
+                return self._from_fields({})
             raise input_invalid(error) from error
 
     def from_fields(self, fields: dict[str, Any]) -> Any:
         """An item from values by parameter name (defaults count), checked like a request's."""
+        return (self._from_fields(fields), Item()) if self.asks else self._from_fields(fields)
+
+    def _from_fields(self, fields: dict[str, Any]) -> Any:
         try:
             if self.single and self.parameters[0].name in fields:
                 return convert(fields[self.parameters[0].name], self.item)
@@ -88,18 +100,27 @@ class Contract:
             raise input_invalid(error) from error
 
     def call(self, item: Any) -> Any:
+        if self.asks:
+            item, who = item
+            fields = [item] if self.single else []
+            named = {} if self.single else msgspec.structs.asdict(item)
+            return self.function(*fields, **named, **{self.asks: who})
         if self.single:
             return self.function(item)
         return self.function(**msgspec.structs.asdict(item))
 
     def call_batch(self, items: list[Any]) -> Any:
+        asked: dict[str, Any] = {}
+        if self.asks:
+            asked = {self.asks: [who for _, who in items]}
+            items = [item for item, _ in items]
         if self.single:
-            return self.function(arrays.stack(items) if self.parameters[0].stacked else items)
+            return self.function(arrays.stack(items) if self.parameters[0].stacked else items, **asked)
         columns: dict[str, Any] = {}
         for parameter in self.parameters:
             column = [getattr(item, parameter.name) for item in items]
             columns[parameter.name] = arrays.stack(column) if parameter.stacked else column
-        return self.function(**columns)
+        return self.function(**columns, **asked)
 
     def input_schema(self) -> dict[str, Any]:
         return schema(self.item)
@@ -170,6 +191,7 @@ def _invalid(message: str, **fields: Any) -> Reject:
 def _is_raw(body: bytes, content_type: str) -> bool:
     """Whether `body` is the item itself, and not JSON text that holds it: by the content type where it is known, else
     by the quotation mark that such JSON begins with."""
+    content_type = content_type.partition(";bough-item=")[0]
     if content_type and "json" not in content_type:
         return True
     return body[:64].lstrip()[:1] != b'"'
@@ -192,6 +214,8 @@ def _parameters(function: Any, hints: dict[str, Any], batching: bool) -> list[Pa
             raise SignatureUnsupported(f"predict has the parameter {parameter}: write each parameter with a name")
         default = parameter.default
         kind = hints.get(parameter.name, Any)
+        if kind in (Item, list[Item]):
+            continue  # not of the body: who it is
         if not batching:
             found.append(Parameter(parameter.name, kind, default))
         elif default is _MISSING:  # a parameter with a default is a setting of the function, not a column
