@@ -64,8 +64,8 @@ class ServiceHand:
 
 def meta_of(taken: Taken) -> str:
     """The content type, and for a handler that asks who its item is: id, attempt, dedup id and key."""
-    who = "/".join(quote(part, safe="") for part in (taken.id, str(taken.attempt), taken.dedup, taken.key))
-    return f"{taken.kind or 'application/json'};bough-item={who};ndjson"
+    sender = f"{quote(taken.dedup, safe='')}/{quote(taken.key, safe='')}" if taken.dedup or taken.key else "/"
+    return f"{taken.kind or 'application/json'};bough-item={taken.id}/{taken.attempt}/{sender};ndjson"
 
 
 class _Waiting:

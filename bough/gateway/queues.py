@@ -147,7 +147,7 @@ class GatewayQueues:
         if freed:
             log.info("%d items go back to their queues: who had them is gone", freed)
         loop = asyncio.get_running_loop()
-        self._rounds = Rounds(self._store, SystemClock(), mark(), loop.call_soon_threadsafe)
+        self._rounds = Rounds(self._store, SystemClock(), mark(), loop.call_soon, loop.call_soon_threadsafe)
         self._rounds.tended = self._tended
         self._rounds.start()
         self.reading.store = self._store

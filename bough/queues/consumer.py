@@ -14,7 +14,7 @@ from bough.adapters.queue import BACK, DONE, Outcome, Taken
 from bough.kernel.queue import Queue
 from bough.queues import rules
 from bough.queues.models import Ending, HandlerState, QueueRoute, QueueState
-from bough.queues.rounds import Rounds
+from bough.queues.rounds import Rounds, Taking
 
 
 class Hand(Protocol):
@@ -52,7 +52,6 @@ class Consumer:
         self._rounds, self._hand, self._hours = rounds, hand, hours
         self._at: dict[str, Taken] = {}  # at the handler
         self._asked = 0  # of a take under way
-        self._hungry = True
         self._first_at = 0.0  # when the batch that is held open began
         self._failures = 0
         self._wait: Timer | None = None
@@ -82,7 +81,8 @@ class Consumer:
 
     def poke(self) -> None:
         """There may be items."""
-        self._hungry = True
+        if self._asked:
+            self._rounds.look_again()
         self._soon()
 
     def arrived(self) -> None:
@@ -91,8 +91,8 @@ class Consumer:
         self.depth += 1
         if not self._first_at:
             self._first_at = self._hours.now()
-        self._hungry = True
-        self._soon()
+        if not self._asked:
+            self._soon()
 
     def hold(self) -> None:
         """Renews what is at the handler."""
@@ -121,7 +121,7 @@ class Consumer:
 
     def _pull(self) -> None:
         self._soon_set = False
-        if self._stopped or self._asked or not self._hungry or self._wait is not None:
+        if self._stopped or self._asked or self._wait is not None:
             return
         handler = self._hand.state()
         if handler is None:
@@ -131,19 +131,19 @@ class Consumer:
             room = 1 - len(self._at)  # until one has gone through, no more are put at risk of waiting in vain
         if room <= 0:
             return
-        now = self._hours.now()
-        if self.settings.batch.max_wait_ms and (
-            held := rules.hold_s(self.settings, self.depth, now - (self._first_at or now))
-        ):
-            self._wait = self._hours.later(held, self._waited)
-            return
+        held_open = self.settings.batch.max_wait_ms > 0
+        if held_open:
+            now = self._hours.now()
+            if held := rules.hold_s(self.settings, self.depth, now - (self._first_at or now)):
+                self._wait = self._hours.later(held, self._waited)
+                return
         self._first_at = 0.0
         self._asked = room
-        self._rounds.take(self.route.place, room, now + self.settings.visibility_s, self._taken)
+        taking = Taking(room, self.settings.visibility_s, waits=not held_open)
+        self._rounds.take(self.route.place, taking, self._taken)
 
     def _taken(self, taken: list[Taken]) -> None:
-        asked, self._asked = self._asked, 0
-        self._hungry = len(taken) >= asked
+        self._asked = 0
         self.depth = max(0, self.depth - len(taken))
         if self._stopped:
             for each in taken:
@@ -157,7 +157,8 @@ class Consumer:
                 self._settle(rules.dead(self.settings, each, 0, said, self._hours.now()))
             else:
                 self._hand.give(each, each.attempt > 1, lambda ending, each=each: self._answered(each, ending))  # type: ignore[misc]
-        self._soon()
+        if taken or not self.settings.batch.max_wait_ms:
+            self._soon()
 
     def _answered(self, taken: Taken, ending: Ending) -> None:
         if self._at.get(taken.id) is not taken:
@@ -185,10 +186,11 @@ class Consumer:
             self.ended(outcome)
         elif settled:
             self.depth += 1
-            self._hungry = True
-        if outcome.taken.key:
-            self._hungry = True  # the next one of its key has come to the front
-        self._soon()
+        if self._asked:
+            if outcome.taken.key or outcome.state == BACK:
+                self._rounds.look_again()  # the next one of its key has come to the front, or it has itself
+        elif self.depth > 0 or not self.settings.batch.max_wait_ms:
+            self._soon()
 
     def _waited(self) -> None:
         self._wait = None

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Generic, NamedTuple, TypeVar
 
 from bough.adapters.queue import Answers, Draft, Outcome, Place, Queues, Receipt, Round, Take, Taken, Tended
 from bough.kernel.clock import Clock
@@ -36,18 +38,47 @@ class Asked(Generic[T]):
         self.what, self.done = what, done
 
 
-class Rounds:
-    """`call` runs a function in the thread of those who ask; all answers of a round come through one such call."""
+class Wanted:
+    """What has been asked for since the last round."""
 
-    def __init__(self, queues: Queues, clock: Clock, owner: str, call: Call) -> None:
+    __slots__ = ("drafts", "held", "outcomes", "takes", "until")
+
+    def __init__(self) -> None:
+        self.drafts: list[Asked[Draft]] = []
+        self.outcomes: list[Asked[Outcome]] = []
+        self.takes: dict[Place, Asked[Taking]] = {}
+        self.held: list[Taken] = []
+        self.until = 0.0
+
+    def add(self, other: Wanted) -> None:
+        self.drafts += other.drafts
+        self.outcomes += other.outcomes
+        self.takes |= other.takes
+        if other.held:
+            self.held, self.until = other.held, other.until
+
+
+class Taking(NamedTuple):
+    """`waits`: with nothing to take it is not answered, but tried again with every round that may bring something."""
+
+    most: int
+    lease_s: float
+    waits: bool
+
+
+class Rounds:
+    """All methods are called in one thread, where `soon` runs a function after what goes on now and `call`, from any
+    thread, as soon as may be. What is asked for within one go is handed over together, and answered together."""
+
+    def __init__(self, queues: Queues, clock: Clock, owner: str, soon: Call, call: Call) -> None:
         self.queues, self.owner = queues, owner
-        self._clock, self._call = clock, call
-        self._changed = threading.Condition()
-        self._drafts: list[Asked[Draft]] = []
+        self._clock, self._soon, self._call = clock, soon, call
+        self._wanted = Wanted()
+        self._handing = False
         self._bytes = 0
-        self._outcomes: list[Asked[Outcome]] = []
-        self._takes: list[Asked[Take]] = []
-        self._held: tuple[list[Taken], float] = ([], 0.0)
+        self._inbox: SimpleQueue[Wanted | None] = SimpleQueue()
+        self._parked: dict[Place, Asked[Taking]] = {}  # the thread's own, as the two below
+        self._again: list[Asked[Outcome]] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="queue-rounds", daemon=True)
         self.tended: Callable[[Tended, bool], None] = lambda tended, changed: None
@@ -57,83 +88,125 @@ class Rounds:
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """After what has been asked for so far."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
+        self._hand_over()
+        self._inbox.put(None)
         self._thread.join(timeout_s)
 
     def put(self, draft: Draft, done: Put) -> None:
         """Raises `Busy` when the disk does not keep up."""
         if self._bytes > MOST_BYTES:
             raise Busy("items come faster than the disk takes them", code="QUEUE_BUSY", hint="try again in a moment")
-        with self._changed:
-            self._drafts.append(Asked(draft, done))
-            self._bytes += len(draft.body)
-            self._changed.notify()
+        self._bytes += len(draft.body)
+        self._wanted.drafts.append(Asked(draft, done))
+        self._hand_over_soon()
 
     def settle(self, outcome: Outcome, done: Callable[[bool], None]) -> None:
         """`done` hears whether the outcome counted."""
-        with self._changed:
-            self._outcomes.append(Asked(outcome, done))
-            self._changed.notify()
+        self._wanted.outcomes.append(Asked(outcome, done))
+        self._hand_over_soon()
 
-    def take(self, place: Place, count: int, until: float, done: Callable[[list[Taken]], None]) -> None:
-        with self._changed:
-            self._takes.append(Asked(Take(place=place, owner=self.owner, count=count, until=until), done))
-            self._changed.notify()
+    def take(self, place: Place, taking: Taking, done: Callable[[list[Taken]], None]) -> None:
+        """One at a time for each place."""
+        self._wanted.takes[place] = Asked(taking, done)
+        self._hand_over_soon()
 
     def hold(self, held: list[Taken], until: float) -> None:
         """Renews leases."""
-        with self._changed:
-            self._held = (held, until)
-            self._changed.notify()
+        self._wanted.held, self._wanted.until = [*self._wanted.held, *held], max(until, self._wanted.until)
+        self._hand_over_soon()
 
-    # --- private: the thread
+    def look_again(self) -> None:
+        """There may be items that no draft of this process has brought: takes that wait are tried."""
+        self._hand_over_soon()
+
+    # --- private: in the thread of those who ask
+
+    def _hand_over_soon(self) -> None:
+        if not self._handing:
+            self._handing = True
+            self._soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        self._handing = False
+        wanted, self._wanted = self._wanted, Wanted()
+        self._inbox.put(wanted)
+
+    def _tell(self, wanted: Wanted, work: Round, answers: Answers, takes: list[Asked[Taking]]) -> None:
+        for draft, receipt in zip(wanted.drafts, answers.receipts, strict=True):
+            self._bytes -= len(draft.what.body)
+            draft.done(receipt)
+        for outcome, settled in zip(wanted.outcomes, answers.settled, strict=True):
+            outcome.done(settled)
+        for take, taken in zip(takes, answers.taken, strict=True):
+            if taken or not take.what.waits:
+                take.done(taken)
+
+    def _refuse(self, wanted: Wanted, problem: Problem) -> None:
+        for draft in wanted.drafts:
+            self._bytes -= len(draft.what.body)
+            draft.done(problem)
+
+    # --- private: the thread that writes
 
     def _run(self) -> None:
         tend_at = 0.0
-        while True:
-            with self._changed:
-                if not self._wanted() and not self._stopping:
-                    self._changed.wait(TEND_S)
-                drafts, self._drafts = self._drafts[:MOST_DRAFTS], self._drafts[MOST_DRAFTS:]
-                outcomes, self._outcomes = self._outcomes, []
-                takes, self._takes = self._takes, []
-                held, self._held = self._held, ([], 0.0)
-                self._bytes -= sum(len(each.what.body) for each in drafts)
-                stopping = self._stopping
-            if drafts or outcomes or takes or held[0]:
-                self._round(drafts, outcomes, takes, held)
-            elif stopping:
-                return
-            if (not stopping and (now := self._clock.now()) >= tend_at) or now < tend_at - 2 * TEND_S:
+        while not self._stopping or self._again:
+            wanted = self._gathered(min(TEND_S, AGAIN_S if self._again else TEND_S))
+            if wanted is not None:
+                self._round(wanted)
+            now = self._clock.now()
+            if not self._stopping and (now >= tend_at or now < tend_at - 2 * TEND_S):
                 tend_at = now + (0.0 if self._tend(now) else TEND_S)
 
-    def _wanted(self) -> bool:
-        return bool(self._drafts or self._outcomes or self._takes or self._held[0])
+    def _gathered(self, timeout_s: float) -> Wanted | None:
+        """All that was handed over meanwhile; None: nothing was, for so long."""
+        found = Wanted()
+        try:
+            first = None if self._stopping else self._inbox.get(timeout=timeout_s)
+            while first is not None:
+                found.add(first)
+                if len(found.drafts) >= MOST_DRAFTS:
+                    return found
+                first = self._inbox.get_nowait()
+            self._stopping = True
+        except Empty:
+            return found if self._again or self._inbox_brought(found) else None
+        return found
 
-    def _round(
-        self, drafts: list[Asked[Draft]], outcomes: list[Asked[Outcome]], takes: list[Asked[Take]],
-        held: tuple[list[Taken], float],
-    ) -> None:  # fmt: skip
+    def _inbox_brought(self, found: Wanted) -> bool:
+        return bool(found.drafts or found.outcomes or found.takes or found.held or self._parked)
+
+    def _round(self, wanted: Wanted) -> None:
+        wanted.outcomes = self._again + wanted.outcomes
+        self._again = []
+        self._parked = {} if self._stopping else self._parked | wanted.takes
+        now, taking = self._clock.now(), self._parked
         work = Round(
-            outcomes=[each.what for each in outcomes], held=held[0], until=held[1],
-            drafts=[each.what for each in drafts], takes=[each.what for each in takes], now=self._clock.now(),
+            outcomes=[each.what for each in wanted.outcomes], held=wanted.held, until=wanted.until,
+            drafts=[each.what for each in wanted.drafts], now=now,
+            takes=[
+                Take(place=place, owner=self.owner, count=asked.what.most, until=now + asked.what.lease_s)
+                for place, asked in taking.items()
+            ],
         )  # fmt: skip
         try:
             answers = self.queues.round(work)
         except Exception as error:  # whatever it is: senders hear it, and what has been worked on is kept for later
             problem = error if isinstance(error, Problem) else Problem(f"the queues failed: {error}")
-            log.error("a round of %d drafts and %d outcomes failed: %s", len(drafts), len(outcomes), problem.message)
-            self._call(lambda: _refuse(drafts, takes, problem))
-            with self._changed:
-                self._outcomes = outcomes + self._outcomes
-                if not self._stopping:
-                    self._changed.wait_for(lambda: self._stopping, AGAIN_S)
-                else:
-                    self._outcomes = []  # leases end by themselves, and their items run again
+            said = "a round of %d drafts and %d outcomes failed: %s"
+            log.error(said, len(wanted.drafts), len(wanted.outcomes), problem.message)
+            self._call(lambda: self._refuse(wanted, problem))
+            self._again = [] if self._stopping else wanted.outcomes  # leases end by themselves, and items run again
+            if not self._stopping:
+                time.sleep(AGAIN_S / 10)  # a disk that is full is not asked without pause
             return
-        self._call(lambda: _tell(drafts, outcomes, takes, answers))
+        takes = list(taking.values())
+        self._parked = {
+            place: asked
+            for (place, asked), taken in zip(taking.items(), answers.taken, strict=True)
+            if asked.what.waits and not taken
+        }
+        self._call(lambda: self._tell(wanted, work, answers, takes))
 
     def _tend(self, now: float) -> bool:
         """Says whether there is more to do at once."""
@@ -148,21 +221,3 @@ class Rounds:
 
     def _is_mine(self, owner: str) -> bool:
         return owner == self.owner
-
-
-def _tell(
-    drafts: list[Asked[Draft]], outcomes: list[Asked[Outcome]], takes: list[Asked[Take]], answers: Answers
-) -> None:
-    for draft, receipt in zip(drafts, answers.receipts, strict=True):
-        draft.done(receipt)
-    for outcome, settled in zip(outcomes, answers.settled, strict=True):
-        outcome.done(settled)
-    for take, taken in zip(takes, answers.taken, strict=True):
-        take.done(taken)
-
-
-def _refuse(drafts: list[Asked[Draft]], takes: list[Asked[Take]], problem: Problem) -> None:
-    for draft in drafts:
-        draft.done(problem)
-    for take in takes:
-        take.done([])

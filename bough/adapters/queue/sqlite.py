@@ -65,12 +65,14 @@ class SqliteQueues:
         places = {each.place for each in work.drafts} | {each.place for each in work.takes}
         with self._lock, self._writing() as db:
             known = self._known(db, places | {each.taken.place for each in work.outcomes})
-            return Answers(
-                settled=rounds.settle(db, known, work.outcomes),
-                renewed=rounds.renew(db, work.held, work.until),
-                receipts=rounds.put(db, known, self._numbers, work.drafts, work.now),
-                taken=[rounds.take(db, known[each.place], each) for each in work.takes],
-            )
+            settled = rounds.settle(db, known, work.outcomes)
+            renewed = rounds.renew(db, work.held, work.until)
+            receipts, fresh = rounds.put(db, known, self._numbers, work)
+            taken = [
+                got if (got := fresh.get(each.place)) else rounds.take(db, known[each.place], each)
+                for each in work.takes
+            ]  # fmt: skip
+            return Answers(settled=settled, renewed=renewed, receipts=receipts, taken=taken)
 
     def tally(self) -> dict[Place, Tally]:
         with self._reading, self._translated():

@@ -7,9 +7,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from bough.adapters.queue import BACK, Draft, Outcome, Place, Receipt, Take, Taken
+from bough.adapters.queue import BACK, Draft, Outcome, Place, Receipt, Round, Take, Taken
 from bough.adapters.queue import DEAD as DEAD_NAME
 from bough.adapters.queue import DELAYED as DELAYED_NAME
 from bough.adapters.queue import DONE as DONE_NAME
@@ -21,27 +21,47 @@ INLINE_BYTES = 1024  # of a body or result that lies in the item's row
 BODY, RESULT = 0, 1  # parts of `large`
 _ROWS = 256  # of one statement: further ones save nothing
 T = TypeVar("T")
-Numbered = tuple[int, Draft]
 
 
-def put(db: sqlite3.Connection, queues: dict[Place, int], numbers: Numbers, drafts: Sequence[Draft],
-        now: float) -> list[Receipt]:  # fmt: skip
+class Put(NamedTuple):
+    receipts: list[Receipt]
+    taken: dict[Place, list[Taken]]
+
+
+def put(db: sqlite3.Connection, queues: dict[Place, int], numbers: Numbers, work: Round) -> Put:
+    """The receipts, and what each take has got at once: an item that finds nobody waiting before it, and somebody who
+    takes it in the same round, is written once instead of twice."""
     receipts: list[Receipt] = []
-    plain: list[Numbered] = []
-    for draft in drafts:
-        number = numbers.next(now)
+    rows: list[tuple[object, ...]] = []
+    bodies: list[tuple[int, int, bytes]] = []
+    room = {each.place: each for each in work.takes if work.drafts and not _any_waiting(db, queues[each.place])}
+    got: dict[Place, list[Taken]] = {place: [] for place in room}
+    for draft in work.drafts:
+        number = numbers.next(work.now)
         if draft.key or draft.dedup:
-            receipts.append(_put_one(db, queues[draft.place], number, draft, now))
-        else:
-            plain.append((number, draft))
-            receipts.append(Receipt(text_of(number)))
-    for rows in chunks(plain, _ROWS):
-        values: list[object] = []
-        for number, draft in rows:
-            values += _row(queues[draft.place], number, draft, now)
-        db.execute(_insert(len(rows)), values)
-    _put_large(db, ((number, BODY, draft.body) for number, draft in plain if len(draft.body) > INLINE_BYTES))
-    return receipts
+            receipts.append(_put_one(db, queues[draft.place], number, draft, work.now))
+            continue
+        id, wanted = text_of(number), room.get(draft.place)
+        receipts.append(Receipt(id))
+        if len(draft.body) > INLINE_BYTES:
+            bodies.append((number, BODY, draft.body))
+        if wanted is None or draft.due_at > work.now or len(got[draft.place]) >= wanted.count:
+            rows.append(_row(queues[draft.place], number, draft, work.now))
+            continue
+        rows.append(_row(queues[draft.place], number, draft, work.now, RUNNING, wanted))
+        got[draft.place].append(
+            Taken(place=draft.place, id=id, attempt=1, queued_at=at_of(number), kind=draft.kind, key="", dedup="",
+                  body=draft.body)
+        )  # fmt: skip
+    for part in chunks(rows, _ROWS):
+        db.execute(_insert(len(part)), [value for row in part for value in row])
+    if bodies:
+        _put_large(db, bodies)
+    return Put(receipts, got)
+
+
+def _any_waiting(db: sqlite3.Connection, queue: int) -> bool:
+    return db.execute(_WAITING, (queue,)).fetchone() is not None
 
 
 def take(db: sqlite3.Connection, queue: int, asked: Take) -> list[Taken]:
@@ -100,13 +120,15 @@ def chunks(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield rows[start : start + size]
 
 
-def _row(queue: int, number: int, draft: Draft, now: float, state: int = WAITING) -> tuple[object, ...]:
+def _row(
+    queue: int, number: int, draft: Draft, now: float, state: int = WAITING, by: Take | None = None
+) -> tuple[object, ...]:  # fmt: skip
     delayed = draft.due_at > now
+    due = by.until if by is not None else draft.due_at if delayed else None
     return (
-        number, queue, DELAYED if delayed and state == WAITING else state, draft.rank,
-        draft.due_at if delayed else None,
-        draft.kind or None, draft.body if len(draft.body) <= INLINE_BYTES else None, draft.key or None,
-        draft.dedup or None,
+        number, queue, DELAYED if delayed and state == WAITING else state, draft.rank, 0 if by is None else 1, due,
+        None if by is None else by.owner, draft.kind or None,
+        draft.body if len(draft.body) <= INLINE_BYTES else None, draft.key or None, draft.dedup or None,
     )  # fmt: skip
 
 
@@ -151,8 +173,8 @@ def _after(db: sqlite3.Connection, queue: int, seq: int, outcome: Outcome) -> No
 
 @cache
 def _insert(rows: int) -> str:
-    columns = "seq, queue, state, rank, due, kind, body, key, dedup"
-    return f"INSERT INTO item ({columns}) VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+    columns = "seq, queue, state, rank, attempts, due, owner, kind, body, key, dedup"
+    return f"INSERT INTO item ({columns}) VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
 
 
 @cache
@@ -168,6 +190,7 @@ def _end(rows: int) -> str:
     )
 
 
+_WAITING = f"SELECT 1 FROM item WHERE queue = ? AND state = {WAITING} AND state <> {DONE} LIMIT 1"
 _TAKE = f"""
 UPDATE item SET state = {RUNNING}, owner = ?, due = ?, attempts = attempts + 1
 WHERE seq IN (SELECT seq FROM item WHERE queue = ? AND state = {WAITING} AND state <> {DONE} ORDER BY rank, seq LIMIT ?)
