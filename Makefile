@@ -11,7 +11,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv test lint format demo docs lock migration \
-	bench-serving bench-platform bench-branches bench-kernel bench-registry bench-jobs bench-scale bench-wake bench-mirrors clean
+	bench-serving bench-platform bench-branches bench-kernel bench-registry bench-queue bench-jobs bench-scale bench-wake bench-mirrors clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -82,6 +82,9 @@ bench-jobs: $(READY) ## Measure short jobs per second, and what a job does to th
 
 bench-wake: $(READY) ## Measure how soon a replica is there: warm pool, zygote, bursts, random silences
 	$(BIN)/python -m bench.scale.wake $(ARGS)
+
+bench-queue: $(READY) ## Measure queues beside huey, dramatiq on Redis, procrastinate on Postgres (bench/queues); needs wrk
+	$(BIN)/python -m bench.queues.run $(ARGS)
 
 clean: ## Remove what can be made again
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,6 +23,7 @@ from bough.adapters.capacity import ON_DEMAND, Offer, Provider, availability
 from bough.adapters.capacity.local import LocalProvider
 from bough.adapters.capacity.replay import ReplayProvider
 from bough.adapters.certificates import Authority
+from bough.adapters.connectors.outside import Outside
 from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
@@ -127,6 +128,7 @@ from bough.pushes import operations as pushes
 from bough.pushes.deploying import Deploying
 from bough.pushes.receiving import Receiving
 from bough.queues import operations as queue_operations
+from bough.queues.outside import OutsideWork, open_with
 from bough.registry import operations as models
 from bough.registry import operations_cards as model_cards
 from bough.registry import operations_signing as model_signing
@@ -268,6 +270,7 @@ class Bough:
         self._callers = Callers(self.database.read, self.clock)
         self.database.on_commit(self._callers.forget)
         self.database.on_commit(partial(self.ledger.remember, self.database.read))
+        self.outside = OutsideWork(self._queues, self.database.read, Outside(), open_with(self._vault), self.clock)
         self._stopping = threading.Event()
 
     def authenticate(self, token: str) -> Principal:
@@ -300,10 +303,12 @@ class Bough:
         self._garbage.start()
         if self.platform.domains and not self.platform.tls_certificate:
             self._renewal.start()
+        self.outside.start()
         threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
 
     def stop(self) -> None:
         self._stopping.set()
+        self.outside.stop()
         self._garbage.stop()
         self._renewal.stop()
         self._bringing.stop()

@@ -1,6 +1,6 @@
 """Other queues with their real stores: huey on SQLite, dramatiq on Redis, procrastinate on Postgres.
 
-All are durable as Bough is: huey with fsync, Redis with an append-only file synced at every write, Postgres as it comes.
+All are durable as Bough is: huey with fsync, Redis with a file synced at every write, Postgres as it comes.
 What does not run on a machine is left out and said so."""
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from bench.branches.stand import Stand
@@ -68,7 +67,7 @@ def of_peer(peer: str, binaries: Path, rounds: int) -> float:
                 out = Path(folder) / "out"
                 with peers.working(peer, address, out, binaries, style) as variables:
                     put = [str(binaries / "python"), str(HERE / "jobs.py"), "put"]
-                    began, count = time.time(), COUNTS[peer]
+                    count = COUNTS[peer]
                     subprocess.run([*put, str(count), str(BYTES), "0"], env=variables, check=True)
                     lines = wait_for(out, count)
                     found.append(count / (max(done for _, done in lines) - min(at for at, _ in lines)))
@@ -149,9 +148,9 @@ def latency(stand: Stand) -> None:
         fetched.append(time.perf_counter() - began)
         time.sleep(max(0.0, 0.05 - (time.perf_counter() - began)))
     late = [done - at for at, done in wait_for(OUT, 100)]
-    p50: Callable[[list[float]], float] = lambda found: statistics.median(found) * 1000
-    print(f"bough at 20 a second, p50: accepted {p50(accepted):.1f} ms, handled {p50(late):.1f} ms, result fetched"
-          f" {p50(fetched):.1f} ms", flush=True)  # fmt: skip
+    accepted_ms, handled_ms, fetched_ms = (statistics.median(each) * 1000 for each in (accepted, late, fetched))
+    said = f"accepted {accepted_ms:.1f} ms, handled {handled_ms:.1f} ms, result fetched {fetched_ms:.1f} ms"
+    print(f"bough at 20 a second, p50: {said}", flush=True)
 
 
 def burst(stand: Stand) -> None:
@@ -173,8 +172,6 @@ def fill(stand: Stand, count: int) -> None:
     queues = SqliteQueues(stand.home / "queues.db")
     body = b'{"put_at": 0, "text": "' + b"x" * BYTES + b'"}'
     place = ("queue-bench", "main", "work")
-    far = time.time() + 86_400
-    del far
     for start in range(0, count, 1000):
         drafts = [Draft(place=place, body=body, rank=9)] * min(1000, count - start)
         queues.round(Round(drafts=drafts, now=time.time()))

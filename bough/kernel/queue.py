@@ -35,12 +35,13 @@ class SqlSource(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: str  # of SQLAlchemy; ${secrets.NAME} inside it is filled in
     query: str
     cursor: str = "id"
+    start: int | str = 0  # of `:after`, the first time
     every_s: Wait = 5.0
 
 
 class SqlSink(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Results become rows of a database. `statement` may name `:id`, `:key`, `:dedup`, `:body` and `:result`, and the
-    fields of a result that is an object."""
+    """Results become rows of a database. `statement` may name `:id`, `:key`, `:dedup` and `:result`, and the fields of
+    a result that is an object."""
 
     url: str
     statement: str
@@ -111,6 +112,7 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
 
 
 _URL = re.compile(r"https?://\S+|\$\{secrets\.[^}]+\}\S*")
+_CRON = re.compile(r"\s*[\w*,/#-]+(\s+[\w*,/#-]+){4}\s*")
 _CHANGE = re.compile(r"(data|table):[a-z0-9*][a-z0-9*._-]*")
 
 
@@ -140,6 +142,9 @@ def _check(document: Document, path: KeyPath, queue: Queue, handlers: Mapping[st
             parse(text)
         except Problem as problem:
             raise document.error((*path, key), problem.message, problem.hint) from problem
+    if queue.schedule and not _CRON.fullmatch(queue.schedule):
+        said = f"{queue.schedule!r} is no schedule of five fields"
+        raise document.error((*path, "schedule"), said, 'for example schedule = "0 3 * * *"')
     try:
         msgspec.json.decode(queue.payload)
     except msgspec.DecodeError as error:

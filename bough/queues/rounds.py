@@ -21,6 +21,7 @@ from bough.kernel.errors import Busy, Problem
 MOST_DRAFTS = 2000  # of a round, and so the memory that a round takes
 MOST_BYTES = 64 << 20  # of drafts that wait for a round; more are refused
 AGAIN_S = 0.25  # after a round that failed
+BUSY, GATHER_S = 8, 0.001  # after a round of so many, a moment for more to come: a round costs more than ten items
 TEND_S = 0.25  # between two looks at what time has done
 
 log = logging.getLogger("bough.queues")
@@ -154,6 +155,8 @@ class Rounds:
             wanted = self._gathered(min(TEND_S, AGAIN_S if self._again else TEND_S))
             if wanted is not None:
                 self._round(wanted)
+                if len(wanted.drafts) + len(wanted.outcomes) >= BUSY:
+                    time.sleep(GATHER_S)
             now = self._clock.now()
             if not self._stopping and (now >= tend_at or now < tend_at - 2 * TEND_S):
                 tend_at = now + (0.0 if self._tend(now) else TEND_S)

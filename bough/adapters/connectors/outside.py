@@ -1,0 +1,82 @@
+"""HTTP with the standard library, databases with SQLAlchemy: any that it has a driver for in Bough's environment."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+
+from bough.adapters.connectors import Row
+from bough.kernel.errors import Invalid, Unavailable
+
+TIMEOUT_S = 10.0
+READ_BYTES = 500
+
+
+class Outside:
+    """Implements `Connectors`."""
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        split = urlsplit(url)
+        if split.scheme not in ("http", "https") or not split.hostname:
+            raise Invalid("the address is no http or https URL", code="URL_INVALID", hint="webhook = https://HOST/PATH")
+        connection = self._connect(split.scheme, split.hostname, split.port)
+        try:
+            target = (split.path or "/") + (f"?{split.query}" if split.query else "")
+            connection.request("POST", target, body, dict(headers))
+            answer = connection.getresponse()
+            answer.read(READ_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            said = f"{split.hostname} does not answer: {type(error).__name__}"
+            raise Unavailable(said, code="WEBHOOK_AWAY", hint="it is tried again") from error
+        finally:
+            connection.close()
+        return answer.status
+
+    def rows(self, url: str, query: str, values: Row, limit: int) -> Sequence[Row]:
+        with self._database(url) as connection:
+            found = connection.execute(sa.text(query), dict(values)).mappings().fetchmany(limit)
+            return [dict(row) for row in found]
+
+    def execute(self, url: str, statement: str, values: Row) -> None:
+        text = sa.text(statement)
+        wanted = {name: values.get(name) for name in text._bindparams}
+        with self._database(url) as connection:
+            connection.execute(text, wanted)
+
+    def _connect(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+        if scheme == "https":
+            return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=ssl.create_default_context())
+        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+
+    @contextlib.contextmanager
+    def _database(self, url: str) -> Iterator[sa.Connection]:
+        engine: sa.Engine | None = None
+        try:
+            engine = sa.create_engine(url, poolclass=sa.pool.NullPool, hide_parameters=True)
+            with engine.begin() as connection:
+                yield connection
+        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+            said = f"the database's address or driver is not usable: {type(error).__name__}"
+            raise Invalid(
+                said, code="DATABASE_URL", hint="url = dialect+driver://…, the driver installed beside Bough"
+            ) from error
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            raise Unavailable(
+                f"the database cannot be used now: {_first_line(error)}", code="DATABASE_AWAY", hint="it is tried again"
+            ) from error
+        except sa.exc.SQLAlchemyError as error:
+            said = f"the database refuses the statement: {_first_line(error)}"
+            raise Invalid(said, code="STATEMENT_INVALID", hint="see query or statement in bough.toml") from error
+        finally:
+            if engine is not None:
+                engine.dispose()
+
+
+def _first_line(error: Any) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0][:300]

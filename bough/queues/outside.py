@@ -1,0 +1,246 @@
+"""What queues have to do with the world: telling others of the end of items, and making items of what happens.
+
+It runs in the server, which may open secrets. Deliveries are written in the round that ends their item and go until
+they arrive: a receiver that is away costs time, and gets everything when it is back. What feeds a queue puts items with
+dedup ids made of what they are about, and notes afterwards how far it has come: killed in between, it puts the same
+again and nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+
+import msgspec
+import sqlalchemy as sa
+from cronsim import CronSim, CronSimError
+
+from bough.adapters.connectors import Connectors
+from bough.adapters.queue import DONE, Delivery, Draft, Place, Queues, Round
+from bough.environments import store as environments
+from bough.kernel import events
+from bough.kernel.clock import Clock
+from bough.kernel.errors import Invalid, Problem
+from bough.kernel.queue import Queue
+from bough.kernel.references import SecretReference, parse
+from bough.queues import rules, webhooks
+from bough.secrets import store as secrets
+from bough.secrets.models import Envelope
+from bough.secrets.vault import Vault
+
+LOOK_S = 0.5  # between two looks at what is due
+AT_ONCE = 50  # deliveries, events or rows of one look
+_CHANGES = {"files.changed": "data", "table.changed": "table"}  # events, and how `on` calls them
+
+log = logging.getLogger("bough.queues")
+Read = Callable[[], AbstractContextManager[sa.Connection]]
+Declared = Callable[[sa.Connection], dict[Place, Queue]]
+OpenSecret = Callable[[sa.Connection, tuple[str, str], str], str]
+
+
+class OutsideWork:
+    """`secret` opens a secret of an environment by its name; `declared`: the queues that may act outside now."""
+
+    def __init__(
+        self,
+        queues: Queues,
+        read: Read,
+        connectors: Connectors,
+        secret: OpenSecret,
+        clock: Clock,
+        declared: Declared | None = None,
+    ) -> None:
+        self._declared = declared or in_use
+        self._queues, self._read, self._connectors = queues, read, connectors
+        self._secret, self._clock = secret, clock
+        self._polled: dict[Place, float] = {}  # sources
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="queues-outside", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(15)
+
+    def once(self) -> int:
+        """All that is due now; says how many deliveries arrived and items were made."""
+        with self._read() as tx:
+            declared = self._declared(tx)
+        return self._deliver(declared) + self._feed(declared)
+
+    # --- private
+
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_S):
+            try:
+                while self.once() >= AT_ONCE and not self._stopping.is_set():
+                    pass
+            except Exception:  # a database that is full or busy: what is due stays due
+                log.exception("queues and the world outside")
+
+    def _deliver(self, declared: dict[Place, Queue]) -> int:
+        arrived = 0
+        for each in self._queues.deliveries(self._clock.now(), AT_ONCE):
+            settings = declared.get(each.item.place)
+            if settings is None or each.to not in settings.tells:
+                self._queues.delivered(each.id)  # nobody wants to know any more
+                continue
+            try:
+                self._tell(each, settings)
+            except Problem as problem:
+                attempts = each.attempts + 1
+                if attempts >= rules.DELIVER_ATTEMPTS:
+                    log.error("%s of %s is not told any more: %s", each.to, each.item.id, problem.message)
+                    self._queues.delivered(each.id)
+                else:
+                    until = self._clock.now() + rules.deliver_after_s(each.attempts)
+                    self._queues.postpone(each.id, until)
+                continue
+            self._queues.delivered(each.id)
+            arrived += 1
+        return arrived
+
+    def _tell(self, delivery: Delivery, settings: Queue) -> None:
+        place, item = delivery.item.place, delivery.item
+        if delivery.to == "webhook":
+            url, secret = self._filled(place, settings.webhook), self._filled(place, settings.webhook_secret)
+            body = webhooks.body(item)
+            headers = webhooks.headers(item.id, body, int(self._clock.now()), secret)
+            status = self._connectors.post(url, headers, body)
+            if not 200 <= status < 300:
+                raise Problem(f"the webhook answered {status}", code="WEBHOOK_REFUSED")
+        elif settings.sink is not None and item.state == DONE:
+            values = webhooks.columns(item)
+            self._connectors.execute(self._filled(place, settings.sink.url), settings.sink.statement, values)
+
+    def _feed(self, declared: dict[Place, Queue]) -> int:
+        made = self._changes({place: queue for place, queue in declared.items() if queue.on})
+        for place, queue in declared.items():
+            try:
+                made += self._slots(place, queue) if queue.schedule else 0
+                made += self._rows(place, queue) if queue.source is not None else 0
+            except Problem as problem:  # the other queues must go on; it is tried again
+                log.error("%s is not fed: %s", "/".join(place), problem.message)
+        return made
+
+    def _changes(self, wanted: dict[Place, Queue]) -> int:
+        """Items for changes of data and tables since the last look."""
+        mark = self._queues.mark("changes")
+        with self._read() as tx:
+            if not mark:
+                newest = tx.execute(sa.text("SELECT max(seq) FROM event")).scalar() or 0
+                self._queues.note("changes", str(newest))
+                return 0
+            happened = events.read(tx, after=int(mark), limit=AT_ONCE)
+        if not happened:
+            return 0
+        drafts = []
+        for event in happened:
+            what = _changed(event)
+            for place, queue in wanted.items():
+                if what is not None and what[0] == place[:2] and any(fnmatchcase(what[1], each) for each in queue.on):
+                    body = msgspec.json.encode({"change": what[1], "at": event.at, **event.data})
+                    drafts.append(Draft(place=place, body=body, dedup=f"event/{event.seq}"))
+        self._put(drafts)
+        self._queues.note("changes", str(happened[-1].seq))
+        return len(drafts)
+
+    def _slots(self, place: Place, queue: Queue) -> int:
+        """An item for the last slot that has come; those before it that nobody saw are left out."""
+        name, now = f"schedule/{'/'.join(place)}", self._clock.now()
+        mark = self._queues.mark(name)
+        if not mark:
+            self._queues.note(name, str(now))
+            return 0
+        last = _last_slot(queue.schedule, float(mark), now)
+        if last is None:
+            return 0
+        self._put([Draft(place=place, body=queue.payload.encode(), dedup=f"schedule/{last.isoformat()}")])
+        self._queues.note(name, str(now))
+        return 1
+
+    def _rows(self, place: Place, queue: Queue) -> int:
+        source, now = queue.source, self._clock.now()
+        assert source is not None  # noqa: S101 - the caller has looked
+        if now - self._polled.get(place, 0.0) < source.every_s:
+            return 0
+        name = f"source/{'/'.join(place)}"
+        mark = self._queues.mark(name)
+        after = msgspec.json.decode(mark) if mark else source.start
+        rows = self._connectors.rows(self._filled(place, source.url), source.query, {"after": after}, AT_ONCE)
+        if len(rows) < AT_ONCE:
+            self._polled[place] = now
+        if not rows:
+            return 0
+        if source.cursor not in rows[-1]:
+            raise Problem(f"the query of the source has no column {source.cursor!r}", code="CURSOR_MISSING")
+        drafts = [
+            Draft(place=place, body=webhooks.json_of(dict(row)), dedup=f"source/{row[source.cursor]}") for row in rows
+        ]
+        self._put(drafts)
+        self._queues.note(name, webhooks.json_of(rows[-1][source.cursor]).decode())
+        return len(drafts)
+
+    def _put(self, drafts: list[Draft]) -> None:
+        if drafts:
+            self._queues.round(Round(drafts=drafts, now=self._clock.now()))
+
+    def _filled(self, place: Place, text: str) -> str:
+        """With its secrets as they are now."""
+        parts = parse(text) if text else []
+        if not any(isinstance(part, SecretReference) for part in parts):
+            return text
+        with self._read() as tx:
+            return "".join(
+                self._secret(tx, place[:2], part.name) if isinstance(part, SecretReference) else str(part)
+                for part in parts
+            )
+
+
+def in_use(tx: sa.Connection) -> dict[Place, Queue]:
+    """Queues of live releases whose environment's schedules do not rest: a branch's items are not production's."""
+    return {
+        (release.project, release.environment, name): queue
+        for release, manifest in environments.all_live(tx)
+        if manifest.queues and not environments.view(tx, (release.project, release.environment)).paused
+        for name, queue in manifest.queues.items()
+    }
+
+
+def _last_slot(schedule: str, after: float, now: float) -> datetime | None:
+    last = None
+    try:
+        for slot in CronSim(schedule, datetime.fromtimestamp(after, UTC)):
+            if slot.timestamp() > now:
+                break
+            last = slot
+    except CronSimError as error:
+        raise Invalid(f"{schedule!r} is no schedule: {error}", code="SCHEDULE_INVALID") from error
+    return last
+
+
+def open_with(vault: Vault) -> OpenSecret:
+    """Secrets of an environment as they are now, for what Bough itself signs and connects with."""
+
+    def open_(tx: sa.Connection, place: tuple[str, str], name: str) -> str:
+        entry = secrets.find(tx, place, name)
+        return vault.open_(place[0], name, msgspec.convert(entry.value, Envelope))
+
+    return open_
+
+
+def _changed(event: events.Event) -> tuple[tuple[str, str], str] | None:
+    """Where, and what in the words of `on`."""
+    kind = _CHANGES.get(event.name)
+    if kind is None:
+        return None
+    project, _, rest = event.subject.partition("/")
+    environment, _, name = rest.partition("/")
+    return (project, environment), f"{kind}:{name or event.data.get('dataset', '')}"

@@ -1,0 +1,41 @@
+"""kill -9 in the middle of everything. BOUGH_KILLS=200 runs many rounds."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.queues.killing import Stage
+
+KILLS = int(os.environ.get("BOUGH_KILLS", "6"))
+AT_ONCE = 40  # items
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    made = Stage()
+    yield made
+    made.close()
+
+
+@pytest.mark.timeout(60 + 10 * KILLS)
+def test_nothing_is_lost_and_nothing_is_done_twice_whoever_is_killed(stage: Stage) -> None:
+    """Seeded kills of the gateway, which has the consumers, and of the handler's replica, in mid-batch."""
+    dice, ids, numbers = random.Random(7), list[str](), list[int]()
+    stage.put([-1])
+    for round in range(KILLS):
+        batch = list(range(round * AT_ONCE, (round + 1) * AT_ONCE))
+        ids += stage.put(batch)
+        numbers += batch
+        time.sleep(dice.choice((0.0, 0.002, 0.005, 0.01, 0.03)))
+        stage.kill(dice.choice(("gateway", "replica")))
+        if dice.random() < 0.5:
+            assert stage.put(batch) == ids[-AT_ONCE:], "put again, it is the same items"
+    ends = [stage.ask("GET", f"/queues/numbers/{id}?wait=20") for id in ids]
+    assert [each["state"] for each in ends] == ["done"] * len(ids)
+    assert [each["result"] for each in ends] == [2 * number for number in numbers]
+    assert stage.effects() == [-1, *numbers]

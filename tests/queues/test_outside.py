@@ -1,0 +1,180 @@
+"""What others are told, and what becomes items: with time that is set and receivers that do what a test says."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from bough.adapters.connectors.outside import Outside
+from bough.adapters.database.migrate import upgrade
+from bough.adapters.database.sqlite import SqliteDatabase
+from bough.adapters.queue import DONE, Draft, Outcome, Place, Round, Take
+from bough.adapters.queue.memory import MemoryQueues
+from bough.kernel.clock import VirtualClock
+from bough.kernel.errors import Invalid, Unavailable
+from bough.kernel.events import Events
+from bough.kernel.queue import Queue, SqlSink, SqlSource
+from bough.queues.outside import OutsideWork
+
+PLACE: Place = ("shop", "main", "documents")
+HOUR_S = 3600.0
+
+
+class Receiver(Outside):
+    """Keeps what it is told; `away` while it is down."""
+
+    def __init__(self) -> None:
+        self.away, self.status = False, 200
+        self.told: list[tuple[str, Mapping[str, str], bytes]] = []
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        if self.away:
+            raise Unavailable("it is down")
+        self.told.append((url, headers, body))
+        return self.status
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.queues, self.clock, self.receiver = MemoryQueues(), VirtualClock(), Receiver()
+        upgrade(folder / "bough.db")
+        self.database = SqliteDatabase(folder / "bough.db")
+        self.events = Events(self.clock)
+        self.declared: dict[Place, Queue] = {}
+        self.work = OutsideWork(
+            self.queues, self.database.read, self.receiver, self.secret, self.clock, lambda tx: self.declared
+        )
+
+    def secret(self, tx: sa.Connection, place: tuple[str, str], name: str) -> str:
+        return {"hook": "s3cret", "path": "inside"}[name]
+
+    def end(self, *tell: str, result: bytes = b'{"label": "letter"}') -> str:
+        now = self.clock.now()
+        asked = [Take(place=PLACE, owner="me", count=1, until=now + 9)]
+        taken = self.queues.round(Round(drafts=[Draft(place=PLACE, body=b"1")], takes=asked, now=now)).taken[0][0]
+        outcome = Outcome(taken=taken, state=DONE, at=now, until=now + 60, result=result, status=200, tell=tell)
+        self.queues.round(Round(outcomes=[outcome], now=now))
+        return taken.id
+
+    def waiting(self) -> list[Any]:
+        return [json.loads(each.body) for each in self.queues.peek(PLACE, "waiting", 100)]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.database.close()
+
+
+def test_a_webhook_is_told_of_an_end_and_can_tell_that_it_is_us(world: World) -> None:
+    url, secret = "https://example.com/${secrets.path}", "${secrets.hook}"
+    world.declared[PLACE] = Queue(handler="c", webhook=url, webhook_secret=secret)
+    id = world.end("webhook")
+    assert world.work.once() == 1 and world.work.once() == 0
+    [(told, headers, body)] = world.receiver.told
+    said = json.loads(body)
+    assert told == "https://example.com/inside"
+    assert (said["type"], said["data"]["result"]) == ("item.done", {"label": "letter"})
+    signed = f"{id}.{headers['webhook-timestamp']}.".encode() + body
+    expected = base64.b64encode(hmac.digest(b"s3cret", signed, "sha256")).decode()
+    assert (headers["webhook-id"], headers["webhook-signature"]) == (id, f"v1,{expected}")
+
+
+def test_a_webhook_that_is_down_for_an_hour_is_told_everything_once_it_is_back(world: World) -> None:
+    world.declared[PLACE] = Queue(handler="c", webhook="https://example.com/hook")
+    world.receiver.away = True
+    ids = [world.end("webhook") for _ in range(20)]
+    began = world.clock.now()
+    while world.clock.now() < began + HOUR_S:
+        assert world.work.once() == 0
+        world.queues.tend(world.clock.now(), lambda owner: False)  # results are over by now: those that are owed stay
+        world.clock.advance(5.0)
+    world.receiver.away = False
+    for _ in range(100):
+        world.work.once()
+        world.clock.advance(60.0)
+    assert sorted(headers["webhook-id"] for _, headers, _ in world.receiver.told) == sorted(ids)
+
+
+def test_a_webhook_that_refuses_is_asked_again_and_in_the_end_given_up(world: World) -> None:
+    world.declared[PLACE] = Queue(handler="c", webhook="https://example.com/hook")
+    world.receiver.status = 500
+    world.end("webhook")
+    for _ in range(100):
+        world.work.once()
+        world.clock.advance(HOUR_S)
+    assert len(world.receiver.told) == 48
+    assert world.queues.deliveries(world.clock.now(), 10) == []
+
+
+def test_results_become_rows_of_a_database(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "out.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE letter (id PRIMARY KEY, label, whole)")
+    statement = "INSERT INTO letter VALUES (:id, :label, :result) ON CONFLICT DO NOTHING"
+    world.declared[PLACE] = Queue(handler="c", sink=SqlSink(url=f"sqlite:///{path}", statement=statement))
+    id = world.end("sql")
+    world.end("sql", result=b"7")
+    assert world.work.once() == 2
+    with sqlite3.connect(path) as db:
+        rows = db.execute("SELECT * FROM letter ORDER BY label").fetchall()
+    assert rows[1] == (id, "letter", '{"label": "letter"}')
+    assert rows[0][1:] == (None, "7")
+
+
+def test_rows_of_a_database_become_items_once(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "in.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE letter (id INTEGER PRIMARY KEY, text)")
+        db.executemany("INSERT INTO letter VALUES (?, ?)", [(number, f"t{number}") for number in range(1, 121)])
+    query = "SELECT id, text FROM letter WHERE id > :after ORDER BY id"
+    world.declared[PLACE] = Queue(handler="c", source=SqlSource(url=f"sqlite:///{path}", query=query))
+    assert [world.work.once() for _ in range(4)] == [50, 50, 20, 0]
+    assert world.waiting()[0] == {"id": 1, "text": "t1"}
+    world.queues.note("source/shop/main/documents", "100")  # killed before it noted how far it was
+    world.clock.advance(5.0)
+    world.work.once()
+    assert world.queues.tally()[PLACE].waiting == 120
+
+
+def test_a_schedule_makes_an_item_for_its_last_slot(world: World) -> None:
+    world.declared[PLACE] = Queue(handler="c", schedule="0 * * * *", payload='{"what": "hourly"}')
+    assert world.work.once() == 0
+    world.clock.advance(HOUR_S)
+    assert (world.work.once(), world.work.once()) == (1, 0)
+    world.clock.advance(5 * HOUR_S)
+    assert (world.work.once(), world.work.once()) == (1, 0)
+    assert world.waiting() == [{"what": "hourly"}] * 2
+
+
+def test_changes_of_tables_and_data_become_items(world: World) -> None:
+    world.declared[PLACE] = Queue(handler="c", on=["table:orders", "data:*"])
+    world.work.once()
+    with world.database.write() as tx:
+        world.events.emit(tx, "table.changed", "shop/main/orders", rows=3)
+        world.events.emit(tx, "table.changed", "shop/main/others")
+        world.events.emit(tx, "table.changed", "shop/feature/orders")
+        world.events.emit(tx, "files.changed", "shop/main", dataset="letters")
+    assert world.work.once() == 2
+    assert [each["change"] for each in world.waiting()] == ["table:orders", "data:letters"]
+    assert world.waiting()[0]["rows"] == 3
+    assert world.work.once() == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "code"), [("nonsense", "DATABASE_URL"), ("sqlite:////nowhere/at/all/x.db", "DATABASE_AWAY")]
+)
+def test_what_a_database_refuses_is_said_without_its_address(url: str, code: str) -> None:
+    with pytest.raises((Invalid, Unavailable)) as refused:
+        Outside().rows(url, "SELECT 1", {}, 10)
+    assert refused.value.own_code == code
+    assert url not in refused.value.message
