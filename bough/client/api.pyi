@@ -1515,6 +1515,7 @@ class SqlSource(Record):
     url: str
     query: str
     cursor: str
+    start: int | str
     every_s: float
 
 class Status(Record):
