@@ -13,6 +13,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help venv test lint format demo docs lock migration \
 	bench-serving bench-platform bench-branches bench-kernel bench-registry bench-queue bench-jobs bench-scale bench-wake bench-mirrors clean
 
+	bench-serving bench-platform bench-branches bench-kernel bench-registry bench-jobs bench-scale bench-wake bench-mirrors bench-databases clean
+
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -85,6 +87,10 @@ bench-wake: $(READY) ## Measure how soon a replica is there: warm pool, zygote, 
 
 bench-queue: $(READY) ## Measure queues beside huey, dramatiq on Redis, procrastinate on Postgres (bench/queues); needs wrk
 	$(BIN)/python -m bench.queues.run $(ARGS)
+
+bench-databases: $(READY) ## Measure branches of databases beside copies, reads and writes beside plain files (bench/databases)
+	$(BIN)/python -m bench.databases.sqlite $(ARGS)
+	$(BIN)/python -m bench.databases.postgres $(ARGS)
 
 clean: ## Remove what can be made again
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,7 +26,7 @@ from bough.kernel.names import new_id
 from bough.kernel.trees import remove_tree
 
 CLONE_BYTES_PER_S, COPY_BYTES_PER_S = 5.0e9, 0.4e9  # for what is announced, until a cut has shown better
-START_S = 0.4
+START_S = 1.0  # until a start has shown better
 LEDGER = "bough_migration"
 SHORTEST, SEARCHED = 6, 200  # bytes and number of values that are searched for
 _LEFT = {"postmaster.pid", "postmaster.opts"}
@@ -43,6 +43,7 @@ class Postgres:
     def __init__(self, root: Path) -> None:
         self._root, self._programs = root, Programs()
         self._clones: bool | None = None
+        self._start_s = START_S  # of the last start
         self._speed = dict[str, float]()  # bytes/s of the last cut, by way
 
     def ways(self) -> list[Way]:
@@ -71,7 +72,7 @@ class Postgres:
         speed = self._speed.get(way) or (CLONE_BYTES_PER_S if way == CLONE else COPY_BYTES_PER_S)
         held_s = 0.01 + size / speed
         return Announced(
-            way=way, about=_ABOUT[way], size=size, seconds=held_s + START_S, bytes=0 if way == CLONE else size,
+            way=way, about=_ABOUT[way], size=size, seconds=held_s + self._start_s, bytes=0 if way == CLONE else size,
             held_s=held_s,
         )  # fmt: skip
 
@@ -106,7 +107,10 @@ class Postgres:
         return self._server(handle).url
 
     def ensure(self, handle: str) -> bool:
-        self._existing(handle).start()
+        server, began = self._existing(handle), time.perf_counter()
+        if not server.pid():
+            server.start()
+            self._start_s = time.perf_counter() - began
         return True
 
     def path(self, handle: str) -> Path:
