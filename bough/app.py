@@ -319,6 +319,7 @@ class Bough:
 
     def wake_units(self, units: set[str]) -> None:
         """Something happened to these units: whoever owns them looks again."""
+        jobs_too = False
         with self.database.write() as tx:
             for unit in units:
                 owner = unit.rsplit("-", 1)[0]
@@ -326,14 +327,16 @@ class Bough:
                 if owner == "build":
                     for deployment in deployments.in_state(tx, "building"):
                         wake(tx, deployments.KIND, deployment.id)
-                    jobs_loop.hinted(tx, self.clock.now())
+                    jobs_too = True
                 elif owner.startswith(jobs_loop.PREFIX):
-                    jobs_loop.hinted(tx, self.clock.now())
+                    jobs_too = True
                 elif kind is not None:
                     wake(tx, kind, owner)
                 elif _exists(tx, owner):
                     wake(tx, deployments.KIND, owner)
                     gateway.changed(tx)
+            if jobs_too:  # once, however many of their units it was
+                jobs_loop.hinted(tx, self.clock.now())
 
     def _parts(self, collector: garbage.Collector) -> Parts:
         """What operations ask for by its interface."""

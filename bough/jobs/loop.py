@@ -58,6 +58,7 @@ CHECK_S = 1.0  # while something runs: hints of the engine wake the loop sooner
 BUILD_CHECK_S = 0.25
 REST_S = 60.0  # while nothing does
 TOGETHER_S = 0.01  # ends that come so close after each other are handled in one turn
+COUNT_S = 10.0  # between two looks at what queues have had
 SHARE_S = 3600.0  # what a queue had longer ago is forgotten
 VIEW = "BOUGH_DATA"
 PREFIX = "jr_"
@@ -78,6 +79,7 @@ class JobLoop:
         self._placing, self._watching, self._views = placing, watching, views
         self._tokens, self._tracked, self._places = tokens, tracked, Places(home)
         self._active, self._groups = store.Active(), Groups(tracked)
+        self._had, self._counted_at = dict[str, float](), float("-inf")
         self._given: dict[str, Filled] = {}  # what runs find around them, as found in this turn
         self._refused: dict[str, Problem] = {}  # what speaks against starting an attempt, seen after its commit
 
@@ -86,7 +88,7 @@ class JobLoop:
         with turn.read() as tx:
             runs = self._active.read(tx)
             needed = store.states(tx, {id for run in runs for id in run.needs})
-            shares = store.shares(tx, now - SHARE_S) if any(run.state == QUEUED for run in runs) else {}
+            shares = self._shares(tx, now) if any(run.state == QUEUED for run in runs) else {}
         leases = {lease.holder: lease for lease in self._capacity.leases()}
         mine = {each.unit: each for each in self._engine.snapshot() if each.unit.startswith(PREFIX)}
         if not runs and not leases and not mine:
@@ -98,8 +100,17 @@ class JobLoop:
             self._given = {}
             self._placing.place(turnover, shares, lambda run: self._is_ready(tx, run))
         moved = self._commit(turn, turnover)
+        for run in turnover.ended:
+            queue = run.manifest.settings.queue
+            self._had[queue] = self._had.get(queue, 0.0) + run.seconds
         self._act(turn, turnover, moved)
         return self._pause(turnover, moved)
+
+    def _shares(self, tx: sa.Connection, now: float) -> Mapping[str, float]:
+        """What queues have had lately. Thousands of runs may have ended in an hour: they are counted now and then."""
+        if now - self._counted_at > COUNT_S or now < self._counted_at:
+            self._had, self._counted_at = store.shares(tx, now - SHARE_S), now
+        return self._had
 
     def _advance(self, turnover: Turnover, needed: Mapping[str, str]) -> None:
         for run in turnover.world.singles:
