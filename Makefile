@@ -11,7 +11,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv test lint format demo docs lock migration \
-	bench-serving bench-platform bench-branches bench-kernel bench-registry bench-queue bench-jobs bench-scale bench-wake bench-mirrors bench-databases clean
+	bench-serving bench-platform bench-branches bench-kernel bench-registry bench-queue bench-jobs bench-scale bench-wake bench-mirrors bench-databases bench-spot clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,11 @@ bench-queue: $(READY) ## Measure queues beside huey, dramatiq on Redis, procrast
 bench-databases: $(READY) ## Measure branches of databases beside copies, reads and writes beside plain files (bench/databases)
 	$(BIN)/python -m bench.databases.sqlite $(ARGS)
 	$(BIN)/python -m bench.databases.postgres $(ARGS)
+
+bench-spot: $(READY) ## Measure the planner beside other policies and the optimum (bench/spot); ARGS="--traces FILE"
+	$(BIN)/python -m bench.spot.run --zones 1 $(ARGS)
+	$(BIN)/python -m bench.spot.run --zones 6 $(ARGS)
+	$(BIN)/python -m bench.spot.run --zones 3 $(ARGS)
 
 clean: ## Remove what can be made again
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
