@@ -95,6 +95,10 @@ bench-spot: $(READY) ## Measure the planner beside other policies and the optimu
 	$(BIN)/python -m bench.spot.run --zones 6 $(ARGS)
 	$(BIN)/python -m bench.spot.run --zones 3 $(ARGS)
 
+bench-checkpoint: $(READY) ## Measure checkpoints beside torch.save and PyTorch's asynchronous ones (bench/checkpoints); needs torch
+	$(BIN)/python -m bench.checkpoints.size --folder . $(ARGS)
+	$(BIN)/python -m bench.checkpoints.loop --folder .
+
 clean: ## Remove what can be made again
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

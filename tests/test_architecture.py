@@ -78,7 +78,9 @@ PROCESSES = {
         *("bough.adapters.engine.isolation", "bough.data.trees", "bough.gateway.portholder", "bough.secrets.vault"),
     ),
     "bough.entrypoints.cli.down": ("bough.adapters.sql",),  # servers of databases end with everything else
-    "bough.entrypoints.cli.check": ("bough.builds", "bough.adapters.blobs"),  # keeps what the builds' worker reads
+    "bough.entrypoints.cli.check_building": ("bough.builds", "bough.adapters.blobs"),  # keeps what the worker reads
+    "bough.entrypoints.cli.check_resume": ("bough.builds", "bough.adapters.engine.local_runtime"),  # as a unit has it
+    "bough.builds.resuming": ("bough.runtime.checkpoints",),  # reads what a program has saved
     "bough.entrypoints.cli.models_explain": ("bough.registry.explaining",),  # calls an endpoint, from this machine
     "bough.entrypoints.cli.secrets_set": ("bough.secrets.envfile",),
     "bough.entrypoints.cli.data_store": ("bough.data", "bough.adapters.blobs.directory"),  # the blobs of this machine

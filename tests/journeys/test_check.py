@@ -33,3 +33,29 @@ def test_what_has_no_container_is_refused(machine: Machine) -> None:
     assert machine.bough("check", "container", cwd=project, code=2)["error"]["code"] == "NO_WEB_SERVICE"
     error = machine.bough("check", "container", "--service", "nobody", cwd=project, code=4)["error"]
     assert error["code"] == "SERVICE_NOT_FOUND"
+
+
+LEARNER = """
+import random
+from bough import checkpoint
+
+random.seed(3)
+data = checkpoint.Samples(100, batch_size=4, seed=1)
+state = {"data": data, "weight": 0.0}
+with checkpoint.open() as ckpt:
+    rows = None
+    for step in ckpt.steps(40, state):
+        rows = rows or iter(data)
+        state["weight"] += sum(next(rows)) * 0.01 + random.random()
+"""
+
+
+def test_a_job_proves_that_it_goes_on_after_interruptions(machine: Machine) -> None:
+    settings = '[jobs.learn]\nkind = "train"\ncommand = "python train.py"\n'
+    project = machine.project("learner", settings, train_py=LEARNER, service_py="")
+    found = machine.bough("check", "resume", "learn", "--interruptions", "3", cwd=project)
+    assert found["passed"] and {each["state"] for each in found["promises"]} == {"kept"}
+    (project / "train.py").write_text(LEARNER.replace('"data": data, ', ""))
+    error = machine.bough("check", "resume", "learn", "--interruptions", "3", cwd=project, code=8)["error"]
+    assert error["code"] == "RESUME_BROKEN" and "samples" in error["message"]
+    assert machine.bough("check", "resume", "nobody", cwd=project, code=4)["error"]["code"] == "JOB_NOT_FOUND"

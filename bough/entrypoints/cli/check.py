@@ -1,32 +1,25 @@
-"""`bough check`: whether a program keeps what hosts expect of it, tried on this machine, without a running Bough."""
+"""`bough check`: whether a program keeps what it promises, tried on this machine, without a running Bough."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from bough.adapters.blobs.directory import DirectoryBlobs
 from bough.builds import contract
 from bough.builds.dockerfile import read_dockerfile
-from bough.builds.models import BuildRequest, BuildResult, Scan
-from bough.builds.rules import parse_result
-from bough.entrypoints.cli import sending
-from bough.entrypoints.cli.drawing import DIM, GREEN, RED, YELLOW, columns_of, paint
+from bough.builds.models import BuildResult
+from bough.entrypoints.cli import check_building, check_resume, sending
+from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, columns_of, paint
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import common, environment, folder
 from bough.entrypoints.cli.session import Session, find_project
-from bough.kernel.errors import Invalid, NotFound, Problem, WorkloadFailed
-from bough.kernel.platform import Home
+from bough.kernel.errors import Invalid, NotFound, WorkloadFailed
 from bough.kernel.project import Service
 
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")  # of this command's environment; a container has no more
 _COLOURS = {contract.KEPT: GREEN, contract.BROKEN: RED, contract.UNPROVEN: YELLOW}
 
 _HELP = """Checks that web services keep the container contract.
@@ -51,47 +44,15 @@ def run(session: Session, folder: str, environment: str, service: str, slow: str
         )  # fmt: skip
     found = []
     for name, settings in web.items():
-        build = _build(session, name, settings, prepared.scans[settings.path])
+        build = check_building.build(session, name, settings, prepared.scans[settings.path])
         promises = contract.check(_program(settings, build, slow, start_s))
         session.out(_text(session, name, promises))
         found.append({"service": name, "promises": msgspec.to_builtins(promises)})
     _conclude(session, found)
 
 
-def _build(session: Session, name: str, settings: Service, scanned: Scan) -> BuildResult:
-    """What a deploy would run, made by the same worker and kept in the same home."""
-    home = Home(session.home.path)
-    _keep(home, scanned)
-    request = BuildRequest(
-        service=name, bundle=scanned.digest, command=settings.command, dockerfile=settings.dockerfile,
-        docker=settings.docker, requirements=settings.requirements, python=settings.python, environment=settings.env,
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="bough-check-") as place:
-        asked, result = Path(place, "request.json"), Path(place, "result.json")
-        asked.write_bytes(msgspec.json.encode(request))
-        worker = [sys.executable, "-P", "-m", "bough.builds.worker", str(home.path), str(asked), str(result)]
-        with subprocess.Popen(worker, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
-            for line in process.stdout or ():
-                session.note(f"  {paint(f'{name} |', DIM, session.colour)} {line.rstrip()}")
-        outcome = parse_result(result.read_bytes()) if result.exists() else None
-    if isinstance(outcome, BuildResult):
-        return outcome
-    if outcome is None:
-        raise Problem("the build ended without a word", code="BUILD_FAILED", hint="run it again; its output says why")
-    raise WorkloadFailed(outcome.message, code=outcome.code, hint=outcome.hint)
-
-
-def _keep(home: Home, scanned: Scan) -> None:
-    blobs = DirectoryBlobs(home.blobs)
-    for digest, path in {entry.digest: entry.path for entry in scanned.bundle.entries}.items():
-        if not blobs.has(digest):
-            with (scanned.folder / path).open("rb") as content:
-                blobs.put(content, expect=digest)
-    blobs.put(scanned.bundle.manifest, expect=scanned.digest)
-
-
 def _program(settings: Service, build: BuildResult, slow: str, start_s: float) -> contract.Program:
-    own = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    own = {name: os.environ[name] for name in check_building.PASSED_ON if name in os.environ}
     fixed = 0
     if settings.dockerfile and not settings.command and not build.container:
         text = Path(build.folder, settings.dockerfile).read_text("utf-8")
@@ -142,7 +103,7 @@ _container = make(
 )  # fmt: skip
 command = click.Group(
     "check",
-    commands={"container": _container},
+    commands={"container": _container, "resume": check_resume.command},
     params=common(),
     help="Checks what a program promises, before it is deployed.",
 )

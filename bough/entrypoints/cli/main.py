@@ -35,7 +35,6 @@ HAND_WRITTEN = {
 # takes its place.
 IN_GROUPS = {
     "audit": ("export",),
-    "chaos": ("preempt",),
     "ci": ("init", "run"),
     "data": ("get", "mount", "put", "run", "verify"),
     "db": ("add", "backup", "migrate", "restore", "shell"),

@@ -58,6 +58,12 @@ def is_array(value: Any) -> bool:
     return torch is not None and hasattr(torch, "Tensor") and isinstance(value, torch.Tensor)
 
 
+def is_sharded(value: Any) -> bool:
+    """A tensor of which other processes have pieces, too."""
+    torch = loaded(TORCH)
+    return torch is not None and isinstance(value, torch.Tensor) and type(value).__name__ == "DTensor"
+
+
 def same(value: Any) -> tuple[Any, ...]:
     """Equal for two names of one array (tied weights): it is kept once."""
     if isinstance(value, loaded(NUMPY).ndarray if loaded(NUMPY) is not None else ()):

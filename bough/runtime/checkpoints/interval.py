@@ -54,10 +54,9 @@ def parse(text: Union[str, int]) -> Every:
     )
 
 
-def between_losses(losses: Losses, now: float, prior_s: float) -> float:
-    """Seconds from one loss to the next, as far as is known."""
-    lived = losses.lived_s + max(0.0, now - losses.began_at if losses.began_at else 0.0)
-    return (prior_s + lived) / (1 + losses.losses)
+def between_losses(losses: Losses, alive_s: float, prior_s: float) -> float:
+    """Seconds from one loss to the next, as far as is known; this start has lived for `alive_s`."""
+    return (prior_s + losses.lived_s + alive_s) / (1 + losses.losses)
 
 
 def best_s(cost_s: float, between_s: float, persist_s: float = 0.0) -> float:

@@ -21,8 +21,10 @@ from bough.runtime.checkpoints import (
     randomness,
     restoring,
     returning,
+    sharded,
     trees,
 )
+from bough.runtime.checkpoints.arrays import Leaf
 from bough.runtime.checkpoints.checking import moment
 from bough.runtime.checkpoints.disk import write_whole
 from bough.runtime.checkpoints.interval import Losses
@@ -75,7 +77,9 @@ class Checkpoints:
         prior_s = float(os.environ.get(PRIOR_VARIABLE) or interval.PRIOR_S)
         plan = checking.plan()
         chosen = plan.save_every if plan is not None and plan.save_every else every
-        self._pace = Pace(interval.parse(chosen), self._history.losses if self._history else Losses(), prior_s)
+        self._pace = Pace(
+            interval.parse(chosen), self._history.losses if self._history else Losses(), prior_s, time.monotonic()
+        )
         self._reporter = Reporter(self.folder, clock)
         self._say(total=total, saved_step=next(iter(manifest.steps(self.folder)), 0))
         self._code = code.own_files()
@@ -96,6 +100,21 @@ class Checkpoints:
         """Steps done, as far as was said."""
         return self._step
 
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two saves, as chosen now."""
+        return self._pace.interval_s(time.monotonic())
+
+    @property
+    def cost_s(self) -> float:
+        """What a save takes from the program, as far as was seen."""
+        return self._pace.cost_s
+
+    @property
+    def persist_s(self) -> float:
+        """How long a copy is on its way to the disk."""
+        return self._pace.persist_s
+
     # -- restore
 
     def restore(
@@ -105,7 +124,7 @@ class Checkpoints:
         without it the answer's `state` has everything. Raises CHECKPOINT_CODE_CHANGED when another version of the
         program saved it and there is no `migrate`."""
         if state is not None:
-            self._staging.prepare(trees.take(self._own(state)).leaves)
+            self._staging.prepare(trees.take(state).leaves)
         found = returning.find(self.folder, self._ranks, self._saver.chunks.confirm, self._tell)
         self._pace.resumed(time.monotonic())
         if found is None:
@@ -115,6 +134,8 @@ class Checkpoints:
         allowed = self._allow | trees.packages_in(state)
         saved = returning.values(shards, self._rank, self._per_rank, allowed)
         random_state = saved.pop(randomness.NAME, None)
+        if sharded.NAME in shards[0].plain:
+            sharded.restore(saved, state, returning.pieces_of(self.folder, about))
         target = returning.lay_all(returning.migrated(about, self._version, saved, migrate), state)
         if random_state is not None:
             randomness.restore(trees.bare(random_state))
@@ -242,11 +263,10 @@ class Checkpoints:
     def _take(self, step: int, state: State, reason: str, began: float) -> None:
         """The first phase, and the beginning of the second."""
         entries = state if isinstance(state, Mapping) else state()
-        taken = trees.take({**self._own(entries), randomness.NAME: randomness.now()})
+        plain, leaves = self._apart({**entries, randomness.NAME: randomness.now()})
         moment("state taken apart")
         self._saver.wait()  # busy only when the reason cannot wait
-        pieces = self._staging.copy(taken.leaves)
-        plain = {name: msgspec.msgpack.encode(value) for name, value in taken.plain.items()}
+        pieces = self._staging.copy(leaves)
         moment("copied")
         about = Manifest(
             step=step, at=self._clock(), shards=[], version=self._version, code=self._program(),
@@ -255,17 +275,23 @@ class Checkpoints:
         self._saver.begin(Snapshot(plain=msgspec.msgpack.encode(plain), pieces=pieces), about)
         ended = time.monotonic()
         self._pace.began_to_save(step, began, ended)
-        self._say(stall_s=self._pace.stall_s, interval_s=self._pace.interval_s(self._clock()))
+        self._say(stall_s=self._pace.stall_s, interval_s=self._pace.interval_s(ended))
 
     def _save_last(self) -> None:
         if self._offered is not None and self._pace.saved_step != self._step:
             self._take(self._step, self._offered, "end", time.monotonic())
 
-    def _own(self, state: Mapping[str, Any]) -> dict[str, Any]:
+    def _apart(self, state: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, list[Leaf]]]:
         """What this process saves: all of it, or, beside the first one, what it alone has."""
-        if randomness.NAME in state:
-            raise ValueError(f"{randomness.NAME} is the name under which random generators are kept")
-        return {name: value for name, value in state.items() if self._rank == 0 or name in self._per_rank}
+        taken = trees.take(state)
+        mine = {*taken.plain} if self._rank == 0 else {*self._per_rank, randomness.NAME}
+        plain = {name: msgspec.msgpack.encode(value) for name, value in taken.plain.items() if name in mine}
+        leaves = {name: found for name, found in taken.leaves.items() if name in mine}
+        if taken.sharded:
+            pieces, about = sharded.collect(taken.sharded)
+            plain[sharded.NAME] = msgspec.msgpack.encode(about)
+            leaves[sharded.NAME] = pieces
+        return plain, leaves
 
     def _program(self) -> dict[str, str]:
         """Files as they were when they were first seen: what somebody edits meanwhile is not what runs."""

@@ -16,8 +16,8 @@ _STEPS = 200  # whose times are remembered
 class Pace:
     """Told of every step and every save, in the program's own thread. Times are of a monotonic clock."""
 
-    def __init__(self, every: Every, losses: Losses, prior_s: float) -> None:
-        self.every, self._losses, self._prior_s = every, losses, prior_s
+    def __init__(self, every: Every, losses: Losses, prior_s: float, began: float) -> None:
+        self.every, self._losses, self._prior_s, self._began = every, losses, prior_s, began
         self._stalls: deque[float] = deque(maxlen=_REMEMBERED)
         self._persists: deque[float] = deque(maxlen=_REMEMBERED)
         self._idle: deque[float] = deque(maxlen=_STEPS)  # steps while nothing was on its way to the disk
@@ -67,8 +67,8 @@ class Pace:
             return self.every.steps * self.step_s
         if self.every.seconds:
             return self.every.seconds
-        between = interval.between_losses(self._losses, now, self._prior_s)
-        return interval.best_s(self.cost_s, between, _median(self._persists))
+        between = interval.between_losses(self._losses, now - self._began, self._prior_s)
+        return interval.best_s(self.cost_s, between, self.persist_s)
 
     @property
     def cost_s(self) -> float:
@@ -79,6 +79,10 @@ class Pace:
             idle, busy = _median(self._idle), _median(self._busy)
             slower = max(0.0, 1 - idle / busy) if busy else 0.0
         return _median(self._stalls) + slower * _median(self._persists)
+
+    @property
+    def persist_s(self) -> float:
+        return _median(self._persists)
 
     @property
     def step_s(self) -> float:

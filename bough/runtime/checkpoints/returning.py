@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional
 
 import msgspec
 
-from bough.runtime.checkpoints import code, manifest, randomness, restoring, trees
+from bough.runtime.checkpoints import code, manifest, randomness, restoring, sharded, trees
 from bough.runtime.checkpoints.failures import CheckpointError
 from bough.runtime.checkpoints.manifest import Manifest
 from bough.runtime.checkpoints.ranks import Ranks
@@ -62,11 +62,23 @@ def values(
     own = shards.get(rank)
     for name in {**shards[0].plain, **(own.plain if own else {})}:
         source = own if own is not None and name in own.plain else shards[0]
-        if own is None and (name in per_rank or name == randomness.NAME):
+        if name == sharded.NAME or (own is None and (name in per_rank or name == randomness.NAME)):
             continue
         content = source.arrays.get(name, {})
         found[name] = trees.put_together(source.plain[name], content, allowed=allowed)
     return found
+
+
+def pieces_of(folder: Path, about: Manifest) -> sharded.Read:
+    """Reads what a process has kept of tensors that all of them share."""
+
+    def read(rank: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        shard = about.shards[rank]
+        only = msgspec.structs.replace(shard, items=[item for item in shard.items if item.name == sharded.NAME])
+        found = restoring.load_shard(folder, only)
+        return found.plain[sharded.NAME], found.arrays.get(sharded.NAME, {})
+
+    return read
 
 
 def migrated(about: Manifest, version: str, saved: dict[str, Any], migrate: Optional[Migrate]) -> Mapping[str, Any]:

@@ -31,11 +31,14 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 
     plain: dict[str, Any]
     leaves: dict[str, list[Leaf]]
+    sharded: dict[str, Any] = {}  # tensors of which other processes have pieces, by a name for all of them
 
 
 def take(state: Mapping[str, Any]) -> Taken:
     """Copies nothing of the arrays; the program must not change them until their leaves are copied."""
-    plain, leaves = {}, {}
+    plain: dict[str, Any] = {}
+    leaves: dict[str, list[Leaf]] = {}
+    sharded: dict[str, Any] = {}
     for name, value in state.items():
         if not isinstance(name, str):
             raise _invalid(f"the state has an entry under {name!r}", "names of entries are texts")
@@ -43,13 +46,15 @@ def take(state: Mapping[str, Any]) -> Taken:
         plain[name] = taker.node(value, "")
         if taker.leaves:
             leaves[name] = taker.leaves
-    return Taken(plain=plain, leaves=leaves)
+        sharded |= taker.sharded
+    return Taken(plain=plain, leaves=leaves, sharded=sharded)
 
 
 class _Taker:
     def __init__(self, entry: str) -> None:
         self._entry = entry
         self.leaves: list[Leaf] = []
+        self.sharded: dict[str, Any] = {}
         self._stored: dict[tuple[Any, ...], Stored] = {}
         self._names: set[str] = set()
 
@@ -67,6 +72,11 @@ class _Taker:
         if type(value) in (list, tuple, set, frozenset):
             letter = _LETTERS[type(value).__name__]
             return [letter, [self.node(each, _join(path, index)) for index, each in enumerate(value)]]
+        if arrays.is_sharded(value):
+            name = f"{self._entry}.{path}"
+            self.sharded[name] = value
+            placements = [getattr(each, "dim", -1) for each in value.placements]
+            return ["D", name, list(value.shape), str(value.dtype).partition(".")[2], placements]
         if arrays.is_array(value):
             return ["a", self._array(value, path)]
         if (kept := _generator_state(value)) is not None:
@@ -110,6 +120,14 @@ class Kept:
         self.tree = tree
 
 
+class KeptSharded:
+    """Stands for a tensor whose pieces lie in several shards."""
+
+    def __init__(self, name: str, shape: list[int], dtype: str, placements: list[int]) -> None:
+        self.name, self.shape, self.dtype = name, shape, dtype
+        self.placements = placements  # by dimension of the mesh: which of the tensor's is divided; -1: none
+
+
 class KeptGenerator:
     """The state of a random generator."""
 
@@ -145,6 +163,8 @@ class _Builder:
             return self._array(msgspec.convert(rest, Stored))
         if letter == "r":
             return KeptGenerator(rest, self.value(node[2]))
+        if letter == "D":
+            return KeptSharded(*node[1:])
         if letter == "S":
             return Kept(self.value(rest))
         found = [self._array(msgspec.convert(each, Stored)) for each in node[2]]
