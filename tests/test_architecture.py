@@ -203,6 +203,15 @@ def allowed(module: str, target: str) -> bool:
     return is_interface(target) or under(target, *others)
 
 
+def test_the_page_draws_these_arrows() -> None:
+    """The column `knows` of the table of folders."""
+    page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)/` \|.*\| ([\w, ]*)\|$", page, re.M)
+    drawn = {name: set(filter(None, knows.strip().split(", "))) for name, knows in rows if name in CAPABILITIES}
+    there = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    assert drawn == {name: knows for name, knows in CAPABILITIES.items() if name in there}
+
+
 def test_every_arrow_is_one_that_the_design_draws() -> None:
     wrong = [str(found) for found in imports() if (target := own(found)) and not allowed(found.module, target)]
     assert not wrong, "\n".join(["forbidden arrows:", *wrong])
