@@ -11,7 +11,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv test lint format demo docs lock migration \
-	bench-serving bench-platform bench-branches bench-kernel bench-registry bench-queue bench-jobs bench-scale bench-wake bench-mirrors bench-databases bench-spot clean
+	bench-serving bench-platform bench-branches bench-kernel bench-registry bench-queue bench-jobs bench-scale bench-wake bench-mirrors bench-databases bench-spot bench-checkpoint clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

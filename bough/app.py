@@ -43,6 +43,7 @@ from bough.adapters.tables import Tables
 from bough.adapters.tables.duckdb import DuckTables
 from bough.builds.bundle import used_by
 from bough.capacity import loop as capacity_loop
+from bough.capacity import operations as capacity
 from bough.capacity.market import LOCAL, offers_of
 from bough.capacity.models import Capacity
 from bough.capacity.pools import Pools
@@ -172,6 +173,7 @@ OPERATION_MODULES: list[ModuleType] = [
     *(mirror_operations, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments, queue_operations),
     *(databases, database_states),
+    capacity,
 ]
 
 # What uses blobs beside the entries of the catalog.
@@ -348,6 +350,7 @@ class Bough:
             {
                 Engine: self.engine,
                 Capacity: self.capacity,
+                Pools: self._pools,
                 Blobs: self.blobs,
                 Platform: self.platform,
                 Home: self.home,

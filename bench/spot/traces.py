@@ -7,12 +7,13 @@ import gzip
 from pathlib import Path
 
 from bench.spot.judge import TICK_H
+from bough.adapters.capacity import availability
 
 Trace = bytes  # one 0 or 1 for every tick
 
 
 def read(path: Path) -> dict[str, Trace]:
-    """`trace, gap_s, …, rle` as bench/spot/README.md describes; a tick has what the last sample before it saw."""
+    """`trace, gap_s, …, rle` as docs/capacity.md describes; a tick has what the last sample before it saw."""
     found: dict[str, Trace] = {}
     with gzip.open(path, "rt") as file:
         for row in csv.DictReader(file):
@@ -24,4 +25,13 @@ def read(path: Path) -> dict[str, Trace]:
             ticks = int(len(samples) * gap_h / TICK_H)
             name = "/".join(row["trace"].split("/")[-2:]).removeprefix("aws-")
             found[name] = bytes(samples[int(tick * TICK_H / gap_h)] for tick in range(ticks))
+    return found
+
+
+def made_up(zones: int) -> dict[str, Trace]:
+    """By the generator that pools replay when they are given no file."""
+    found: dict[str, Trace] = {}
+    for number in range(zones):
+        zone = availability.made_up(f"zone-{number}", seed=number)
+        found[f"zone-{number}"] = bytes(zone.up_at(tick * TICK_H) for tick in range(int(zone.length / TICK_H)))
     return found

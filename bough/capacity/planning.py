@@ -43,14 +43,14 @@ class Plan(NamedTuple):
         """Whether the grid reaches so far; a little beyond its end, its end will do."""
         room = 2.0 * self.step_h
         times, _, slacks, _ = self.choices.shape
-        return bool(time_h <= (times - 1) * self.step_h + room and slack_h <= self._least + slacks * self.step_h + room)
+        return bool(time_h <= (times - 1) * self.step_h + room and slack_h <= self.least + slacks * self.step_h + room)
 
     def costs(self, time_h: float, slack_h: float, up: bool, age_step: int) -> list[float]:
         """Of wait, start spot, start on-demand, keep spot, keep on-demand; between cells, in between."""
         times, _, slacks, _ = self.choices.shape
         # The first cell of slack knows no waiting; that a shorter wait than a step is possible, the deadline's own rule
         # sees to.
-        time, slack = time_h / self.step_h, max((slack_h - self._least) / self.step_h, 1.0)
+        time, slack = time_h / self.step_h, max((slack_h - self.least) / self.step_h, 1.0)
         time, slack = min(time, times - 1.0), min(slack, slacks - 1.0)
         row, column = min(int(time), times - 2), min(int(slack), slacks - 2)
         late, loose = time - row, slack - column
@@ -59,8 +59,15 @@ class Plan(NamedTuple):
         found: list[float] = ((1.0 - late) * there[0] + late * there[1]).tolist()
         return found
 
+    def forecast(self, time_h: float, slack_h: float, *, up: bool, age_step: int) -> Forecast:
+        return forecast(self, time_h, slack_h, up=up, age_step=age_step)
+
+    def picture(self, *, up: bool, age_step: int) -> list[str]:
+        return decision_map(self, up=up, age_step=age_step)
+
     @property
-    def _least(self) -> float:
+    def least(self) -> float:
+        """The slack at which the grid begins."""
         return self.market.changeover + self.market.loss
 
 
@@ -73,11 +80,8 @@ def plan(market: Market, time_h: float, slack_h: float, *, steps: int = STEPS) -
     """For a job with `time_h` until its deadline and `slack_h` of that beyond its work."""
     step = time_h / steps
     slacks = market.changeover + market.loss + step * np.arange(max(math.ceil(slack_h / step), 1) + 1)
-    stays, ends = _chances(market.available, step)
-    lasts, comes = _chances(market.away, step)
-    move = np.zeros((STATES, STATES), np.float32)  # the zone alone
-    move[:AGES, :AGES], move[:AGES, AGES] = stays, ends
-    move[AGES:, AGES:], move[AGES:, 0] = lasts, comes
+    move = _zone_moves(market, step)
+    stays, ends, lasts, comes = move[:AGES, :AGES], move[:AGES, AGES], move[AGES:, AGES:], move[AGES:, 0]
     choices = np.empty((steps + 1, 5, len(slacks), STATES), np.float32)
     choices[0] = 0.0
     none = spot = bought = np.zeros((len(slacks), STATES), np.float32)
@@ -110,6 +114,14 @@ def plan(market: Market, time_h: float, slack_h: float, *, steps: int = STEPS) -
     return Plan(step, market, choices)
 
 
+def _zone_moves(market: Market, step: float) -> Grid:
+    """Chances of a zone from state to state within a step; one spell ends in it at most."""
+    moves = np.zeros((STATES, STATES), np.float32)
+    moves[:AGES, :AGES], moves[:AGES, AGES] = _chances(market.available, step)
+    moves[AGES:, AGES:], moves[AGES:, 0] = _chances(market.away, step)
+    return moves
+
+
 def _chances(leaving: Sequence[float], step: float) -> tuple[Grid, Grid]:
     """Of a spell, by age: that it lasts for a step and how old it is then, and that it ends."""
     widths = [high - low for low, high in zip((0.0, *EDGES_H), (*EDGES_H, math.inf), strict=True)]
@@ -136,3 +148,95 @@ def _bought(going: Grid, cells: float, now: float, slacks: NDArray[np.floating[A
     to_the_end = market.on_demand * np.maximum(now - slacks + market.changeover, 0.0)
     found: Grid = np.minimum(_less(going, cells), to_the_end[:, None].astype(np.float32))
     return found
+
+
+class Forecast(NamedTuple):
+    """What following a plan comes to, over many made-up courses of the market."""
+
+    cost: float
+    low: float  # one in ten costs less
+    high: float  # one in ten costs more
+    hours: float  # until it is done
+    losses: float
+    only_spot: float  # chances
+    some_on_demand: float
+    only_on_demand: float
+
+
+COURSES = 2000
+
+
+def forecast(plan: Plan, time_h: float, slack_h: float, *, up: bool, age_step: int, seed: int = 0) -> Forecast:
+    """Plays the plan `COURSES` times from here."""
+    chance = np.random.default_rng(seed)
+    market, step = plan.market, plan.step_h
+    moves = _zone_moves(market, step).astype(np.float64).cumsum(axis=1)
+    state = np.full(COURSES, age_step + (0 if up else AGES))
+    mode, slack = np.zeros(COURSES, int), np.full(COURSES, slack_h)
+    spot, bought, done_at = np.zeros(COURSES), np.zeros(COURSES), np.full(COURSES, time_h)
+    losses = np.zeros(COURSES)
+    for left in np.arange(time_h, 0.0, -step):
+        work = left - slack
+        busy = work > 1e-9
+        done_at[~busy & (done_at == time_h)] = time_h - left
+        choice = _chosen(plan, left, slack, state, mode)
+        starts = ((choice == SPOT_MODE) & (mode != SPOT_MODE)) | ((choice == BOUGHT_MODE) & (mode != BOUGHT_MODE))
+        used = np.minimum(work + np.where(starts, market.changeover, 0.0), step) * busy
+        spot += used * (choice == SPOT_MODE)
+        bought += used * (choice == BOUGHT_MODE)
+        slack = slack - np.where(choice == 0, step, np.where(starts, market.changeover, 0.0)) * busy
+        following = (moves[state] < chance.random(COURSES)[:, None]).sum(axis=1).clip(0, STATES - 1)
+        lost = busy & (choice == SPOT_MODE) & (following >= AGES)
+        losses += lost
+        elsewhere = lost & (chance.random(COURSES) < market.elsewhere)
+        state = np.where(elsewhere, MET, following)
+        mode = np.where(lost, 0, choice)
+        slack = slack - np.where(lost, market.loss / 2.0, 0.0)
+    cost = spot * market.spot + bought * market.on_demand
+    low, high = np.quantile(cost, (0.1, 0.9))
+    never, always = float((bought <= 1e-9).mean()), float((spot <= 1e-9).mean())
+    return Forecast(
+        *(float(cost.mean()), float(low), float(high), float(done_at.mean()), float(losses.mean())),
+        *(never, max(1.0 - never - always, 0.0), always),
+    )
+
+
+SPOT_MODE, BOUGHT_MODE = 1, 2
+
+
+def _chosen(plan: Plan, left: float, slack: Any, state: Any, mode: Any) -> Any:
+    """What the plan does in every course: 0 waits."""
+    times, _, slacks, _ = plan.choices.shape
+    row = min(round(left / plan.step_h), times - 1)
+    column = np.clip(((slack - plan.least) / plan.step_h).round().astype(int), 1, slacks - 1)
+    cells = plan.choices[row][:, column, state]
+    keep = np.where(mode == SPOT_MODE, cells[STAY], np.where(mode == BOUGHT_MODE, cells[BOUGHT], NEVER))
+    costs = np.stack([cells[WAIT], cells[START_SPOT], cells[BUY]])
+    fresh = costs.argmin(axis=0)
+    chosen = np.where(keep <= costs.min(axis=0), mode, fresh)
+    tight = slack - plan.step_h < plan.market.changeover
+    return np.where(tight & (mode != SPOT_MODE), BOUGHT_MODE, chosen)
+
+
+def decision_map(plan: Plan, *, up: bool, age_step: int, columns: int = 64, rows: int = 16) -> list[str]:
+    """The plan as a picture in letters, from nothing running: time goes to the right, the work that is left upwards.
+    `s` spot, `.` waits, `o` on-demand, a blank what cannot be in time any more or is not in the plan."""
+    times, _, slacks, _ = plan.choices.shape
+    most = (times - 1) * plan.step_h
+    work_most = most - plan.least
+    lines = []
+    for row in range(rows):
+        work = work_most * (1.0 - (row + 0.5) / rows)
+        line = ""
+        for column in range(columns):
+            left = most * (1.0 - (column + 0.5) / columns)
+            slack = left - work
+            if slack < plan.market.changeover or slack > plan.least + (slacks - 1) * plan.step_h:
+                line += " "
+                continue
+            wait, spot, buy, *_ = plan.costs(left, slack, up, age_step)
+            if slack - plan.step_h < plan.market.changeover:
+                wait = spot = float(NEVER)
+            line += "o" if buy <= min(wait, spot) else "s" if spot <= wait else "."
+        lines.append(line)
+    return lines

@@ -28,7 +28,8 @@ class Pools:
     """`memory`: the file in which what was seen of zones outlives the process."""
 
     def __init__(self, providers: Mapping[str, Provider], memory: Path, clock: Clock, planning: Planning) -> None:
-        self._providers, self._memory, self._clock, self._planning = dict(providers), memory, clock, planning
+        self.planning = planning
+        self._providers, self._memory, self._clock = dict(providers), memory, clock
         self._planners: dict[str, Planner] = {}
         self._lock = threading.RLock()
         self._seen = _remembered(memory)
@@ -93,7 +94,7 @@ class Pools:
         return provider
 
     def _planner(self, holder: str) -> Planner:
-        planner = self._planners.pop(holder, None) or Planner(self._planning)
+        planner = self._planners.pop(holder, None) or Planner(self.planning)
         self._planners[holder] = planner
         while len(self._planners) > MOST_PLANNERS:
             self._planners.pop(next(iter(self._planners)))

@@ -11,6 +11,7 @@ Pure, and quick enough for every turn.
 from __future__ import annotations
 
 import bisect
+import functools
 
 import msgspec
 
@@ -46,6 +47,7 @@ def looked_on(seen: Seen, from_h: float, to_h: float, *, ended: bool) -> Seen:
     return Seen(hours=tuple(hours), ends=tuple(ends))
 
 
+@functools.lru_cache(maxsize=1024)
 def rates(seen: Seen) -> tuple[float, ...]:
     """Ends per hour, by step of age."""
     found = []

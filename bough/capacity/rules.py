@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from bough.capacity.rates import step_of
+from bough.capacity.rates import rates, step_of
 from bough.capacity.zones import MarketSeen, ZoneSeen, expected_life, together
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def best_zone(ask: Ask, seen: MarketSeen) -> str:
 
 
 def life(zone: ZoneSeen, ask: Ask) -> float:
-    return expected_life(zone.leaving(), zone.age_h, min(max(ask.work_left, ask.tick), LOOKS_AHEAD_H))
+    return expected_life(rates(zone.available), zone.age_h, min(max(ask.work_left, ask.tick), LOOKS_AHEAD_H))
 
 
 def price_of_work(price: float, life_h: float, changeover: float) -> float:

@@ -583,6 +583,23 @@ class JobNews(Record):
     cursor: str
     run: JobRunView | None
 
+class JobPlan(Record):
+    cost: float
+    low: float
+    high: float
+    on_demand_cost: float
+    saving: float
+    done_after_h: float
+    losses: float
+    only_spot: float
+    some_on_demand: float
+    only_on_demand: float
+    missed: float
+    zones: builtins.list[str]
+    first: str
+    available: builtins.list[str]
+    away: builtins.list[str]
+
 class JobProgress(Record):
     step: int
     total: int
@@ -628,6 +645,17 @@ class JobRunView(Record):
     capacity: str
     slot: float
     failure: dict[str, Any]
+
+class JobSaving(Record):
+    job: str
+    runs: int
+    leases: int
+    spot_h: float
+    on_demand_h: float
+    wasted_h: float
+    cost: float
+    on_demand_cost: float
+    saving: float
 
 class Judging(Record):
     data: str
@@ -917,6 +945,26 @@ class PlatformStatus(Record):
     units: int
     generation: int
     lanes: builtins.list[dict[str, Any]]
+
+class PoolPrice(Record):
+    pool: str
+    zone: str
+    kind: str
+    accelerator: str
+    price_per_h: float
+    on_demand_per_h: float
+    available: bool
+    for_h: float
+    stays_h: float
+    seen_h: float
+    seen_available: float
+
+class Preempted(Record):
+    run: str
+    pool: str
+    zone: str
+    kind: str
+    ends_at: float
 
 class Preview(Record):
     id: str
@@ -1759,6 +1807,22 @@ class _Audit:
 
 class _Blobs:
     def missing(self, *, digests: builtins.list[str]) -> builtins.list[str]: ...
+
+class _Capacity:
+    def plan(
+        self,
+        *,
+        work_h: float,
+        deadline_h: float,
+        changeover_s: float = ...,
+        interval_s: float = ...,
+        accelerators: builtins.list[str] = ...,
+    ) -> JobPlan: ...
+    def pools(self) -> builtins.list[PoolPrice]: ...
+    def savings(self, *, project: str, job: str = ..., environment: str = ...) -> builtins.list[JobSaving]: ...
+
+class _Chaos:
+    def preempt(self, *, run: str, notice_s: float = ..., idempotency_key: str = ...) -> Preempted: ...
 
 class _Data:
     def erase(self, *, project: str, dataset: str, path: str = ..., idempotency_key: str = ...) -> Proof: ...
@@ -2860,6 +2924,8 @@ class Api:
     assessments: _Assessments
     audit: _Audit
     blobs: _Blobs
+    capacity: _Capacity
+    chaos: _Chaos
     data: _Data
     databases: _Databases
     environments: _Environments

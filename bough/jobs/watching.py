@@ -143,7 +143,8 @@ class Watching:
         turnover.note(
             GAVE_BACK, run, lease=held.id, pool=offer.pool, zone=offer.zone, kind=offer.kind,
             accelerator=offer.accelerator, seconds=seconds, cost=cost, price_per_h=offer.price_per_h,
-            on_demand_per_h=offer.on_demand_per_h, acquired_at=held.acquired_at, until=until, cause=held.cause,
+            on_demand_per_h=offer.on_demand_per_h, work_s=self._saved_s(run),
+            work_rate=offer.work_rate, speed=offer.speed, acquired_at=held.acquired_at, until=until, cause=held.cause,
             project=run.project, environment=run.environment, job=run.job,
             cost_center=run.manifest.settings.cost_center,
         )  # fmt: skip
@@ -151,6 +152,13 @@ class Watching:
 
     def progress(self, run: JobRun) -> Progress | None:
         return read_progress(self._places.checkpoints(run.id))
+
+    def _saved_s(self, run: JobRun) -> float:
+        """Seconds of work that are done and will not be done again; 0: the program does not say."""
+        progress = self.progress(run)
+        if progress is None:
+            return 0.0
+        return (progress.total if progress.done else progress.saved_step) * progress.step_s
 
     def _last_sign(self, run: JobRun) -> float:
         said = self.progress(run)

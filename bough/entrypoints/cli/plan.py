@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bough.entrypoints.cli import sending
+import click
+
+from bough.entrypoints.cli import plan_train, sending
 from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, cell, paint
 from bough.entrypoints.cli.options import command as make
-from bough.entrypoints.cli.options import environment_here, folder
+from bough.entrypoints.cli.options import common, environment_here, folder
 from bough.entrypoints.cli.session import Session, find_project
 
 _SIGNS = {"add": ("+", GREEN), "remove": ("-", RED), "change": ("~", YELLOW), "same": (" ", 0)}
@@ -43,11 +45,25 @@ def _value(value: Any) -> str:
     return '""' if value == "" else "none" if value is None else cell("", value)
 
 
-command = make(
+_alone = make(
     "plan",
     "Says what a deploy would change.\n\nNothing is sent and nothing is changed; also tells whether running processes "
-    "would be replaced.",
+    "would be replaced. `bough plan train JOB` says what a job would cost.",
     [folder(), environment_here()],
     run,
-    examples="Example:\n  bough plan -e staging",
+    examples="Examples:\n  bough plan -e staging\n  bough plan train fit",
 )
+
+
+class _Plan(click.Group):
+    """`bough plan [FOLDER]` as it is, unless the next word is one of the members."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args and args[0] in self.commands:
+            return super().make_context(info_name, args, parent, **extra)
+        return _alone.make_context(info_name, args, parent, **extra)
+
+
+command = _Plan("plan", commands={"train": plan_train.command}, help=_alone.help, params=common())

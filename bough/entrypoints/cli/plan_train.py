@@ -1,0 +1,116 @@
+"""`bough plan train`: what a job would cost on the pools as they are now, and what the plan looks like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bough.entrypoints.cli import sending
+from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, paint
+from bough.entrypoints.cli.options import command as make
+from bough.entrypoints.cli.options import environment_here
+from bough.entrypoints.cli.session import Session, find_project
+from bough.kernel.errors import Invalid, NotFound
+
+_HELP = """Says what a job would cost before it is started.
+
+Reads deadline_s, work_s and the accelerators of the job in bough.toml. Shows the expected cost and its range, what
+on-demand would cost, how likely each outcome is, and the plan as a picture; starts nothing."""
+_MARKS = {"s": ("█", GREEN), ".": ("·", YELLOW), "o": ("▒", RED), " ": (" ", 0)}
+_COLOURS = {"s": "#2e7d32", ".": "#f2e8c4", "o": "#c62828"}
+_CELL = 8  # pixels
+
+
+def run(
+    session: Session, job: str, folder: str, environment: str, work_h: float, deadline_h: float, changeover_s: float,
+    svg: str,
+) -> None:  # fmt: skip
+    root = find_project(Path(folder))
+    project = sending.prepare(root, sending.environment_of(session, root, environment), jobs_only=True).project
+    if job not in project.jobs:
+        known = ", ".join(project.jobs) or "none"
+        raise NotFound(
+            f"{project.name} has no job {job!r}; it has {known}", code="JOB_NOT_FOUND",
+            hint=f"add [jobs.{job}] to bough.toml",
+        )  # fmt: skip
+    settings = project.jobs[job]
+    work, deadline = work_h or settings.work_s / 3600.0, deadline_h or settings.deadline_s / 3600.0
+    if not work or not deadline:
+        raise Invalid(
+            f"the job {job!r} says neither how long it works nor by when it must be done; both are needed for a plan",
+            code="NOTHING_TO_PLAN", hint=f"bough plan train {job} --work-h 10 --deadline-h 24",
+        )  # fmt: skip
+    plan = session.client().capacity.plan(
+        work_h=work, deadline_h=deadline, changeover_s=changeover_s, accelerators=settings.resources.accelerators
+    )
+    if svg:
+        Path(svg).write_text(picture(plan), "utf-8")
+    session.answer(plan, text=_text(session, job, plan))
+
+
+def _text(session: Session, job: str, plan: Any) -> str:
+    lines = [
+        f"{job}: {plan.cost:.2f} expected, {plan.low:.2f} to {plan.high:.2f} in eight of ten; on-demand"
+        f" {plan.on_demand_cost:.2f}, so {plan.saving:.0%} less",
+        f"  now: {plan.first}; done after {plan.done_after_h:g} h, {plan.losses:g} losses expected",
+        f"  chances: spot alone {plan.only_spot:.0%}, some on-demand {plan.some_on_demand:.0%}, on-demand alone"
+        f" {plan.only_on_demand:.0%}, deadline missed {plan.missed:.0%}",
+        "  time goes to the right, the work that is left upwards: █ spot, · waits, ▒ on-demand",
+    ]
+    for title, cells in (("while a zone is available", plan.available), ("while none is", plan.away)):
+        lines += [f"  {title}", *("    " + _row(session, row) for row in cells)]
+    return "\n".join(lines)
+
+
+def _row(session: Session, cells: str) -> str:
+    found = ""
+    for cell in cells:
+        mark, colour = _MARKS[cell]
+        found += paint(mark, colour, session.colour and bool(colour))
+    return found
+
+
+def picture(plan: Any) -> str:
+    """Both maps as one SVG."""
+    shapes, top = [], 0
+    for title, rows in (("a zone is available", plan.available), ("no zone is", plan.away)):
+        shapes.append(f'<text x="0" y="{top + 12}" font-size="12">{title}: time &#8594;, work left &#8593;</text>')
+        top += 18
+        for number, row in enumerate(rows):
+            shapes += [
+                f'<rect x="{column * _CELL}" y="{top + number * _CELL}" width="{_CELL}" height="{_CELL}"'
+                f' fill="{_COLOURS[cell]}"/>'
+                for column, cell in enumerate(row)
+                if cell in _COLOURS
+            ]
+        top += len(rows) * _CELL + 12
+    width = max((len(row) for row in plan.away), default=0) * _CELL
+    legend = f'<text x="0" y="{top + 12}" font-size="12">green: spot; pale: waits; red: on-demand</text>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" viewBox="0 0 {width} {top + 20}">'
+        f"{''.join(shapes)}{legend}</svg>\n"
+    )
+
+
+command = make(
+    "train",
+    _HELP,
+    [
+        click.Argument(["job"]),
+        click.Option(["--folder"], default=".", metavar="FOLDER", help="The project's folder, or one inside it."),
+        environment_here(),
+        click.Option(["--work-h"], type=click.FloatRange(0), default=0.0, help="Hours of work, instead of work_s."),
+        click.Option(
+            ["--deadline-h"], type=click.FloatRange(0), default=0.0, help="Hours until it must be done."
+        ),
+        click.Option(
+            ["--changeover-s"], type=click.FloatRange(0), default=60.0, show_default=True,
+            help="Seconds from a machine to the first new step.",
+        ),
+        click.Option(["--svg"], default="", metavar="FILE", help="Write the picture there, too."),
+    ],
+    run,
+    examples="Example:\n  bough plan train fit --svg plan.svg",
+)  # fmt: skip

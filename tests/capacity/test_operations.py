@@ -1,0 +1,84 @@
+"""Price book, plans, drills, savings: through operations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bough.adapters.engine.fake import FakeEngine
+from bough.app import Bough
+from bough.capacity.pools import Pools
+from bough.capacity.savings import GivenBack, savings
+from bough.kernel.clock import VirtualClock
+from bough.kernel.errors import Invalid, NotFound
+from bough.kernel.platform import Platform, PoolSettings, load, save
+from tests.plane import ADMIN
+
+POOLS = {
+    "market": PoolSettings(kind="spot", provider="replay", zones={"a": 0.97, "b": 1.1}, speed=60.0),
+    "sure": PoolSettings(kind="on-demand", zones={"a": 3.06}, speed=60.0),
+}
+
+
+@pytest.fixture
+def bough(tmp_path: Path) -> Bough:
+    clock = VirtualClock()
+    return Bough(tmp_path / "home", Platform(pools=POOLS), engine=FakeEngine(clock), clock=clock)
+
+
+def test_settings_with_pools_are_what_they_were_after_they_were_written(tmp_path: Path) -> None:
+    platform = Platform(gateway_port=1234, pools=POOLS)
+    save(tmp_path, platform)
+    assert load(tmp_path) == platform
+
+
+def test_the_price_book_names_every_zone_and_what_the_same_costs_on_demand(bough: Bough) -> None:
+    book = bough.operations.call("capacity.pools", {}, ADMIN)
+    assert {(line.pool, line.zone) for line in book} == {
+        ("market", "a"),
+        ("market", "b"),
+        ("sure", "a"),
+        ("local", "here"),
+    }
+    assert {line.on_demand_per_h for line in book if line.kind == "spot"} == {3.06}
+
+
+def test_a_plan_says_cost_range_chances_and_shows_itself(bough: Bough) -> None:
+    plan = bough.operations.call("capacity.plan", {"work_h": 10.0, "deadline_h": 20.0}, ADMIN)
+    assert 9.7 < plan.low <= plan.cost <= plan.high < 40.0
+    assert plan.only_spot + plan.some_on_demand + plan.only_on_demand == pytest.approx(1.0, abs=0.01)
+    assert plan.on_demand_cost == pytest.approx(10.0 * 3.06, rel=0.15)
+    assert plan.missed == 0.0
+    assert set("".join(plan.away)) <= set("so. ") and "o" in "".join(plan.away)
+    tight = bough.operations.call("capacity.plan", {"work_h": 10.0, "deadline_h": 11.5}, ADMIN)
+    assert tight.cost > plan.cost
+
+
+def test_what_cannot_be_in_time_is_said_before(bough: Bough) -> None:
+    with pytest.raises(Invalid) as refused:
+        bough.operations.call("capacity.plan", {"work_h": 10.0, "deadline_h": 9.0}, ADMIN)
+    assert refused.value.own_code == "DEADLINE_IMPOSSIBLE"
+
+
+def test_a_drill_takes_away_what_a_job_run_holds(bough: Bough) -> None:
+    offer = next(offer for offer in Pools.catalogue(bough.capacity) if offer.pool == "sure")  # type: ignore[arg-type]
+    lease = bough.capacity.acquire("jr_1", offer)
+    done = bough.operations.call("chaos.preempt", {"run": "jr_1", "notice_s": 30.0}, ADMIN)
+    assert done.ends_at == bough.clock.now() + 30.0
+    assert bough.capacity.keep(lease).state == "noticed"
+    with pytest.raises(NotFound):
+        bough.operations.call("chaos.preempt", {"run": "jr_2"}, ADMIN)
+
+
+def test_savings_count_what_was_wasted() -> None:
+    """Two leases of spot for three hours of work, one of which was lost: 4 h at 1 instead of 3 h at 3."""
+    shared = {"project": "p", "environment": "main", "job": "fit", "run": "jr_1", "on_demand_per_h": 3.0}
+    (saving,) = savings(
+        [
+            GivenBack(**shared, kind="spot", seconds=7200.0, cost=2.0, work_s=3600.0),  # type: ignore[arg-type]
+            GivenBack(**shared, kind="spot", seconds=7200.0, cost=2.0, work_s=10800.0),  # type: ignore[arg-type]
+        ]
+    )
+    assert (saving.cost, saving.on_demand_cost, saving.wasted_h) == (4.0, 9.0, 1.0)
+    assert saving.saving == pytest.approx(5 / 9, abs=1e-3)
