@@ -430,7 +430,7 @@ class Bough:
             from bough.adapters.certificates.acme import AcmeAuthority
         except ImportError as error:
             raise Unavailable(
-                f"what speaks ACME is not installed: {error}", code="EXTRA_MISSING", hint="pip install 'bough[acme]'"
+                f"what speaks ACME is not installed: {error}", code="ACME_MISSING", hint="pip install 'bough[acme]'"
             ) from error
         said = self.platform
         return AcmeAuthority(said.acme_directory, said.acme_email, self.home.acme_account, said.acme_trust)

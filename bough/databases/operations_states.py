@@ -146,7 +146,7 @@ def reset(context: Context, request: ResetDatabase) -> DatabaseView:
     else:
         above = catalog.chain(context.tx, Point(catalog.layer_of(context.tx, *place)))[1:]
         if not above:
-            raise Invalid(f"{place[1]} has no parent", code="PARENT_MISSING", hint="say to which state: --to TAG")
+            raise Conflict(f"{place[1]} has no parent", code="PARENT_MISSING", hint="say to which state: --to TAG")
         start = Point(above[0].layer, LAST)
     cut = context.part(Cutting).cut_of(context.tx, place[0], start, request.name)
     return _replaced(context, place, declared, cut, request.name, "before a reset")

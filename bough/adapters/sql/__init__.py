@@ -74,7 +74,7 @@ class SqlEngine(Protocol):
         """What a cut would be now."""
 
     def cut(self, handle: str) -> Cut:
-        """Raises `Busy` (DATABASE_BUSY) when a writer does not end soon. Milliseconds, unless announced otherwise."""
+        """Raises `Busy` (DATABASE_IN_USE) when a writer does not end soon. Milliseconds, unless announced otherwise."""
 
     def settle(self, handle: str) -> None:
         """What was left for later: makes sure that the database outlives a power cut, prepares its next branch. May

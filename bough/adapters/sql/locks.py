@@ -33,7 +33,7 @@ class Held:
 @contextlib.contextmanager
 def writers_held(path: Path, *, wal: bool, within_s: float) -> Iterator[Held]:
     """Keeps everybody from writing into the database at `path`; readers go on. `wal`: it is in WAL mode. Raises `Busy`
-    (DATABASE_BUSY) when a writer does not end `within_s`."""
+    (DATABASE_IN_USE) when a writer does not end `within_s`."""
     began = time.monotonic()
     deadline = began + within_s
     with contextlib.ExitStack() as stack:
@@ -63,7 +63,7 @@ def _take(descriptor: int, kind: int, start: int, size: int, deadline: float, pa
         if time.monotonic() > deadline:
             raise Busy(
                 f"a program has been writing into {path.name} for a while; nothing was cut",
-                code="DATABASE_BUSY", hint="try again when its transaction has ended",
+                code="DATABASE_IN_USE", hint="try again when its transaction has ended",
             )  # fmt: skip
         time.sleep(LOOK_S)
 

@@ -87,7 +87,7 @@ class Pages:
         """A new head that shows what `head` shows at one moment. Waits for the disk only before and after writers are
         held, and not at all when `head` was settled since it was branched last. Without `settle`, the caller settles
         both soon: until then a power cut (and nothing less) may leave the new one without its files, which `remake`
-        brings back. Raises `Busy` (DATABASE_BUSY), `NeedsRecovery`."""
+        brings back. Raises `Busy` (DATABASE_IN_USE), `NeedsRecovery`."""
         path = self._existing(head)
         with as_exhausted(self.heads):
             with self._alone(head):

@@ -26,7 +26,9 @@ def _sql_files(given: tuple[Path, ...]) -> list[Path]:
     """A folder means all `.sql` files in it."""
     found = [path for each in given for path in (sorted(each.glob("*.sql")) if each.is_dir() else [each])]
     if missing := [path for path in found if not path.is_file()] or ([] if found else list(given)):
-        raise Invalid(f"there is no migration {missing[0]}", code="FILE_NOT_FOUND", hint="name .sql files, or a folder")
+        raise Invalid(
+            f"there is no migration {missing[0]}", code="MIGRATION_MISSING", hint="name .sql files, or a folder"
+        )
     return found
 
 
