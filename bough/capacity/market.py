@@ -33,7 +33,7 @@ def offers_of(name: str, pool: PoolSettings, pools: Mapping[str, PoolSettings]) 
             pool=name, zone=zone, kind=pool.kind, price_per_h=price, accelerator=accelerator,
             on_demand_per_h=price if pool.kind == ON_DEMAND else on_demand_price(pools, accelerator),
             work_rate=pool.work_rate, speed=pool.speed,
-            notice_s=pool.notice_s if pool.provider == "replay" else 0.0,
+            notice_s=pool.notice_s / pool.speed if pool.provider == "replay" else 0.0,
         )
         for zone, price in pool.zones.items()
         for accelerator in pool.accelerators or ("",)
