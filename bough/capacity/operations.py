@@ -43,7 +43,7 @@ class PoolPrice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be done, in hours of the pools' market."""
+    """What is to be done, in the job's own hours: a replayed market goes `speed` times as fast."""
 
     work_h: Annotated[Hours, msgspec.Meta(description="hours of work when nothing interrupts it")]
     deadline_h: Annotated[Hours, msgspec.Meta(description="hours from now until it must be done")]
@@ -124,17 +124,18 @@ def plan(context: Context, request: PlanJob) -> JobPlan:
         )  # fmt: skip
     hours = usable.speed / 3600.0
     ask = rules.Ask(
-        time_left=request.deadline_h, work_left=request.work_h, changeover=request.changeover_s * hours,
+        time_left=request.deadline_h * usable.speed, work_left=request.work_h * usable.speed,
+        changeover=request.changeover_s * hours,
         on_demand=price_of_work(usable.on_demand[0], usable.speed),
         spot={name: price_of_work(offer, usable.speed) for name, offer in usable.spot.items()},
         tick=again_s(usable.speed) * hours, loss=request.interval_s * hours,
     )  # fmt: skip
     if rules.is_late(ask):
         raise Invalid(
-            f"{request.work_h:g} h of work and a start of {ask.changeover:.2g} h exceed {request.deadline_h:g} h",
+            f"{request.work_h:g} h of work and a start of {request.changeover_s:g} s exceed {request.deadline_h:g} h",
             code="DEADLINE_IMPOSSIBLE", hint="a later deadline, or less work",
         )  # fmt: skip
-    return _plan(every, ask, seen)
+    return _plan(every, ask, seen, usable.speed)
 
 
 @operation("capacity.savings", role=Role.VIEWER)
@@ -167,7 +168,7 @@ def preempt(context: Context, request: Preempt) -> Preempted:
     return Preempted(run=request.run, pool=offer.pool, zone=offer.zone, kind=offer.kind, ends_at=ends_at)
 
 
-def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen) -> JobPlan:
+def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen, speed: float) -> JobPlan:
     made = every.planning(rules.market(ask, seen), ask.time_left, ask.time_left - ask.work_left)
     best = rules.best_zone(ask, seen)
     state = seen.zones[best] if best else seen.any
@@ -179,7 +180,7 @@ def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen) -> JobPlan:
     return JobPlan(
         cost=round(found.cost, 4), low=round(found.low, 4), high=round(found.high, 4),
         on_demand_cost=round(bought, 4), saving=round(1.0 - found.cost / bought, 4),
-        done_after_h=round(found.hours, 2), losses=round(found.losses, 2), only_spot=round(found.only_spot, 3),
+        done_after_h=round(found.hours / speed, 2), losses=round(found.losses, 2), only_spot=round(found.only_spot, 3),
         some_on_demand=round(found.some_on_demand, 3), only_on_demand=round(found.only_on_demand, 3), missed=0.0,
         zones=sorted(ask.spot),
         first={rules.NONE: "wait", SPOT: f"spot in {choice.zone}"}.get(choice.kind, choice.kind),

@@ -22,9 +22,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     zones: dict[str, Price]  # price per hour by zone
     accelerators: list[str] = []  # what a machine has, one of these, as in h100:2; empty: none
     work_rate: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0  # seconds of work that it does in a second
-    notice_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = (
-        120.0  # replay: of the market, before a machine goes
-    )
+    notice_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 120.0  # replay: of the market, before a machine goes
     trace: str = ""  # replay: file with availability; empty: made up
     seed: int = 0  # replay: of what is made up
     speed: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 1.0  # hours of the pool's market in an hour

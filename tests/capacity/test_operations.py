@@ -15,9 +15,10 @@ from bough.kernel.errors import Invalid, NotFound
 from bough.kernel.platform import Platform, PoolSettings, load, save
 from tests.plane import ADMIN
 
+SPEED = 60.0
 POOLS = {
-    "market": PoolSettings(kind="spot", provider="replay", zones={"a": 0.97, "b": 1.1}, speed=60.0),
-    "sure": PoolSettings(kind="on-demand", zones={"a": 3.06}, speed=60.0),
+    "market": PoolSettings(kind="spot", provider="replay", zones={"a": 0.97, "b": 1.1}, speed=SPEED),
+    "sure": PoolSettings(kind="on-demand", zones={"a": 3.06}, speed=SPEED),
 }
 
 
@@ -45,13 +46,13 @@ def test_the_price_book_names_every_zone_and_what_the_same_costs_on_demand(bough
 
 
 def test_a_plan_says_cost_range_chances_and_shows_itself(bough: Bough) -> None:
-    plan = bough.operations.call("capacity.plan", {"work_h": 10.0, "deadline_h": 20.0}, ADMIN)
+    plan = bough.operations.call("capacity.plan", {"work_h": 10.0 / SPEED, "deadline_h": 20.0 / SPEED}, ADMIN)
     assert 9.7 < plan.low <= plan.cost <= plan.high < 40.0
     assert plan.only_spot + plan.some_on_demand + plan.only_on_demand == pytest.approx(1.0, abs=0.01)
     assert plan.on_demand_cost == pytest.approx(10.0 * 3.06, rel=0.15)
     assert plan.missed == 0.0
     assert set("".join(plan.away)) <= set("so. ") and "o" in "".join(plan.away)
-    tight = bough.operations.call("capacity.plan", {"work_h": 10.0, "deadline_h": 11.5}, ADMIN)
+    tight = bough.operations.call("capacity.plan", {"work_h": 10.0 / SPEED, "deadline_h": 11.5 / SPEED}, ADMIN)
     assert tight.cost > plan.cost
 
 

@@ -1,0 +1,112 @@
+"""A job on machines that are taken away: planned before it starts, drilled while it runs, counted when it has ended."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.journeys.machine import Machine
+
+TOML = """
+[jobs.fit]
+kind = "train"
+command = "python train.py"
+capacity = "auto"
+work_s = 5
+deadline_s = 80
+"""
+# A sum that depends on the order of its samples: what is lost, or done twice, shows.
+TRAIN = """
+import time
+from bough import checkpoint
+
+TOTAL = 80
+data = checkpoint.Samples(600, batch_size=4, seed=7)
+state = {"data": data, "sum": 1}
+ckpt = checkpoint.open(total=TOTAL).every(5)
+step = ckpt.restore(state).step
+print("begins at", step, flush=True)
+for rows in data:
+    for row in rows:
+        state["sum"] = (state["sum"] * 31 + int(row)) % 1_000_003
+    step += 1
+    time.sleep(0.05)
+    ckpt.save(step, state)
+    if ckpt.should_stop():
+        raise SystemExit(0)
+    if step == TOTAL:
+        break
+ckpt.done(state)
+print("sum", state["sum"], flush=True)
+"""
+POOLS = """
+[pools.market]
+kind = "spot"
+provider = "replay"
+zones = {{ here = 0.9, there = 1.0 }}
+notice_s = 120
+speed = 60
+trace = "{trace}"
+
+[pools.sure]
+kind = "on-demand"
+zones = {{ here = 3.0 }}
+speed = 60
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_job_is_planned_taken_away_goes_on_and_is_counted(own_machine: Machine) -> None:
+    machine = own_machine
+    machine.bough("down", "--all")
+    trace = machine.home / "always.csv"
+    trace.write_text("trace,gap_s,rle\nhere,3600,1x1000\nthere,3600,1x1000\n")
+    with (machine.home / "settings.toml").open("a") as file:
+        file.write(POOLS.format(trace=trace))
+    machine.up()
+    project = machine.project("spots", TOML, train_py=TRAIN)
+    machine.deploy(project)
+    pools = machine.bough("capacity", "pools", cwd=project)
+    assert {each["pool"] for each in pools} >= {"market", "sure"}, pools
+    picture = project / "plan.svg"
+    plan = machine.bough("plan", "train", "fit", "--svg", str(picture), cwd=project)
+    assert 0 < plan["cost"] <= plan["on_demand_cost"], plan
+    assert picture.read_text().startswith("<svg")
+
+    sums = [trained(machine, project, preempted=each) for each in (False, True)]
+    assert sums[0] == sums[1], "no sample was lost, and none came twice"
+    newest = machine.bough("jobs", "list", cwd=project)[0]["id"]
+    timeline = [each["what"] for each in machine.bough("jobs", "show", newest, cwd=project)["timeline"]]
+    assert {"capacity: start", "stopping", "gave back"} <= set(timeline), timeline
+    (saved,) = machine.bough("capacity", "savings", cwd=project)
+    assert (saved["job"], saved["runs"]) == ("fit", 2) and saved["leases"] >= 3 and saved["cost"] > 0
+
+
+def trained(machine: Machine, project: Path, *, preempted: bool) -> str:
+    """What a run comes to."""
+    id = machine.bough("train", "fit", "--detach", cwd=project)["id"]
+    if preempted:
+        wait(lambda: machine.bough("jobs", "show", id, cwd=project).get("progress", {}).get("step", 0) > 20)
+        (taken,) = machine.bough("chaos", "preempt", id, "--notice", "2s", cwd=project)
+        assert taken["run"] == id, taken
+    ended = wait(lambda: end_of(machine, project, id), 150)
+    assert ended["state"] == "succeeded", ended
+    assert (ended["attempt"] >= 2) == preempted
+    said = machine.run("jobs", "logs", id, cwd=project).stdout
+    return said[said.index("sum ") :].split()[1]
+
+
+def end_of(machine: Machine, project: Path, id: str) -> Any:
+    found = machine.bough("jobs", "show", id, cwd=project)["run"]
+    return found if found["state"] in ("succeeded", "failed", "cancelled") else None
+
+
+def wait(until: Any, seconds: float = 60.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := until()):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    return found
