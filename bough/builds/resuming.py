@@ -127,11 +127,12 @@ def _interrupt(cut: _Place, last: int, chance: random.Random, tell: Callable[[st
     """By turns without a word and with notice, at random steps, and once in the middle of a save."""
     restored, noticed = 0, 0
     for number in range(cut.trial.interruptions):
-        at = chance.randint(1, max(1, last - _LEFT))
+        begins = next(iter(manifest.steps(cut.folder)), 0) + 1
+        at = chance.randint(min(begins, max(1, last - _LEFT)), max(1, last - _LEFT))
         every = chance.randint(1, max(1, last // 4))
         if number % 3 == 1:
             tell(f"told to end at step {at}")
-            ended = cut.start(notice_at_step=at, save_every=every)
+            ended = cut.start(notice_at_step=at, stop_at_step=last, save_every=every)
             noticed += _check_notice(cut, ended, at)
         elif number % 3 == 2:
             moment = chance.randint(1, _MOMENTS)
@@ -155,7 +156,7 @@ def _interrupt(cut: _Place, last: int, chance: random.Random, tell: Callable[[st
 
 
 def _check_notice(cut: _Place, ended: Ended, at: int) -> int:
-    if ended.step < at:  # it never came there
+    if ended.step < at or ended.restored >= at:  # it never came there
         return 0
     if ended.status:
         raise Broken(

@@ -33,7 +33,7 @@ def decide(situation: Situation, now: Now, planner: Callable[[], Planner]) -> De
     if not now.usable.on_demand and not now.usable.spot:
         wanted = " or ".join(situation.accelerators) or "what this job needs"
         raise Unavailable(f"no pool has {wanted}", code="NO_POOL", hint="bough capacity pools")
-    if situation.capacity == ON_DEMAND or not now.usable.spot:
+    if situation.capacity == ON_DEMAND or situation.held_back or not now.usable.spot:
         return _simply(situation, now)
     if not situation.deadline:
         return _whenever(situation, now)
@@ -48,6 +48,7 @@ def _simply(situation: Situation, now: Now) -> Decision:
     if situation.lease is not None:
         return Decision(action=KEEP, why="it goes on where it is")
     why = "on-demand, as asked for" if situation.capacity == ON_DEMAND else "no pool has spot capacity for it"
+    why = situation.held_back or why
     return _bought(situation, now, why)
 
 

@@ -31,6 +31,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     save_s: float = 0.0  # what saving costs the trainer
     interval_s: float = 0.0  # between two saves: what a loss without notice costs at most
     unsaved_s: float = 0.0  # work done since the last save
+    held_back: str = ""  # why it gets on-demand whatever it asks for
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

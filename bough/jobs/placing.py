@@ -11,7 +11,7 @@ from bough.jobs import rules, tracked, units
 from bough.jobs.machine import Machine, Room
 from bough.jobs.models import DECIDED, FAILED, QUEUED, RUNNING, STOPPING, JobRun
 from bough.jobs.turning import Turnover
-from bough.jobs.watching import GROW_AFTER_S, Watching, situation
+from bough.jobs.watching import GROW_AFTER_S, Watching
 from bough.kernel.errors import Problem, Unavailable
 
 LOOKED_AT_MOST = 50  # queued runs in a row that do not fit, before the turn ends
@@ -66,7 +66,7 @@ class Placing:
         try:
             if not ready(run):
                 return None
-            decision = self._capacity.decide(situation(run, None, self._watching.progress(run), now))
+            decision = self._capacity.decide(self._watching.situation(run, None))
         except Unavailable as problem:
             self._wait(turnover, run, problem.message)
             return None

@@ -25,14 +25,14 @@ class Places:
     """The folders of job runs."""
 
     def __init__(self, home: Home) -> None:
-        self._home = home.path
+        self.home = home.path
 
     @property
     def roots(self) -> list[Path]:
-        return [root for root in (self._home / "jobs", self._home / "checkpoints") if root.is_dir()]
+        return [root for root in (self.home / "jobs", self.home / "checkpoints") if root.is_dir()]
 
     def folder(self, run: str) -> Path:
-        return self._home / "jobs" / run
+        return self.home / "jobs" / run
 
     def output(self, run: str) -> Path:
         return self.folder(run) / "output"
@@ -41,7 +41,7 @@ class Places:
         return self.folder(run) / f"log.{attempt}.{rank}"
 
     def checkpoints(self, run: str) -> Path:
-        return self._home / "checkpoints" / run
+        return self.home / "checkpoints" / run
 
 
 def build_request(run: JobRun) -> BuildRequest:

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from bough.adapters.engine import EXITED, Attempt, Engine
-from bough.capacity.models import KEEP, MOVE, NOTICED, Capacity, Lease, Situation
+from bough.builds import resumable
+from bough.capacity.models import KEEP, MOVE, NOTICED, ON_DEMAND, Capacity, Lease, Situation
 from bough.jobs import rules, units
 from bough.jobs.models import (
     CAPACITY_LOST,
@@ -41,6 +42,11 @@ class Watching:
     def __init__(self, engine: Engine, capacity: Capacity, places: Places) -> None:
         self._engine, self._capacity, self._places = engine, capacity, places
         self._ask_at: dict[str, float] = {}  # when capacity wants to be asked again
+
+    def situation(self, run: JobRun, lease: Lease | None) -> Situation:
+        """As capacity sees it now."""
+        proven = resumable.found(self._places.home, resumable.key(run.manifest.bundle, run.manifest.settings))
+        return situation(run, lease, self.progress(run), proven=proven is not None and proven.passed)
 
     def watch(self, turnover: Turnover, run: JobRun) -> None:
         """One run that is running or stopping."""
@@ -92,7 +98,7 @@ class Watching:
         now = turnover.world.now
         if now < self._ask_at.get(run.id, 0.0):
             return
-        decision = self._capacity.decide(situation(run, lease, self.progress(run), now))
+        decision = self._capacity.decide(self.situation(run, lease))
         self._ask_at[run.id] = now + decision.again_s
         if decision.action == KEEP:
             return
@@ -176,13 +182,15 @@ class Watching:
                 _keep(self._engine, run.unit(rank), run.attempt, path)
 
 
-def situation(run: JobRun, lease: Lease | None, progress: Progress | None, now: float) -> Situation:
-    """A job run as capacity sees it."""
+def situation(run: JobRun, lease: Lease | None, progress: Progress | None, *, proven: bool) -> Situation:
+    """A job run as capacity sees it. `proven`: it has shown that it goes on after an interruption."""
     settings = run.manifest.settings
     deadline = run.created_at + settings.deadline_s if settings.deadline_s else 0.0
     found = Situation(
         holder=run.id, capacity=settings.capacity, accelerators=settings.resources.accelerators,
         work_left_s=settings.work_s, deadline=deadline, lease=lease,
+        held_back="" if proven or settings.capacity == ON_DEMAND
+        else f"on-demand, for nothing shows yet that it goes on after an interruption: bough check resume {run.job}",
     )  # fmt: skip
     if progress is None:
         return found

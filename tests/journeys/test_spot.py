@@ -21,6 +21,7 @@ deadline_s = 80
 # A sum that depends on the order of its samples: what is lost, or done twice, shows.
 TRAIN = """
 import time
+import bough
 from bough import checkpoint
 
 TOTAL = 80
@@ -33,7 +34,7 @@ for rows in data:
     for row in rows:
         state["sum"] = (state["sum"] * 31 + int(row)) % 1_000_003
     step += 1
-    time.sleep(0.05)
+    time.sleep(bough.params(pause=0.03)["pause"])
     ckpt.save(step, state)
     if ckpt.should_stop():
         raise SystemExit(0)
@@ -76,7 +77,12 @@ def test_a_job_is_planned_taken_away_goes_on_and_is_counted(own_machine: Machine
     assert 0 < plan["cost"] <= plan["on_demand_cost"], plan
     assert picture.read_text().startswith("<svg")
 
-    sums = [trained(machine, project, preempted=each) for each in (False, True)]
+    alone = trained(machine, project, preempted=False)
+    assert "bough check resume fit" in alone[1], "nothing has shown yet that it may use spot"
+    machine.bough("check", "resume", "fit", cwd=project)
+    found = trained(machine, project, preempted=True)
+    assert "spot" in found[1] and "check resume" not in found[1], found[1]
+    sums = [alone[0], found[0]]
     assert sums[0] == sums[1], "no sample was lost, and none came twice"
     newest = machine.bough("jobs", "list", cwd=project)[0]["id"]
     timeline = [each["what"] for each in machine.bough("jobs", "show", newest, cwd=project)["timeline"]]
@@ -85,9 +91,9 @@ def test_a_job_is_planned_taken_away_goes_on_and_is_counted(own_machine: Machine
     assert (saved["job"], saved["runs"]) == ("fit", 2) and saved["leases"] >= 3 and saved["cost"] > 0
 
 
-def trained(machine: Machine, project: Path, *, preempted: bool) -> str:
-    """What a run comes to."""
-    id = machine.bough("train", "fit", "--detach", cwd=project)["id"]
+def trained(machine: Machine, project: Path, *, preempted: bool) -> tuple[str, str]:
+    """What a run comes to, and what is said of its places."""
+    id = machine.bough("train", "fit", "--detach", "--params", "pause=0.05", cwd=project)["id"]
     if preempted:
         wait(lambda: machine.bough("jobs", "show", id, cwd=project).get("progress", {}).get("step", 0) > 20)
         (taken,) = machine.bough("chaos", "preempt", id, "--notice", "2s", cwd=project)
@@ -96,7 +102,8 @@ def trained(machine: Machine, project: Path, *, preempted: bool) -> str:
     assert ended["state"] == "succeeded", ended
     assert (ended["attempt"] >= 2) == preempted
     said = machine.run("jobs", "logs", id, cwd=project).stdout
-    return said[said.index("sum ") :].split()[1]
+    places = [each["said"] for each in machine.bough("jobs", "show", id, cwd=project)["timeline"]]
+    return said[said.index("sum ") :].split()[1], "; ".join(places)
 
 
 def end_of(machine: Machine, project: Path, id: str) -> Any:
