@@ -12,6 +12,7 @@ import msgspec
 
 from bough.adapters.forges import Forge, Pull
 from bough.adapters.repositories import BRANCHES, Repositories
+from bough.environments.models import OVERTAKEN
 from bough.environments.rules import environment_name
 from bough.forges import rules, store
 from bough.forges.linking import Keys, OpenForge
@@ -72,7 +73,7 @@ class Bringing:
             return {"commit": commit}
         self._environment(fetched, link)
         ended = self._run(fetched, link, commit)
-        if ended is None:
+        if ended is None or ended.state == OVERTAKEN:  # somebody else has deployed there meanwhile: look again
             return {"commit": commit}
         state = LIVE if ended.state == pushes.LIVE else FAILED
         return {"commit": commit, "deployed": commit, "state": state, "environment": ended.environment,
