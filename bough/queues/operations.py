@@ -84,7 +84,7 @@ class Peek(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_SHOWN)] = 20
 
 
-class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReplayItems(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     project: str
     queue: QueueName
     environment: Environment = PRODUCTION
@@ -130,7 +130,7 @@ def peek(context: Context, request: Peek) -> list[ItemView]:
 
 
 @operation("queues.replay", role=Role.DEVELOPER, writes=True, slow=True)
-def replay(context: Context, request: Replay) -> Commit[ItemsMoved]:
+def replay(context: Context, request: ReplayItems) -> Commit[ItemsMoved]:
     """Puts dead items back in the queue, as if they had never been tried."""
     place = _found(context, request.project, request.environment, request.queue)
     moved = context.part(Queues).replay(place, [request.id] if request.id else [], context.clock.now())
