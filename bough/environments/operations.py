@@ -36,7 +36,7 @@ class ProposeRelease(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     commit: str = ""
 
 
-class OfEnvironmentsEnvironment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OneEnvironment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     project: str
     environment: Environment = PRODUCTION
 

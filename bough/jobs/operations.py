@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from bough.environments import operations as environments
 from bough.environments import store as releases
 from bough.environments.models import JobManifest
-from bough.environments.operations import Environment, OfEnvironment, ProposeRelease
+from bough.environments.operations import Environment, OneEnvironment, ProposeRelease
 from bough.jobs import asking, rules, schedules, showing, store
 from bough.jobs.asking import Asked
 from bough.jobs.models import (
@@ -188,7 +188,7 @@ def resize(context: Context, request: ResizeJob) -> JobRunView:
 
 
 @operation("jobs.schedules", role=Role.VIEWER)
-def list_schedules(context: Context, request: OfEnvironment) -> list[ScheduleView]:
+def list_schedules(context: Context, request: OneEnvironment) -> list[ScheduleView]:
     """Lists the jobs that run by the clock: when each is due next, and how many slots were missed."""
     place = request.project, request.environment
     paused = releases.exists(context.tx, place) and releases.view(context.tx, place).paused

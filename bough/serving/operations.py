@@ -14,7 +14,7 @@ from bough.adapters.engine import Attempt, Engine
 from bough.builds.loop import unit_of
 from bough.environments import store as environments
 from bough.environments.models import ENDED, LIVE, ROUTED, Release
-from bough.environments.operations import Environment, OfEnvironment
+from bough.environments.operations import Environment, OneEnvironment
 from bough.kernel import events
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import NotFound
@@ -55,7 +55,7 @@ class ReadLogs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 @operation("environments.status", role=Role.VIEWER, command="status")
-def status(context: Context, request: OfEnvironment) -> Status:
+def status(context: Context, request: OneEnvironment) -> Status:
     """Shows what serves in an environment, and what is on its way."""
     place = request.project, request.environment
     newest = environments.newest(context.tx, place)
@@ -78,7 +78,7 @@ def status(context: Context, request: OfEnvironment) -> Status:
 
 
 @operation("services.list", role=Role.VIEWER)
-def list_services(context: Context, request: OfEnvironment) -> list[ServiceView]:
+def list_services(context: Context, request: OneEnvironment) -> list[ServiceView]:
     """Lists the services that serve in an environment."""
     return services_in(context, (request.project, request.environment))
 
