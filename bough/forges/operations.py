@@ -66,7 +66,7 @@ class ListPreviews(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 class OnePreview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     project: str
-    number: Annotated[int, msgspec.Meta(ge=1, description="of the pull request")]
+    number: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647, description="of the pull request")]
 
 
 @operation("forges.add", role=Role.ADMIN, writes=True, secret=True)

@@ -38,7 +38,7 @@ def text(document: Any, *keys: str) -> str:
 
 def number(document: Any, *keys: str) -> int:
     found = at(document, *keys)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+    if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found < 2**31:
         raise invalid(f"{'.'.join(keys)} is no number")
     return found
 
