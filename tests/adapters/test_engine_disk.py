@@ -80,7 +80,7 @@ def place() -> Iterator[Path]:
 def test_a_disk_that_takes_nothing_refuses_5_of_5_applies_and_loses_nothing(place: Path, how: str) -> None:
     command = ["unshare", "-m", sys.executable, "-c", _STORY, str(place), how]
     environment = {**rigs.clean_environment(), "PYTHONPATH": "."}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.stdout.splitlines() == [
         "refused 5",
         "nothing half-written True",
