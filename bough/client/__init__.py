@@ -9,7 +9,6 @@
 Errors are those of `bough.kernel.errors`, as the server raised them. No server library is imported.
 """
 
-from bough.client.client import Client, connect
-from bough.client.record import Record
+from bough.client.later import later as __getattr__  # noqa: F401 - for whoever asks the module
 
 __all__ = ["Client", "Record", "connect"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -48,6 +47,8 @@ def send_folder(client: Sends, root: Path) -> list[dict[str, Any]]:
 
 def installed_packages() -> dict[str, str]:
     """Name to version of every distribution that this process could import."""
+    from importlib import metadata  # brings the whole of email along
+
     return {each.metadata["Name"]: each.version for each in metadata.distributions() if each.metadata["Name"]}
 
 
