@@ -22,7 +22,7 @@ from bough.runtime.spec import UnitSpec
 from tests.adapters.engine_rigs import end_all
 
 home, how = Path(sys.argv[1]), sys.argv[2]
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(home)], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(home)], check=True)
 engine = LocalEngine(home)
 command = ["sh", "-c", "while :; do echo 0123456789; sleep 0.001; done"]
 talks = UnitSpec(unit="talks", attempt=1, kind="job", argv=command)

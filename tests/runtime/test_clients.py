@@ -61,6 +61,8 @@ class Front:
         gateway = Gateway(self._home, Options(access_log=False))
         await gateway.start("127.0.0.1", 0)
         self.port = gateway.addresses[0][1]
+        while not all(entry.ready for entry in gateway.routes.entries.values()):  # connecting takes a turn or two
+            await asyncio.sleep(0.005)
         self._up.set()
         await self._stopping.wait()
         await gateway.stop()

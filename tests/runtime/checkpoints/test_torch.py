@@ -47,7 +47,8 @@ class Training:
             self.schedule.step()
             self.state["average"] += self.model[3].weight.detach()
             losses.append(float(loss.detach()))
-            self.ckpt.save(step + 1, self.state)
+            if self.ckpt.save(step + 1, self.state):
+                self.ckpt.flush()  # else a slow disk would skip the next one
         self.ckpt.close()
         return losses
 
