@@ -56,8 +56,9 @@ class Replica:
         self._listener.bind(str(self.path))
         self._listener.listen(8)
         self.dead = False
-        self._thread = threading.Thread(target=self._run, args=(self._listener,), daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(self._listener,), daemon=True)
+        thread.start()
+        self._thread = thread  # started: another thread may be ending this replica meanwhile
 
     def target(self) -> Target:
         return Target(unit=self.unit, address=f"unix:{self.path}", attempt=1)
