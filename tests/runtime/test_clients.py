@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ class Front:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         assert self._up.wait(10)
+        while not all(entry.ready for entry in self._gateway.routes.entries.values()):  # connecting takes some turns
+            time.sleep(0.005)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
@@ -58,11 +61,9 @@ class Front:
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        gateway = Gateway(self._home, Options(access_log=False))
+        self._gateway = gateway = Gateway(self._home, Options(access_log=False))
         await gateway.start("127.0.0.1", 0)
         self.port = gateway.addresses[0][1]
-        while not all(entry.ready for entry in gateway.routes.entries.values()):  # connecting takes a turn or two
-            await asyncio.sleep(0.005)
         self._up.set()
         await self._stopping.wait()
         await gateway.stop()
