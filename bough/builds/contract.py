@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +35,6 @@ KEPT, BROKEN, UNPROVEN = "kept", "broken", "unproven"
 NAMES = ("port", "health", "drain", "ends", "default_port", "exit_status")
 _LOOK_S = 0.02
 _UNDER_WAY_S = 0.3  # for the program to take the request before it is told to stop
-_AT_ONCE_S = 0.02  # an answer that ends so soon after SIGTERM may have been complete before
 _STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)  # ended by itself, by the signal, or as a shell says the latter
 _TAIL_LINES = 3
 
@@ -174,26 +174,39 @@ def _stops(run: _Run, port: int) -> list[Promise]:
 
 
 def _drain(run: _Run, port: int, path: str) -> tuple[Promise, float]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=run.program.grace_s + 1)
-    problem = ""
-    with contextlib.closing(connection):
-        connection.request("GET", path)
-        time.sleep(_UNDER_WAY_S)
-        told_at = time.monotonic()
-        run.terminate()
-        try:
-            answer = connection.getresponse()
-            answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            problem = str(error) or type(error).__name__
+    asked = _Asked(port, path, run.program.grace_s + 1)
+    asked.ended.wait(_UNDER_WAY_S)
+    early, told_at = asked.ended.is_set(), time.monotonic()
+    run.terminate()
+    asked.join()
     lasted = f"{time.monotonic() - told_at:.2f} s after SIGTERM"
-    if problem:
+    if asked.problem:
         hint = "let requests that are under way end before the program does"
-        detail = f"GET {path} got no whole answer: {problem}, {lasted}"
+        detail = f"GET {path} got no whole answer: {asked.problem}, {lasted}"
         return Promise(name="drain", state=BROKEN, detail=detail, hint=hint), told_at
-    if time.monotonic() - told_at < _AT_ONCE_S:
+    if early:
         return _unproven_drain(f"GET {path} was answered before SIGTERM came"), told_at
     return Promise(name="drain", state=KEPT, detail=f"GET {path} was answered to its end, {lasted}"), told_at
+
+
+class _Asked(threading.Thread):
+    """A request under way. `ended`: its answer is whole, or there is a `problem`."""
+
+    def __init__(self, port: int, path: str, timeout_s: float) -> None:
+        super().__init__(daemon=True)
+        self._port, self._path, self._timeout_s = port, path, timeout_s
+        self.ended, self.problem = threading.Event(), ""
+        self.start()
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._timeout_s)
+        try:
+            with contextlib.closing(connection):
+                connection.request("GET", self._path)
+                connection.getresponse().read()
+        except (OSError, http.client.HTTPException) as error:
+            self.problem = str(error) or type(error).__name__
+        self.ended.set()
 
 
 def _unproven_drain(why: str) -> Promise:
