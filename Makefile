@@ -95,9 +95,9 @@ bench-spot: $(READY) ## Measure the planner beside other policies and the optimu
 	$(BIN)/python -m bench.spot.run --zones 6 $(ARGS)
 	$(BIN)/python -m bench.spot.run --zones 3 $(ARGS)
 
-bench-checkpoint: $(READY) ## Measure checkpoints beside torch.save and PyTorch's asynchronous ones (bench/checkpoints); needs torch
+bench-checkpoint: $(READY) ## Measure checkpoints beside torch.save and PyTorch's asynchronous ones (bench/checkpoints); needs torch; LOOP="--seconds 25 --seeds 40"
 	$(BIN)/python -m bench.checkpoints.size --folder . $(ARGS)
-	$(BIN)/python -m bench.checkpoints.loop --folder .
+	$(BIN)/python -m bench.checkpoints.loop --folder . $(LOOP)
 
 clean: ## Remove what can be made again
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,9 @@
 """A training loop that saves, at Bough's automatic interval: what saving costs it, beside PyTorch's own ways.
 
-    python -m bench.checkpoints.loop [--seconds 60] [--width 1600] [--between-s 900]
+    python -m bench.checkpoints.loop [--seconds 60] [--width 1600] [--between-s 900] [--rounds 1] [--seeds 100]
+
+Four loops and a quarter of `--seconds` each round, then the simulation: about five minutes; `--seconds 25 --seeds 40`
+takes two.
 
 The same loop five ways, one after the other and `--rounds` times in turns: without saves, with Bough at the interval
 that it chooses, and with `torch.save` and `torch.distributed.checkpoint.async_save` at that same interval. Two figures
@@ -26,9 +29,9 @@ import torch
 from bench.checkpoints import peers
 from bough import checkpoint
 from bough.runtime.checkpoints import interval
-from bough.runtime.checkpoints.interval import Every, Losses
-from bough.runtime.checkpoints.pace import Pace
+from bough.runtime.checkpoints.interval import Losses
 
+WORK_S = 48 * 3600.0  # of the simulation
 Save = Callable[[int, dict[str, Any]], None]
 
 
@@ -86,16 +89,17 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1600)
     parser.add_argument("--between-s", type=float, default=900.0, help="between losses, as Bough is told")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=100, help="of the simulation")
     parser.add_argument("--folder", default="", help="on the disk that is measured")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["BOUGH_BETWEEN_LOSSES_S"] = str(asked.between_s)
-    place = Path(tempfile.mkdtemp(prefix="bench-checkpoints-", dir=asked.folder or None))
+    place = Path(tempfile.mkdtemp(prefix="bench-checkpoints-", dir=asked.folder or None)).absolute()
     try:
         cost_s, persist_s = measure(place, asked.width, asked.seconds, asked.rounds)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    compare(cost_s, persist_s)
+    compare(cost_s, persist_s, asked.seeds)
 
 
 def saver(ckpt: checkpoint.Checkpoints, offset: int) -> Save:
@@ -134,36 +138,44 @@ def measure(place: Path, width: int, seconds: float, rounds: int) -> tuple[float
     return cost_s, persist_s
 
 
-def compare(cost_s: float, persist_s: float) -> None:
-    """Two days of work under losses that come at random, again and again, with a hundred seeds."""
+def compare(cost_s: float, persist_s: float, seeds: int) -> None:
+    """Two days of work under losses that come at random, again and again, with many seeds."""
     print("\nautomatic beside the best fixed interval, by simulation (2 % wanted)")
     for between_s in (1800.0, 3600.0, 4 * 3600.0, 24 * 3600.0):
         grid = [interval.daly(cost_s, between_s) * 1.25**power for power in range(-8, 9)]
-        fixed = {every: statistics.mean(finish(every, cost_s, persist_s, between_s, seed) for seed in range(100))
+        fixed = {every: statistics.mean(fixed_s(every, cost_s, persist_s, between_s, seed) for seed in range(seeds))
                  for every in grid}  # fmt: skip
         best = min(fixed, key=lambda every: fixed[every])
-        auto = statistics.mean(finish(0.0, cost_s, persist_s, between_s, seed) for seed in range(100))
+        auto = statistics.mean(automatic_s(cost_s, persist_s, between_s, seed) for seed in range(seeds))
         more = auto / fixed[best] - 1
         print(f"a loss every {between_s / 3600:4.1f} h: best fixed {best:6.1f} s, automatic costs {more:+.2%}")
 
 
-def finish(every_s: float, cost_s: float, persist_s: float, between_s: float, seed: int) -> float:
-    """How long 48 hours of work take. `every_s` 0: at the interval that is worked out on the way."""
-    chance, work, now, losses, lived = random.Random(seed), 48 * 3600.0, 0.0, 0, 0.0
-    while work > 0:
+def fixed_s(every_s: float, cost_s: float, persist_s: float, between_s: float, seed: int) -> float:
+    """How long the work takes with a save every `every_s`. A save counts once it is on the disk."""
+    chance, work, now = random.Random(seed), WORK_S, 0.0
+    while True:
+        ends = chance.expovariate(1 / between_s)
+        saves = max(0, int((ends - persist_s) / (every_s + cost_s)))
+        if saves * every_s >= work:
+            return now + work + work / every_s * cost_s
+        now, work = now + ends, work - saves * every_s
+
+
+def automatic_s(cost_s: float, persist_s: float, between_s: float, seed: int) -> float:
+    """The same, at the interval that is worked out on the way, from the prior on."""
+    chance, work, now, losses = random.Random(seed), WORK_S, 0.0, Losses()
+    while True:
         alive, ends = 0.0, chance.expovariate(1 / between_s)
-        pace = Pace(Every(), Losses(lived_s=lived, losses=losses), interval.PRIOR_S, 0.0)
-        pace.began_to_save(0, -cost_s, 0.0)
-        pace.persisted(persist_s)
-        while work > 0 and alive < ends:
-            every = every_s or pace.interval_s(alive)
-            chunk = min(every, work)
-            if alive + chunk + cost_s + persist_s > ends:  # the save that would have kept it was not on the disk yet
-                alive = ends
+        while work > 0:
+            between = interval.between_losses(losses, alive, interval.PRIOR_S)
+            every = min(interval.best_s(cost_s, between, persist_s), work)
+            if alive + every + cost_s + persist_s > ends:  # the save that would have kept it is not on the disk yet
                 break
-            alive, work = alive + chunk + cost_s, work - chunk
-        now, lived, losses = now + alive, lived + alive, losses + (work > 0)
-    return now
+            alive, work = alive + every + cost_s, work - every
+        if work <= 0:
+            return now + alive
+        now, losses = now + ends, Losses(lived_s=losses.lived_s + ends, losses=losses.losses + 1)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--folder", default="", help="on the disk that is measured")
     asked = parser.parse_args()
-    place = Path(tempfile.mkdtemp(prefix="bench-checkpoints-", dir=asked.folder or None))
+    place = Path(tempfile.mkdtemp(prefix="bench-checkpoints-", dir=asked.folder or None)).absolute()
     try:
         measure(place, asked.gigabytes, asked.times)
     finally:

@@ -154,7 +154,9 @@ class Checkpoints:
         self._offered = state
         self._pace.stepped(began, self._saver.busy)
         self._hear()
-        self._say(at=self._clock(), step=step, step_s=self._pace.step_s, samples=_samples_in(state))
+        if self._reporter.is_due:
+            self._say(step_s=self._pace.step_s)
+        self._say(at=self._clock(), step=step, samples=_samples_in(state))
         checking.step_ended(step)
         reason = "asked" if now else self._reason(step)
         if not reason:

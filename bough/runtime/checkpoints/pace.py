@@ -11,6 +11,7 @@ from bough.runtime.checkpoints.interval import Every, Losses
 
 _REMEMBERED = 5  # saves; their median is what one costs
 _STEPS = 200  # whose times are remembered
+_FRESH_S = 1.0  # for which an interval is not worked out again: steps may be shorter than that takes
 
 
 class Pace:
@@ -26,6 +27,8 @@ class Pace:
         self.saved_at: Optional[float] = None
         self.saved_step = -1
         self.stall_s = 0.0
+        self._interval_s = 0.0
+        self._worked_out_at: Optional[float] = None
 
     def stepped(self, now: float, busy: bool) -> None:
         if self._last_step_at is not None:
@@ -45,9 +48,11 @@ class Pace:
         self._stalls.append(now - began)
         self.stall_s += now - began
         self.saved_at, self.saved_step, self._last_step_at = now, step, now
+        self._worked_out_at = None
 
     def persisted(self, seconds: float) -> None:
         self._persists.append(seconds)
+        self._worked_out_at = None
 
     def failed(self) -> None:
         """The state of that step is not on the disk after all."""
@@ -59,7 +64,9 @@ class Pace:
             return True
         if self.every.steps:
             return step - self.saved_step >= self.every.steps
-        return now - self.saved_at >= self.interval_s(now)
+        if self._worked_out_at is None or now - self._worked_out_at >= _FRESH_S:
+            self._interval_s, self._worked_out_at = self.interval_s(now), now
+        return now - self.saved_at >= self._interval_s
 
     def interval_s(self, now: float) -> float:
         """Seconds between two saves, as things are."""

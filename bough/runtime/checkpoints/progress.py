@@ -52,10 +52,14 @@ class Reporter:
         self._written_at = 0.0
         self.now = Progress(at=clock())
 
+    @property
+    def is_due(self) -> bool:
+        return self._clock() - self._written_at >= APART_S
+
     def say(self, *, whole: bool = False, **changed: Any) -> None:
         """Takes in what has changed; `whole` writes it at once, whenever the last time was."""
         self.now = msgspec.structs.replace(self.now, **changed)
-        if whole or self._clock() - self._written_at >= APART_S:
+        if whole or self.is_due:
             self.write()
 
     def write(self) -> None:
