@@ -322,6 +322,10 @@ class Bough:
     def wake_units(self, units: set[str]) -> None:
         """Something happened to these units: whoever owns them looks again."""
         jobs_too = False
+        if all(unit.startswith(jobs_loop.PREFIX) for unit in units):
+            with self.database.read() as tx:
+                if jobs_loop.expects_hints(tx, self.clock.now()):
+                    return
         with self.database.write() as tx:
             for unit in units:
                 owner = unit.rsplit("-", 1)[0]
@@ -390,7 +394,9 @@ class Bough:
                 *(self.blobs, events, GateUnits(home, engine)),
                 *(Probes(keeper, engine), Checks(home, engine, self._models)),
             ),
-            training_loop.KIND: training_loop.handler(self.blobs, events, self._candidates, self._tracking.read),
+            training_loop.KIND: training_loop.handler(
+                self.blobs, events, self._candidates, self._tracking.read, self.platform.core_hour
+            ),
             optimizations.KIND: optimizing_loop.handler(
                 self.blobs, events, OptimizingUnits(home, engine), self._candidates
             ),

@@ -59,7 +59,7 @@ def _whenever(situation: Situation, now: Now) -> Decision:
         return Decision(action=KEEP, why="it goes on where it is", again_s=again)
     ups = [name for name, offer in now.usable.spot.items() if offer.key in now.offered]
     if ups:
-        ask = _ask(situation, now)
+        ask = asked(situation, now)
         best = rules.best_zone(ask._replace(work_left=ask.work_left or rules.LOOKS_AHEAD_H), now.seen) or ups[0]
         offer = now.usable.spot[best]
         return Decision(action=START, offer=offer, again_s=again, why=f"spot in {offer.zone} is available")
@@ -69,7 +69,7 @@ def _whenever(situation: Situation, now: Now) -> Decision:
 
 
 def _planned(situation: Situation, now: Now, planner: Planner) -> Decision:
-    ask = _ask(situation, now)
+    ask = asked(situation, now)
     choice = planner.choose(ask, now.seen)
     late = rules.is_late(ask)
     again, cost = again_s(now.usable.speed), round(choice.cost, 4)
@@ -84,7 +84,7 @@ def _planned(situation: Situation, now: Now, planner: Planner) -> Decision:
     return Decision(action=action, why=why, offer=offer, again_s=again, expected_cost=cost, late=late)
 
 
-def _ask(situation: Situation, now: Now) -> Ask:
+def asked(situation: Situation, now: Now) -> Ask:
     """In hours of the market, and of work at the rate of on-demand."""
     speed, lease = now.usable.speed, situation.lease
     hours = speed / 3600.0
@@ -92,7 +92,8 @@ def _ask(situation: Situation, now: Now) -> Ask:
     rate = bought.work_rate if bought is not None else 1.0
     running = rules.NONE if lease is None else lease.offer.kind
     young = 0.0 if lease is None else max(situation.changeover_s - (now.at - lease.acquired_at), 0.0)
-    noticed = any(offer.notice_s > situation.save_s + REACTION_S for offer in now.usable.spot.values())
+    needed = max(situation.save_s, situation.to_disk_s) + REACTION_S
+    noticed = any(offer.notice_s > needed for offer in now.usable.spot.values())
     return Ask(
         time_left=(situation.deadline - now.at) * hours,
         work_left=situation.work_left_s / rate * hours * ESTIMATE,

@@ -28,7 +28,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline: float = 0.0  # when it must be done; 0: none
     lease: Lease | None = None  # what it holds; a lost one is released before the next decision
     changeover_s: float = 60.0  # from a lease to the first new step: start, imports, restoring
-    save_s: float = 0.0  # what saving costs the trainer
+    save_s: float = 0.0  # what a save costs the trainer
+    to_disk_s: float = 0.0  # from the beginning of a save until it is on the disk: a notice has to leave so much
     interval_s: float = 0.0  # between two saves: what a loss without notice costs at most
     unsaved_s: float = 0.0  # work done since the last save
     held_back: str = ""  # why it gets on-demand whatever it asks for

@@ -51,7 +51,7 @@ from bough.kernel.errors import Exhausted, Problem, Unavailable
 from bough.kernel.events import Events
 from bough.kernel.files import as_exhausted
 from bough.kernel.platform import Home, Platform
-from bough.kernel.reconcile import Turn, wake
+from bough.kernel.reconcile import Turn, is_awaited, wake
 from bough.runtime.spec import Failure, UnitSpec
 
 CHECK_S = 1.0  # while something runs: hints of the engine wake the loop sooner
@@ -178,11 +178,8 @@ class JobLoop:
         return Filled(plain=given | filled.plain | ({VIEW: str(view)} if view else {}), secrets=filled.secrets)
 
     def _commit(self, turn: Turn, turnover: Turnover) -> set[str]:
-        if started := [run for run in turnover.begun if run.attempt == 1]:
-            self._tracked.begin(started)
-        ended = [run for run in turnover.ended if run.run]
-        if ended:
-            self._tracked.end(ended, turnover.world.now)
+        started = [run for run in turnover.begun if run.attempt == 1]
+        self._tracked.keep(started, [run for run in turnover.ended if run.run], turnover.world.now)
         if not turnover.changed:
             return set()
         with turn.apply() as tx:
@@ -207,6 +204,7 @@ class JobLoop:
             for run in mine:
                 if run.state == RUNNING:
                     self._try_start(tx, world, run)
+        self._forget(world, moved)  # last: whoever was started runs meanwhile
 
     def _try_start(self, tx: sa.Connection, world: World, run: JobRun) -> None:
         try:
@@ -242,23 +240,23 @@ class JobLoop:
                 self._engine.stop(each.unit, each.attempt, max(run.stop_by - world.now, 0.0))
 
     def _let_go(self, world: World, moved: set[str]) -> None:
-        """Of what no run wants any more: leases, units, folders of data."""
+        """Of what no run wants any more: leases, units that still run, folders of data."""
         for lease in world.leases.values():
             run = world.runs.get(lease.holder)
             wanted = run is not None and (run.id in moved or (run.lease is not None and run.lease.id == lease.id))
             if not wanted:
                 self._capacity.release(lease)
         for each in world.attempts.values():
-            run = world.runs.get(each.unit.rpartition("-")[0])
-            if run is not None and not run.ended:
-                continue
-            if each.state == EXITED:
-                self._engine.forget(each.unit)
-            else:
+            if each.state != EXITED and not world.wants(each, moved):
                 self._engine.stop(each.unit, each.attempt, 0.0)
         for run in world.runs.values():
             if run.ended and run.manifest.settings.data and run.id not in moved:
                 self._views.remove(run.id)
+
+    def _forget(self, world: World, moved: set[str]) -> None:
+        for each in world.attempts.values():
+            if each.state == EXITED and not world.wants(each, moved):
+                self._engine.forget(each.unit)
 
     def _pause(self, turnover: Turnover, moved: set[str]) -> float:
         runs = turnover.world.runs.values()
@@ -282,6 +280,11 @@ class JobLoop:
 def hinted(tx: sa.Connection, now: float) -> None:
     """Something happened to a unit: many of them are looked at together."""
     wake(tx, KIND, ALL, at=now + TOGETHER_S)
+
+
+def expects_hints(tx: sa.Connection, now: float) -> bool:
+    """Whether they will be looked at so soon anyway."""
+    return is_awaited(tx, KIND, ALL, now + TOGETHER_S)
 
 
 def begin(tx: sa.Connection) -> None:

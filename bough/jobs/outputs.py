@@ -34,7 +34,7 @@ class Outputs:
             with turn.apply():  # one file may take a while: the lease is renewed
                 pass
         now = turn.clock.now()
-        self._tracked.end([run], now)
+        self._tracked.keep([], [run], now)
         with turn.apply() as tx:
             store.update(tx, run.id, now, state=run.ends_as or SUCCEEDED, finished_at=now)
             say(tx, self._events, store.get(tx, run.id))

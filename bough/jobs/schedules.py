@@ -7,6 +7,7 @@ of one schedule never overlap.
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -31,6 +32,8 @@ LATE_S = 60.0  # a slot that begins later than that was missed
 MOST_MADE_UP = 100  # slots that `all` makes up for at once
 PAUSED_CHECK_S = 60.0
 BY = "schedule"
+
+log = logging.getLogger("bough.jobs")
 
 job_schedule = sa.Table(
     "job_schedule",
@@ -112,6 +115,8 @@ class Schedules:
 
     def _say(self, tx: sa.Connection, name: str, found: JobSchedule, slot: float, said: str) -> None:
         where = {"project": found.project, "environment": found.environment, "job": found.job}
+        if name == MISSED:
+            log.warning("%s: the slot of %s was missed: %s", found.id, _shown(slot), said)
         self._events.emit(tx, name, found.id, **where, slot=slot, said=f"{_shown(slot)}: {said}")
 
 

@@ -24,14 +24,13 @@ class Tracked:
     def __init__(self, read: Open, write: Open) -> None:
         self._read, self._write = read, write
 
-    def begin(self, started: Sequence[JobRun]) -> None:
-        """Their runs are there from now on; once is enough."""
+    def keep(self, started: Sequence[JobRun], ended: Sequence[JobRun], now: float) -> None:
+        """Runs of those that began are there from now on, and those of the others have ended; once is enough."""
+        if not started and not ended:
+            return
         with self._write() as tx:
             for run in started:
                 _begin(tx, run)
-
-    def end(self, ended: Sequence[JobRun], now: float) -> None:
-        with self._write() as tx:
             for run in ended:
                 with contextlib.suppress(Problem):  # somebody has deleted it
                     _end(tx, run, round(now * 1000))
@@ -102,4 +101,4 @@ def _end(tx: sa.Connection, run: JobRun, now_ms: int) -> None:
         "bough.cost_center": run.manifest.settings.cost_center, "bough.said": run.said[:500],
     }  # fmt: skip
     runs.log(tx, run.project, run.run, [], {}, spent)
-    runs.update(tx, run.project, run.run, status=_STATUS.get(run.ends_as or run.state, "failed"), ended_ms=now_ms)
+    runs.change(tx, run.project, run.run, status=_STATUS.get(run.ends_as or run.state, "failed"), ended_ms=now_ms)

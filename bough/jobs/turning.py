@@ -27,6 +27,11 @@ class World(msgspec.Struct):
         """All that have, or will have, processes of their own: groups have not."""
         return [run for run in self.runs.values() if not run.children]
 
+    def wants(self, attempt: Attempt, moved: set[str]) -> bool:
+        """Whether it belongs to a run that goes on, or that somebody else has changed meanwhile."""
+        run = self.runs.get(attempt.unit.rpartition("-")[0])
+        return run is not None and (not run.ended or run.id in moved)
+
     def lease(self, run: JobRun) -> Lease | None:
         """What it holds; None when that is lost, or not known any more."""
         found = self.leases.get(run.id)

@@ -202,8 +202,9 @@ def situation(run: JobRun, lease: Lease | None, progress: Progress | None, *, pr
         left = settings.work_s * max(progress.total - progress.saved_step, 0) / progress.total
     unsaved = max(progress.step - progress.saved_step, 0) * progress.step_s
     return msgspec.structs.replace(
-        found, work_left_s=left, save_s=progress.save_s, interval_s=progress.interval_s, unsaved_s=unsaved
-    )
+        found, work_left_s=left, save_s=progress.cost_s, to_disk_s=progress.save_s, interval_s=progress.interval_s,
+        unsaved_s=unsaved,
+    )  # fmt: skip
 
 
 def _keep(engine: Engine, unit: str, attempt: int, path: Path) -> None:

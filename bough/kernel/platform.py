@@ -21,6 +21,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     provider: Literal["local", "replay"] = "local"
     zones: dict[str, Price]  # price per hour by zone
     accelerators: list[str] = []  # what a machine has, one of these, as in h100:2; empty: none
+    cpus: Annotated[float, msgspec.Meta(ge=0, le=10_000)] = 0.0  # cores of a machine, for the price of one; 0: not said
     work_rate: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0  # seconds of work that it does in a second
     notice_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 120.0  # replay: of the market, before a machine goes
     trace: str = ""  # replay: file with availability; empty: made up
@@ -43,6 +44,14 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     personal: bool = False  # of `bough dev`: nobody else calls what it serves
     job_queues: dict[str, float] = {}  # weights; of a queue that is not named: 1
     pools: dict[str, PoolSettings] = {}
+
+    @property
+    def core_hour(self) -> float:
+        """What a core costs for an hour where nobody takes it away, by the price book; 0: it does not say."""
+        told = (
+            pool for pool in self.pools.values() if pool.kind == "on-demand" and pool.cpus and not pool.accelerators
+        )
+        return min((price / pool.cpus for pool in told for price in pool.zones.values()), default=0.0)
 
     @property
     def gateway_url(self) -> str:

@@ -66,7 +66,7 @@ class Queue(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     webhook_secret: str = ""  # signs what it is told; ${secrets.NAME}
     schedule: str = ""  # cron, UTC: an item at each of these times …
     payload: str = "null"  # … with this JSON
-    on: list[str] = []  # changes that become items: data:NAME, table:NAME
+    on: list[str] = []  # what becomes an item: data:NAME, table:NAME, missed:JOB
     source: SqlSource | None = None
     sink: SqlSink | None = None
 
@@ -113,7 +113,7 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
 
 _URL = re.compile(r"https?://\S+|\$\{secrets\.[^}]+\}\S*")
 _CRON = re.compile(r"\s*[\w*,/#-]+(\s+[\w*,/#-]+){4}\s*")
-_CHANGE = re.compile(r"(data|table):[a-z0-9*][a-z0-9*._-]*")
+_CHANGE = re.compile(r"(data|table|missed):[a-z0-9*][a-z0-9*._-]*")
 
 
 def _check(document: Document, path: KeyPath, queue: Queue, handlers: Mapping[str, bool]) -> None:
@@ -136,7 +136,8 @@ def _check(document: Document, path: KeyPath, queue: Queue, handlers: Mapping[st
         raise document.error((*path, "webhook"), f"{queue.webhook!r} is no http or https address")
     for text in queue.on:
         if not _CHANGE.fullmatch(text):
-            raise document.error((*path, "on"), f"{text!r} is no change", 'for example on = ["table:orders"]')
+            hint = 'for example on = ["table:orders"], or missed:JOB'
+            raise document.error((*path, "on"), f"{text!r} is no change", hint)
     for key, text in (("webhook", queue.webhook), ("webhook_secret", queue.webhook_secret)):
         try:
             parse(text)

@@ -122,6 +122,15 @@ def wake(tx: sa.Connection, kind: str, id: str, *, at: float = 0.0) -> None:
         tx.execute(work.insert(), fresh)
 
 
+def is_awaited(tx: sa.Connection, kind: str, id: str, by: float) -> bool:
+    """Whether a handler will begin for the object by then, and after this look: to wake it would change nothing."""
+    row = tx.execute(_AWAITED, {"at_kind": kind, "at_id": id}).first()
+    if row is None:
+        return False
+    next_at = row.due_at if row.token is None else row.called_for
+    return next_at is not None and next_at <= by
+
+
 def renew(tx: sa.Connection, kind: str, id: str) -> None:
     """Starts a new generation: recorded steps of the old one no longer count."""
     tx.execute(work.update().where(work.c.kind == kind, work.c.id == id).values(generation=work.c.generation + 1))
@@ -143,6 +152,7 @@ class Loop:
         self._mark = mark()
         self._following, self._take = _following(handlers), _take(handlers)
         self._poked = threading.Event()
+        self._looking = threading.Lock()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -168,21 +178,10 @@ class Loop:
 
     def run_once(self) -> bool:
         """Handles one due object; False when none was due."""
-        claimed = self._claim()
+        claimed = self._claim(self._following_due())
         if claimed is None:
             return False
-        turn, failures = claimed
-        try:
-            after = self._handlers[turn.kind](turn)
-        except LeaseLost:
-            self._lost(turn)
-            return True
-        except Exception as error:  # whatever a handler raises is kept, shown and tried again; the loop goes on
-            pause = min(RETRY_S[0] * 2 ** min(failures, _DOUBLINGS), RETRY_S[1])
-            log.exception("%s %s failed, again in %.1f s", turn.kind, turn.id, pause)
-            self._release(turn, pause, error=f"{type(error).__name__}: {error}")
-            return True
-        self._release(turn, after)
+        self._handle(*claimed)
         return True
 
     def run_until_idle(self, limit: int = 10_000) -> int:
@@ -200,29 +199,42 @@ class Loop:
                 tx.execute(work.update().where(work.c.token.in_(dead)).values(due_at=self._clock.now()))
 
     def _run(self) -> None:
+        """One worker at a time looks for what is due, and waits for it; the others handle, or wait for their turn to
+        look. All of them looking would be all of them reading the table at every commit."""
         while not self._stopping.is_set():
-            self._poked.clear()
+            with self._looking:
+                claimed = self._next()
+            if claimed is None:
+                continue
             try:
-                busy = self.run_once()
+                self._handle(*claimed)
             except Exception:  # the database may be full or locked for a while; the loop outlives it
                 log.exception("reconcile loop")
-                busy = False
-            if not busy:
-                self._clock.wait(self._poked, self._pause())
 
-    def _pause(self) -> float:
-        """Until the next object is due, at most IDLE_S."""
-        try:
-            with self._store.read() as tx:
-                due = tx.execute(self._following).scalar()
-        except Exception:  # as above: an unreadable database is retried, not fatal
-            return IDLE_S
-        return IDLE_S if due is None else min(max(due - self._clock.now(), 0.01), IDLE_S)
+    def _next(self) -> tuple[Turn, int] | None:
+        """The next object that is due; None when another worker was faster, and when the loop ends."""
+        while not self._stopping.is_set():
+            self._poked.clear()
+            pause = IDLE_S
+            try:
+                due = self._following_due()
+                if due is not None and due <= self._clock.now():
+                    return self._claim(due)
+                if due is not None:
+                    pause = min(max(due - self._clock.now(), 0.01), IDLE_S)
+            except Exception:  # an unreadable database is retried, not fatal
+                log.exception("reconcile loop")
+            self._clock.wait(self._poked, pause)
+        return None
 
-    def _claim(self) -> tuple[Turn, int] | None:
+    def _following_due(self) -> float | None:
+        """When the next object is due: a cheap look, for an idle loop takes no write lock."""
+        with self._store.read() as tx:
+            due: float | None = tx.execute(self._following).scalar()
+        return due
+
+    def _claim(self, due: float | None) -> tuple[Turn, int] | None:
         now = self._clock.now()
-        with self._store.read() as tx:  # cheap look first: an idle loop takes no write lock
-            due = tx.execute(self._following).scalar()
         if due is None or due > now:
             return None
         token = f"{self._mark}/{secrets.token_hex(8)}"
@@ -232,6 +244,18 @@ class Loop:
             return None
         turn = Turn(self._store, self._clock, row.kind, row.id, token, row.generation, lease_s=self._lease_s)
         return turn, row.failures
+
+    def _handle(self, turn: Turn, failures: int) -> None:
+        try:
+            after = self._handlers[turn.kind](turn)
+        except LeaseLost:
+            self._lost(turn)
+        except Exception as error:  # whatever a handler raises is kept, shown and tried again; the loop goes on
+            pause = min(RETRY_S[0] * 2 ** min(failures, _DOUBLINGS), RETRY_S[1])
+            log.exception("%s %s failed, again in %.1f s", turn.kind, turn.id, pause)
+            self._release(turn, pause, error=f"{type(error).__name__}: {error}")
+        else:
+            self._release(turn, after)
 
     def _release(self, turn: Turn, after_s: float | None, *, error: str | None = None) -> None:
         now = self._clock.now()
@@ -337,3 +361,6 @@ def _renew() -> sa.Update:
 
 
 _WAKE, _GIVE_BACK, _RENEW = _wake(), _give_back(), _renew()
+_AWAITED = sa.select(work.c.token, work.c.due_at, work.c.called_for).where(
+    work.c.kind == sa.bindparam("at_kind"), work.c.id == sa.bindparam("at_id")
+)

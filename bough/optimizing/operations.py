@@ -16,6 +16,7 @@ from bough.kernel.errors import Invalid, NotFound
 from bough.kernel.model_references import check_alias, check_name
 from bough.kernel.names import new_id
 from bough.kernel.operations import operation
+from bough.kernel.platform import Platform
 from bough.kernel.policy import Metric
 from bough.kernel.project import PRODUCTION
 from bough.optimizing import store
@@ -48,7 +49,9 @@ class QuantizeModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         str, msgspec.Meta(description="DATASET/PATH with inputs from which static quantization takes its ranges")
     ] = ""
     rows: Annotated[int, msgspec.Meta(ge=20, le=1_000_000, description="rows to measure on, at most")] = 2000
-    core_hour: Annotated[float, msgspec.Meta(ge=0, description="price of one core for an hour, for the cost")] = 0.0
+    core_hour: Annotated[
+        float, msgspec.Meta(ge=0, description="price of one core for an hour; else the price book's")
+    ] = 0.0
     becomes: Annotated[
         str,
         msgspec.Meta(
@@ -86,7 +89,8 @@ def quantize(context: Context, request: QuantizeModel) -> Optimization:
     judging = Judging(
         data=request.data, label=request.label, hidden=request.hidden, answer=request.answer,
         metric=typing.cast(Metric, request.metric),
-        max_loss=request.max_loss, rows=request.rows, core_hour=request.core_hour,
+        max_loss=request.max_loss, rows=request.rows,
+        core_hour=request.core_hour or context.part(Platform).core_hour,
     )  # fmt: skip
     aliases = [check_alias(each) for each in request.aliases or [CANDIDATE]]
     made = Optimization(

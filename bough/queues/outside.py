@@ -34,7 +34,8 @@ from bough.secrets.vault import Vault
 
 LOOK_S = 0.5  # between two looks at what is due
 AT_ONCE = 50  # deliveries, events or rows of one look
-_CHANGES = {"files.changed": "data", "table.changed": "table"}  # events, and how `on` calls them
+# Events, and how `on` calls them.
+_CHANGES = {"files.changed": "data", "table.changed": "table", "job.slot_missed": "missed"}
 
 log = logging.getLogger("bough.queues")
 Read = Callable[[], AbstractContextManager[sa.Connection]]
@@ -131,7 +132,7 @@ class OutsideWork:
         return made
 
     def _changes(self, wanted: dict[Place, Queue]) -> int:
-        """Items for changes of data and tables since the last look."""
+        """Items for what has happened since the last look to data, tables and schedules."""
         mark = self._queues.mark("changes")
         with self._read() as tx:
             if not mark:

@@ -127,6 +127,15 @@ def update(
     tx: sa.Connection, project: str, id: str, *, status: str = "", ended_ms: int | None = None, name: str = "",
     source: Source | None = None,
 ) -> Run:  # fmt: skip
+    change(tx, project, id, status=status, ended_ms=ended_ms, name=name, source=source)
+    return get(tx, project, id)
+
+
+def change(
+    tx: sa.Connection, project: str, id: str, *, status: str = "", ended_ms: int | None = None, name: str = "",
+    source: Source | None = None,
+) -> None:  # fmt: skip
+    """As `update`, for whoever does not look at what came of it."""
     row = active_row(tx, project, id)
     if status and status not in STATUSES:
         raise rules.invalid(f"{status!r} is not a status of a run", f"one of {', '.join(STATUSES)}")
@@ -140,7 +149,6 @@ def update(
         kept = msgspec.to_builtins(msgspec.json.decode(row.source, type=Source)) | msgspec.to_builtins(source)
         text = msgspec.json.encode(msgspec.convert(kept, Source)).decode()
         tx.exec_driver_sql("UPDATE run SET source = ? WHERE id = ?", (text, row.id))
-    return get(tx, project, id)
 
 
 def set_state(tx: sa.Connection, project: str, id: str, state: str) -> Run:

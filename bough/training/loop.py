@@ -36,9 +36,12 @@ Read = Callable[[], AbstractContextManager[sa.Connection]]
 
 
 class Registering:
-    """The handler. `tracked` opens a transaction on the database of runs."""
+    """The handler. `tracked` opens a transaction on the database of runs; `core_hour`: what a core costs."""
 
-    def __init__(self, blobs: Blobs, events: Events, candidates: Candidates, tracked: Read) -> None:
+    def __init__(
+        self, blobs: Blobs, events: Events, candidates: Candidates, tracked: Read, core_hour: float
+    ) -> None:  # fmt: skip
+        self._core_hour = core_hour
         self._blobs, self._events, self._candidates, self._tracked = blobs, events, candidates, tracked
 
     def handle(self, turn: Turn) -> float | None:
@@ -87,7 +90,7 @@ class Registering:
         wanted, manifest = job.manifest.settings.distill, registry_rules.manifest_of(files)
         judging = Judging(
             data=wanted.data, label=wanted.label, hidden=wanted.hidden, answer=wanted.answer, metric=wanted.metric,
-            max_loss=wanted.max_loss,
+            max_loss=wanted.max_loss, core_hour=self._core_hour,
         )  # fmt: skip
         student = self._blobs.put(manifest)
         with turn.apply() as tx:
@@ -105,8 +108,9 @@ class Registering:
             _say(tx, self._events, job, COMPARED, said, optimization=made.id)
 
 
-def handler(blobs: Blobs, events: Events, candidates: Candidates, tracked: Read) -> Handler:
-    return Registering(blobs, events, candidates, tracked).handle
+def handler(blobs: Blobs, events: Events, candidates: Candidates, tracked: Read, core_hour: float) -> Handler:
+    """`core_hour`: what a core costs, for the price of what is measured; 0: not known."""
+    return Registering(blobs, events, candidates, tracked, core_hour).handle
 
 
 def listen(events: Events) -> None:

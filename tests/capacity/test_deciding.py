@@ -13,10 +13,12 @@ from bough.adapters.capacity import ON_DEMAND, SPOT, Offer, Provider
 from bough.adapters.capacity.availability import of_spells
 from bough.adapters.capacity.local import LocalProvider
 from bough.adapters.capacity.replay import ReplayProvider
+from bough.capacity.deciding import Now, asked
 from bough.capacity.market import LOCAL, offers_of, usable
 from bough.capacity.models import AUTO, KEEP, MOVE, START, WAIT, Decision, Situation
 from bough.capacity.planning import plan
 from bough.capacity.pools import Pools
+from bough.capacity.zones import MarketSeen
 from bough.kernel.clock import VirtualClock
 from bough.kernel.errors import Conflict, Unavailable
 from bough.kernel.platform import PoolSettings
@@ -169,3 +171,13 @@ def test_a_job_that_needs_what_nobody_has_is_told(clock: VirtualClock) -> None:
     with pytest.raises(Unavailable) as refused:
         Pools({}, Path("/nowhere"), clock, plan).decide(Situation(holder="jr_1"))
     assert refused.value.own_code == "NO_POOL"
+
+
+@pytest.mark.parametrize(("notice_s", "loss_s"), [(30.0, 0.5), (10.0, 300.0)])
+def test_a_notice_that_is_too_short_for_the_disk_counts_as_none(
+    clock: VirtualClock, notice_s: float, loss_s: float
+) -> None:
+    offer = Offer(pool="spot", zone="a", kind=SPOT, accelerator="v100", price_per_h=1.0, notice_s=notice_s)
+    now = Now(at=clock.now(), usable=usable([offer], ["v100"]), offered=frozenset([offer.key]), seen=MarketSeen())
+    ask = asked(job(clock, hours=9, save_s=0.5, to_disk_s=20.0, interval_s=300.0), now)
+    assert ask.loss == pytest.approx(loss_s / HOUR)

@@ -76,10 +76,14 @@ def test_a_job_is_planned_taken_away_goes_on_and_is_counted(own_machine: Machine
     plan = machine.bough("plan", "train", "fit", "--svg", str(picture), cwd=project)
     assert 0 < plan["cost"] <= plan["on_demand_cost"], plan
     assert picture.read_text().startswith("<svg")
+    assert plan["resume"] == "untried"
+    said = machine.run("plan", "train", "fit", cwd=project).stdout
+    assert "fit has not passed check resume, so it will run on-demand: bough check resume fit" in said
 
     alone = trained(machine, project, preempted=False)
     assert "bough check resume fit" in alone[1], "nothing has shown yet that it may use spot"
     machine.bough("check", "resume", "fit", cwd=project)
+    assert machine.bough("plan", "train", "fit", cwd=project)["resume"] == "passed"
     found = trained(machine, project, preempted=True)
     assert "spot" in found[1] and "check resume" not in found[1], found[1]
     sums = [alone[0], found[0]]

@@ -20,7 +20,7 @@ from bough.adapters.database.sqlite import SqliteDatabase
 from bough.kernel.clock import SystemClock, VirtualClock
 from bough.kernel.events import Events, read
 from bough.kernel.processes import mark, starttime
-from bough.kernel.reconcile import IDLE_S, LEASE_S, RETRY_S, LeaseLost, Loop, Turn, drop, renew, wake
+from bough.kernel.reconcile import IDLE_S, LEASE_S, RETRY_S, LeaseLost, Loop, Turn, drop, is_awaited, renew, wake
 from bough.kernel.tables import step, work
 
 notes = sa.MetaData()
@@ -709,3 +709,29 @@ def test_a_stopped_loop_finishes_the_turn_in_hand(database: SqliteDatabase) -> N
     loop.stop()
     assert finished == ["a"]
     assert row(database, "a").token is None
+
+
+def test_what_is_looked_at_soon_anyway_is_awaited(database: SqliteDatabase, clock: VirtualClock) -> None:
+    seen: list[list[bool]] = []
+
+    def awaited() -> list[bool]:
+        with database.read() as tx:
+            return [is_awaited(tx, "thing", "a", clock.now() + by) for by in (0.0, 5.0)]
+
+    def handler(turn: Turn) -> float | None:
+        seen.append(awaited())  # this look has begun: what happens now is seen by the next one
+        with database.write() as tx:
+            wake(tx, "thing", "a", at=clock.now() + 1.0)
+        seen.append(awaited())
+        return 3600.0
+
+    loop = Loop(database, clock, {"thing": handler})
+    assert awaited() == [False, False]
+    with database.write() as tx:
+        wake(tx, "thing", "a", at=clock.now())
+    assert awaited() == [True, True]
+    assert loop.run_once()
+    assert seen == [[False, False], [False, True]]
+    assert awaited() == [False, True]
+    clock.advance(2.0)
+    assert loop.run_once() and not loop.run_once()

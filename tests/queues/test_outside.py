@@ -170,6 +170,18 @@ def test_changes_of_tables_and_data_become_items(world: World) -> None:
     assert world.work.once() == 0
 
 
+def test_a_missed_slot_of_a_job_becomes_an_item_for_whoever_is_to_be_told(world: World) -> None:
+    world.declared[PLACE] = Queue(handler="c", on=["missed:nightly"])
+    world.work.once()
+    with world.database.write() as tx:
+        for job in ("nightly", "hourly"):
+            world.events.emit(tx, "job.slot_missed", f"shop/main/{job}", job=job, slot=7.0, said="it began late")
+        world.events.emit(tx, "job.slot_skipped", "shop/main/nightly", slot=8.0)
+    assert world.work.once() == 1
+    (item,) = world.waiting()
+    assert (item["change"], item["slot"], item["said"]) == ("missed:nightly", 7.0, "it began late")
+
+
 @pytest.mark.parametrize(
     ("url", "code"), [("nonsense", "DATABASE_URL"), ("sqlite:////nowhere/at/all/x.db", "DATABASE_AWAY")]
 )

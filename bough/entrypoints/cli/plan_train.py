@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from bough.builds import resumable
+from bough.capacity.models import AUTO, ON_DEMAND
 from bough.entrypoints.cli import sending
 from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, paint
 from bough.entrypoints.cli.options import command as make
@@ -28,7 +30,8 @@ def run(
     svg: str,
 ) -> None:  # fmt: skip
     root = find_project(Path(folder))
-    project = sending.prepare(root, sending.environment_of(session, root, environment), jobs_only=True).project
+    prepared = sending.prepare(root, sending.environment_of(session, root, environment), jobs_only=True)
+    project = prepared.project
     if job not in project.jobs:
         known = ", ".join(project.jobs) or "none"
         raise NotFound(
@@ -47,7 +50,20 @@ def run(
     )
     if svg:
         Path(svg).write_text(picture(plan), "utf-8")
-    session.answer(plan, text=_text(session, job, plan))
+    checked = resumable.found(session.home.path, resumable.key(prepared.scans[settings.path].digest, settings))
+    resumes = "untried" if checked is None else "passed" if checked.passed else "broken"
+    answer = {**plan, "resume": resumes}
+    session.answer(answer, text=f"{_text(session, job, plan)}\n  {_resumes(job, settings.capacity, resumes)}")
+
+
+def _resumes(job: str, capacity: str, found: str) -> str:
+    """Whether the job may use spot, which the plan takes for granted."""
+    if capacity == ON_DEMAND:
+        return f'{job} runs on-demand: capacity = "{AUTO}" in bough.toml would make it follow the plan'
+    if found == "passed":
+        return f"{job} has passed check resume, so it may use spot"
+    why = "has not passed check resume" if found == "untried" else "did not pass check resume"
+    return f"{job} {why}, so it will run on-demand: bough check resume {job}"
 
 
 def _text(session: Session, job: str, plan: Any) -> str:

@@ -34,6 +34,7 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     shape: list[int]
     size: int
     copy_into: Callable[[memoryview], None]
+    address: int = 0  # of its bytes, where they lie one after the other in this process's memory; 0: they do not
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True):
@@ -94,7 +95,10 @@ def _describe_numpy(value: Any, name: str) -> tuple[Leaf, Stored]:
             target[:] = plain.tobytes()
 
     descr = plain.dtype.str if plain.dtype.names is None else numpy.lib.format.dtype_to_descr(plain.dtype)
-    leaf = Leaf(name=name, dtype=word or "U8", shape=shape, size=int(plain.nbytes), copy_into=copy_into)
+    address = int(plain.ctypes.data) if plain.flags.c_contiguous else 0
+    leaf = Leaf(
+        name=name, dtype=word or "U8", shape=shape, size=int(plain.nbytes), copy_into=copy_into, address=address
+    )
     return leaf, Stored(NUMPY, name, descr, list(plain.shape), transposed)
 
 
@@ -117,7 +121,11 @@ def _describe_torch(value: Any, name: str) -> tuple[Leaf, Stored]:
         if size:
             torch.frombuffer(target, dtype=plain.dtype).view(plain.shape).copy_(plain)
 
-    leaf = Leaf(name=name, dtype=_TORCH[word], shape=list(plain.shape), size=size, copy_into=copy_into)
+    here = type(plain) is torch.Tensor and plain.device.type == "cpu" and plain.is_contiguous()
+    leaf = Leaf(
+        name=name, dtype=_TORCH[word], shape=list(plain.shape), size=size, copy_into=copy_into,
+        address=plain.data_ptr() if here else 0,
+    )  # fmt: skip
     return leaf, Stored(TORCH, name, word, list(plain.shape), transposed)
 
 

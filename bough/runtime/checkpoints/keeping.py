@@ -277,7 +277,9 @@ class Checkpoints:
         self._saver.begin(Snapshot(plain=msgspec.msgpack.encode(plain), pieces=pieces), about)
         ended = time.monotonic()
         self._pace.began_to_save(step, began, ended)
-        self._say(stall_s=self._pace.stall_s, interval_s=self._pace.interval_s(ended))
+        self._say(
+            stall_s=self._pace.stall_s, cost_s=self._pace.cost_s, interval_s=self._pace.interval_s(ended)
+        )  # fmt: skip
 
     def _save_last(self) -> None:
         if self._offered is not None and self._pace.saved_step != self._step:

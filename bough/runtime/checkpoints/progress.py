@@ -29,6 +29,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     saved_step: int = 0  # of the newest complete checkpoint; 0 when there is none
     saved_at: float = 0.0
     stall_s: float = 0.0  # that saves have held up this process, in sum
+    cost_s: float = 0.0  # that one save takes from the program, as far as was seen
     save_s: float = 0.0  # from the beginning of the last save to the disk
     interval_s: float = 0.0  # between two saves, as chosen now
     restored_step: int = 0  # that this process went on from

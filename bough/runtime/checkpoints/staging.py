@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from typing import NamedTuple, Optional
 
-from bough.runtime.checkpoints import arrays
+from bough.runtime.checkpoints import arrays, copying
 from bough.runtime.checkpoints.arrays import Leaf
 
 PIECE_BYTES = 16 << 20  # no piece is larger
@@ -54,13 +54,17 @@ class Staging:
         placed, needed = lay_out(leaves)
         if self._memory is None or needed > self.size:
             self._memory = _reserve(needed)
-        memory = memoryview(self._memory)
-        found = {}
+        memory, into = memoryview(self._memory), copying.address_of(self._memory)
+        found, moves = {}, []
         for name, each in placed.items():
             memory[each.header_at : each.header_at + len(each.header)] = each.header
             for leaf, offset in each.leaves:
-                leaf.copy_into(memory[offset : offset + leaf.size])
+                if leaf.address:
+                    moves.append((into + offset, leaf.address, leaf.size))
+                else:
+                    leaf.copy_into(memory[offset : offset + leaf.size])
             found[name] = [memory[start : start + size] for start, size in each.pieces]
+        copying.move(moves)
         return found
 
 
