@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from bough.runtime.checkpoints.checking import Interruptions
 from tests.runtime.checkpoints import trained
 
 KILLS = int(os.environ.get("BOUGH_KILLS", "10"))
+OUTSIDE = max(2, KILLS // 10)
 STEPS, EVERY = 40, 3
 MOMENTS = 220  # that a start of so many steps passes
 
@@ -28,35 +30,40 @@ def check_all(folder: Path) -> None:
 
 
 def test_killed_at_any_moment_it_comes_to_the_same_weights(tmp_path: Path) -> None:
-    status, said = trained.run(tmp_path / "whole", STEPS, EVERY)
-    assert status == 0, said
-    expected = trained.outcome(tmp_path / "whole")
+    """Every start is a fork; that a new interpreter makes no difference shows in the test below."""
     chance, kills, chain = random.Random(11), 0, 0
-    while kills < KILLS:
-        chain += 1
-        folder = tmp_path / str(chain)
-        while not trained.is_done(folder):
-            at = chance.randint(1, MOMENTS) if kills < KILLS else 0
-            status, said = trained.run(folder, STEPS, EVERY, plan=Interruptions(kill_at_moment=at))
-            assert status in (0, -signal.SIGKILL), said
-            kills += status != 0
-            check_all(folder)
-        assert trained.outcome(folder) == expected
+    with trained.Starts(tmp_path) as starts:
+        status, said = starts.run(tmp_path / "whole", STEPS, EVERY)
+        assert status == 0, said
+        expected = trained.outcome(tmp_path / "whole")
+        while kills < KILLS:
+            chain += 1
+            folder = tmp_path / str(chain)
+            while not trained.is_done(folder):
+                at = chance.randint(1, MOMENTS) if kills < KILLS else 0
+                status, said = starts.run(folder, STEPS, EVERY, plan=Interruptions(kill_at_moment=at))
+                assert status in (0, -signal.SIGKILL), said
+                kills += status != 0
+                check_all(folder)
+            assert trained.outcome(folder) == expected
+            shutil.rmtree(folder)
 
 
 def test_killed_from_outside_it_comes_to_the_same_weights(tmp_path: Path) -> None:
     assert trained.run(tmp_path / "whole", STEPS, EVERY)[0] == 0
-    chance, kills, rounds = random.Random(5), 0, max(2, KILLS // 5)
-    folder = tmp_path / "killed"
-    while kills < rounds and not trained.is_done(folder):
-        process = trained.start(folder, STEPS, EVERY, 0.02)
-        time.sleep(chance.uniform(0.25, 0.8))
-        process.kill()
-        process.communicate()
-        kills += 1
-        check_all(folder)
-    assert trained.run(folder, STEPS, EVERY)[0] == 0
-    assert trained.outcome(folder) == trained.outcome(tmp_path / "whole")
+    chance, kills, chain = random.Random(5), 0, 0
+    while kills < OUTSIDE:
+        chain += 1
+        folder = tmp_path / f"killed{chain}"
+        while kills < OUTSIDE and not trained.is_done(folder):
+            process = trained.start(folder, STEPS, EVERY, 0.02)
+            time.sleep(chance.uniform(0.25, 0.8))
+            process.kill()
+            process.communicate()
+            kills += process.returncode == -signal.SIGKILL
+            check_all(folder)
+        assert trained.run(folder, STEPS, EVERY)[0] == 0
+        assert trained.outcome(folder) == trained.outcome(tmp_path / "whole")
 
 
 def test_told_to_end_it_loses_no_step(tmp_path: Path) -> None:

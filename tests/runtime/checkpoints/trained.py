@@ -18,13 +18,17 @@ TRAINER = Path(__file__).with_name("trainer.py")
 ROOT = Path(__file__).parents[3]
 
 
-def start(folder: Path, *arguments: object, plan: Interruptions | None = None, **more: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *arguments: object, plan: Interruptions | None = None, stdin: int | None = None,
+    stdout: int | None = None, **more: str,
+) -> subprocess.Popen[str]:  # fmt: skip
     known = {name: value for name, value in os.environ.items() if not name.startswith("BOUGH_")}
     environment = known | {"BOUGH_CHECKPOINTS": str(folder), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
     if plan is not None:
         environment[VARIABLE] = msgspec.json.encode(plan).decode()
     command = [sys.executable, str(TRAINER), *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    stderr = None if stdout else subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdin=stdin, stdout=stdout, stderr=stderr, text=True)
 
 
 def run(folder: Path, *arguments: object, plan: Interruptions | None = None, **more: str) -> tuple[int, str]:
@@ -32,6 +36,31 @@ def run(folder: Path, *arguments: object, plan: Interruptions | None = None, **m
     process = start(folder, *arguments, plan=plan, **more)
     said = process.communicate(timeout=60)[1]
     return process.returncode, said
+
+
+class Starts:
+    """Starts of the trainer that cost no interpreter and no imports: each is a fork of one that waits."""
+
+    def __init__(self, folder: Path) -> None:
+        self._said = folder / "stderr"
+        self._process = start(folder, "--starts", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def run(self, folder: Path, *arguments: object, plan: Interruptions | None = None) -> tuple[int, str]:
+        """As `run`, a process of its own that is killed as one."""
+        environment = {"BOUGH_CHECKPOINTS": str(folder)}
+        if plan is not None:
+            environment[VARIABLE] = msgspec.json.encode(plan).decode()
+        asked = {"environment": environment, "stderr": str(self._said), "arguments": [*map(str, arguments)]}
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(msgspec.json.encode(asked).decode() + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline()), self._said.read_text()
+
+    def __enter__(self) -> Starts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=60)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
