@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from bough.builds import resumable
-from bough.capacity.models import AUTO, ON_DEMAND
 from bough.entrypoints.cli import sending
 from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, paint
 from bough.entrypoints.cli.options import command as make
@@ -58,8 +57,8 @@ def run(
 
 def _resumes(job: str, capacity: str, found: str) -> str:
     """Whether the job may use spot, which the plan takes for granted."""
-    if capacity == ON_DEMAND:
-        return f'{job} runs on-demand: capacity = "{AUTO}" in bough.toml would make it follow the plan'
+    if capacity == "on-demand":
+        return f'{job} runs on-demand: capacity = "auto" in bough.toml would make it follow the plan'
     if found == "passed":
         return f"{job} has passed check resume, so it may use spot"
     why = "has not passed check resume" if found == "untried" else "did not pass check resume"
