@@ -12,14 +12,17 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from bough.runtime.checkpoints import manifest, restoring
 from bough.runtime.checkpoints.checking import Interruptions
 from tests.runtime.checkpoints import trained
 
 KILLS = int(os.environ.get("BOUGH_KILLS", "10"))
 OUTSIDE = max(2, KILLS // 10)
-STEPS, EVERY = 40, 3
-MOMENTS = 220  # that a start of so many steps passes
+STEPS, EVERY, PAUSE_S = 40, 3, 0.002  # long enough for a save to end while the training goes on
+MOMENTS = 130  # that a start of so many steps passes
+LIMIT_S = 60 + 2 * KILLS
 
 
 def check_all(folder: Path) -> None:
@@ -29,11 +32,12 @@ def check_all(folder: Path) -> None:
             restoring.load_shard(folder, shard)
 
 
+@pytest.mark.timeout(LIMIT_S)
 def test_killed_at_any_moment_it_comes_to_the_same_weights(tmp_path: Path) -> None:
     """Every start is a fork; that a new interpreter makes no difference shows in the test below."""
     chance, kills, chain = random.Random(11), 0, 0
     with trained.Starts(tmp_path) as starts:
-        status, said = starts.run(tmp_path / "whole", STEPS, EVERY)
+        status, said = starts.run(tmp_path / "whole", STEPS, EVERY, PAUSE_S)
         assert status == 0, said
         expected = trained.outcome(tmp_path / "whole")
         while kills < KILLS:
@@ -41,7 +45,7 @@ def test_killed_at_any_moment_it_comes_to_the_same_weights(tmp_path: Path) -> No
             folder = tmp_path / str(chain)
             while not trained.is_done(folder):
                 at = chance.randint(1, MOMENTS) if kills < KILLS else 0
-                status, said = starts.run(folder, STEPS, EVERY, plan=Interruptions(kill_at_moment=at))
+                status, said = starts.run(folder, STEPS, EVERY, PAUSE_S, plan=Interruptions(kill_at_moment=at))
                 assert status in (0, -signal.SIGKILL), said
                 kills += status != 0
                 check_all(folder)
@@ -49,6 +53,7 @@ def test_killed_at_any_moment_it_comes_to_the_same_weights(tmp_path: Path) -> No
             shutil.rmtree(folder)
 
 
+@pytest.mark.timeout(LIMIT_S)
 def test_killed_from_outside_it_comes_to_the_same_weights(tmp_path: Path) -> None:
     assert trained.run(tmp_path / "whole", STEPS, EVERY)[0] == 0
     chance, kills, chain = random.Random(5), 0, 0
