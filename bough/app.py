@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import msgspec
 import sqlalchemy as sa
 
 from bough.access import operations as access
@@ -36,8 +37,9 @@ from bough.adapters.lineage.http import from_environment
 from bough.adapters.queue import Queues
 from bough.adapters.queue.sqlite import SqliteQueues
 from bough.adapters.repositories.git import GitRepositories
-from bough.adapters.sql import POSTGRES, SQLITE, SqlEngine
+from bough.adapters.sql import POSTGRES, POSTGRES_SERVER, SQLITE, SqlEngine
 from bough.adapters.sql.postgres import Postgres
+from bough.adapters.sql.postgres_own import OwnServers
 from bough.adapters.sql.sqlite import Sqlite
 from bough.adapters.tables import Tables
 from bough.adapters.tables.duckdb import DuckTables
@@ -146,7 +148,7 @@ from bough.scaling import operations as scaling
 from bough.scaling import showing as scaling_views
 from bough.secrets import operations as secret_operations
 from bough.secrets import store as secrets
-from bough.secrets.models import Dependents
+from bough.secrets.models import Dependents, Envelope
 from bough.secrets.vault import Vault
 from bough.serving import branching as inheriting
 from bough.serving import data as served_data
@@ -223,7 +225,7 @@ class Bough:
         self._blobs = DirectoryBlobs(self.home.blobs)
         self.blobs: Blobs = self._blobs
         self._trees = Trees(self.home.trees, self.blobs)
-        self._databases = _databases(self.home)
+        self._databases = _databases(self.home, self._secret_text)
         self._cutting = Cutting(self._databases)
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
         self._pools = Pools(
@@ -444,6 +446,13 @@ class Bough:
     def _advisories(self) -> Path:
         return Path(os.environ.get("BOUGH_OSV_DIR") or self.home.path / "osv")
 
+    def _secret_text(self, reference: str) -> str:
+        """Of PROJECT/ENVIRONMENT/NAME."""
+        project, environment, name = reference.split("/")
+        with self.database.read() as tx:
+            found = secrets.find(tx, (project, environment), name)
+        return self._vault.open_(project, name, msgspec.convert(found.value, Envelope))
+
     def _private_digest(self, content: bytes) -> str:
         if not self._vault.exists:
             with self.database.read() as tx:
@@ -494,10 +503,11 @@ def _forge_of(link: ForgeLink) -> Forge:
     return kinds[link.kind](link.repository, link.url)
 
 
-def _databases(home: Home) -> Databases:
+def _databases(home: Home, secret_text: Callable[[str], str]) -> Databases:
     sqlite = Sqlite(home.databases / SQLITE)
+    own = (POSTGRES_SERVER, OwnServers(home.databases / POSTGRES_SERVER, secret_text))
     engines: dict[str, SqlEngine] = {SQLITE: sqlite, POSTGRES: Postgres(home.databases / POSTGRES)}
-    return Databases(home.databases, engines, sqlite.given)
+    return Databases(home.databases, engines, sqlite.given, own)
 
 
 def _exists(tx: sa.Connection, deployment: str) -> bool:

@@ -30,7 +30,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "environments": {"access", "secrets", "data", "builds"},
     "jobs": {"databases", "access", "secrets", "environments", "builds", "data", "serving", "tracking", "capacity"},
     "capacity": set(),
-    "databases": {"environments", "data"},
+    "databases": {"environments", "data", "secrets"},
     "serving": {"registry", "environments", "builds", "data", "databases"},
     "gateway": {"serving", "environments", "access", "queues"},
     "pushes": {"environments", "builds"},

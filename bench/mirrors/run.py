@@ -1,107 +1,161 @@
 """What a mirror costs callers, and how long a replay of 1,000 requests takes.
 
-    make bench-mirrors
+    make bench-mirrors [ARGS="--pairs 150"]
 
 A platform of its own with the credit classifier of the examples, in production and in a branch. One connection asks in
-turns of TURN_S, with the mirror (5 % and 100 %) and without, ROUNDS times in changing order; the figure is the ratio of
-the medians of the p50s. Then 1,000 kept requests are replayed, ROUNDS times. Prints one JSON line per figure.
+short turns, one with the mirror and one without in each pair, in an order that chance chooses; what a mirror costs is
+the median of the differences of the pairs' p50s, with the interval that holds it in 95 of 100 such runs (from the ranks
+of the differences, so that no distribution is assumed). What slows the machine for longer than a pair slows both turns.
+Then 1,000 kept requests are replayed, REPLAYS times. Prints one JSON line per figure.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import http.client
 import json
+import math
+import random
 import shutil
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.journeys.machine import Machine  # noqa: E402 - of this checkout
+from bough.client import Client, connect  # noqa: E402 - of this checkout, as the one below
+from tests.journeys.machine import Machine  # noqa: E402
 
-TURN_S, ROUNDS, REPLAYED = 2.0, 5, 1000
-EXAMPLE = ROOT / "examples" / "credit-risk"
+TURN_S, FIRST_S, REPLAYS, REPLAYED = 0.3, 0.03, 5, 1000
+EXAMPLE, PROJECT = ROOT / "examples" / "credit-risk", "credit-risk"
 KEEP = "\n[services.credit.keep]\nrequests = 1000\n"
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pairs", type=int, default=150)
+    parser.add_argument("--samples", nargs="+", default=["5%", "100%"])
+    asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bm-", dir="/tmp"))
     machine = Machine(folder / "home")
     try:
         machine.up()
-        measure(machine, folder)
+        measure(machine, folder, asked.pairs, asked.samples)
     finally:
         machine.down()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def measure(machine: Machine, folder: Path) -> None:
-    project = folder / "credit-risk"
+def measure(machine: Machine, folder: Path, pairs: int, samples: list[str]) -> None:
+    project = folder / PROJECT
     shutil.copytree(EXAMPLE, project)
-    with (project / "bough.toml").open("a") as file:
-        file.write(KEEP)
     machine.deploy(project)
     machine.bough("branch", "create", "experiment", cwd=project)
     machine.deploy(project, "-e", "experiment")
-    service, question = asked(machine, project)
-    plain: list[float] = []
-    mirrored: dict[str, list[float]] = {"5%": [], "100%": []}
-    turn(machine, service, question)  # everything is warm
-    for _ in range(ROUNDS):
-        plain.append(turn(machine, service, question))
-        for sample, found in mirrored.items():
-            made = machine.bough("mirror", "main", "--to", "experiment", "--sample", sample, cwd=project)
-            time.sleep(1.0)
-            found.append(turn(machine, service, question))
-            machine.bough("mirrors", "stop", made["id"], cwd=project)
-            time.sleep(1.0)
-    base = statistics.median(plain)
-    say(what="p50 without a mirror", ms=round(1000 * base, 4), spread=spread(plain))
-    for sample, found in mirrored.items():
-        ratio = statistics.median(found) / base
-        say(what=f"p50 with {sample} mirrored", ms=round(1000 * statistics.median(found), 4), ratio=round(ratio, 3))
-    say(what=f"replay of {REPLAYED} requests", seconds=statistics.median(replays(machine, project)))
+    question = (project / "example.json").read_bytes()
+    with contextlib.closing(connect(machine.home)) as client:
+        caller = Caller(machine, question)
+        caller.turn(5 * TURN_S)  # everything is warm
+        say(what="p50, twice without a mirror", **compared(caller, contextlib.nullcontext, pairs))
+        for sample in samples:
+            found = compared(caller, lambda sample=sample: mirrored(machine, client, sample), pairs)
+            say(what=f"p50 with {sample} mirrored", **found)
+    with (project / "bough.toml").open("a") as file:
+        file.write(KEEP)
+    machine.deploy(project)
+    with contextlib.closing(connect(machine.home)) as client:
+        for _ in range(REPLAYED):
+            caller.ask()
+        say(what=f"replay of {REPLAYED} requests", seconds=statistics.median(replays(client)))
 
 
-def turn(machine: Machine, service: str, question: bytes) -> float:
-    """The median of the seconds from request to answer, one after another."""
-    connection = http.client.HTTPConnection("127.0.0.1", machine.gateway_port)
-    spent, end = [], time.perf_counter() + TURN_S
-    while time.perf_counter() < end:
+class Caller:
+    """One connection that asks one request after another."""
+
+    def __init__(self, machine: Machine, question: bytes) -> None:
+        self._question = question
+        self._connection = http.client.HTTPConnection("127.0.0.1", machine.gateway_port)
+
+    def ask(self) -> float:
         began = time.perf_counter()
-        connection.request("POST", f"/v1/{service}/predict", question, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
+        headers = {"Content-Type": "application/json"}
+        self._connection.request("POST", f"/v1/credit.{PROJECT}/predict", self._question, headers)
+        answer = self._connection.getresponse()
         body = answer.read()
-        spent.append(time.perf_counter() - began)
         assert answer.status == 200, body
-    connection.close()
-    return statistics.median(spent)
+        return time.perf_counter() - began
+
+    def turn(self, seconds: float) -> float:
+        """The median of the seconds from request to answer, but for the first few."""
+        end = time.perf_counter() + FIRST_S
+        while time.perf_counter() < end:
+            self.ask()
+        spent, end = [], time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            spent.append(self.ask())
+        return statistics.median(spent)
 
 
-def replays(machine: Machine, project: Path) -> list[float]:
+def compared(caller: Caller, change: Any, pairs: int) -> dict[str, Any]:
+    """What `change` adds to the p50, in percent of it: the median of the pairs and its interval."""
+    chance, differences, plain = random.Random(7), [], []
+    for _ in range(pairs):
+        found: dict[bool, float] = {}
+        for changed in chance.sample([False, True], 2):
+            with change() if changed else contextlib.nullcontext():
+                found[changed] = caller.turn(TURN_S)
+        plain.append(found[False])
+        differences.append(found[True] - found[False])
+    base = statistics.median(plain)
+    low, high = interval(differences)
+    percent = [round(100 * each / base, 2) for each in (statistics.median(differences), low, high)]
+    return {"base_ms": round(1000 * base, 4), "added_percent": percent[0], "interval_95": percent[1:], "pairs": pairs}
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Of the median, at 95 %: by ranks (normal approximation of the binomial)."""
+    ordered, half = sorted(values), 1.96 * math.sqrt(len(values)) / 2
+    low, high = math.floor(len(values) / 2 - half), math.ceil(len(values) / 2 + half)
+    return ordered[max(0, low)], ordered[min(len(values) - 1, high)]
+
+
+@contextlib.contextmanager
+def mirrored(machine: Machine, client: Client, sample: str) -> Iterator[None]:
+    """While the gateway's table has the mirror."""
+    made = client.mirrors.start(project=PROJECT, environment="main", to="experiment", sample=sample)
+    until_table(machine, made.id, there=True)
+    try:
+        yield
+    finally:
+        client.mirrors.stop(id=made.id)
+        until_table(machine, made.id, there=False)
+
+
+def until_table(machine: Machine, id: str, *, there: bool) -> None:
+    path = machine.home / "run" / "routes.json"
+    deadline = time.monotonic() + 30
+    while (id in path.read_text()) is not there:
+        assert time.monotonic() < deadline, f"the table never changed for {id}"
+        time.sleep(0.005)
+    time.sleep(0.05)  # the gateway reads it
+
+
+def replays(client: Client) -> list[float]:
     found = []
-    for _ in range(ROUNDS):
-        made = machine.bough("replay", "--to", "experiment", "--last", str(REPLAYED), cwd=project)
-        while (state := machine.bough("replays", "show", made["id"], cwd=project))["state"] == "running":
+    for _ in range(REPLAYS):
+        made = client.replays.start(project=PROJECT, source="main", to="experiment", last=REPLAYED)
+        while (state := client.replays.show(id=made.id)).state == "running":
             time.sleep(0.05)
-        report = machine.bough("mirrors", "report", made["id"], cwd=project)
-        assert report["services"][0]["compared"] == report["services"][0]["same"] == REPLAYED, report
-        found.append(round(state["finished_at"] - state["started_at"], 3))
+        (service,) = client.mirrors.report(id=made.id).services
+        assert service.compared == service.same == REPLAYED, service
+        found.append(round(state.finished_at - state.started_at, 3))
     return found
-
-
-def asked(machine: Machine, project: Path) -> tuple[str, bytes]:
-    (service,) = machine.bough("status", cwd=project)["services"]
-    return f"{service['service']}.credit-risk", (project / "example.json").read_bytes()
-
-
-def spread(values: list[float]) -> float:
-    return round((max(values) - min(values)) / statistics.median(values), 3)
 
 
 def say(**found: Any) -> None:

@@ -1839,6 +1839,7 @@ class _Databases:
         how: str = ...,
         environment: str = ...,
         content: str = ...,
+        server: str = ...,
         idempotency_key: str = ...,
     ) -> DatabaseView: ...
     def backup(self, *, project: str, name: str, environment: str = ...) -> DatabaseBackup: ...

@@ -3,7 +3,7 @@
 Three ways, tried in this order and never assumed (`bough doctor` shows them):
 
     clone     files of its own that share their blocks with the blobs, where the file system can do that
-    overlay   links below, changes above: a file is copied when it is first changed (`overlay.py`); needs namespaces
+    overlay   links below, changes above: a file is copied when it is first changed (`kernel/overlay.py`)
     copy      everything is copied first: what is left, and whoever asks is told beforehand
 
 For reading an overlay comes first: without a place for changes it refuses every write, root's too. Bare links are not
@@ -24,10 +24,10 @@ from pathlib import Path
 
 import msgspec
 
-from bough.data import overlay
 from bough.data.local import LocalFile, checked, composed, file_at, refused_link, scan
 from bough.data.models import File
 from bough.data.mounts import leaves_of
+from bough.kernel import overlay
 from bough.kernel.errors import Invalid
 from bough.kernel.files import MTIME_S, as_exhausted
 from bough.kernel.trees import Leaf, Source, can_clone, close_folders, lay_out, lay_out_writable, remove_tree

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from bough.adapters.sql import SqlEngine
+from bough.adapters.sql import Adopting, SqlEngine
 from bough.databases.models import Instance, Place
 from bough.kernel.errors import Invalid
 from bough.kernel.files import as_exhausted
@@ -18,9 +18,15 @@ from bough.kernel.files import as_exhausted
 class Databases:
     """The engines of this home, by name."""
 
-    def __init__(self, root: Path, engines: Mapping[str, SqlEngine], given: Callable[[], Mapping[str, str]]) -> None:
-        """`given`: what programs get beside the URLs."""
+    def __init__(
+        self, root: Path, engines: Mapping[str, SqlEngine], given: Callable[[], Mapping[str, str]],
+        own: tuple[str, Adopting] | None = None,
+    ) -> None:  # fmt: skip
+        """`given`: what programs get beside the URLs. `own`: the engine whose servers are the user's, and its name."""
         self.root, self.engines, self.given = root, dict(engines), given
+        self.own = own
+        if own is not None:
+            self.engines[own[0]] = own[1]
 
     def engine(self, name: str) -> SqlEngine:
         if name not in self.engines:
@@ -52,6 +58,13 @@ class Databases:
     def url(self, made: Instance) -> str:
         shown = self.shown((made.project, made.environment), made.name)
         return self.engine(made.engine).url(made.handle, shown)
+
+    def shown_url(self, made: Instance) -> str:
+        """The same for everybody to read: of a server of the user's own without the password."""
+        if self.own is not None and made.engine == self.own[0]:
+            before, secret, after = self.own[1].sealed_url(made.handle)
+            return f"{before}{'***' if secret else ''}{after}"
+        return self.url(made)
 
     def sweep(self, live: Collection[str], older_than_s: float) -> int:
         return sum(engine.sweep(live, older_than_s) for engine in self.engines.values())

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import sqlalchemy as sa
 
 from bough.databases import rules, store
 from bough.databases.disk import Databases
-from bough.databases.models import FAILED, READY, Instance, Place
+from bough.databases.models import FAILED, READY, Given, Instance, Place
+from bough.environments.references import Filled
 from bough.kernel.errors import WorkloadFailed
+from bough.secrets import store as secrets
+from bough.secrets.models import Envelope, Sealed
 
 
-def variables_of(tx: sa.Connection, place: Place, disk: Databases) -> dict[str, str] | None:
+def variables_of(tx: sa.Connection, place: Place, disk: Databases) -> Given | None:
     """By name; None while one of its databases is being made: a program must not start without it. Raises what went
     wrong in making it."""
     found = store.of(tx, place)
@@ -22,10 +26,39 @@ def variables_of(tx: sa.Connection, place: Place, disk: Databases) -> dict[str, 
             )  # fmt: skip
         if each.state != READY or not disk.engine(each.engine).ensure(each.handle):
             return None
-    return given(disk, found)
+    own = [each for each in found if disk.own is not None and each.engine == disk.own[0]]
+    sealed = _sealed(tx, disk, own)
+    if len(found) == 1 and sealed:
+        sealed[rules.ONLY] = next(iter(sealed.values()))
+    plain = given(disk, [each for each in found if rules.variable_of(each.name) not in sealed], alone=len(found) == 1)
+    return Given(plain=plain, secrets=sealed)
 
 
-def given(disk: Databases, found: list[Instance]) -> dict[str, str]:
-    """The variables of an environment's programs; of databases that can be used."""
+def under(found: Given, filled: Filled) -> Filled:
+    """Both; what a workload sets itself wins."""
+    own = {*filled.plain, *filled.secrets}
+    return msgspec.structs.replace(
+        filled,
+        plain={name: value for name, value in found.plain.items() if name not in own} | filled.plain,
+        secrets={name: parts for name, parts in found.secrets.items() if name not in own} | filled.secrets,
+    )
+
+
+def given(disk: Databases, found: list[Instance], *, alone: bool = True) -> dict[str, str]:
+    """The variables of an environment's programs; of databases that can be used. `alone`: there are no others."""
     ready = {each.name: disk.url(each) for each in found if each.state == READY}
-    return rules.variables(ready) | (dict(disk.given()) if ready else {})
+    return rules.variables(ready, alone=alone) | (dict(disk.given()) if ready else {})
+
+
+def _sealed(tx: sa.Connection, disk: Databases, own: list[Instance]) -> dict[str, list[str]]:
+    """The URLs with a password in them, as texts and sealed envelopes in turn: only a program's node opens them."""
+    found: dict[str, list[str]] = {}
+    for each in own:
+        assert disk.own is not None  # noqa: S101 - they are its databases
+        before, secret, after = disk.own[1].sealed_url(each.handle)
+        if secret:
+            project, environment, name = secret.split("/")
+            envelope = msgspec.convert(secrets.find(tx, (project, environment), name).value, Envelope)
+            sealed = Sealed(project=project, name=name, envelope=envelope)
+            found[rules.variable_of(each.name)] = [before, msgspec.json.encode(sealed).decode(), after]
+    return found

@@ -62,6 +62,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     remake: dict[str, Any] = {}
 
 
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """Variables of programs: `secrets` as texts and sealed envelopes in turn, a text first and last."""
+
+    plain: dict[str, str]
+    secrets: dict[str, list[str]]
+
+
 class DatabaseView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`held_ms`: how long writers of the parent waited when it was cut. `bytes` are on the disk for it alone."""
 

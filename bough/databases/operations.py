@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import sqlalchemy as sa
 
-from bough.adapters.sql import SQLITE, SqlEngine
+from bough.adapters.sql import POSTGRES, SQLITE, SqlEngine
 from bough.databases import rules, store
 from bough.databases.contents import taken_out
 from bough.databases.cutting import CHANGED, KIND, Cutting
@@ -23,6 +23,7 @@ from bough.databases.models import (
     Declared,
     Instance,
 )
+from bough.environments import store as environments
 from bough.kernel import catalog
 from bough.kernel.catalog import DATABASE, Point, Write
 from bough.kernel.context import Context, Role
@@ -31,6 +32,7 @@ from bough.kernel.names import check_name
 from bough.kernel.operations import Commit, operation
 from bough.kernel.project import PRODUCTION
 from bough.kernel.reconcile import wake
+from bough.secrets.operations import seal_all
 
 Environment = Annotated[str, msgspec.Meta(description="environment; main is production")]
 Name = Annotated[str, msgspec.Meta(description="the database")]
@@ -43,6 +45,10 @@ class AddDatabase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     how: Annotated[str, msgspec.Meta(description="how it branches, see `data plan`; empty: the best here")] = ""
     environment: Environment = PRODUCTION
     content: Annotated[str, msgspec.Meta(description="digest of a blob with what it begins with")] = ""
+    server: Annotated[
+        str,
+        msgspec.Meta(description="URL of a database on a PostgreSQL server of your own; its password is kept sealed"),
+    ] = ""
 
 
 class OneDatabase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,7 +75,7 @@ class WayView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     why_not: str = ""
 
 
-@operation("databases.add", role=Role.DEVELOPER, writes=True, command="db add", slow=True)
+@operation("databases.add", role=Role.DEVELOPER, writes=True, command="db add", slow=True, private=True)
 def add(context: Context, request: AddDatabase) -> Commit[DatabaseView]:
     """Gives an environment a SQL database, and with it every branch that is made from then on.
 
@@ -77,23 +83,32 @@ def add(context: Context, request: AddDatabase) -> Commit[DatabaseView]:
     where it is the only one."""
     place, name = (request.project, request.environment), check_name(request.name, "database")
     disk = context.part(Databases)
-    engine = disk.engine(request.engine)
-    way = chosen(engine, request.engine, request.how)
+    named = _engine_of(disk, request)
+    engine = disk.engine(named)
+    way = chosen(engine, named, request.how)
     with context.read() as tx:
-        _check_free(tx, catalog.layer_of(tx, *place), name)
-    with taken_out(context, request.content) as source:
-        handle = engine.make(way, source)
+        if place[1] != PRODUCTION or environments.exists(tx, place):  # else it is made below, with the database
+            _check_free(tx, catalog.layer_of(tx, *place), name)
+    secret = f"database-{name}"
+    if request.server and disk.own is not None:
+        handle = disk.own[1].adopt(request.server, "/".join((*place, secret)))
+    else:
+        with taken_out(context, request.content) as source:
+            handle = engine.make(way, source)
 
     def commit(context: Context) -> DatabaseView:
+        environments.begin_production(context.tx, place, context.clock.now(), context.principal.name)
         layer = catalog.writable_layer(context.tx, *place, context.principal)
         _check_free(context.tx, layer, name)
-        declared = Declared(engine=request.engine, way=way)
+        declared = Declared(engine=named, way=way)
         now, by = context.clock.now(), context.principal.name
+        if password := rules.password_of(request.server):
+            seal_all(context, place, layer, {secret: password})
         catalog.commit(
             context.tx, layer, [Write(DATABASE, name, msgspec.to_builtins(declared))], at=now, by=by,
             why=f"database {name} added",
         )  # fmt: skip
-        made = Instance(project=place[0], environment=place[1], name=name, engine=request.engine, handle=handle,
+        made = Instance(project=place[0], environment=place[1], name=name, engine=named, handle=handle,
                         state=READY, made_at=now)  # fmt: skip
         store.put(context.tx, made)
         disk.show(made)
@@ -188,12 +203,12 @@ def view(context: Context, found: Instance, declared: Declared) -> DatabaseView:
     disk = context.part(Databases)
     engine = disk.engine(found.engine)
     ready = found.state == READY
-    size = 0
+    shown, size = disk.shown_url(found) if ready else "", 0
     with contextlib.suppress(Problem, OSError):  # a database that was lost is listed all the same
         size = engine.own_bytes(found.handle) if ready else 0
     return DatabaseView(
         project=found.project, environment=found.environment, name=found.name, engine=found.engine, way=declared.way,
-        state=found.state, url=disk.url(found) if ready else "", variable=rules.variable_of(found.name), bytes=size,
+        state=found.state, url=shown, variable=rules.variable_of(found.name), bytes=size,
         made_at=found.made_at, held_ms=round(found.held_s * 1000, 3), mask=found.mask,
         migrations=[each.name for each in declared.migrations], policies=declared.policies, failure=found.failure,
     )  # fmt: skip
@@ -221,6 +236,18 @@ def chosen(engine: SqlEngine, name: str, how: str) -> str:
             code="WAY_UNFIT", hint=f"bough db ways --engine {name}",
         )  # fmt: skip
     return wanted[0].name
+
+
+def _engine_of(disk: Databases, request: AddDatabase) -> str:
+    """Raises `Invalid` (SERVER_UNFIT) for the URL of a server that is none of PostgreSQL's."""
+    if not request.server:
+        return request.engine
+    if disk.own is None or request.engine not in (POSTGRES, disk.own[0]) or not rules.is_server(request.server):
+        raise Invalid(
+            "a server of your own is one of PostgreSQL", code="SERVER_UNFIT",
+            hint="bough db add NAME --engine postgres --server postgresql://USER:PASSWORD@HOST/DATABASE",
+        )  # fmt: skip
+    return disk.own[0]
 
 
 def _check_free(tx: sa.Connection, layer: int, name: str) -> None:

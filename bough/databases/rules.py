@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from bough.adapters.sql import MASKS
 from bough.databases.models import MigrationPin
 from bough.kernel.errors import Invalid
 
+_PASSWORD = re.compile(r"\w+://[^:/@]*:([^@/]+)@")
 ONLY = "DATABASE_URL"  # of an environment's only database, as most programs expect it
 
 
@@ -16,10 +18,21 @@ def variable_of(name: str) -> str:
     return f"{name.upper().replace('-', '_')}_URL"
 
 
-def variables(urls: Mapping[str, str]) -> dict[str, str]:
-    """What programs are given, of the URLs by name."""
+def variables(urls: Mapping[str, str], *, alone: bool = True) -> dict[str, str]:
+    """What programs are given, of the URLs by name. `alone`: the environment has no other databases."""
     found = {variable_of(name): url for name, url in urls.items()}
-    return found | ({ONLY: next(iter(urls.values()))} if len(urls) == 1 else {})
+    return found | ({ONLY: next(iter(urls.values()))} if len(urls) == 1 and alone else {})
+
+
+def is_server(url: str) -> bool:
+    """Whether a URL names a database on a PostgreSQL server."""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+def password_of(url: str) -> str:
+    """As it is written in a URL; empty where there is none."""
+    found = _PASSWORD.match(url)
+    return found.group(1) if found else ""
 
 
 def check_policy(policy: Mapping[str, str]) -> None:

@@ -32,7 +32,6 @@ from bough.kernel import catalog
 from bough.kernel.catalog import LAST, SERVICE, Point, Write
 from bough.kernel.context import Context
 from bough.kernel.errors import NotFound, Problem
-from bough.kernel.names import check_name
 from bough.kernel.platform import Platform
 from bough.kernel.project import PRODUCTION, Project, place_of
 from bough.kernel.references import SecretReference, ServiceReference, parse, secrets_in
@@ -202,11 +201,7 @@ class SecretUsers:
         self._release = release
 
     def begin(self, context: Context, place: Place) -> None:
-        if place[1] != PRODUCTION or store.environments(context.tx, place[0]):
-            return
-        now = context.clock.now()
-        store.ensure_project(context.tx, check_name(place[0], "project"), now)
-        store.add_environment(context.tx, place, now, by=context.principal.name)
+        store.begin_production(context.tx, place, context.clock.now(), context.principal.name)
 
     def using(self, context: Context, place: Place) -> dict[str, list[str]]:
         current = self._current(context, place)

@@ -24,7 +24,8 @@ from bough.environments.models import (
 from bough.kernel import catalog
 from bough.kernel.catalog import LAST, SERVICE, Point, Write
 from bough.kernel.errors import NotFound
-from bough.kernel.names import new_id
+from bough.kernel.names import check_name, new_id
+from bough.kernel.project import PRODUCTION
 from bough.kernel.tables import metadata
 
 project = sa.Table(
@@ -90,6 +91,14 @@ def add_environment(
     values |= {"project": place[0], "name": place[1], "created_at": now, "expires_at": expires, "live": live}
     tx.execute(environment.insert(), values)
     return catalog.open_head(tx, *place, start, sealed)
+
+
+def begin_production(tx: sa.Connection, place: tuple[str, str], now: float, by: str) -> None:
+    """Makes production of a project that was never deployed, so that secrets, models and databases can come before the
+    first release; does nothing for any other environment, or when it is there."""
+    if place[1] == PRODUCTION and not exists(tx, place):
+        ensure_project(tx, check_name(place[0], "project"), now)
+        add_environment(tx, place, now, by=by)
 
 
 def give_heads(tx: sa.Connection, now: float) -> None:

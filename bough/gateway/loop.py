@@ -187,7 +187,7 @@ def _divided(tx: sa.Connection, attempts: list[Attempt], route: Route, shares: l
 
 
 def _mirrored(route: Route, mirrors: list[Mirror]) -> Route:
-    if not mirrors or route.kind == WEB:
+    if not mirrors:
         return route
     wanted = [
         Mirrored(id=each.id, environment=each.target, percent=each.percent, tolerance=each.tolerance)

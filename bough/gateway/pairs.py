@@ -3,6 +3,7 @@ by a replay's process, read by whoever makes a report of them."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,10 +95,14 @@ def compare(source: bytes, target: bytes, tolerance: float) -> list[AnswerDiffer
     try:
         one, other = msgspec.json.decode(source), msgspec.json.decode(target)
     except msgspec.DecodeError:
-        return [AnswerDifference("", f"{len(source)} bytes", f"{len(target)} bytes")]
+        return [AnswerDifference("", _digest(source), _digest(target))]
     found: list[AnswerDifference] = []
     _walk("", one, other, tolerance, found)
     return found
+
+
+def _digest(body: bytes) -> str:
+    return f"{len(body)} bytes, sha256 {hashlib.sha256(body).hexdigest()[:16]}"
 
 
 def _walk(path: str, one: Any, other: Any, tolerance: float, found: list[AnswerDifference]) -> None:

@@ -13,7 +13,7 @@ from bough.gateway.http import Connection
 from bough.gateway.lane import ReplicaLost, TimedOut
 from bough.gateway.routes import Entry
 from bough.gateway.upstream import Upstream, WebLane
-from bough.kernel.errors import Busy, TooLarge, Unavailable
+from bough.kernel.errors import Busy, Problem, TooLarge, Unavailable
 
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))  # RFC 9110, 9.2.2
 REPLAY_BYTES = 64 << 10  # of a request's body kept to send it again
@@ -60,6 +60,8 @@ class Proxied:
         self._out: list[bytes] = []
         self._closes = False
         self._over = False
+        tap = cast(Entry, call.plan.entry).tap
+        self._watch = tap.watch_web(head, call) if tap is not None else None
         self._deadline = monotonic() + self._lane.route.timeout_s
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(
@@ -126,6 +128,8 @@ class Proxied:
         self._cancel_timer()
         self._status = status
         self._call.started = True
+        if self._watch is not None:
+            self._watch.status = status
         names = {name.lower() for name, _ in headers}
         bodyless = self.head_only or status in (204, 304)
         self._chunked = not bodyless and b"content-length" not in names and not self._head.http10
@@ -150,6 +154,8 @@ class Proxied:
 
     def response_body(self, data: bytes) -> None:
         self._sent += len(data)
+        if self._watch is not None:
+            self._watch.part(data)
         if self._chunked:
             self._out.append(b"%x\r\n%b\r\n" % (len(data), data))
         else:
@@ -168,6 +174,8 @@ class Proxied:
             self._client.tunnel = None
             self._closes = True  # the client may have sent bytes of the protocol that was refused
         self._client.done(self._call, self._status, self._sent, self._closes)
+        if self._watch is not None:
+            self._watch.answered(self._status)
 
     def response_flush(self) -> None:
         if self._out and not self._client.transport.is_closing():
@@ -260,6 +268,8 @@ class Proxied:
         self._upstream = upstream
         upstream.exchange = self
         out = [self._request_head()]
+        if self._watch is not None:
+            self._watch.request = out[0]
         if not self._websocket:
             out += self._pending
             self._keep(self._pending)
@@ -359,6 +369,8 @@ class Proxied:
             self._client.abort(self._call)
         else:
             self._client.refuse(self._call, problem, monotonic())
+        if self._watch is not None:
+            self._watch.answered(problem.http_status if isinstance(problem, Problem) else 500)
 
     def _release(self, reusable: bool) -> None:
         upstream, self._upstream = self._upstream, None

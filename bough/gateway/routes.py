@@ -295,7 +295,7 @@ class Routes:
 
     def _watch(self, entry: Entry, route: Route) -> None:
         """Puts a tap before an entry that is mirrored or whose requests are kept."""
-        if self._tape is None or not (route.mirrors or route.keep) or route.kind == WEB:
+        if self._tape is None or not (route.mirrors or (route.keep and route.kind != WEB)):
             entry.watch(None)
             return
         if entry.tap is None:

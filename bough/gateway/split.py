@@ -20,8 +20,9 @@ import msgspec
 from bough.gateway.call import Call, Head
 from bough.gateway.metrics import RouteStats
 from bough.gateway.models import HEADER, KEY, REQUEST, Route, ShareState, Variant
+from bough.gateway.pairs import Answered
+from bough.gateway.watched import Watched
 from bough.kernel.errors import Problem
-from bough.runtime.frames import END, Reply
 
 if TYPE_CHECKING:
     from bough.gateway.plan import Plan
@@ -146,38 +147,13 @@ def state_of(deployment: str, stats: RouteStats) -> ShareState:
     )  # fmt: skip
 
 
-class _Nobody:
-    """Who waits for the answer to a copy: it is counted and dropped. Implements `call.Client`."""
-
-    def __init__(self, share: Share, arrived: float) -> None:
-        self._share, self._arrived, self._open = share, arrived, True
-
-    def answer(self, call: Call, reply: Reply, now: float) -> None:
-        self._count(reply.status, now)
-
-    def stream(self, call: Call, replies: list[Reply], now: float) -> None:
-        call.started = True
-        if replies[-1].flag == END:
-            self._count(replies[0].status, now)
-
-    def refuse(self, call: Call, problem: Exception, now: float) -> None:
-        self._count(problem.http_status if isinstance(problem, Problem) else 500, now)
-
-    def abort(self, call: Call) -> None:
-        self._count(502, 0.0)
-
-    def _count(self, status: int, now: float) -> None:
-        if self._open:
-            self._open = False
-            self._share.waiting -= 1
-            self._share.stats.count(status, max(0.0, now - self._arrived))
-
-
 def _copy(share: Share, call: Call, plan: Plan, verb: int, body: bytes, meta: str, now: float) -> None:
     if share.waiting >= COPIES_WAITING or not share.lane.ready:
         share.left_out += 1
         return
-    copied = Call(call.id, _Nobody(share, now), share.plan_of(plan), now)
+    watched = Watched(None, now)
+    watched.then.append(lambda said, _: _counted(share, said))
+    copied = Call(call.id, watched, share.plan_of(plan), now)
     copied.size = call.size
     share.waiting += 1
     try:
@@ -185,6 +161,12 @@ def _copy(share: Share, call: Call, plan: Plan, verb: int, body: bytes, meta: st
     except Problem:  # its queue is full: a copy is never worth waiting for
         share.waiting -= 1
         share.left_out += 1
+
+
+def _counted(share: Share, said: Answered) -> None:
+    """The answer to a copy: it is counted and dropped."""
+    share.waiting -= 1
+    share.stats.count(said.status or 502, said.seconds)
 
 
 def _picked(shares: list[Share], plan: Plan, head: Head) -> str:

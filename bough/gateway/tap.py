@@ -1,8 +1,9 @@
 """Stands before an entry's lanes where the table asks for it: keeps requests, and sends copies of a share of them to
 another environment, whose answers are compared with those that callers get.
 
-A caller can lose nothing by it: a copy is made after the request has been queued, nobody waits for it, and it is left
-out when its deployment is behind or away. An entry that is not tapped does not know that taps exist.
+A caller can lose nothing by it: a copy is sent when the answer was written, nobody waits for it, and it is left out
+when its deployment is behind or away. A request whose turn it is not passes by untouched, and an entry that is not
+tapped does not know that taps exist.
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from bough.gateway.call import Call, Client
+from bough.gateway.call import Call, Head
 from bough.gateway.models import Mirrored, Route
 from bough.gateway.pairs import Answered
 from bough.gateway.tape import Counted, Seen, Tape, ToKeep
+from bough.gateway.upstream import WebLane
+from bough.gateway.watched import Watched
+from bough.gateway.webtap import WebCopy, WebWatch, may_be_copied
 from bough.kernel.errors import Problem
-from bough.runtime.frames import END, PREDICT, Reply
+from bough.runtime.frames import PREDICT
 
 if TYPE_CHECKING:
     from bough.gateway.plan import Plan
     from bough.gateway.routes import Entry
 
 COPIES_WAITING = 64  # of one mirror; further copies are left out until its deployment has caught up
-COMPARED_BYTES = 1 << 20  # of an answer that is streamed
 _KNOWN_PLANS = 1024
 
 
@@ -62,16 +65,16 @@ class Tap:
             self._main().submit(call, verb, body, meta, now)
             return
         watched = Watched(call.client, now)
+        if keep is not None:
+            watched.then.append(self._keeping(call, body, meta))
+        for mirror in chosen:
+            watched.then.append(self._copying(mirror, call, watched, (verb, body, meta)))
         call.client = watched
         try:
             self._main().submit(call, verb, body, meta, now)
         except Problem:
             call.client = watched.inner
             raise
-        if keep is not None:
-            watched.then.append(self._keeping(call, body, meta))
-        for mirror in chosen:
-            self._copy(mirror, call, watched, verb, body, meta, now)
 
     def cancel(self, call: Call) -> None:
         self._main().cancel(call)
@@ -101,26 +104,56 @@ class Tap:
 
         return done
 
-    def _copy(
-        self, mirror: Mirror, call: Call, watched: Watched, verb: int, body: bytes, meta: str, now: float
+    def _copying(
+        self, mirror: Mirror, call: Call, watched: Watched, asked: tuple[int, bytes, str]
+    ) -> Callable[[Answered, bytes], None]:
+        """Sends the copy, when it is called with the caller's answer."""
+        id, plan, size = call.id, call.plan, call.size
+
+        def send(said: Answered, answer: bytes) -> None:
+            entry = self._target(mirror.wanted.environment)
+            if entry is None or not entry.lane.ready or mirror.waiting >= COPIES_WAITING:
+                mirror.left_out += 1
+                return
+            now = watched.ended
+            copy = Watched(None, now)
+            copied = Call(id, copy, mirror.plan_of(plan, entry), now)
+            copied.size = size
+            copy.then.append(lambda other, body: self._compare(mirror, f"{id:x}", (said, answer), (other, body)))
+            try:
+                entry.lane.submit(copied, *asked, now)
+            except Problem:  # its queue is full: a copy is never worth waiting for
+                mirror.left_out += 1
+            else:
+                self._count(mirror)
+
+        return send
+
+    def watch_web(self, head: Head, call: Call) -> WebWatch | None:
+        """For a request to a web service that some mirror is to have; None for any other."""
+        if not may_be_copied(head):
+            return None
+        chosen = [each for each in self.mirrors.values() if each.its_turn()]
+        return WebWatch(self, chosen, head.method == b"HEAD", f"{call.id:x}") if chosen else None
+
+    def copy_web(
+        self, mirror: Mirror, id: str, request: bytes, head_only: bool, source: tuple[Answered, bytes]
     ) -> None:
         entry = self._target(mirror.wanted.environment)
-        if entry is None or not entry.lane.ready or mirror.waiting >= COPIES_WAITING:
+        lane = entry.lane if entry is not None else None
+        if not isinstance(lane, WebLane) or not lane.ready or lane.full or mirror.waiting >= COPIES_WAITING:
             mirror.left_out += 1
             return
-        both = _Both(mirror, self._tape, f"{call.id:x}", self.route.service)
-        copy = Watched(None, now)
-        copied = Call(call.id, copy, mirror.plan_of(call.plan, entry), now)
-        copied.size = call.size
-        try:
-            entry.lane.submit(copied, verb, body, meta, now)
-        except Problem:  # its queue is full: a copy is never worth waiting for
-            mirror.left_out += 1
-            return
+        self._count(mirror)
+        WebCopy(lane, request, head_only, lambda target: self._compare(mirror, id, source, target))
+
+    def _count(self, mirror: Mirror) -> None:
         mirror.waiting += 1
         mirror.copied += 1
-        watched.then.append(both.source)
-        copy.then.append(both.target)
+
+    def _compare(self, mirror: Mirror, id: str, source: tuple[Answered, bytes], target: tuple[Answered, bytes]) -> None:
+        mirror.waiting -= 1
+        self._tape.put(Seen(mirror.wanted.id, id, self.route.service, mirror.wanted.tolerance, source, target))
 
 
 class Mirror:
@@ -157,78 +190,3 @@ class Mirror:
                 self._plans.clear()
             mine = self._plans[known] = plan.with_stats(entry.stats)
         return mine
-
-
-class Watched:
-    """Hands an answer on to who waits for it (nobody: None), then to whoever else wants to know. Implements
-    `call.Client`."""
-
-    def __init__(self, inner: Client | None, arrived: float) -> None:
-        self.inner: Client = inner if inner is not None else _NOBODY
-        self.then: list[Callable[[Answered, bytes], None]] = []
-        self._arrived, self._parts, self._size, self._status = arrived, list[bytes](), 0, 0
-
-    def answer(self, call: Call, reply: Reply, now: float) -> None:
-        self.inner.answer(call, reply, now)
-        self._done(reply.status, now, reply.body)
-
-    def stream(self, call: Call, replies: list[Reply], now: float) -> None:
-        self.inner.stream(call, replies, now)
-        call.started = True
-        self._status = self._status or replies[0].status
-        for reply in replies:
-            if self._size < COMPARED_BYTES:
-                self._parts.append(reply.body)
-                self._size += len(reply.body)
-        if replies[-1].flag == END:
-            self._done(self._status, now, b"".join(self._parts))
-
-    def refuse(self, call: Call, problem: Exception, now: float) -> None:
-        self.inner.refuse(call, problem, now)
-        self._done(problem.http_status if isinstance(problem, Problem) else 500, now, b"")
-
-    def abort(self, call: Call) -> None:
-        self.inner.abort(call)
-        self._done(0, self._arrived, b"")
-
-    def _done(self, status: int, now: float, body: bytes) -> None:
-        then, self.then = self.then, []
-        said = Answered(status, round(max(0.0, now - self._arrived), 6))
-        for each in then:
-            each(said, body)
-
-
-class _Nobody:
-    def answer(self, call: Call, reply: Reply, now: float) -> None: ...
-
-    def stream(self, call: Call, replies: list[Reply], now: float) -> None: ...
-
-    def refuse(self, call: Call, problem: Exception, now: float) -> None: ...
-
-    def abort(self, call: Call) -> None: ...
-
-
-_NOBODY = _Nobody()
-
-
-class _Both:
-    """Waits for both answers, whichever comes first."""
-
-    def __init__(self, mirror: Mirror, tape: Tape, id: str, service: str) -> None:
-        self._mirror, self._tape, self._id, self._service = mirror, tape, id, service
-        self._source: tuple[Answered, bytes] | None = None
-        self._target: tuple[Answered, bytes] | None = None
-
-    def source(self, said: Answered, body: bytes) -> None:
-        self._source = (said, body)
-        self._together()
-
-    def target(self, said: Answered, body: bytes) -> None:
-        self._mirror.waiting -= 1
-        self._target = (said, body)
-        self._together()
-
-    def _together(self) -> None:
-        if self._source is not None and self._target is not None:
-            wanted = self._mirror.wanted
-            self._tape.put(Seen(wanted.id, self._id, self._service, wanted.tolerance, self._source, self._target))

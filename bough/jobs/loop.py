@@ -21,7 +21,7 @@ from bough.builds.models import BuildResult
 from bough.capacity.models import Capacity
 from bough.data.mounts import Views
 from bough.databases.disk import Databases
-from bough.databases.giving import variables_of
+from bough.databases.giving import under, variables_of
 from bough.environments import references
 from bough.environments.references import Filled
 from bough.jobs import store, sweeping, units
@@ -175,7 +175,8 @@ class JobLoop:
         if given is None:
             return None
         filled = references.fill(tx, run.place, run.manifest, self._platform, run.manifest.secrets)
-        return Filled(plain=given | filled.plain | ({VIEW: str(view)} if view else {}), secrets=filled.secrets)
+        filled = under(given, filled)
+        return Filled(plain=filled.plain | ({VIEW: str(view)} if view else {}), secrets=filled.secrets)
 
     def _commit(self, turn: Turn, turnover: Turnover) -> set[str]:
         started = [run for run in turnover.begun if run.attempt == 1]

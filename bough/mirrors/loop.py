@@ -73,7 +73,7 @@ def replay_handler(home: Home, engine: Engine, events: Events) -> Handler:
             replay = store.get(tx, turn.id)
             if replay.state != REPLAYING:
                 return None
-            named = metering.services(tx, replay.project, replay.environment, replay.target, replay.service)
+            named = metering.services(tx, replay.project, replay.environment, replay.target, replay.service, web=False)
         folder = home.path / "replays" / replay.id
         done = _read(folder / "result.json") or _ensure(home, engine, replay, folder, named)
         if done is None:

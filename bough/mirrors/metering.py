@@ -13,9 +13,9 @@ from bough.mirrors.rules import SOURCE, TARGET, side_of
 from bough.serving import store as serving
 
 
-def services(tx: sa.Connection, project: str, source: str, target: str, service: str) -> list[str]:
-    """Model services that both environments have live; `service` alone if it is named."""
-    found = [set(_deployments(tx, project, each)) for each in (source, target)]
+def services(tx: sa.Connection, project: str, source: str, target: str, service: str, *, web: bool = True) -> list[str]:
+    """Services that both environments have live; `service` alone if it is named. `web`: web services as well."""
+    found = [set(_deployments(tx, project, each, web=web)) for each in (source, target)]
     both = sorted(found[0] & found[1])
     return [each for each in both if service in ("", each)]
 
@@ -45,12 +45,12 @@ def between(before: dict[str, float], after: dict[str, float]) -> dict[str, floa
     return {key: value - before.get(key, 0.0) for key, value in after.items() if value >= before.get(key, 0.0)}
 
 
-def _deployments(tx: sa.Connection, project: str, environment: str) -> dict[str, str]:
-    """Ids of live deployments of model services, by service."""
+def _deployments(tx: sa.Connection, project: str, environment: str, *, web: bool = True) -> dict[str, str]:
+    """Ids of live deployments, by service."""
     live = environments.live(tx, (project, environment))
     found = {}
     for name, service in live[1].services.items() if live is not None else ():
         deployment = serving.of_service(tx, (project, environment), name, service.digest)
-        if deployment is not None and not service.settings.is_web:
+        if deployment is not None and (web or not service.settings.is_web):
             found[name] = deployment.id
     return found

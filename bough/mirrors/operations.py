@@ -30,7 +30,7 @@ Source = Annotated[str, msgspec.Meta(description="environment whose requests are
 To = Annotated[
     str, msgspec.Meta(description="environment, or git branch, that gets them", extra_json_schema={"flag": "to"})
 ]
-OneService = Annotated[str, msgspec.Meta(description="one service; every model service that both have without it")]
+OneService = Annotated[str, msgspec.Meta(description="one service; every one that both have without it")]
 Tolerance = Annotated[
     float, msgspec.Meta(ge=0, le=1, description="numbers count as equal when they are relatively so near")
 ]
@@ -79,7 +79,7 @@ class OneMirror(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def start(context: Context, request: StartMirror) -> Mirror:
     """Copies requests of an environment to another one and compares the answers, without touching those of callers."""
     source, target = _places(context.tx, request.project, request.environment, request.to)
-    named = _services(context.tx, request.project, source, target, request.service)
+    named = _services(context.tx, request.project, source, target, request.service, web=True)
     for each in mirroring.running(context.tx, request.project, source):
         if each.target == target and (not each.service or not request.service or each.service == request.service):
             raise Conflict(f"{source} is mirrored to {target} already", code="MIRROR_RUNNING",
@@ -151,7 +151,7 @@ def report(context: Context, request: OneMirror) -> TrafficReport:
 def replay(context: Context, request: StartReplay) -> Replay:
     """Sends requests that a service has kept to another environment, and compares the answers."""
     source, target = _places(context.tx, request.project, request.source, request.to)
-    named = _services(context.tx, request.project, source, target, request.service)
+    named = _services(context.tx, request.project, source, target, request.service, web=False)
     folder = context.part(Home).traffic / "kept"
     files = [kept.file_of(folder, request.project, source, each) for each in named]
     if not any(each.exists() or kept.older(each).exists() for each in files):
@@ -199,10 +199,11 @@ def _places(tx: sa.Connection, project: str, source: str, target: str) -> tuple[
     return found
 
 
-def _services(tx: sa.Connection, project: str, source: str, target: str, service: str) -> list[str]:
-    named = metering.services(tx, project, source, target, service)
+def _services(tx: sa.Connection, project: str, source: str, target: str, service: str, *, web: bool) -> list[str]:
+    named = metering.services(tx, project, source, target, service, web=web)
     if not named:
-        what = f"the model service {service!r}" if service else "a model service"
+        kind = "service" if web else "model service"
+        what = f"the {kind} {service!r}" if service else f"a {kind}"
         raise NotFound(f"{source} and {target} do not both have {what} live", code="SERVICE_NOT_SHARED",
                        hint=f"bough status -e {target}")  # fmt: skip
     return named

@@ -14,7 +14,6 @@ from bough.kernel.catalog import MODEL
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Conflict, Invalid
 from bough.kernel.model_references import ModelReference, check_alias, check_name, parse
-from bough.kernel.names import check_name as check_project
 from bough.kernel.operations import Commit, operation
 from bough.kernel.project import PRODUCTION
 from bough.registry import registering, rules, store, trusting
@@ -332,10 +331,7 @@ def add(context: Context, place: Place, name: str, draft: Draft, files: list[Fil
 
 def begin(context: Context, place: Place) -> None:
     """Production of a project that was never deployed is made, so that models can come first."""
-    if place[1] == PRODUCTION and not environments.exists(context.tx, place):
-        now = context.clock.now()
-        environments.ensure_project(context.tx, check_project(place[0], "project"), now)
-        environments.add_environment(context.tx, place, now, by=context.principal.name)
+    environments.begin_production(context.tx, place, context.clock.now(), context.principal.name)
 
 
 def _described(context: Context, place: Place, text: str) -> tuple[str, dict[str, str], str]:

@@ -69,7 +69,7 @@ def set_(context: Context, request: SetSecrets) -> SecretsSet:
     place, dependents = (request.project, request.environment), context.part(Dependents)
     dependents.begin(context, place)
     layer = catalog.writable_layer(context.tx, *place, context.principal)
-    _seal_all(context, place, layer, request.values)
+    seal_all(context, place, layer, request.values)
     using, names = dependents.using(context, place), sorted(request.values)
     context.emit(CHANGED, "/".join(place), project=place[0], environment=place[1], names=names)
     made = dependents.redeploy(context, place, names) if request.deploy else None
@@ -157,7 +157,8 @@ def rekey(context: Context, request: Nothing) -> Rekeyed:
     return Rekeyed(master=master, envelopes=count - len(broken), kept=kept, broken=broken)
 
 
-def _seal_all(context: Context, place: Place, layer: int, values: dict[str, str]) -> None:
+def seal_all(context: Context, place: Place, layer: int, values: dict[str, str]) -> None:
+    """Keeps values under names of an environment; also what other capabilities are given to keep."""
     vault, now, by = context.part(Vault), context.clock.now(), context.principal.name
     if not store.any_at_all(context.tx):
         vault.create()  # with secrets there and no key, `seal` says that it is gone

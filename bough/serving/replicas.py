@@ -16,7 +16,7 @@ from bough.builds import loop as builds
 from bough.builds.models import BuildRequest, BuildResult
 from bough.data.mounts import Views
 from bough.databases.disk import Databases
-from bough.databases.giving import variables_of
+from bough.databases.giving import under, variables_of
 from bough.environments import references
 from bough.environments import store as environments
 from bough.environments.models import ServiceManifest
@@ -208,7 +208,8 @@ class Replicas:
                 return None
         places = {variable_of(name): each.folder for name, each in models.items()}
         places |= {VIEW: str(view)} if view else {}
-        return Filled(plain=given | filled.plain | places, secrets=filled.secrets, models=models)
+        filled = under(given, filled)
+        return Filled(plain=filled.plain | places, secrets=filled.secrets, models=models)
 
     def _reader(self, deployment: Deployment, turn: Turn) -> str:
         """A web service loads its models by itself: they are read for it before each start of its units."""

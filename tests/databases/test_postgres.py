@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def test_environments_branch_with_it_and_what_that_costs_is_said_before(plane: P
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("CREATE TABLE events (id integer)")
         (told,) = plane.call("databases.plan", project=PROJECT)
-        assert told.way in ("clone", "copy") and told.bytes in (0, told.size) and told.seconds > 0
+        assert told.way in ("clone", "overlay", "copy") and told.bytes in (0, told.size) and told.seconds > 0
         plane.call("environments.create", project=PROJECT, branch="test")
         other = plane.call("databases.variables", project=PROJECT, environment="test")["EVENTS_URL"]
         assert other != url
@@ -176,3 +177,147 @@ def test_a_way_that_does_not_fit_is_refused_with_the_reason(plane: Plane) -> Non
         pytest.skip("this file system clones")
     with pytest.raises(Invalid, match="cannot clone"):
         plane.call("databases.add", project=PROJECT, name="events", engine="postgres", how="clone")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postgres, str]]:
+    """A server that counts as large, so that its branches are overlays on a frozen folder."""
+    engine = Postgres(tmp_path_factory.mktemp("pg"))
+    if why := {each.name: each.why_not for each in engine.ways()}["overlay"]:
+        pytest.skip(why)
+    engine._bases.own_bytes = 1 << 20
+    handle = engine.make("overlay")
+    server = engine._server(handle)
+    server.psql("CREATE TABLE orders (id serial PRIMARY KEY, email text); CREATE TABLE other AS SELECT 1 AS one;"
+                "CREATE TABLE much AS SELECT repeat('x', 900) FROM generate_series(1, 40000)")  # fmt: skip
+    assert engine.announce(handle).way == "copy", "it is not frozen yet"
+    engine.settle(handle)
+    engine._bases.wait(server)
+    server.psql("INSERT INTO orders (email) VALUES ('ada@example.org'), ('bob@example.org')")
+    yield engine, handle
+    engine.stop()
+
+
+def test_an_overlay_takes_what_was_announced_and_what_came_after_the_frozen_folder(large: tuple[Postgres, str]) -> None:
+    engine, handle = large
+    told = engine.announce(handle)
+    made = engine.cut(handle)
+    assert (told.way, told.bytes) == ("overlay", made.copied_bytes)
+    assert made.copied_bytes < told.size / 4
+    assert emails(engine, made.handle) == BOTH
+    server = engine._server(made.handle)
+    server.psql("UPDATE orders SET email = 'eve@example.org' WHERE id = 1; DROP TABLE other")
+    second = engine.cut(made.handle).handle
+    server.psql("DELETE FROM orders")
+    assert emails(engine, handle) == BOTH
+    assert emails(engine, second) == ["eve@example.org", BOTH[1]]
+    assert "other" not in engine.columns(second) and "other" in engine.columns(handle)
+    assert engine.check(second) == []
+    assert engine.own_bytes(made.handle) < told.size / 2, "the large table was never opened"
+    for each in (made.handle, second):
+        engine.close(each)
+
+
+def test_an_overlay_that_was_killed_is_mounted_again_with_what_was_committed(large: tuple[Postgres, str]) -> None:
+    engine, handle = large
+    made = engine.cut(handle).handle
+    engine.ensure(made)
+    server = engine._server(made)
+    server.psql("INSERT INTO orders (email) VALUES ('eve@example.org'); DROP TABLE other")
+    os.kill(server.pid(), signal.SIGKILL)
+    wait_until(lambda: not server.pid())
+    engine.keep(made)
+    assert emails(engine, made) == [*BOTH, "eve@example.org"]
+    assert "other" not in engine.columns(made)
+    os.kill(server.pid(), signal.SIGKILL)
+    wait_until(lambda: not server.pid())
+    again = Postgres(engine._root)  # as after a restart of Bough
+    assert emails(again, made) == [*BOTH, "eve@example.org"]
+    engine.close(made)
+
+
+def test_a_frozen_folder_stays_while_a_branch_stands_on_it(large: tuple[Postgres, str]) -> None:
+    engine, handle = large
+    made = engine.cut(handle).handle
+    engine._bases.refresh(engine._server(handle))
+    engine._bases.wait(engine._server(handle))
+    engine.sweep([handle, made], -1)
+    assert len(list(engine._root.glob("base_*"))) == 2
+    assert emails(engine, made) == BOTH
+    engine.close(made)
+    assert engine.sweep([handle], -1) > 0
+    assert len(list(engine._root.glob("base_*"))) == 1
+    kept = engine._server(handle).psql("SELECT count(*) FROM pg_replication_slots").strip()
+    assert kept == "1", "a slot that nobody needs keeps the log for ever"
+
+
+def test_without_the_whole_log_a_cut_copies(large: tuple[Postgres, str]) -> None:
+    engine, handle = large
+    server = engine._server(handle)
+    base = server.place / "base"
+    before = base.read_text()
+    try:
+        (engine._root / "base_gone").mkdir()
+        (engine._root / "base_gone" / "start").write_text("000000010000000000000000")
+        base.write_text("base_gone")
+        assert engine.announce(handle).way == "copy"
+        made = engine.cut(handle).handle
+        assert emails(engine, made) == BOTH
+        engine.close(made)
+    finally:
+        base.write_text(before)
+
+
+def test_a_follower_is_handed_over_with_all_that_was_committed_and_another_one_begins(tmp_path: Path) -> None:
+    engine = Postgres(tmp_path)
+    try:
+        handle = engine.make("warm")
+        server = engine._server(handle)
+        server.psql("CREATE TABLE orders (id serial PRIMARY KEY, email text)")
+        assert engine.announce(handle).way != "warm", "nobody follows it yet"
+        for email in BOTH:
+            engine.keep(handle)
+            engine._followers.wait(server)
+            wait_until(lambda: engine.announce(handle).way == "warm")
+            following = engine._followers.named(server)
+            server.psql(f"INSERT INTO orders (email) VALUES ('{email}')")
+            made = engine.cut(handle)
+            assert following is not None and made.handle == following.place.name
+            assert (made.copied_bytes, made.held_s) == (0, 0.0)
+        server.psql("DELETE FROM orders")
+        assert emails(engine, made.handle) == BOTH
+        branch = engine._server(made.handle)
+        branch.psql("INSERT INTO orders (email) VALUES ('eve@example.org')")
+        os.kill(branch.pid(), signal.SIGKILL)
+        wait_until(lambda: not branch.pid())
+        engine.keep(made.handle)
+        assert emails(engine, made.handle)[-1] == "eve@example.org"
+        assert engine.check(made.handle) == []
+
+        engine.keep(handle)
+        engine._followers.wait(server)
+        following = engine._followers.named(server)
+        assert following is not None and following.pid()
+        engine.sweep([handle, made.handle], -1)
+        assert following.exists, "it goes with its source, not before"
+        engine.close(handle)
+        assert not following.pid()
+        assert engine.sweep([made.handle], -1) > 0 and not following.place.exists()
+    finally:
+        engine.stop()
+
+
+def test_several_who_start_a_server_at_once_all_find_it(first: tuple[Postgres, str]) -> None:
+    engine, _ = first
+    handle = engine.cut(first[1]).handle
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(engine.ensure, [handle] * 4))
+    assert emails(engine, handle) == BOTH
+    engine.close(handle)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -58,7 +58,7 @@ class App(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self.server.requests.append((self.parser.get_method().decode(), self.path.decode(), dict(self.headers)))
-        match self.path.partition(b"?")[0]:
+        match self.server.instead or self.path.partition(b"?")[0]:
             case b"/die":
                 self.transport.abort()
             case b"/hang":
@@ -70,7 +70,7 @@ class App(asyncio.Protocol):
                 loop = asyncio.get_running_loop()
                 loop.call_later(0.02, self.transport.write, b"3\r\ntwo\r\n0\r\n\r\n")
             case b"/old":
-                self.transport.write(b"HTTP/1.0 200 Fine\r\nContent-Type: text/plain\r\n\r\nuntil the end")
+                self.transport.write(b"HTTP/1.0 200 Fine\r\nContent-Type: text/plain\r\n\r\n" + self.server.says)
                 self.transport.close()
             case b"/big":
                 self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n" + b"z" * 20_000_000)
@@ -91,6 +91,8 @@ class Upstream:
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.open: set[App] = set()
+        self.instead = b""  # the path that every request is taken for
+        self.says = b"until the end"
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.loop = uvloop.new_event_loop()

@@ -80,7 +80,7 @@ def test_what_an_example_installs_is_pinned(example: str) -> None:
         assert all(package["version"] for package in packages)
         return
     if not (EXAMPLES / example / "requirements.txt").exists():
-        assert example in ("chat-stream", "documents")
+        assert example in ("chat-stream", "documents", "electricity")
         return
     lines = (EXAMPLES / example / "requirements.txt").read_text().splitlines()
     assert lines

@@ -14,10 +14,13 @@ import openai
 import pytest
 from websockets.sync.client import connect
 
+from bough.adapters.sql.postgres_server import Programs
 from tests.journeys.machine import Machine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
+WHY_NOT = Programs().why_not
+needs_postgres = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
 pytestmark = pytest.mark.timeout(400)  # the first deploy of all may have to download 200 MB of packages
 
 
@@ -28,10 +31,13 @@ class Running:
         self.machine, self.port = machine, machine.gateway_port
         self.deployed: set[str] = set()
 
-    def deploy(self, example: str) -> None:
+    def deploy(self, example: str, *first: tuple[str, ...]) -> None:
+        """`first`: commands that its README has before `bough deploy`."""
         if example not in self.deployed:
             copy = self.machine.home.parent / example
             shutil.copytree(EXAMPLES / example, copy, ignore=shutil.ignore_patterns("__pycache__"))
+            for words in first:
+                self.machine.bough(*words, cwd=copy)
             self.machine.deploy(copy)
             self.deployed.add(example)
 
@@ -106,6 +112,43 @@ def test_chat_streams_to_the_openai_client_what_it_says_whole(running: Running) 
     assert whole
     assert "".join(piece or "" for piece in pieces) == whole
     assert len([piece for piece in pieces if piece]) > 1
+
+
+def test_electricity_answers_from_rows_that_branch(running: Running) -> None:
+    running.deploy("electricity", ("db", "add", "readings"), ("db", "migrate", "readings", "migrations"))
+    reading = {"day": 28, "half_hour": 16, "weekday": 7, "demand": 0.21}
+    said = running.machine.predict("forecast.electricity", reading)
+    assert said["days"] == 7 and 0.0 < said["demand"] < 0.5
+    status, answer = running.machine.ask("/v1/forecast.electricity/predict", reading | {"half_hour": 47})
+    assert status == 422, answer
+
+    copy = running.machine.home.parent / "electricity"
+    running.machine.bough("branch", "create", "holiday", cwd=copy)
+    weekend = ("db", "shell", "readings", "-e", "holiday", "-c", "DELETE FROM demand WHERE weekday > 5")
+    assert running.machine.run(*weekend, cwd=copy).returncode == 0
+    assert running.machine.predict("forecast--holiday.electricity", reading)["days"] == 5
+    assert running.machine.predict("forecast.electricity", reading) == said
+
+
+@needs_postgres
+def test_credit_book_compares_and_keeps_in_postgres(running: Running) -> None:
+    running.deploy(
+        "credit-book", ("db", "add", "credits", "--engine", "postgres"), ("db", "migrate", "credits", "migrations")
+    )
+    credit = json.loads((EXAMPLES / "credit-book" / "example.json").read_bytes())
+    said = running.machine.predict("book.credit-book", credit)
+    assert (said["id"], said["compared_with"]) == (1001, 50)
+    assert 0.3 < said["ended_badly"] < 1, "worse than the 30 % of all"
+    assert running.machine.predict("book.credit-book", credit)["id"] == 1002
+    sound = credit | {"checking_account": "none", "credit_history": "critical"}
+    better = running.machine.predict("book.credit-book", sound)
+    assert better["ended_badly"] < said["ended_badly"]
+
+    copy = running.machine.home.parent / "credit-book"
+    running.machine.bough("branch", "create", "audit", cwd=copy)
+    audited = running.machine.predict("book--audit.credit-book", credit)
+    assert audited["id"] > 1003, "numbers may be skipped, and are not used twice"
+    assert running.machine.predict("book.credit-book", credit)["id"] == 1004
 
 
 @pytest.mark.parametrize("by_host", [True, False])

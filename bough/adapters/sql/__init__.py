@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-SQLITE, POSTGRES = "sqlite", "postgres"
+SQLITE, POSTGRES, POSTGRES_SERVER = "sqlite", "postgres", "postgres-server"
 MASKS = ("drop", "null", "token", "hash", "noise")
 
 
@@ -121,3 +121,14 @@ class SqlEngine(Protocol):
 
     def sweep(self, live: Collection[str], older_than_s: float) -> int:
         """Removes databases that are not `live`, and what no live one uses; the bytes that it freed."""
+
+
+class Adopting(SqlEngine, Protocol):
+    """An engine whose servers are the user's own."""
+
+    def adopt(self, url: str, secret: str) -> str:
+        """The handle of the database that `url` names; the URL's password is asked for under `secret` from then on.
+        Raises `Unavailable` (SERVER_AWAY), `Invalid` (SERVER_UNFIT)."""
+
+    def sealed_url(self, handle: str) -> tuple[str, str, str]:
+        """The URL as what comes before its password, the secret that this is (empty: none), what comes after."""

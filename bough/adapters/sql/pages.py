@@ -9,6 +9,7 @@ A kill at any moment leaves what was, or what was to be; besides, at most files 
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import shutil
@@ -333,10 +334,9 @@ def read_at(path: Path, offset: int, amount: int) -> bytes:
     state = format.read_head(path)
     grain, limit = offset // format.GRAIN, state.limit
     for number, layer in enumerate(format.read_layers(path, state.generation)):
-        name = Path(format.resolved(path, layer))
-        with name.open("rb") as file:
-            if layer.kind == format.WHOLE or _has(name, grain):
-                return os.pread(file.fileno(), amount, offset) if number == 0 or offset < limit else b""
+        name = format.resolved(path, layer)
+        if layer.kind == format.WHOLE or (_has_frozen if number else _has)(name, grain):
+            return _pread(name, amount, offset) if number == 0 or offset < limit else b""
         if number:
             limit = min(limit, layer.limit)
     return b""
@@ -376,9 +376,22 @@ def pending_wal(path: Path, *, is_live: bool) -> int:
     return size
 
 
-def _has(layer: Path, grain: int) -> bool:
-    with layer.with_name(f"{layer.name}.bits").open("rb") as file:
-        return bool(os.pread(file.fileno(), 1, grain >> 3)[0] >> (grain & 7) & 1)
+def _has(layer: str, grain: int) -> bool:
+    return bool(_pread(f"{layer}.bits", 1, grain >> 3)[0] >> (grain & 7) & 1)
+
+
+@functools.lru_cache(16_384)
+def _has_frozen(layer: str, grain: int) -> bool:
+    """The same of a layer that nobody writes any more: a cut asks all of them for the first grain."""
+    return _has(layer, grain)
+
+
+def _pread(name: str, amount: int, offset: int) -> bytes:
+    descriptor = os.open(name, os.O_RDONLY)
+    try:
+        return os.pread(descriptor, amount, offset)
+    finally:
+        os.close(descriptor)
 
 
 def _grains(bits: bytes) -> Iterator[int]:

@@ -1,16 +1,14 @@
 """Postgres: a server for each database, with a folder of its own; a branch is a clone of that folder (the file system
-shares blocks) or a copy, taken while the server is held still.
+shares blocks), an overlay on a frozen one (`postgres_overlay.py`), or a copy, taken while the server is held still.
 
-    <root>/<id>/data    PGDATA; <root>/<id>/log; its way stands in the id: clone_…, copy_…
+    <root>/<id>/data    PGDATA; <root>/<id>/log; its way stands in the id: clone_…, overlay_…, copy_…, warm_…
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import mmap
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -19,20 +17,27 @@ from typing import Any
 
 from bough.adapters.sql import Announced, Cut, Script, Way
 from bough.adapters.sql.files import CLONE, COPY, Files
+from bough.adapters.sql.postgres_follower import WARM, Followers
+from bough.adapters.sql.postgres_masks import columns_of, copy_masked, leak, literal
+from bough.adapters.sql.postgres_overlay import LEFT, PREFIX, Bases, copied_of, size_of
 from bough.adapters.sql.postgres_server import DATABASE, Programs, Server
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
 from bough.kernel.files import as_exhausted
 from bough.kernel.names import new_id
+from bough.kernel.overlay import LOWER, why_not
 from bough.kernel.trees import remove_tree
 
+OVERLAY, BRANCHED = "overlay", "branched"
+HANDED_S = 0.05
+REPLAY_BYTES_PER_S = 1.5e8  # of the log
 CLONE_BYTES_PER_S, COPY_BYTES_PER_S = 5.0e9, 0.4e9  # for what is announced, until a cut has shown better
 START_S = 1.0  # until a start has shown better
 LEDGER = "bough_migration"
-SHORTEST, SEARCHED = 6, 200  # bytes and number of values that are searched for
-_LEFT = {"postmaster.pid", "postmaster.opts"}
 _ABOUT = {
     CLONE: "the file system shares the blocks of the data folder",
+    OVERLAY: "a frozen data folder is shared; its files are copied when the branch first opens them",
     COPY: "the data folder is copied while the server is held still",
+    WARM: "a server that follows is handed over; one for each database that is branched",
 }
 _FICLONE = 0x40049409
 
@@ -42,7 +47,11 @@ class Postgres:
 
     def __init__(self, root: Path) -> None:
         self._root, self._programs = root, Programs()
+        self._bases = Bases(root, self._programs)
+        self._followers = Followers(self._server, self._begin_follower)
         self._clones: bool | None = None
+        self._no_overlay: str | None = None
+        self._handed_s = HANDED_S  # of the last follower that was handed over
         self._start_s = START_S  # of the last start
         self._speed = dict[str, float]()  # bytes/s of the last cut, by way
 
@@ -51,7 +60,9 @@ class Postgres:
         clone = why_not or ("" if self._can_clone() else "this file system cannot clone files")
         return [
             Way(name=CLONE, about=_ABOUT[CLONE], why_not=clone),
+            Way(name=OVERLAY, about=_ABOUT[OVERLAY], why_not=why_not or self._why_no_overlay()),
             Way(name=COPY, about=_ABOUT[COPY], why_not=why_not),
+            Way(name=WARM, about=_ABOUT[WARM], why_not=why_not),
         ]
 
     def make(self, way: str, source: Path | None = None) -> str:
@@ -60,6 +71,7 @@ class Postgres:
             try:
                 server = self._server(handle)
                 server.make()
+                (server.place / BRANCHED).touch()  # what was made is what others will be branched from
                 if source is not None:
                     self._load(server, source)
             except BaseException:
@@ -68,37 +80,45 @@ class Postgres:
         return handle
 
     def announce(self, handle: str) -> Announced:
-        way, size = _way(handle), _size(self.path(handle))
+        server, size = self._existing(handle), self._size(handle)
+        if _way(handle) == WARM and self._followers.of(server) is not None:
+            return Announced(way=WARM, about=_ABOUT[WARM], size=size, seconds=self._handed_s, bytes=0, held_s=0.0)
+        way, copied = self._next(server)
         speed = self._speed.get(way) or (CLONE_BYTES_PER_S if way == CLONE else COPY_BYTES_PER_S)
-        held_s = 0.01 + size / speed
+        held_s = 0.01 + (size if way == CLONE else copied) / speed
+        replayed_s = copied / REPLAY_BYTES_PER_S if way == OVERLAY else 0.0
         return Announced(
-            way=way, about=_ABOUT[way], size=size, seconds=held_s + self._start_s, bytes=0 if way == CLONE else size,
+            way=way, about=_ABOUT[way], size=size, seconds=held_s + self._start_s + replayed_s, bytes=copied,
             held_s=held_s,
         )  # fmt: skip
 
     def cut(self, handle: str) -> Cut:
-        server, made = self._existing(handle), new_id(_way(handle))
-        target = self._server(made)
-        with as_exhausted(self._root):
-            target.place.mkdir(parents=True, mode=0o700)
-            try:
-                with server.held_still():
-                    began = time.perf_counter()
-                    size = _take(server.data, target.data, clone=_way(handle) == CLONE)
-                    held_s = time.perf_counter() - began
-            except BaseException:
-                remove_tree(target.place)
-                raise
-        self._speed[_way(handle)] = max(size, 1 << 20) / held_s
-        return Cut(handle=made, size=size, held_s=held_s, copied_bytes=0 if _way(handle) == CLONE else size)
+        server, began = self._existing(handle), time.perf_counter()
+        (server.place / BRANCHED).touch()
+        if _way(handle) == WARM and (made := self._followers.handed_over(server)) is not None:
+            self._handed_s = time.perf_counter() - began
+            return Cut(handle=made.place.name, size=0, held_s=0.0)
+        target, way, copied, held_s = self._branch(server)
+        self._speed[way] = max(copied, 1 << 20) / held_s
+        copied = 0 if way == CLONE else copied
+        return Cut(handle=target.place.name, size=copied, held_s=held_s, copied_bytes=copied)
 
     def settle(self, handle: str) -> None:
-        self._existing(handle)
+        """Makes a frozen folder for the next branch, in a thread, where that would copy much otherwise."""
+        server = self._existing(handle)
+        if not self._is_branched(server):
+            return
+        if _way(handle) in (OVERLAY, WARM) and not self._why_no_overlay():
+            limit = max(self._bases.own_bytes, self._size(handle) // 8)
+            if self._next(server)[1] > limit:
+                self._bases.refresh(server)
 
     def keep(self, handle: str) -> None:
         server = self._server(handle)
-        if server.is_wanted and not server.pid():
+        if server.is_wanted:
             server.start()
+        if _way(handle) == WARM and self._is_branched(server):
+            self._followers.refresh(server)
 
     def remake(self, handle: str, how: Mapping[str, Any]) -> bool:
         return False
@@ -108,8 +128,9 @@ class Postgres:
 
     def ensure(self, handle: str) -> bool:
         server, began = self._existing(handle), time.perf_counter()
-        if not server.pid():
-            server.start()
+        runs = bool(server.pid())
+        server.start()
+        if not runs:
             self._start_s = time.perf_counter() - began
         return True
 
@@ -117,10 +138,12 @@ class Postgres:
         return self._server(handle).data
 
     def own_bytes(self, handle: str) -> int:
-        return _size(self.path(handle))
+        return size_of(self.path(handle))
 
     def close(self, handle: str) -> None:
-        self._server(handle).stop()
+        server = self._server(handle)
+        self._followers.end(server)
+        server.stop()
 
     def dump(self, handle: str, target: Path) -> None:
         server = self._started(handle)
@@ -142,7 +165,7 @@ class Postgres:
 
     def columns(self, handle: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        for table, column, _ in _columns(self._started(handle)):
+        for table, column, _ in columns_of(self._started(handle)):
             found.setdefault(table, []).append(column)
         return found
 
@@ -159,7 +182,7 @@ class Postgres:
             )
         parts = [
             f"{each.sql.rstrip().rstrip(';')};\n"
-            f"INSERT INTO {LEDGER} VALUES ({_text(each.name)}, {_text(each.digest)}, now());"
+            f"INSERT INTO {LEDGER} VALUES ({literal(each.name)}, {literal(each.digest)}, now());"
             for each in fresh
         ]
         try:
@@ -174,10 +197,10 @@ class Postgres:
         made = self.make(_way(handle))
         target = self._server(made)
         try:
-            self._copy_masked(source, target, policy)
+            copy_masked(self._programs, source, target, policy)
             target.psql("CHECKPOINT")
-            if leak := _leak(source, target, policy):
-                raise Conflict(leak, code="MASK_LEAKS", hint="bough db policy: mask or drop that column as well")
+            if found := leak(source, target, policy):
+                raise Conflict(found, code="MASK_LEAKS", hint="bough db policy: mask or drop that column as well")
         except BaseException as error:
             self._drop(made)
             if isinstance(error, Invalid) and error.own_code == "POSTGRES_SAYS":
@@ -187,23 +210,33 @@ class Postgres:
 
     def sweep(self, live: Collection[str], older_than_s: float) -> int:
         before, freed = time.time() - older_than_s, 0
-        for folder in self._root.iterdir() if self._root.is_dir() else []:
-            if folder.name not in live and folder.stat().st_mtime < before:
-                freed += _size(folder)
+        following = [self._followers.named(self._server(each)) for each in live]
+        kept = {*live, *(each.place.name for each in following if each is not None)}
+        for folder in self._folders():
+            is_base = folder.name.lstrip(".").startswith(PREFIX)
+            if not is_base and folder.name not in kept and folder.stat().st_mtime < before:
+                freed += size_of(folder)
                 self._drop(folder.name)
-        return freed
+        return freed + self._bases.sweep(self._folders(), before)
 
     def stop(self) -> None:
         """All servers of this home end; `ensure` starts them again."""
-        for folder in self._root.iterdir() if self._root.is_dir() else []:
+        for folder in self._folders():
             self._server(folder.name).stop()
+
+    def _folders(self) -> list[Path]:
+        return list(self._root.iterdir()) if self._root.is_dir() else []
+
+    def _is_branched(self, server: Server) -> bool:
+        """Whether it runs, and others are branched from it."""
+        return bool(server.pid()) and (server.place / BRANCHED).exists()
 
     def _server(self, handle: str) -> Server:
         return Server(self._programs, self._root / handle)
 
     def _existing(self, handle: str) -> Server:
         server = self._server(handle)
-        if not (server.data / "PG_VERSION").exists():
+        if not server.exists:
             raise NotFound(f"the database {handle} is not on this disk", code="DATABASE_LOST", hint="bough db restore")
         return server
 
@@ -219,6 +252,57 @@ class Postgres:
         remove_tree(server.place)
         if server.sockets != server.place / "s":
             remove_tree(server.sockets)
+
+    def _next(self, server: Server) -> tuple[str, int]:
+        """The way that a cut takes now, and the bytes that it copies."""
+        if _way(server.place.name) == CLONE:
+            return CLONE, 0
+        if _way(server.place.name) in (OVERLAY, WARM):
+            log = self._bases.log_since(server)
+            own = copied_of(server.data) if server.is_overlay else size_of(server.data)
+            if log is not None and (since := sum(each.stat().st_size for each in log)) < own:
+                return OVERLAY, since
+            return (OVERLAY if server.is_overlay else COPY), own
+        return COPY, size_of(server.data)
+
+    def _branch(self, server: Server) -> tuple[Server, str, int, float]:
+        """A new server that begins with what this one has, how it was made, the bytes, and for how long this one was
+        held still."""
+        target = self._server(new_id(_way(server.place.name)))
+        with as_exhausted(self._root):
+            target.place.mkdir(parents=True, mode=0o700)
+            try:
+                with server.held_still():
+                    began = time.perf_counter()
+                    way, copied = self._take(server, target)
+                    return target, way, copied, time.perf_counter() - began
+            except BaseException:
+                remove_tree(target.place)
+                raise
+
+    def _begin_follower(self, source: Server) -> Server:
+        return self._branch(source)[0]
+
+    def _take(self, server: Server, target: Server) -> tuple[str, int]:
+        """How it was taken, and the bytes. The server is held still."""
+        way, _ = self._next(server)
+        if way != OVERLAY:
+            return way, _take(server.data, target.data, clone=way == CLONE)
+        log = self._bases.log_since(server)
+        if log is not None:
+            return way, self._bases.put_over(server, log, target)
+        return way, self._bases.put_beside(server, target)
+
+    def _size(self, handle: str) -> int:
+        server = self._server(handle)
+        below = server.place / LOWER
+        return size_of(server.data) + (size_of(below.resolve()) if server.is_overlay else 0)
+
+    def _why_no_overlay(self) -> str:
+        if self._no_overlay is None:
+            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._no_overlay = why_not(self._root)
+        return self._no_overlay
 
     def _can_clone(self) -> bool:
         if self._clones is None:
@@ -241,77 +325,6 @@ class Postgres:
                 hint="pg_dump -Fc DATABASE > FILE",
             ) from error  # fmt: skip
 
-    def _copy_masked(self, source: Server, target: Server, policy: Mapping[str, str]) -> None:
-        """Tables, then rows as they are masked, then indexes and keys: nothing passes through it in clear."""
-        key = secrets.token_hex(16)
-        dump = ["-h", str(source.sockets), "--no-owner", DATABASE]
-        target.psql(self._programs.run("pg_dump", "--section=pre-data", *dump))
-        columns: dict[str, list[tuple[str, str]]] = {}
-        for table, column, kind in _columns(source):
-            columns.setdefault(table, []).append((column, kind))
-        for table, each in columns.items():
-            shown, into = [], []
-            for column, kind in each:
-                how = policy.get(f"{table}.{column}", "")
-                if how == "drop":
-                    target.psql(f"ALTER TABLE {_name(table)} DROP COLUMN {_name(column)}")
-                    continue
-                into.append(_name(column))
-                shown.append(_masked(_name(column), kind, how, key))
-            rows = source.psql(f"COPY (SELECT {', '.join(shown)} FROM {_name(table)}) TO STDOUT")  # noqa: S608 - quoted
-            target.psql(f"COPY {_name(table)} ({', '.join(into)}) FROM STDIN;\n{rows}\\.\n")
-        with contextlib.suppress(Invalid):  # what hangs on a dropped column stays away with it
-            target.psql(self._programs.run("pg_dump", "--section=post-data", *dump), words=["-v", "ON_ERROR_STOP=0"])
-        for line in source.psql("SELECT format('%I.%I', schemaname, sequencename), coalesce(last_value, 1), "
-                                "last_value IS NOT NULL FROM pg_sequences").splitlines():  # fmt: skip
-            name, value, used = line.split("\t")
-            target.psql(f"SELECT setval({_text(name)}, {int(value)}, {'true' if used == 't' else 'false'})")
-
-
-def _masked(column: str, kind: str, how: str, key: str) -> str:
-    digest = f"encode(sha256(convert_to('{key}' || {column}::text, 'UTF8')), 'hex')"
-    numbers = ("integer", "bigint", "smallint", "numeric", "real", "double precision")
-    if how == "noise" and kind not in numbers:
-        raise Invalid(
-            f"{column} is {kind}; noise is for numbers", code="MASK_INVALID", hint="token, hash, null or drop"
-        )
-    return {
-        "": column,
-        "null": "NULL",
-        "hash": f"CASE WHEN {column} IS NULL THEN NULL ELSE {digest} END",
-        "token": f"CASE WHEN {column} IS NULL THEN NULL ELSE 'tok_' || left({digest}, 16) END",
-        "noise": f"({column} * (0.9 + 0.2 * random()))::{kind}",
-    }[how]
-
-
-def _columns(server: Server) -> list[tuple[str, str, str]]:
-    """Table, column and type of what is stored, of the schema `public`."""
-    rows = server.psql(
-        "SELECT c.table_name, c.column_name, c.data_type FROM information_schema.columns c"
-        " JOIN information_schema.tables t USING (table_schema, table_name)"
-        " WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
-        " AND c.is_generated = 'NEVER' ORDER BY 1, c.ordinal_position"
-    )
-    return [(table, column, kind) for table, column, kind in (line.split("\t") for line in rows.splitlines())]
-
-
-def _leak(source: Server, target: Server, policy: Mapping[str, str]) -> str:
-    wanted: list[tuple[str, bytes]] = []
-    for name in policy:
-        table, _, column = name.partition(".")
-        query = f"SELECT DISTINCT {_name(column)}::text FROM {_name(table)} LIMIT {SEARCHED}"  # noqa: S608 - quoted
-        values = [each.encode() for each in source.psql(query).splitlines()]
-        wanted += [(name, each) for each in values if len(each) >= SHORTEST and not each.isdigit()]
-    for path in target.data.rglob("*"):
-        if path.is_file() and path.stat().st_size:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                for name, value in wanted:
-                    if content.find(value) >= 0:
-                        return (
-                            f"a value of {name} stands in clear elsewhere: mask the column that repeats it, or drop it"
-                        )
-    return ""
-
 
 def _take(source: Path, target: Path, *, clone: bool) -> int:
     """The size of what was cloned or copied. File by file: the server is held still."""
@@ -319,10 +332,11 @@ def _take(source: Path, target: Path, *, clone: bool) -> int:
     for folder, folders, names in os.walk(source):
         here = target / Path(folder).relative_to(source)
         here.mkdir(mode=0o700)
+        folders[:] = [each for each in folders if Path(folder).name != "pg_replslot"]  # they would keep a log for ever
         for link in [each for each in folders if (Path(folder) / each).is_symlink()]:
             folders.remove(link)
         for name in names:
-            if name in _LEFT:
+            if name in LEFT:
                 continue
             old, new = Path(folder) / name, here / name
             total += old.stat().st_size
@@ -341,22 +355,5 @@ def _cloned(source: Path, target: Path) -> bool:
     return True
 
 
-def _size(folder: Path) -> int:
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += (Path(place) / name).lstat().st_blocks * 512
-    return total
-
-
 def _way(handle: str) -> str:
     return handle.partition("_")[0]
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -7,9 +7,12 @@ user is added, and the files stay root's.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,23 +21,31 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bough.kernel import overlay
 from bough.kernel.errors import Invalid, Problem, Unavailable
-from bough.kernel.files import disk_full
+from bough.kernel.files import disk_full, locked
 
 USER, DATABASE = "bough", "app"
 NOBODY = 65_534
 START_S = 30.0
+STOP_S = 60.0
+LEFT_OVER_S = 5.0  # until the last process of a server that was killed has noticed
+SEGMENT_BYTES = 4 << 20  # of the log: a branch begins with copies of whole ones
+LOG_BYTES = 1 << 30  # of the log that is kept for the next branch, at most
 SOCKET_BYTES = 90  # of a folder for sockets: the system allows 107 with the socket's own name
-SETTINGS = """
+SETTINGS = f"""
 listen_addresses = ''
 unix_socket_permissions = 0700
-file_copy_method = clone
 shared_buffers = 64MB
 max_connections = 50
 wal_level = replica
-summarize_wal = off
+max_slot_wal_keep_size = {LOG_BYTES >> 20}MB
 log_destination = stderr
 """
+_LEFT_OVER = ("pre-existing shared memory block", "Is another postmaster")
+_NEWER = [(17, "summarize_wal = off\n"), (18, "file_copy_method = clone\n")]  # settings, by version
+# Recovery syncs the disk, and not file by file: to open a file is to copy it into the overlay.
+_WITHOUT_OPENING = "-c recovery_init_sync_method=syncfs"
 
 
 class Programs:
@@ -51,20 +62,37 @@ class Programs:
             return "Bough runs as root, PostgreSQL must not, and user namespaces are not allowed here"
         return ""
 
-    def run(self, program: str, *words: str, stdin: str | None = None, timeout_s: float = 3600.0) -> str:
-        """Its output; raises `Invalid` (POSTGRES_SAYS) with what it said when it fails."""
+    @functools.cached_property
+    def version(self) -> int:
+        """The first number of it."""
+        found = re.search(r"\d+", self.run("postgres", "--version"))
+        return int(found.group()) if found else 0
+
+    def run(
+        self, program: str, *words: str, stdin: str | None = None, timeout_s: float = 3600.0, over: Path | None = None,
+        password: str = "",
+    ) -> str:  # fmt: skip
+        """Its output; raises `Invalid` (POSTGRES_SAYS) with what it said when it fails. `over`: the folder of an
+        overlay in which it runs."""
         if self.why_not:
             raise Unavailable(self.why_not, code="POSTGRES_MISSING", hint="bough db ways --engine postgres")
         done = subprocess.run(  # noqa: S603 - our own words
-            self.command(program, *words), input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False,
-            cwd="/", env=self._environment(),
+            self.command(program, *words, over=over), input=stdin, capture_output=True, text=True, timeout=timeout_s,
+            check=False, cwd="/", env=self._environment() | ({"PGPASSWORD": password} if password else {}),
         )  # fmt: skip
         if done.returncode != 0:
             raise Invalid(f"PostgreSQL says: {_said(done.stderr)}", code="POSTGRES_SAYS", hint="bough db check NAME")
         return done.stdout
 
-    def command(self, program: str, *words: str) -> list[str]:
+    def command(self, program: str, *words: str, over: Path | None = None) -> list[str]:
         assert self.folder is not None  # noqa: S101 - asked before
+        if over is not None:
+            user = NOBODY if os.geteuid() == 0 else None
+            return [
+                *overlay.launcher(over, writable=True, durable=True, as_user=user),
+                str(self.folder / program),
+                *words,
+            ]
         as_user = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
         needed = os.geteuid() == 0 and program in ("initdb", "pg_ctl", "postgres")
         return [*(as_user if needed else ()), str(self.folder / program), *words]
@@ -75,10 +103,29 @@ class Programs:
 
 
 class Server:
-    """One PostgreSQL over the folder `place`."""
+    """One PostgreSQL over the folder `place`: over `data` in it, or over an overlay that nobody else sees. `data` is
+    where what it writes is found."""
 
     def __init__(self, programs: Programs, place: Path) -> None:
-        self._programs, self.place, self.data = programs, place, place / "data"
+        self._programs, self.place = programs, place
+
+    @property
+    def is_overlay(self) -> bool:
+        return (self.place / overlay.LOWER).is_symlink()
+
+    @property
+    def data(self) -> Path:
+        return self.place / (overlay.UPPER if self.is_overlay else "data")
+
+    @property
+    def seen(self) -> Path:
+        """The data folder, in the server's own eyes."""
+        return self.place / overlay.TREE if self.is_overlay else self.data
+
+    @property
+    def exists(self) -> bool:
+        below = self.place / overlay.LOWER if self.is_overlay else self.data
+        return (below / "PG_VERSION").exists()
 
     @property
     def is_wanted(self) -> bool:
@@ -104,36 +151,50 @@ class Server:
 
     def make(self) -> None:
         self.place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        words = ["-D", str(self.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
-        self._programs.run("initdb", *words)
+        words = ["-D", str(self.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-k"]
+        self._programs.run("initdb", *words, f"--wal-segsize={SEGMENT_BYTES >> 20}")
         with (self.data / "postgresql.conf").open("a") as file:
-            file.write(SETTINGS)
+            file.write(SETTINGS + "".join(line for since, line in _NEWER if self._programs.version >= since))
         self.start()
         self.psql(f"CREATE DATABASE {DATABASE}", database="postgres")
 
     def start(self) -> None:
-        """Returns when it answers. Idempotent."""
-        if self.pid():
-            return
-        self.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._wanted.touch()
-        log = self.place / "log"
-        options = f"-k {self.sockets}"
-        words = ["-D", str(self.data), "-l", str(log), "-o", options, "-w", "-t", str(int(START_S)), "start"]
+        """Returns when it answers. Idempotent; of several who start it at once, one does and the others wait."""
+        with locked(self.place / "starting"):
+            if self.pid():
+                self.let_go()
+                return
+            self.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._wanted.touch()
+            deadline = time.monotonic() + LEFT_OVER_S
+            while (said := self._try()) and any(each in said for each in _LEFT_OVER) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        if "No space left" in said:
+            raise disk_full("no space left to start PostgreSQL", self.place)
+        if said:
+            raise Problem(
+                f"PostgreSQL did not start; {_said(said)}", code="POSTGRES_START", hint=str(self.place / "log")
+            )
+
+    def _try(self) -> str:
+        """Starts it; what it said if that failed."""
+        log, over = self.place / "log", self.place if self.is_overlay else None
+        before = log.stat().st_size if log.exists() else 0
+        options = f"-k {self.sockets}" + (f" {_WITHOUT_OPENING}" if self.is_overlay else "")
+        words = ["-D", str(self.seen), "-l", str(log), "-o", options, "-w", "-t", str(int(START_S)), "start"]
         try:
-            self._programs.run("pg_ctl", *words, timeout_s=START_S * 2)
+            self._programs.run("pg_ctl", *words, timeout_s=START_S * 2, over=over)
         except Invalid as error:
-            said = log.read_text(errors="replace")[-600:] if log.exists() else error.message
-            if "No space left" in said:
-                raise disk_full("no space left to start PostgreSQL", self.place) from error
-            raise Problem(f"PostgreSQL did not start; {_said(said)}", code="POSTGRES_START", hint=str(log)) from error
+            return (log.read_text(errors="replace")[before:] if log.exists() else "") or error.message
+        return ""
 
     def stop(self) -> None:
         """Open connections end. Idempotent."""
         self._wanted.unlink(missing_ok=True)
-        if self.pid():
-            with contextlib.suppress(Invalid):
-                self._programs.run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop")
+        if pid := self.pid():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)  # "fast": pg_ctl does the same, where it can see the folder
+            _until_gone(pid)
 
     def pid(self) -> int:
         """Of the running server; 0 when none runs."""
@@ -142,19 +203,35 @@ class Server:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError, IndexError):
             return 0
-        return pid if str(self.data).encode() in command else 0
+        return pid if str(self.seen).encode() in command else 0
 
     def psql(self, sql: str, *, database: str = DATABASE, words: Sequence[str] = ()) -> str:
         """Runs SQL; rows come unaligned, with tabs between. Raises `Invalid` (POSTGRES_SAYS)."""
         fixed = ["-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-h", str(self.sockets), "-d", database]
         return self._programs.run("psql", *fixed, *words, stdin=sql)
 
+    def ask(self, sql: str) -> str:
+        """The first value that one statement answers, as text; through psycopg where it is installed, which takes a
+        tenth of the time that a program takes to start. Raises `Invalid` (POSTGRES_SAYS)."""
+        if importlib.util.find_spec("psycopg") is None:
+            return self.psql(sql).strip()
+        psycopg = importlib.import_module("psycopg")
+        try:
+            with contextlib.closing(psycopg.connect(self.url, autocommit=True)) as connection:
+                cursor = connection.execute(sql)
+                row = cursor.fetchone() if cursor.description else None
+        except psycopg.Error as error:
+            raise Invalid(f"PostgreSQL says: {error}", code="POSTGRES_SAYS", hint="bough db check NAME") from error
+        return str(row[0]) if row else ""
+
     @contextlib.contextmanager
     def held_still(self) -> Iterator[None]:
         """Stops every process of the server for a moment: what lies on the disk is then what a power cut at that moment
-        would leave, from which PostgreSQL comes back with all that was committed."""
+        would leave, from which PostgreSQL comes back with all that was committed. Whoever is killed meanwhile leaves
+        them stopped, and the lock free: `let_go` finds both."""
         stopped: list[int] = []
-        try:
+        with locked(self._held), contextlib.ExitStack() as ending:
+            ending.callback(_continue, stopped)
             pid = self.pid()
             if pid:
                 stopped.append(pid)
@@ -167,10 +244,22 @@ class Server:
                 for child in stopped:
                     _until_stopped(child)
             yield
+
+    def let_go(self) -> None:
+        """Lets processes go on that were held still by somebody who is dead."""
+        descriptor = os.open(self._held, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if (pid := self.pid()) and _state(pid) == "T":
+                _continue([pid, *_children(pid)])
+        except BlockingIOError:  # somebody holds them still now
+            return
         finally:
-            for each in reversed(stopped):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(each, signal.SIGCONT)
+            os.close(descriptor)
+
+    @property
+    def _held(self) -> Path:
+        return self.place / "held"
 
 
 def _folder() -> Path | None:
@@ -204,17 +293,33 @@ def _children(pid: int) -> list[int]:
     return []
 
 
+def _continue(stopped: list[int]) -> None:
+    for each in reversed(stopped):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGCONT)
+
+
+def _state(pid: int) -> str:
+    """As `ps` has it: R, S, T …; empty of one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
 def _until_stopped(pid: int) -> None:
     """A process in the middle of a system call stops when that ends."""
     deadline = time.monotonic() + 2.0
     while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return
-        if state in "TtZX":
+        if _state(pid) in "TtZX":
             return
         time.sleep(0.0002)
+
+
+def _until_gone(pid: int) -> None:
+    deadline = time.monotonic() + STOP_S
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _said(text: str) -> str:

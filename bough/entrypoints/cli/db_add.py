@@ -12,11 +12,13 @@ from bough.entrypoints.cli.session import Session
 
 
 def run(
-    session: Session, name: str, engine: str, how: str, source: Path | None, project: str, environment: str
+    session: Session, name: str, engine: str, how: str, source: Path | None, server: str, project: str, environment: str
 ) -> None:
+    if server == "-":
+        server = click.get_text_stream("stdin").readline().strip()
     made = session.client().databases.add(
         project=data_store.project_of(project), name=name, engine=engine, how=how, environment=environment,
-        content=db_files.sent(session, source),
+        content=db_files.sent(session, source), server=server,
     )  # fmt: skip
     if session.json:
         session.answer(made)
@@ -36,9 +38,13 @@ command = make(
         click.Option(["--how"], default="", metavar="WAY", help="How it branches (bough db ways); else the best."),
         click.Option(["--from", "source"], default=None, metavar="FILE", type=click.Path(path_type=Path),
                      help="What it begins with: a SQLite file, or a dump of Postgres."),
+        click.Option(["--server"], default="", metavar="URL",
+                     help="A database on a PostgreSQL server of your own; - reads the URL from standard input. Its "
+                     "password is kept as a secret, its branches are databases of that server."),
         *data_store.common(),
     ],
     run,
     examples="Examples:\n  bough db add orders\n  bough db add orders --from orders.sqlite\n"
-    "  bough db add events --engine postgres",
+    "  bough db add events --engine postgres\n"
+    "  bough db add events --engine postgres --server - <<< postgresql://app:secret@db.internal/events",
 )  # fmt: skip

@@ -1,8 +1,9 @@
 """Copy on write at the first change, without root: an overlay in namespaces of one program's own.
 
-A tree's folder holds four others: `lower` (hard links to the blobs), `upper` (what the program changes), `work` (the
-kernel's) and `tree`, over which the overlay is mounted. The mount is seen by the program and what that starts, by
-nobody else, and is gone with the last of them, however they went: there is nothing to unmount.
+A tree's folder holds four others: `lower` (hard links to the blobs, or a link to a folder that nobody changes), `upper`
+(what the program changes), `work` (the kernel's) and `tree`, over which the overlay is mounted. The mount is seen by
+the program and what that starts, by nobody else, and is gone with the last of them, however they went: there is nothing
+to unmount.
 
 Inside, the program is who it is outside, with the right to write where a file's mode says no (the links have the mode
 of the blobs, 0444); the kernel then copies the file into `upper` and never touches the blob. `lower` itself is covered,
@@ -33,21 +34,27 @@ _OPTIONS = {
     False: f"ro,userxattr,lowerdir={LOWER}:{UPPER}",  # two layers below and none above: nobody can write, root neither
 }
 
+_DURABLE = f"userxattr,lowerdir={LOWER},upperdir={UPPER},workdir={WORK}"
 
-def launcher(folder: Path, *, writable: bool) -> list[str]:
+
+def launcher(folder: Path, *, writable: bool, durable: bool = False, as_user: int | None = None) -> list[str]:
     """What to put before a command so that it finds the overlay at `folder/tree`. Becomes the command without a
-    process in between. Works once for a folder: what a crash of the machine leaves there is not to be trusted;
-    in a unit not together with `confine`, which forbids mounting."""
+    process in between; in a unit not together with `confine`, which forbids mounting.
+
+    Works once for a folder: what a crash of the machine leaves there is not to be trusted. A `durable` one can be
+    mounted again whenever nobody has it mounted, and what was synced in it is there. `as_user`: who the program is
+    inside, in its own eyes and for programs that refuse to run as root; files stay those of who it is outside."""
     unshare, mount = shutil.which("unshare") or "unshare", shlex.quote(shutil.which("mount") or "mount")
     script = "\n".join(
         [
             *("set -e", "here=$PWD", 'cd -- "$1"'),  # relative names: a colon or comma in a path would be an option
-            f"{mount} -t overlay -o {_OPTIONS[writable]} overlay {TREE}",
+            f"{mount} -t overlay -o {_DURABLE if durable else _OPTIONS[writable]} overlay {TREE}",
             f"{mount} -t tmpfs -o ro,size=4k tmpfs {LOWER}",
             *('cd -- "$here"', "shift", 'exec "$@"'),
         ]
     )
-    inside = [unshare, "--user", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}", "--keep-caps", "--"]
+    user, group = (os.geteuid(), os.getegid()) if as_user is None else (as_user, as_user)
+    inside = [unshare, "--user", f"--map-user={user}", f"--map-group={group}", "--keep-caps", "--"]
     return [
         *(unshare, "--user", "--map-root-user", "--mount", "--"),
         *("/bin/sh", "-c", script, "bough-tree", str(folder), *inside),

@@ -1,0 +1,73 @@
+"""Kills around writes, checkpoints, cuts and starts of Postgres (BOUGH_KILLS=N): programs, Bough, and the server.
+
+Each database is looked at by `pg_amcheck` where its extension is there (BOUGH_POSTGRES_BIN may name such a server),
+else every row is read against the checksums of its page: the wheel ships the program without the extension.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bough.adapters.sql.postgres import Postgres
+from bough.adapters.sql.postgres_server import Programs
+
+pytest.importorskip("psycopg")
+pytestmark = pytest.mark.skipif(bool(Programs().why_not), reason=Programs().why_not or "-")
+KILLS = int(os.environ.get("BOUGH_KILLS", "2"))
+COUNT = "SELECT coalesce(max(id), 0) FROM rows"
+
+
+def test_killed_at_any_moment_it_is_whole_and_has_what_was_committed(tmp_path: Path) -> None:
+    engine = Postgres(tmp_path)
+    way = next(each.name for each in engine.ways() if each.fits)
+    engine._bases.own_bytes = 1 << 20
+    handle = engine.make(way)
+    server = engine._server(handle)
+    server.psql("CREATE TABLE rows (id integer PRIMARY KEY, text text); CREATE INDEX texts ON rows (left(text, 20))")
+    try:
+        for seed in range(KILLS):
+            handle = once(engine, handle, seed)
+    finally:
+        engine.stop()
+
+
+def once(engine: Postgres, handle: str, seed: int) -> str:
+    """The database that the next kill goes on with: this one, or, as a restore would have it, one of its cuts."""
+    chance, server = random.Random(seed), engine._server(handle)
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.databases.postgres_process", what, str(engine._root), handle, str(seed)],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        ) for what in ("write", "cut")
+    ]  # fmt: skip
+    time.sleep(chance.uniform(0.6, 2.0))  # the moment of the kill; what is checked does not depend on it
+    if chance.random() < 0.5:
+        os.kill(server.pid(), signal.SIGKILL)
+    for each in programs:
+        each.kill()
+    said = [line.split() for each in programs for line in each.communicate()[0].splitlines()]
+    committed = max((int(words[1]) for words in said if words[0] == "w" and len(words) == 2), default=0)
+    cuts = [(words[1], int(words[2])) for words in said if words[0] == "c" and len(words) == 3]
+    engine.keep(handle)
+    engine.ensure(handle)
+    assert int(server.ask(COUNT)) >= committed
+    assert engine.check(handle) == []
+    looked_at = cuts[-2:]
+    for made, before in looked_at:
+        engine.ensure(made)
+        assert before <= int(engine._server(made).ask(COUNT)) <= int(server.ask(COUNT))
+        assert engine.check(made) == []
+    goes_on = looked_at[0][0] if looked_at and chance.random() < 0.3 else handle
+    for each in engine._folders():
+        if each.name != goes_on and not each.name.startswith((".", "base_")):
+            engine.close(each.name)
+    engine.sweep([goes_on], -1)
+    return goes_on
