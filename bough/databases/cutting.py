@@ -101,7 +101,7 @@ class Cutting:
     def snapshot(
         self, tx: sa.Connection, of: Instance, at: float, by: str, why: str, point: Point, *, tag: str = ""
     ) -> Snapshot:
-        cut = self._disk.engine(of.engine).cut(of.handle)
+        cut = self._disk.engine(of.engine).cut(of.handle, at_rest=True)
         made = Snapshot(
             id=new_id("dbs"), project=of.project, environment=of.environment, name=of.name, engine=of.engine,
             handle=cut.handle, at=at, by=by, why=why, layer=point.layer, seq=point.seq, tag=tag, remake=cut.remake,

@@ -43,6 +43,8 @@ def cut(engine: Sqlite, handle: str, chance: random.Random) -> None:
         if chance.random() < 0.3:
             engine.settle(handle)
             engine.settle(made)
+        if chance.random() < 0.3:  # what a restore of a snapshot is
+            print("b", engine.cut(made).handle, flush=True)
 
 
 if __name__ == "__main__":

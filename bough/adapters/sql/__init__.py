@@ -73,8 +73,9 @@ class SqlEngine(Protocol):
     def announce(self, handle: str) -> Announced:
         """What a cut would be now."""
 
-    def cut(self, handle: str) -> Cut:
-        """Raises `Busy` (DATABASE_IN_USE) when a writer does not end soon. Milliseconds, unless announced otherwise."""
+    def cut(self, handle: str, *, at_rest: bool = False) -> Cut:
+        """`at_rest`: it is to be kept, and nobody will connect to it soon. Milliseconds, unless announced otherwise.
+        Raises `Busy` (DATABASE_IN_USE) when a writer does not end soon."""
 
     def settle(self, handle: str) -> None:
         """What was left for later: makes sure that the database outlives a power cut, prepares its next branch. May

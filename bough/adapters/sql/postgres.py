@@ -92,10 +92,10 @@ class Postgres:
             held_s=held_s,
         )  # fmt: skip
 
-    def cut(self, handle: str) -> Cut:
+    def cut(self, handle: str, *, at_rest: bool = False) -> Cut:
         server, began = self._existing(handle), time.perf_counter()
         (server.place / BRANCHED).touch()
-        if _way(handle) == WARM and (made := self._followers.handed_over(server)) is not None:
+        if _way(handle) == WARM and not at_rest and (made := self._followers.handed_over(server)) is not None:
             self._handed_s = time.perf_counter() - began
             return Cut(handle=made.place.name, size=0, held_s=0.0)
         target, way, copied, held_s = self._branch(server)

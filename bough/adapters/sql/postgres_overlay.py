@@ -65,6 +65,7 @@ class Bases:
         still."""
         base = self._of(server)
         assert base is not None  # noqa: S101 - whoever has a log has a base
+        base.touch()  # a sweep that has not seen the branch yet takes it for young
         self._begin(target, f"../{base.name}/data")
         folder = target.data / "pg_wal"
         folder.mkdir(mode=0o700)

@@ -94,7 +94,7 @@ class OwnServers:
         return Announced(way=TEMPLATE, about=_ABOUT[clones], size=size, seconds=seconds,
                          bytes=0 if clones else size, held_s=seconds)  # fmt: skip
 
-    def cut(self, handle: str) -> Cut:
+    def cut(self, handle: str, *, at_rest: bool = False) -> Cut:
         known = self._known(handle)
         name = f"bough_{new_id('db')[3:]}"
         with self._open(known, elsewhere=True) as connection:

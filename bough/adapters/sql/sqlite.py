@@ -90,7 +90,7 @@ class Sqlite:
             bytes=16_384 + copied, held_s=0.002 + copied / COPY_BYTES_PER_S,
         )  # fmt: skip
 
-    def cut(self, handle: str) -> Cut:
+    def cut(self, handle: str, *, at_rest: bool = False) -> Cut:
         path = self.path(handle)
         if _size(f"{path}-wal") > CHECKPOINT_BYTES:
             self._work("checkpoint", path=str(path))
