@@ -25,8 +25,8 @@ def variables(urls: Mapping[str, str], *, alone: bool = True) -> dict[str, str]:
 
 
 def is_server(url: str) -> bool:
-    """Whether a URL names a database on a PostgreSQL server."""
-    return url.startswith(("postgresql://", "postgres://"))
+    """Whether a URL names a database on a PostgreSQL server; a password is where it is found and kept, nowhere else."""
+    return url.startswith(("postgresql://", "postgres://")) and "password=" not in url
 
 
 def password_of(url: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from bough.adapters.sql import postgres_own
 from bough.adapters.sql.postgres_server import Programs, Server
 from bough.databases import store
 from bough.databases.giving import variables_of
@@ -102,12 +103,29 @@ def test_migrations_run_on_the_branch_and_with_a_merge_on_the_parent(plane: Plan
 
 def test_what_is_no_server_is_refused_and_nothing_is_made(plane: Plane, tmp_path: Path) -> None:
     away = f"postgresql://x:y@/db?host={tmp_path}"
-    for server, code in (("mysql://somewhere/db", "SERVER_UNFIT"), (away, "SERVER_AWAY")):
+    open_ = "postgresql://x@somewhere/db?password=y"
+    for server, code in (("mysql://somewhere/db", "SERVER_UNFIT"), (open_, "SERVER_UNFIT"), (away, "SERVER_AWAY")):
         with pytest.raises((Invalid, Unavailable)) as refused:
             plane.call("databases.add", project=PROJECT, name="events", engine="postgres", server=server)
         assert refused.value.own_code == code
     assert plane.call("databases.list", project=PROJECT) == []
     assert plane.call("secrets.list", project=PROJECT) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "parts", "other"),
+    [
+        (
+            "postgresql://u:p%40@h:5/db?x=1",
+            ("postgresql://u", "p%40", "@h:5/db?x=1"),
+            "postgresql://u:p%40@h:5/n%20n?x=1",
+        ),
+        ("postgresql:///db?host=/a/b", ("postgresql://", "", "/db?host=/a/b"), "postgresql:///n%20n?host=/a/b"),
+        ("postgresql://h", ("postgresql://", "", "h"), "postgresql://h/n%20n"),
+    ],
+)
+def test_urls_are_taken_apart_as_they_are_written(url: str, parts: tuple[str, ...], other: str) -> None:
+    assert (postgres_own._split(url), postgres_own._at(url, "n n")) == (parts, other)
 
 
 def _handles(plane: Plane) -> set[str]:

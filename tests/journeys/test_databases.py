@@ -73,7 +73,7 @@ def test_a_database_comes_before_production_branches_and_comes_back(machine: Mac
     shop.db("restore", "orders", "--file", "orders.backup")
     assert shop.rows() == ["Ada"]
     shop.bough("branch", "discard", "trial")
-    assert shop.db("show", "orders", "-e", "trial", code=4)["error"]["code"] == "ENVIRONMENT_NOT_FOUND"
+    assert shop.db("show", "orders", "-e", "trial", code=4)["error"]["code"] == "DATABASE_NOT_FOUND"
     shop.db("rm", "orders")
     assert shop.db("list") == []
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -76,7 +76,7 @@ class OwnServers:
                 "the user of this URL may not create databases, and a branch is one",
                 code="SERVER_UNFIT", hint="ALTER ROLE … CREATEDB",
             )  # fmt: skip
-        before, password, after = _split(url)
+        before, password, after = _split(url.replace("postgres://", "postgresql://", 1))  # what programs know
         return self._keep(_Known(server=before + after, secret=secret if password else "", database=row[0], ours=False))
 
     def make(self, way: str, source: Path | None = None) -> str:
@@ -309,4 +309,6 @@ def _split(url: str) -> tuple[str, str, str]:
 
 def _at(url: str, database: str) -> str:
     """The URL of another database of the same server."""
-    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+    scheme, _, rest = url.partition("://")
+    place, mark, query = rest.partition("?")
+    return f"{scheme}://{place.partition('/')[0]}/{quote(database)}{mark}{query}"
