@@ -18,6 +18,7 @@ from bough.gateway.pairs import Answered
 MOST_WAITING = 4096
 MIRROR_BYTES = 64 << 20  # of one mirror's file; beyond, it only counts
 FLUSH_S = 0.2
+PAUSE_S = 5e-5  # after each thing: the event loop needs the interpreter too, and waits for one at most
 
 
 class Seen(msgspec.Struct):
@@ -96,6 +97,7 @@ class Tape:
         held: dict[tuple[str, str, str], list[bytes]] = {}
         rules: dict[tuple[str, str, str], Keep] = {}
         for each in taken:
+            time.sleep(PAUSE_S)
             if isinstance(each, ToKeep):
                 rules[each.place] = each.keep
                 if line := self._kept(each, now):
