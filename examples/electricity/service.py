@@ -41,7 +41,7 @@ class Forecast:
     def predict(self, reading: Reading) -> Next | bough.Reject:
         if not 0 <= reading.half_hour <= 46:
             return bough.Reject("half_hour is 0 to 46", status=422)
-        told = {"day": reading.day, "half_hour": reading.half_hour, "weekday": reading.weekday, "demand": reading.demand}
+        told = vars(reading)
         self.rows.execute(KEEP, told)
         self.rows.commit()
         change, days = self.rows.execute(CHANGES, told | {"days": DAYS}).fetchone()
