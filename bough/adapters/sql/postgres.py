@@ -48,7 +48,7 @@ class Postgres:
     def __init__(self, root: Path) -> None:
         self._root, self._programs = root, Programs()
         self._bases = Bases(root, self._programs)
-        self._followers = Followers(self._server, self._begin_follower)
+        self._followers = Followers(self._server, self._programs)
         self._clones: bool | None = None
         self._no_overlay: str | None = None
         self._handed_s = HANDED_S  # of the last follower that was handed over
@@ -106,11 +106,9 @@ class Postgres:
     def settle(self, handle: str) -> None:
         """Makes a frozen folder for the next branch, in a thread, where that would copy much otherwise."""
         server = self._existing(handle)
-        if not self._is_branched(server):
-            return
-        if _way(handle) in (OVERLAY, WARM) and not self._why_no_overlay():
-            limit = max(self._bases.own_bytes, self._size(handle) // 8)
-            if self._next(server)[1] > limit:
+        if _way(handle) == OVERLAY and self._is_branched(server):
+            copied = self._next(server)[1]
+            if copied > self._bases.own_bytes and copied > self._size(handle) // 8:
                 self._bases.refresh(server)
 
     def keep(self, handle: str) -> None:
@@ -257,7 +255,7 @@ class Postgres:
         """The way that a cut takes now, and the bytes that it copies."""
         if _way(server.place.name) == CLONE:
             return CLONE, 0
-        if _way(server.place.name) in (OVERLAY, WARM):
+        if _way(server.place.name) == OVERLAY:
             log = self._bases.log_since(server)
             own = copied_of(server.data) if server.is_overlay else size_of(server.data)
             if log is not None and (since := sum(each.stat().st_size for each in log)) < own:
@@ -279,9 +277,6 @@ class Postgres:
             except BaseException:
                 remove_tree(target.place)
                 raise
-
-    def _begin_follower(self, source: Server) -> Server:
-        return self._branch(source)[0]
 
     def _take(self, server: Server, target: Server) -> tuple[str, int]:
         """How it was taken, and the bytes. The server is held still."""

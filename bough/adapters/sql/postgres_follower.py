@@ -2,8 +2,9 @@
 
     <root>/<id>/follower    the name of the one that follows it
 
-A follower is begun like a branch and replays the log of its source from then on (streaming replication). To hand it
-over is to wait until it has all that was committed, and to promote it; nobody is held still, and another one is begun.
+A follower is a copy that pg_basebackup makes while its source runs on, and that replays the log of its source from then
+on (streaming replication). To hand it over is to wait until it has all that was committed, and to promote it; nobody is
+held still, and another one is begun.
 """
 
 from __future__ import annotations
@@ -11,17 +12,16 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from bough.adapters.sql.postgres_overlay import drop_slots
-from bough.adapters.sql.postgres_server import USER, Server
+from bough.adapters.sql.postgres_server import Programs, Server
 from bough.kernel.errors import Invalid, Problem
-from bough.kernel.files import write_whole
-from bough.kernel.overlay import LOWER
+from bough.kernel.files import as_exhausted, write_whole
+from bough.kernel.names import new_id
+from bough.kernel.trees import remove_tree
 
 WARM, FOLLOWER = "warm", "follower"
 PATIENCE_S = 2.0  # until it has the log and is promoted: whoever changes the catalog waits with it
-_CONF = "postgresql.auto.conf"
 _FOLLOWS = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'"
 _TAKE_OVER = """
 DO $$
@@ -41,10 +41,8 @@ END $$;
 
 
 class Followers:
-    """`begin`: makes a server that begins where another one is, not started yet, under a fresh name."""
-
-    def __init__(self, server_of: Callable[[str], Server], begin: Callable[[Server], Server]) -> None:
-        self._server_of, self._begin = server_of, begin
+    def __init__(self, server_of: Callable[[str], Server], programs: Programs) -> None:
+        self._server_of, self._programs = server_of, programs
         self._making, self._lock = dict[str, threading.Thread](), threading.Lock()
 
     def of(self, source: Server) -> Server | None:
@@ -99,29 +97,21 @@ class Followers:
             return None
 
     def _make(self, source: Server) -> None:
-        with contextlib.suppress(Problem, OSError):  # cuts take the other ways meanwhile, and the next turn tries again
-            if (there := self.named(source)) is not None and there.exists:
+        if (there := self.named(source)) is not None and there.exists:
+            with contextlib.suppress(Problem):
                 there.start()
-                return
-            slot = f"{WARM}_{source.place.name.partition('_')[2]}"
+            return
+        slot = f"{WARM}_{source.place.name.partition('_')[2]}"
+        made = self._server_of(new_id(WARM))
+        try:
             drop_slots(source, f"slot_name = '{slot}'")
-            source.psql(f"SELECT pg_create_physical_replication_slot('{slot}', true)", database="postgres")
-            made = self._begin(source)
-            _follow(made, source, slot)
-            made.start()
-            write_whole(source.place / FOLLOWER, made.place.name.encode())
-
-
-def _follow(made: Server, source: Server, slot: str) -> None:
-    below = made.place / LOWER
-    places = [made.data / _CONF, below / _CONF]  # of an overlay that has not changed it, the one below
-    before = next((each.read_text() for each in places if each.exists()), "")
-    kept = [line for line in before.splitlines() if not line.startswith("primary_")]
-    follows = [f"primary_conninfo = 'host={source.sockets} user={USER}'", f"primary_slot_name = '{slot}'"]
-    _write(made.data / _CONF, "\n".join([*kept, *follows, ""]))
-    _write(made.data / "standby.signal", "")
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
-    path.chmod(0o600)
+            with as_exhausted(made.place):
+                made.place.mkdir(mode=0o700)
+                words = ["-h", str(source.sockets), "-D", str(made.data), "-c", "fast", "--no-manifest"]
+                self._programs.run("pg_basebackup", *words, "-R", "-C", "-S", slot)
+                made.start()
+                write_whole(source.place / FOLLOWER, made.place.name.encode())
+        except (Problem, OSError):  # cuts copy meanwhile, and the next turn tries again
+            with contextlib.suppress(Problem):
+                made.stop()
+            remove_tree(made.place)

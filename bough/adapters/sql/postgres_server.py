@@ -28,7 +28,7 @@ from bough.kernel.files import disk_full, locked
 USER, DATABASE = "bough", "app"
 NOBODY = 65_534
 START_S = 30.0
-STOP_S = 60.0
+STOP_S, CONNECT_S = 60.0, 20
 LEFT_OVER_S = 5.0  # until the last process of a server that was killed has noticed
 SEGMENT_BYTES = 4 << 20  # of the log: a branch begins with copies of whole ones
 LOG_BYTES = 1 << 30  # of the log that is kept for the next branch, at most
@@ -99,7 +99,7 @@ class Programs:
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        return kept | {"LC_ALL": "C", "PGUSER": USER}
+        return kept | {"LC_ALL": "C", "PGUSER": USER, "PGCONNECT_TIMEOUT": str(CONNECT_S)}
 
 
 class Server:
@@ -217,7 +217,9 @@ class Server:
             return self.psql(sql).strip()
         psycopg = importlib.import_module("psycopg")
         try:
-            with contextlib.closing(psycopg.connect(self.url, autocommit=True)) as connection:
+            with contextlib.closing(
+                psycopg.connect(self.url, autocommit=True, connect_timeout=CONNECT_S)
+            ) as connection:
                 cursor = connection.execute(sql)
                 row = cursor.fetchone() if cursor.description else None
         except psycopg.Error as error:
@@ -250,8 +252,9 @@ class Server:
         descriptor = os.open(self._held, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if (pid := self.pid()) and _state(pid) == "T":
-                _continue([pid, *_children(pid)])
+            pid = self.pid()
+            if any(_state(each) == "T" for each in (everybody := [pid, *_children(pid)] if pid else [])):
+                _continue(everybody)
         except BlockingIOError:  # somebody holds them still now
             return
         finally:
