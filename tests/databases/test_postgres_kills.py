@@ -25,6 +25,7 @@ KILLS = int(os.environ.get("BOUGH_KILLS", "2"))
 COUNT = "SELECT coalesce(max(id), 0) FROM rows"
 
 
+@pytest.mark.timeout(100 + 20 * KILLS)
 def test_killed_at_any_moment_it_is_whole_and_has_what_was_committed(tmp_path: Path) -> None:
     engine = Postgres(tmp_path)
     way = next(each.name for each in engine.ways() if each.fits)

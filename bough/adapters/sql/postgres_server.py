@@ -253,7 +253,8 @@ class Server:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             pid = self.pid()
-            if any(_state(each) == "T" for each in (everybody := [pid, *_children(pid)] if pid else [])):
+            everybody = [pid, *_children(pid)] if pid else []
+            if any(_state(each) == "T" for each in everybody):
                 _continue(everybody)
         except BlockingIOError:  # somebody holds them still now
             return
