@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ def run(
     session: Session, name: str, engine: str, how: str, source: Path | None, server: str, project: str, environment: str
 ) -> None:
     if server == "-":
-        server = click.get_text_stream("stdin").readline().strip()
+        server = sys.stdin.readline().strip()
     made = session.client().databases.add(
         project=data_store.project_of(project), name=name, engine=engine, how=how, environment=environment,
         content=db_files.sent(session, source), server=server,
