@@ -22,13 +22,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bough.kernel import overlay
-from bough.kernel.errors import Invalid, Problem, Unavailable
+from bough.kernel.errors import Busy, Invalid, Problem, Unavailable
 from bough.kernel.files import disk_full, locked
 
 USER, DATABASE = "bough", "app"
 NOBODY = 65_534
 START_S = 30.0
-STOP_S, CONNECT_S = 60.0, 20
+STOP_S, STILL_S, CONNECT_S = 60.0, 5.0, 20
+SURE = 2  # looks at a stopped server's processes that find no new one: the kernel's list may miss some while others end
 LEFT_OVER_S = 5.0  # until the last process of a server that was killed has noticed
 SEGMENT_BYTES = 4 << 20  # of the log: a branch begins with copies of whole ones
 LOG_BYTES = 1 << 30  # of the log that is kept for the next branch, at most
@@ -234,17 +235,13 @@ class Server:
         stopped: list[int] = []
         with locked(self._held), contextlib.ExitStack() as ending:
             ending.callback(_continue, stopped)
-            pid = self.pid()
-            if pid:
-                stopped.append(pid)
-                os.kill(pid, signal.SIGSTOP)
-                _until_stopped(pid)
-                for child in _children(pid):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(child, signal.SIGSTOP)
-                        stopped.append(child)
-                for child in stopped:
-                    _until_stopped(child)
+            if pid := self.pid():
+                _stop([pid], stopped)
+                looks = 0
+                while looks < SURE:
+                    fresh = [each for each in _children(pid) if each not in stopped]
+                    looks = 0 if fresh else looks + 1
+                    _stop(fresh, stopped)
             yield
 
     def let_go(self) -> None:
@@ -297,6 +294,20 @@ def _children(pid: int) -> list[int]:
     return []
 
 
+def _stop(these: list[int], stopped: list[int]) -> None:
+    """Raises `Busy` (DATABASE_IN_USE) for one that does not stop soon."""
+    for each in these:
+        stopped.append(each)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGSTOP)
+    for each in these:
+        if not _is_stopped(each):
+            raise Busy(
+                f"process {each} of PostgreSQL is not held still within {STILL_S:g} s; nothing was done",
+                code="DATABASE_IN_USE", hint="try again when its disk has less to do",
+            )  # fmt: skip
+
+
 def _continue(stopped: list[int]) -> None:
     for each in reversed(stopped):
         with contextlib.suppress(ProcessLookupError):
@@ -311,13 +322,14 @@ def _state(pid: int) -> str:
         return ""
 
 
-def _until_stopped(pid: int) -> None:
-    """A process in the middle of a system call stops when that ends."""
-    deadline = time.monotonic() + 2.0
+def _is_stopped(pid: int) -> bool:
+    """Waits a little: a process in the middle of a system call stops when that ends. One that is gone counts."""
+    deadline = time.monotonic() + STILL_S
     while time.monotonic() < deadline:
         if _state(pid) in "TtZX":
-            return
+            return True
         time.sleep(0.0002)
+    return False
 
 
 def _until_gone(pid: int) -> None:
