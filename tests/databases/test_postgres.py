@@ -322,3 +322,25 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_what_a_killed_cutter_held_still_goes_on(first: tuple[Postgres, str]) -> None:
+    engine, _ = first
+    handle = engine.cut(first[1]).handle
+    engine.ensure(handle)
+    server = engine._server(handle)
+    script = (
+        "import sys, time; from pathlib import Path; from bough.adapters.sql.postgres import Postgres\n"
+        "with Postgres(Path(sys.argv[1]))._server(sys.argv[2]).held_still():\n"
+        "    print('held', flush=True); time.sleep(100)"
+    )
+    for postmaster_too in (False, True):
+        cutter = subprocess.Popen([sys.executable, "-c", script, str(engine._root), handle], stdout=subprocess.PIPE)
+        assert cutter.stdout is not None and cutter.stdout.readline() == b"held\n"
+        if postmaster_too:
+            os.kill(server.pid(), signal.SIGKILL)
+        cutter.kill()
+        cutter.communicate()
+        engine.keep(handle)
+        assert emails(engine, handle) == BOTH
+    engine.close(handle)

@@ -23,12 +23,13 @@ from pathlib import Path
 
 from bough.kernel import overlay
 from bough.kernel.errors import Busy, Invalid, Problem, Unavailable
-from bough.kernel.files import disk_full, locked
+from bough.kernel.files import disk_full, locked, write_whole
 
 USER, DATABASE = "bough", "app"
 NOBODY = 65_534
 START_S = 30.0
 STOP_S, STILL_S, CONNECT_S = 60.0, 5.0, 20
+STOPPED = "stopped"  # a file with the processes that are held still
 SURE = 2  # looks at a stopped server's processes that find no new one: the kernel's list may miss some while others end
 LEFT_OVER_S = 5.0  # until the last process of a server that was killed has noticed
 SEGMENT_BYTES = 4 << 20  # of the log: a branch begins with copies of whole ones
@@ -162,8 +163,8 @@ class Server:
     def start(self) -> None:
         """Returns when it answers. Idempotent; of several who start it at once, one does and the others wait."""
         with locked(self.place / "starting"):
+            self.let_go()
             if self.pid():
-                self.let_go()
                 return
             self.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._wanted.touch()
@@ -234,29 +235,50 @@ class Server:
         them stopped, and the lock free: `let_go` finds both."""
         stopped: list[int] = []
         with locked(self._held), contextlib.ExitStack() as ending:
+            self._let_go_noted()
+            ending.callback((self.place / STOPPED).unlink, missing_ok=True)
             ending.callback(_continue, stopped)
             if pid := self.pid():
-                _stop([pid], stopped)
+                self._stop([pid], stopped)
                 looks = 0
                 while looks < SURE:
                     fresh = [each for each in _children(pid) if each not in stopped]
                     looks = 0 if fresh else looks + 1
-                    _stop(fresh, stopped)
+                    self._stop(fresh, stopped)
             yield
 
+    def _stop(self, these: list[int], stopped: list[int]) -> None:
+        """Notes them first, for `let_go`. Raises `Busy` (DATABASE_IN_USE) for one that does not stop soon."""
+        stopped += these
+        write_whole(self.place / STOPPED, " ".join(map(str, stopped)).encode(), synced=False)
+        for each in these:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGSTOP)
+        for each in these:
+            if not _is_stopped(each):
+                raise Busy(
+                    f"process {each} of PostgreSQL is not held still within {STILL_S:g} s; nothing was done",
+                    code="DATABASE_IN_USE", hint="try again when its disk has less to do",
+                )  # fmt: skip
+
     def let_go(self) -> None:
-        """Lets processes go on that were held still by somebody who is dead."""
+        """Lets processes go on that were held still by somebody who is dead: without that, not even those end whose
+        postmaster has been killed."""
         descriptor = os.open(self._held, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            pid = self.pid()
-            everybody = [pid, *_children(pid)] if pid else []
-            if any(_state(each) == "T" for each in everybody):
-                _continue(everybody)
+            self._let_go_noted()
         except BlockingIOError:  # somebody holds them still now
             return
         finally:
             os.close(descriptor)
+
+    def _let_go_noted(self) -> None:
+        """Whoever calls it has the lock."""
+        with contextlib.suppress(FileNotFoundError):  # nobody was killed while he held them
+            noted = [int(each) for each in (self.place / STOPPED).read_text("ascii").split()]
+            _continue([each for each in noted if _state(each) == "T" and _is_postgres(each)])
+            (self.place / STOPPED).unlink()
 
     @property
     def _held(self) -> Path:
@@ -294,24 +316,17 @@ def _children(pid: int) -> list[int]:
     return []
 
 
-def _stop(these: list[int], stopped: list[int]) -> None:
-    """Raises `Busy` (DATABASE_IN_USE) for one that does not stop soon."""
-    for each in these:
-        stopped.append(each)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(each, signal.SIGSTOP)
-    for each in these:
-        if not _is_stopped(each):
-            raise Busy(
-                f"process {each} of PostgreSQL is not held still within {STILL_S:g} s; nothing was done",
-                code="DATABASE_IN_USE", hint="try again when its disk has less to do",
-            )  # fmt: skip
-
-
 def _continue(stopped: list[int]) -> None:
     for each in reversed(stopped):
         with contextlib.suppress(ProcessLookupError):
             os.kill(each, signal.SIGCONT)
+
+
+def _is_postgres(pid: int) -> bool:
+    """A number may be another process's by now."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "postgres"
+    return False
 
 
 def _state(pid: int) -> str:
