@@ -35,9 +35,11 @@ class Plane:
     def __init__(
         self, folder: Path, *, tables: Tables | None = None, receiver: Receiver | None = None,
         accelerators: Accelerators | None = None, through: Callable[[FakeEngine], Engine] | None = None,
+        after: Plane | None = None,
     ) -> None:  # fmt: skip
-        self.clock = VirtualClock()
-        self.engine = FakeEngine(self.clock)
+        """`after`: one that was killed over the same folder. Its units and the time go on."""
+        self.clock = after.clock if after else VirtualClock()
+        self.engine = after.engine if after else FakeEngine(self.clock)
         self.lanes: list[LaneState] | None = None  # what the gateway says; None: it does not answer
         self.shares: list[ShareState] = []  # the same, of routes that are split
         self.bough = Bough(

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from bough.adapters.queue import Taken
+from bough.gateway import rules
 from bough.gateway.call import Call
 from bough.gateway.front import Front
 from bough.gateway.lane import Lane
@@ -36,7 +37,9 @@ class ServiceHand:
         if entry is None:
             return None
         lane = entry.lane
-        return HandlerState(replicas=lane.state().links, batch=lane.batch if isinstance(lane, Lane) else 1)
+        if not isinstance(lane, Lane):
+            return HandlerState(replicas=lane.state().links)
+        return HandlerState(replicas=lane.replicas, batch=lane.batch, most=rules.room(lane.route.queue_size))
 
     def give(self, taken: Taken, alone: bool, done: Done) -> None:
         entry = self._entry()

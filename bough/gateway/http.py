@@ -26,6 +26,7 @@ from bough.runtime.frames import END, Reply
 
 SLOW_READER_BYTES = 4 << 20  # of a stream not yet read by its client; then its replica is held …
 SLOW_READER_S = 10.0  # … for this long
+_ONE_WRITE_BYTES = 64 << 10  # a body up to this goes out with its head: a system call costs more than a copy
 
 log = logging.getLogger("bough.gateway")
 
@@ -140,11 +141,14 @@ class Connection(Reader):
         """The whole answer. `headers` are whole lines; empty means JSON."""
         if self._call is not call:
             return
-        close = self._start(
-            call, status, headers, b"" if status in (204, 304) else b"\r\nContent-Length: %d" % len(body)
-        )
-        if call.plan.method != b"HEAD" and body:
-            self._write(body)
+        framing = b"" if status in (204, 304) else b"\r\nContent-Length: %d" % len(body)
+        start, close = self._opening(call, status, headers, framing)
+        if call.plan.method == b"HEAD" or len(body) > _ONE_WRITE_BYTES:
+            self._write(start)
+            if call.plan.method != b"HEAD":
+                self._write(body)
+        else:
+            self._write(start + body)
         self.record(call, status, now, len(body))
         self._end(call, close)
 
@@ -157,7 +161,8 @@ class Connection(Reader):
             call.started = True
             call.sent = 0
             call.status = first.status
-            self._start(call, first.status, first.headers, b"" if http10 else b"\r\nTransfer-Encoding: chunked")
+            framing = b"" if http10 else b"\r\nTransfer-Encoding: chunked"
+            self._write(self._opening(call, first.status, first.headers, framing)[0])
         parts = [reply.body for reply in replies]
         data = b"".join(parts) if http10 else answers.chunk(parts)
         call.sent += len(data)
@@ -208,8 +213,8 @@ class Connection(Reader):
         """The replica's connection that waits for this slow reader."""
         return self._held
 
-    def _start(self, call: Call, status: int, headers: bytes, framing: bytes) -> bool:
-        """Writes the head; says whether the connection closes after this answer."""
+    def _opening(self, call: Call, status: int, headers: bytes, framing: bytes) -> tuple[bytes, bool]:
+        """The head of an answer, and whether the connection closes after it."""
         close = self.must_close(call)
         lines = (headers or answers.JSON) + call.plan.extra if call.plan.extra else headers
         if call.plan.guard is not None:
@@ -217,8 +222,8 @@ class Connection(Reader):
         connection = b"\r\nConnection: close" if close else b""
         if not close and call.head is not None and call.head.http10:
             connection = b"\r\nConnection: keep-alive"
-        self._write(b"%b%b%b%b\r\n\r\n" % (self._front.heads.head(status, lines), self.rid(call), framing, connection))
-        return close
+        start = self._front.heads.head(status, lines)
+        return b"%b%b%b%b\r\n\r\n" % (start, self.rid(call), framing, connection), close
 
     def lines(self, call: Call) -> bytes:
         """What answers of this call's route carry, beside what its replica says."""

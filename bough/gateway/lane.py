@@ -111,6 +111,11 @@ class Lane:
         return bool(self._wires) or self.route.asleep
 
     @property
+    def replicas(self) -> int:
+        """Those that answer."""
+        return len(self._wires)
+
+    @property
     def batch(self) -> int:
         """Requests that one call of a replica takes at most, as far as that is known."""
         hello = self._wires[0].hello if self._wires else None

@@ -95,6 +95,11 @@ def is_shed(rank: int, queued: int, queue_size: int, wait_s: float, timeout_s: f
     return queued >= queue_size or (rank < 0 and 2 * queued >= queue_size) or wait_s > timeout_s
 
 
+def room(queue_size: int) -> int:
+    """Requests of the lowest rank that a queue takes, so that none of them is shed."""
+    return max(1, queue_size // 2)
+
+
 def wait_s(queued: int, links: int, item_s: float) -> float:
     """How long a queue takes at the measured time per request; 0: not measured, or nobody is there to answer."""
     return queued * item_s / links if links else 0.0

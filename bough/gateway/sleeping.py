@@ -2,7 +2,7 @@
 
 ready ── idle long enough ──> asleep, told to the gateway ── it has heard, still idle ──> units put to sleep
   ^                                        │                                                      │
-  └────────────── a request came ──────────┘<───────────────── the gateway woke a unit ───────────┘
+  └─── a request came, or its hours have ──┘<───────────────── the gateway woke a unit ───────────┘
 
 Nothing is lost on the way: from the moment that the gateway has heard, it asks the node before it sends anything to
 such a deployment, and the node does not put to sleep what it was just asked for. A gateway that does not answer
@@ -17,10 +17,12 @@ import sqlalchemy as sa
 
 from bough.adapters.engine import READY as UNIT_READY
 from bough.adapters.engine import RUNNING, STARTING, Engine
+from bough.gateway.loop import changed as table_changed
 from bough.gateway.models import GatewayState, LaneState
 from bough.kernel.errors import Busy
 from bough.kernel.events import Events
 from bough.kernel.reconcile import Handler, Turn, wake
+from bough.kernel.scale import floor_of
 from bough.serving import replicas
 from bough.serving import store as serving
 from bough.serving.models import ASLEEP, READY, Deployment
@@ -41,7 +43,7 @@ def handler(ask: Callable[[], GatewayState | None], engine: Engine, events: Even
     def turn(turn: Turn) -> float | None:
         with turn.read() as tx:
             found = [each for each in serving.in_state(tx, READY, ASLEEP) if each.sleeps_after_s > 0]
-        found = [each for each in found if each.state == READY or not each.drained]
+        found = [each for each in found if each.state == READY or not each.drained or each.settings.scale.schedule]
         if not found:
             return None
         state = ask()
@@ -65,21 +67,27 @@ def rest_left_s(deployment: Deployment, lanes: list[LaneState]) -> float:
 
 def _consider(turn: Turn, engine: Engine, events: Events, deployment: Deployment, lanes: list[LaneState]) -> float:
     if not lanes:
-        return ASK_AGAIN_S if deployment.state == READY else SOON_S
-    left_s = rest_left_s(deployment, lanes)
+        return ASK_AGAIN_S if deployment.state == READY or deployment.drained else SOON_S
+    now, left_s = turn.clock.now(), rest_left_s(deployment, lanes)
+    wanted = floor_of(deployment.settings.scale.schedule, now) > 0
     if deployment.state == READY:
+        if wanted:
+            return ASK_AGAIN_S
         if left_s > 0:
             return max(left_s, SOON_S)
         with turn.apply() as tx:
-            replicas.change(tx, events, deployment.id, turn.clock.now(), state=ASLEEP, drained=False)
+            replicas.change(tx, events, deployment.id, now, state=ASLEEP, drained=False)
             if deployment.settings.scale.max:  # it begins with what it began with
-                serving.scaled(tx, deployment.id, turn.clock.now(), 0, 0)
+                serving.scaled(tx, deployment.id, now, 0, 0)
         return SOON_S
-    if left_s > 0:  # a request came meanwhile
+    if left_s > 0 or wanted:  # a request came meanwhile, or its hours have begun
         with turn.apply() as tx:
-            replicas.change(tx, events, deployment.id, turn.clock.now(), state=READY)
+            replicas.change(tx, events, deployment.id, now, state=READY)
             wake(tx, serving.KIND, deployment.id)
+            table_changed(tx)
         return max(left_s, SOON_S)
+    if deployment.drained:
+        return ASK_AGAIN_S
     if all(lane.asleep for lane in lanes) and _put_to_sleep(engine, deployment):
         with turn.apply() as tx:
             serving.drained(tx, deployment.id, turn.clock.now())

@@ -39,6 +39,18 @@ class SqlSource(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     every_s: Wait = 5.0
 
 
+class HttpSource(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Entries of a JSON list at an address become items. `{after}` in `url` is the value of `cursor` of the last entry
+    before; `list` names the list where the answer is an object."""
+
+    url: str  # ${secrets.NAME} inside it, and in `authorization`, is filled in
+    authorization: str = ""  # the header
+    list: str = ""
+    cursor: str = "id"
+    start: int | str = 0  # of `{after}`, the first time
+    every_s: Wait = 5.0
+
+
 class SqlSink(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Results become rows of a database. `statement` may name `:id`, `:key`, `:dedup` and `:result`, and the fields of
     a result that is an object."""
@@ -68,6 +80,7 @@ class Queue(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     payload: str = "null"  # … with this JSON
     on: list[str] = []  # what becomes an item: data:NAME, table:NAME, missed:JOB
     source: SqlSource | None = None
+    poll: HttpSource | None = None
     sink: SqlSink | None = None
 
     @property
@@ -138,6 +151,8 @@ def _check(document: Document, path: KeyPath, queue: Queue, handlers: Mapping[st
         if not _CHANGE.fullmatch(text):
             hint = 'for example on = ["table:orders"], or missed:JOB'
             raise document.error((*path, "on"), f"{text!r} is no change", hint)
+    if queue.poll is not None and not _URL.fullmatch(queue.poll.url):
+        raise document.error((*path, "poll", "url"), f"{queue.poll.url!r} is no http or https address")
     for key, text in (("webhook", queue.webhook), ("webhook_secret", queue.webhook_secret)):
         try:
             parse(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 MOST = 1_000_000
 USUAL, USUAL_WITH_POOL = 10.0, 100.0  # `late_cost` that nobody has set
 SIGNALS = ("load", "queue", "in_flight", "cpu", "gpu", "latency")
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 
 
@@ -47,3 +49,19 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def most(self) -> int:
         return max(self.max, self.min, 1)
+
+
+def floor_of(schedule: tuple[Slot, ...], now: float) -> int:
+    """The least that the schedule asks for at this time of this machine's clock."""
+    at = datetime.datetime.fromtimestamp(now)
+    clock, day = at.strftime("%H:%M"), at.weekday()
+    floor = 0
+    for slot in schedule:
+        first, _, last = slot.days.partition("-")
+        begin, length = DAYS.index(first), (DAYS.index(last or first) - DAYS.index(first)) % 7
+        over_midnight = slot.until <= slot.at
+        inside = clock >= slot.at or clock < slot.until if over_midnight else slot.at <= clock < slot.until
+        of_day = (day - 1) % 7 if over_midnight and clock < slot.until else day
+        if inside and (of_day - begin) % 7 <= length:
+            floor = max(floor, slot.min)
+    return floor

@@ -54,7 +54,9 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HandlerState(msgspec.Struct, frozen=True, kw_only=True):
-    """`replicas` that are up (0: asleep or away), and how many items one call of them takes."""
+    """`replicas` that are up (0: asleep or away), how many items one call of them takes, and `most` items that the
+    handler lets wait (0: no bound)."""
 
     replicas: int = 0
     batch: int = 1
+    most: int = 0

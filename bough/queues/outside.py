@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import sqlalchemy as sa
@@ -25,7 +27,7 @@ from bough.environments import store as environments
 from bough.kernel import events
 from bough.kernel.clock import Clock
 from bough.kernel.errors import Invalid, Problem
-from bough.kernel.queue import Queue
+from bough.kernel.queue import HttpSource, Queue, SqlSource
 from bough.kernel.references import SecretReference, parse
 from bough.queues import rules, webhooks
 from bough.secrets import store as secrets
@@ -34,6 +36,7 @@ from bough.secrets.vault import Vault
 
 LOOK_S = 0.5  # between two looks at what is due
 AT_ONCE = 50  # deliveries, events or rows of one look
+MOST_BYTES = 16 << 20  # of an answer that becomes items
 # Events, and how `on` calls them.
 _CHANGES = {"files.changed": "data", "table.changed": "table", "job.slot_missed": "missed"}
 
@@ -58,7 +61,7 @@ class OutsideWork:
         self._declared = declared or in_use
         self._queues, self._read, self._connectors = queues, read, connectors
         self._secret, self._clock = secret, clock
-        self._polled: dict[Place, float] = {}  # sources
+        self._polled: dict[tuple[Place, str], float] = {}  # sources
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="queues-outside", daemon=True)
 
@@ -126,7 +129,8 @@ class OutsideWork:
         for place, queue in declared.items():
             try:
                 made += self._slots(place, queue) if queue.schedule else 0
-                made += self._rows(place, queue) if queue.source is not None else 0
+                made += self._drawn(place, "source", queue.source) if queue.source is not None else 0
+                made += self._drawn(place, "poll", queue.poll) if queue.poll is not None else 0
             except Problem as problem:  # the other queues must go on; it is tried again
                 log.error("%s is not fed: %s", "/".join(place), problem.message)
         return made
@@ -167,27 +171,46 @@ class OutsideWork:
         self._queues.note(name, str(now))
         return 1
 
-    def _rows(self, place: Place, queue: Queue) -> int:
-        source, now = queue.source, self._clock.now()
-        assert source is not None  # noqa: S101 - the caller has looked
-        if now - self._polled.get(place, 0.0) < source.every_s:
+    def _drawn(self, place: Place, name: str, source: SqlSource | HttpSource) -> int:
+        """Items for what a source has after what it had."""
+        now = self._clock.now()
+        if now - self._polled.get((place, name), 0.0) < source.every_s:
             return 0
-        name = f"source/{'/'.join(place)}"
-        mark = self._queues.mark(name)
+        mark = self._queues.mark(f"{name}/{'/'.join(place)}")
         after = msgspec.json.decode(mark) if mark else source.start
-        rows = self._connectors.rows(self._filled(place, source.url), source.query, {"after": after}, AT_ONCE)
-        if len(rows) < AT_ONCE:
-            self._polled[place] = now
-        if not rows:
+        entries = self._entries(place, source, after)
+        if len(entries) < AT_ONCE or (mark and entries[-1].get(source.cursor) == after):  # the latter gives all, always
+            self._polled[place, name] = now
+        if not entries:
             return 0
-        if source.cursor not in rows[-1]:
-            raise Problem(f"the query of the source has no column {source.cursor!r}", code="CURSOR_MISSING")
+        if not all(source.cursor in each for each in entries):
+            raise Problem(
+                f"what {name} gives has no {source.cursor!r}", code="CURSOR_MISSING",
+                hint=f"name a column or field that grows: {name} = {{ …, cursor = \"id\" }}",
+            )  # fmt: skip
         drafts = [
-            Draft(place=place, body=webhooks.json_of(dict(row)), dedup=f"source/{row[source.cursor]}") for row in rows
+            Draft(place=place, body=webhooks.json_of(dict(each)), dedup=f"{name}/{each[source.cursor]}")
+            for each in entries
         ]
         self._put(drafts)
-        self._queues.note(name, webhooks.json_of(rows[-1][source.cursor]).decode())
+        self._queues.note(f"{name}/{'/'.join(place)}", webhooks.json_of(entries[-1][source.cursor]).decode())
         return len(drafts)
+
+    def _entries(self, place: Place, source: SqlSource | HttpSource, after: object) -> Sequence[Mapping[str, Any]]:
+        url = self._filled(place, source.url)
+        if isinstance(source, SqlSource):
+            return self._connectors.rows(url, source.query, {"after": after}, AT_ONCE)
+        sign = self._filled(place, source.authorization)
+        headers = {"Accept": "application/json"} | ({"Authorization": sign} if sign else {})
+        asked = url.replace("{after}", quote(str(after), safe=""))
+        status, body = self._connectors.get(asked, headers, MOST_BYTES)
+        if status in (204, 304):
+            return []
+        if status != 200:
+            raise Problem(
+                f"the source answered {status}", code="SOURCE_REFUSED", hint="see url and authorization of poll"
+            )
+        return _listed(body, source.list)
 
     def _put(self, drafts: list[Draft]) -> None:
         if drafts:
@@ -203,6 +226,18 @@ class OutsideWork:
                 self._secret(tx, place[:2], part.name) if isinstance(part, SecretReference) else str(part)
                 for part in parts
             )
+
+
+def _listed(body: bytes, name: str) -> Sequence[Mapping[str, Any]]:
+    """The list in a JSON answer."""
+    try:
+        if name:
+            found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])[name]
+            return msgspec.json.decode(found, type=list[dict[str, Any]])
+        return msgspec.json.decode(body, type=list[dict[str, Any]])
+    except (msgspec.DecodeError, msgspec.ValidationError, KeyError) as error:
+        said = f"the source's answer holds no list of objects: {error}"
+        raise Problem(said, code="SOURCE_INVALID", hint='poll = { …, list = "NAME" } where it is an object') from error
 
 
 def in_use(tx: sa.Connection) -> dict[Place, Queue]:

@@ -21,7 +21,10 @@ from bough.kernel.errors import Busy, Problem
 MOST_DRAFTS = 2000  # of a round, and so the memory that a round takes
 MOST_BYTES = 64 << 20  # of drafts that wait for a round; more are refused
 AGAIN_S = 0.25  # after a round that failed
-BUSY, GATHER_S = 8, 0.001  # after a round of so many, a moment for more to come: a round costs more than ten items
+BUSY = 8  # drafts or outcomes of a round: then a moment for more to come, since a round costs more than ten items
+GATHER_S = 0.0005  # between two looks at whether they have
+TAKEN_BESIDE = 64  # while many come, no more are taken in a round, or as many as come: a backlog makes nobody wait
+LINGER, MOST_LINGER_S = 0.5, 0.003  # the moment, in durations of a round: nobody waits much longer than for the disk
 TEND_S = 0.25  # between two looks at what time has done
 
 log = logging.getLogger("bough.queues")
@@ -80,6 +83,7 @@ class Rounds:
         self._inbox: SimpleQueue[Wanted | None] = SimpleQueue()
         self._parked: dict[Place, Asked[Taking]] = {}  # the thread's own, as the two below
         self._again: list[Asked[Outcome]] = []
+        self._expected, self._took_s = 0.0, 0.0  # drafts that come together, and what a round takes
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="queue-rounds", daemon=True)
         self.tended: Callable[[Tended, bool], None] = lambda tended, changed: None
@@ -154,9 +158,10 @@ class Rounds:
         while not self._stopping or self._again:
             wanted = self._gathered(min(TEND_S, AGAIN_S if self._again else TEND_S))
             if wanted is not None:
+                self._linger(wanted)
+                began = time.perf_counter()
                 self._round(wanted)
-                if len(wanted.drafts) + len(wanted.outcomes) >= BUSY:
-                    time.sleep(GATHER_S)
+                self._took_s += 0.2 * (time.perf_counter() - began - self._took_s)
             now = self._clock.now()
             if not self._stopping and (now >= tend_at or now < tend_at - 2 * TEND_S):
                 tend_at = now + (0.0 if self._tend(now) else TEND_S)
@@ -176,6 +181,21 @@ class Rounds:
             return found if self._again or self._inbox_brought(found) else None
         return found
 
+    def _linger(self, found: Wanted) -> None:
+        """Who was answered together asks again about together: a round that begins with the first of them makes the
+        others wait for two. And an outcome that nobody waits for goes with the drafts that are on their way."""
+        until = time.perf_counter() + min(MOST_LINGER_S, LINGER * self._took_s)
+        while len(found.drafts) < self._expected and self._expected >= BUSY and time.perf_counter() < until:
+            time.sleep(GATHER_S)
+            try:
+                while (more := self._inbox.get_nowait()) is not None:
+                    found.add(more)
+                self._stopping = True
+            except Empty:
+                continue
+            break
+        self._expected = max(len(found.drafts), self._expected * (0.9 if found.drafts else 0.5))
+
     def _inbox_brought(self, found: Wanted) -> bool:
         return bool(found.drafts or found.outcomes or found.takes or found.held or self._parked)
 
@@ -184,11 +204,12 @@ class Rounds:
         self._again = []
         self._parked = {} if self._stopping else self._parked | wanted.takes
         now, taking = self._clock.now(), self._parked
+        most = max(TAKEN_BESIDE, len(wanted.drafts)) if self._expected >= BUSY else MOST_DRAFTS
         work = Round(
             outcomes=[each.what for each in wanted.outcomes], held=wanted.held, until=wanted.until,
             drafts=[each.what for each in wanted.drafts], now=now,
             takes=[
-                Take(place=place, owner=self.owner, count=asked.what.most, until=now + asked.what.lease_s)
+                Take(place=place, owner=self.owner, count=min(most, asked.what.most), until=now + asked.what.lease_s)
                 for place, asked in taking.items()
             ],
         )  # fmt: skip

@@ -9,7 +9,8 @@ What an answer means
 
 How much a handler gets: as many items as it ends in WINDOW_S, and never fewer than one call for each replica and one
 more. So a fast handler is never idle between two rounds, a slow one has little before it that a direct request would
-have to wait behind, and an item that is urgent overtakes all but what is under way.
+have to wait behind, and an item that is urgent overtakes all but what is under way. Nor more than the handler lets
+wait: what it refuses costs a pause.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def window(settings: Queue, handler: HandlerState, rate: float) -> int:
         return settings.concurrency
     batch = min(max(1, handler.batch), MOST_BATCH)
     least = max(batch * (max(1, handler.replicas) + 1), settings.batch.max_size if settings.batch.max_wait_ms else 0)
-    return min(MOST_IN_FLIGHT, max(least, int(rate * WINDOW_S)))
+    return min(handler.most or MOST_IN_FLIGHT, MOST_IN_FLIGHT, max(least, int(rate * WINDOW_S)))
 
 
 def hold_s(settings: Queue, waiting: int, first_waited_s: float) -> float:

@@ -10,7 +10,6 @@ server, so for its first minute nothing is given up.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable
 
 import msgspec
@@ -20,7 +19,7 @@ from bough.adapters.engine import Attempt, Engine
 from bough.gateway.loop import changed as table_changed
 from bough.gateway.models import GatewayState, LaneState
 from bough.kernel.reconcile import Handler, Turn, wake
-from bough.kernel.scale import Slot
+from bough.kernel.scale import floor_of
 from bough.runtime.spec import Usage
 from bough.scaling import store
 from bough.scaling.models import CPU, GPU, Costs, Decision, Observation, Place, Wish
@@ -34,7 +33,6 @@ SECOND_S = 1.0
 REST_S = 30.0  # while nothing scales
 WARM_UP_S = 60.0
 FORGET_S = 3600.0
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def changed(tx: sa.Connection, _event: object = None) -> None:
@@ -125,19 +123,3 @@ def handler(ask: Callable[[], GatewayState | None], engine: Engine) -> Handler:
 
 def place_of(deployment: Deployment) -> Place:
     return deployment.project, deployment.environment, deployment.service
-
-
-def floor_of(schedule: tuple[Slot, ...], now: float) -> int:
-    """The least that the schedule asks for at this time of this machine's clock."""
-    at = datetime.datetime.fromtimestamp(now)
-    clock, day = at.strftime("%H:%M"), at.weekday()
-    floor = 0
-    for slot in schedule:
-        first, _, last = slot.days.partition("-")
-        begin, length = DAYS.index(first), (DAYS.index(last or first) - DAYS.index(first)) % 7
-        over_midnight = slot.until <= slot.at
-        inside = clock >= slot.at or clock < slot.until if over_midnight else slot.at <= clock < slot.until
-        of_day = (day - 1) % 7 if over_midnight and clock < slot.until else day
-        if inside and (of_day - begin) % 7 <= length:
-            floor = max(floor, slot.min)
-    return floor

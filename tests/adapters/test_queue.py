@@ -73,6 +73,36 @@ def test_items_come_out_in_the_order_they_came_urgent_ones_first(queues: Queues)
     assert [each.id for each in take(queues, 1000)] == plain[299:]
 
 
+def both(queues: Queues, drafts: list[Draft], count: int) -> tuple[list[bytes], list[str]]:
+    """Puts and takes in one round: what was taken, in its order, and the ids that the drafts got."""
+    asked = Take(place=PLACE, owner="me", count=count, until=NOW + 30)
+    answers = queues.round(Round(drafts=drafts, takes=[asked], now=NOW))
+    return [each.body for each in answers.taken[0]], [each.id for each in answers.receipts]
+
+
+def test_what_is_put_and_taken_in_one_round_comes_out_in_the_order_of_all(queues: Queues) -> None:
+    def draft(body: bytes, **rest: Any) -> Draft:
+        return Draft(**({"place": PLACE, "body": body} | rest))
+
+    later = draft(b"later", rank=0, due_at=NOW + 60)
+    assert both(queues, [draft(b"1"), later, draft(b"now", rank=0), draft(b"2")], 2)[0] == [b"now", b"1"]
+    assert both(queues, [draft(b"3"), draft(b"at once", rank=1)], 2)[0] == [b"at once", b"2"]
+    assert both(queues, [draft(b"4", key="k"), draft(b"5", key="k"), draft(b"6")], 2)[0] == [b"3", b"4"]
+    mixed = [draft(b"7", rank=9), draft(b"8", rank=3), draft(b"9", rank=3)]
+    assert both(queues, mixed, 4)[0] == [b"8", b"9", b"6", b"7"]
+    put(queues, b"least", rank=9)
+    assert both(queues, [draft(b"10")], 1)[0] == [b"10"]
+    assert both(queues, [draft(b"11")], 9)[0] == [b"11", b"least"]
+
+
+def test_a_dedup_id_holds_in_a_round_that_takes(queues: Queues) -> None:
+    drafts = [Draft(place=PLACE, body=body, dedup=dedup) for body, dedup in ((b"1", "a"), (b"2", "b"), (b"3", "a"))]
+    taken, ids = both(queues, drafts, 9)
+    assert taken == [b"1", b"2"] and ids[0] == ids[2] != ids[1]
+    taken, again = both(queues, [*drafts, Draft(place=PLACE, body=b"4", dedup="c")], 9)
+    assert taken == [b"4"] and again[:3] == ids
+
+
 def test_order_survives_a_clock_that_goes_back(queues: Queues) -> None:
     ids = [*put(queues, b"first"), *put(queues, b"second", now=NOW - 86_400), *put(queues, b"third", now=NOW + 5)]
     assert [each.id for each in take(queues)] == ids

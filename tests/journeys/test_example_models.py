@@ -28,9 +28,13 @@ import pytest
 from websockets.sync.client import connect
 
 from bough.kernel.project import resolve
+from bough.kernel.scale import Scale
 from bough.kernel.settings import Document
 from bough.runtime.items import Contract
 from bough.runtime.service import Reject
+from bough.scaling.policy import Autoscaler
+from bough.scaling.simulating import Terms, simulate
+from bough.scaling.traces import read
 from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -80,7 +84,7 @@ def test_what_an_example_installs_is_pinned(example: str) -> None:
         assert all(package["version"] for package in packages)
         return
     if not (EXAMPLES / example / "requirements.txt").exists():
-        assert example in ("chat-stream", "documents", "electricity")
+        assert example in ("chat-stream", "documents", "electricity", "token-work")
         return
     lines = (EXAMPLES / example / "requirements.txt").read_text().splitlines()
     assert lines
@@ -329,6 +333,43 @@ def test_chat_takes_content_in_parts_and_nothing_at_all() -> None:
     parts = [{"role": "user", "content": [{"type": "text", "text": "the fox"}]}]
     assert list(model.predict(parts)) == list(model.predict([{"role": "user", "content": "the fox"}]))
     assert list(model.predict([], max_tokens=3))
+
+
+# Work by the token
+
+
+def test_a_token_is_a_step_whether_it_is_read_or_written() -> None:
+    model = loaded("token-work", "Writer")
+    for prompt, count in (("one", 5), ("one two three four", 5), ("one", 50)):
+        before = model.network.steps
+        pieces = list(model.predict(said(prompt)[1:], max_tokens=count))
+        assert len(pieces) == model.count_tokens("".join(pieces)) == count
+        assert model.network.steps - before == model.count_tokens(prompt) + count
+
+
+def test_the_writer_repeats_itself_for_the_same_request_and_begins_before_it_ends() -> None:
+    model = loaded("token-work", "Writer")
+    first = list(model.predict(said("How much?"), max_tokens=30))
+    assert first == list(model.predict(said("How much?"), max_tokens=30))
+    assert first != list(model.predict(said("How little?"), max_tokens=30))
+    assert len({"".join(model.predict(said("x"), max_tokens=20, seed=seed)) for seed in range(6)}) == 6
+    assert next(model.predict([], max_tokens=1_000_000_000, temperature=0))
+
+
+def test_replicas_follow_tokens_and_not_requests() -> None:
+    """As many tokens in ten times as many requests ask for about the same replicas; ten times the tokens for more."""
+    traffic = module_of("token-work", "trace")
+
+    def replicas(rate: float, tokens: float) -> float:
+        rows = traffic.requests(rate, 300, tokens / 2, tokens / 2, seed=3)
+        lines = "\n".join(f"{at},{count * 0.004}" for at, count in rows)
+        trace = read("tokens", "at,service_s\n" + lines, service_s=1.0, slots=1)
+        found = simulate(trace, Autoscaler(Scale(max=100, warm=0)), Terms(start_s=5.0))
+        return found.cost / trace.seconds
+
+    few, many, long = replicas(1.0, 500.0), replicas(10.0, 50.0), replicas(10.0, 500.0)
+    assert 0.6 < few / many < 1.7
+    assert long > 5 * many
 
 
 # The web application

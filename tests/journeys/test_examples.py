@@ -151,6 +151,17 @@ def test_credit_book_compares_and_keeps_in_postgres(running: Running) -> None:
     assert running.machine.predict("book.credit-book", credit)["id"] == 1004
 
 
+def test_the_writer_streams_as_many_tokens_as_were_asked_for(running: Running) -> None:
+    running.deploy("token-work")
+    asked: dict[str, Any] = {"model": "writer", "messages": [{"role": "user", "content": "How much?"}]}
+    with running.client() as client:
+        stream = client.chat.completions.create(**asked, max_tokens=25, stream=True)
+        pieces = [chunk.choices[0].delta.content for chunk in stream if chunk.choices]
+        usage = client.chat.completions.create(**asked, max_tokens=25).usage
+    assert len([piece for piece in pieces if piece]) == 25
+    assert usage is not None and (usage.prompt_tokens, usage.completion_tokens) == (3, 25)
+
+
 @pytest.mark.parametrize("by_host", [True, False])
 def test_the_web_app_is_unchanged_behind_the_gateway(running: Running, by_host: bool) -> None:
     running.deploy("fastapi-app")

@@ -6,7 +6,9 @@ import base64
 import hmac
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,9 @@ from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.queue import DONE, Draft, Outcome, Place, Round, Take
 from bough.adapters.queue.memory import MemoryQueues
 from bough.kernel.clock import VirtualClock
-from bough.kernel.errors import Invalid, Unavailable
+from bough.kernel.errors import Invalid, TooLarge, Unavailable
 from bough.kernel.events import Events
-from bough.kernel.queue import Queue, SqlSink, SqlSource
+from bough.kernel.queue import HttpSource, Queue, SqlSink, SqlSource
 from bough.queues.outside import OutsideWork
 
 PLACE: Place = ("shop", "main", "documents")
@@ -34,12 +36,23 @@ class Receiver(Outside):
     def __init__(self) -> None:
         self.away, self.status = False, 200
         self.told: list[tuple[str, Mapping[str, str], bytes]] = []
+        self.asked: list[tuple[str, Mapping[str, str]]] = []
+        self.tickets = 0
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         if self.away:
             raise Unavailable("it is down")
         self.told.append((url, headers, body))
         return self.status
+
+    def get(self, url: str, headers: Mapping[str, str], most: int) -> tuple[int, bytes]:
+        """A list of tickets, the fifty after the one that is named."""
+        if self.away:
+            raise Unavailable("it is down")
+        self.asked.append((url, headers))
+        after = int(url.partition("after=")[2])
+        found = [{"id": number, "text": f"t{number}"} for number in range(after + 1, self.tickets + 1)][:50]
+        return self.status, json.dumps({"tickets": found}).encode()
 
 
 class World:
@@ -146,6 +159,31 @@ def test_rows_of_a_database_become_items_once(world: World, tmp_path: Path) -> N
     assert world.queues.tally()[PLACE].waiting == 120
 
 
+def test_entries_of_a_list_that_an_address_gives_become_items_once(world: World) -> None:
+    url, sign = "https://desk.example.com/${secrets.path}?after={after}", "Bearer ${secrets.hook}"
+    world.declared[PLACE] = Queue(handler="c", poll=HttpSource(url=url, authorization=sign, list="tickets"))
+    world.receiver.tickets = 70
+    assert [world.work.once() for _ in range(3)] == [50, 20, 0]
+    assert world.waiting()[69] == {"id": 70, "text": "t70"}
+    asked, headers = world.receiver.asked[1]
+    assert (asked, headers["Authorization"]) == ("https://desk.example.com/inside?after=50", "Bearer s3cret")
+    world.receiver.away = True
+    world.clock.advance(5.0)
+    assert world.work.once() == 0, "the other queues go on"
+    world.receiver.away, world.receiver.tickets = False, 71
+    world.queues.note("poll/shop/main/documents", "60")  # killed before it noted how far it was
+    world.work.once()
+    assert world.queues.tally()[PLACE].waiting == 71
+
+
+@pytest.mark.parametrize("body", [b"no", b"[]", b'{"tickets": 1}', b'{"tickets": [{"number": 1}]}'])
+def test_an_answer_that_is_no_such_list_makes_nothing(world: World, body: bytes, caplog: Any) -> None:
+    world.declared[PLACE] = Queue(handler="c", poll=HttpSource(url="https://example.com/{after}", list="tickets"))
+    world.receiver.get = lambda url, headers, most: (200, body)  # type: ignore[method-assign]
+    assert world.work.once() == 0 and PLACE not in world.queues.tally()
+    assert "is not fed" in caplog.text
+
+
 def test_a_schedule_makes_an_item_for_its_last_slot(world: World) -> None:
     world.declared[PLACE] = Queue(handler="c", schedule="0 * * * *", payload='{"what": "hourly"}')
     assert world.work.once() == 0
@@ -180,6 +218,27 @@ def test_a_missed_slot_of_a_job_becomes_an_item_for_whoever_is_to_be_told(world:
     assert world.work.once() == 1
     (item,) = world.waiting()
     assert (item["change"], item["slot"], item["said"]) == ("missed:nightly", 7.0, "it began late")
+
+
+def test_a_real_server_is_asked_and_an_answer_is_bounded() -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.path.encode() * 10)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/a?after=1"
+        assert Outside().get(url, {}, 1000) == (200, b"/a?after=1" * 10)
+        with pytest.raises(TooLarge):
+            Outside().get(url, {}, 99)
+        server.shutdown()
+    with pytest.raises(Unavailable):
+        Outside().get(url, {}, 99)
 
 
 @pytest.mark.parametrize(

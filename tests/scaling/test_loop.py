@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ import pytest
 from bough.adapters.engine.fake import Behaviour
 from bough.gateway.metrics import LATENCY_S
 from bough.gateway.models import LaneState, Route
-from bough.kernel.scale import Slot
-from bough.scaling.loop import floor_of
+from bough.kernel.scale import Slot, floor_of
 from tests.plane import Plane
 
 FILE = 'name = "shop"\n[services.churn]\nmodel = "service:Churn"\nscale = {{ {} }}\n'
@@ -178,9 +178,33 @@ def test_a_service_that_may_sleep_learns_how_long_it_is_quiet_and_is_awake_befor
     assert states[-12:].count("asleep") > 5, "and asleep most of the time before"
 
 
-def test_schedules_hold_on_their_days_and_times_and_over_midnight() -> None:
-    import time
+def test_a_schedule_wakes_a_service_that_sleeps_and_lets_it_sleep_again_after_its_hours(plane: Plane) -> None:
+    def hour(after_s: float) -> str:
+        return time.strftime("%H:%M", time.localtime(plane.clock.now() + after_s))
 
+    slot = f'{{at = "{hour(7200)}", until = "{hour(10_800)}", min = 2}}'
+    plane.deploy(FILE.format(f"min = 0, max = 4, warm = 0, schedule = [{slot}]"))
+    traffic = Traffic(plane)
+    traffic.second(1)
+
+    def pass_quietly(seconds: float) -> None:
+        traffic.idle_s += seconds - 10
+        plane.clock.advance(seconds - 10)
+        traffic.seconds(10, 0)
+
+    pass_quietly(3600)
+    pass_quietly(1800)
+    assert (service(plane).state, plane.running()) == ("asleep", [])
+    pass_quietly(1900)
+    assert service(plane).state == "ready" and len(plane.running()) == 2, "nobody has asked"
+    pass_quietly(1000)
+    assert len(plane.running()) == 2
+    pass_quietly(3600)
+    pass_quietly(600)
+    assert (service(plane).state, plane.running()) == ("asleep", [])
+
+
+def test_schedules_hold_on_their_days_and_times_and_over_midnight() -> None:
     day = time.mktime((2026, 11, 27, 9, 0, 0, 0, 0, -1))  # a Friday
     office = Slot(days="mon-fri", at="08:00", until="18:00", min=4)
     night = Slot(days="fri", at="22:00", until="06:00", min=2)

@@ -16,6 +16,10 @@ class Connectors(Protocol):
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """The status of the answer; raises `Unavailable` when there was none."""
 
+    def get(self, url: str, headers: Mapping[str, str], most: int) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises `Unavailable` when there was none, `TooLarge` when it has more than
+        `most` bytes."""
+
     def rows(self, url: str, query: str, values: Row, limit: int) -> Sequence[Row]:
         """What a query gives, at most `limit` rows, in its order. Raises `Unavailable`, or `Invalid` for a query that
         the database does not understand."""

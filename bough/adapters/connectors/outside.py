@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from bough.adapters.connectors import Row
-from bough.kernel.errors import Invalid, Unavailable
+from bough.kernel.errors import Invalid, TooLarge, Unavailable
 
 TIMEOUT_S = 10.0
 READ_BYTES = 500
@@ -22,21 +22,15 @@ class Outside:
     """Implements `Connectors`."""
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
-        split = urlsplit(url)
-        if split.scheme not in ("http", "https") or not split.hostname:
-            raise Invalid("the address is no http or https URL", code="URL_INVALID", hint="webhook = https://HOST/PATH")
-        connection = self._connect(split.scheme, split.hostname, split.port)
-        try:
-            target = (split.path or "/") + (f"?{split.query}" if split.query else "")
-            connection.request("POST", target, body, dict(headers))
-            answer = connection.getresponse()
-            answer.read(READ_BYTES)
-        except (OSError, http.client.HTTPException) as error:
-            said = f"{split.hostname} does not answer: {type(error).__name__}"
-            raise Unavailable(said, code="WEBHOOK_AWAY", hint="it is tried again") from error
-        finally:
-            connection.close()
-        return answer.status
+        return self._ask("POST", url, headers, body, READ_BYTES, "webhook = https://HOST/PATH", "WEBHOOK_AWAY")[0]
+
+    def get(self, url: str, headers: Mapping[str, str], most: int) -> tuple[int, bytes]:
+        status, body = self._ask("GET", url, headers, None, most + 1, 'url = "https://HOST/PATH"', "SOURCE_AWAY")
+        if len(body) > most:
+            raise TooLarge(
+                f"the answer has more than {most} bytes", code="SOURCE_TOO_LARGE", hint="ask for fewer at once"
+            )
+        return status, body
 
     def rows(self, url: str, query: str, values: Row, limit: int) -> Sequence[Row]:
         with self._database(url) as connection:
@@ -48,6 +42,24 @@ class Outside:
         wanted = {name: values.get(name) for name in text._bindparams}
         with self._database(url) as connection:
             connection.execute(text, wanted)
+
+    def _ask(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, most: int, hint: str, away: str
+    ) -> tuple[int, bytes]:  # fmt: skip
+        split = urlsplit(url)
+        if split.scheme not in ("http", "https") or not split.hostname:
+            raise Invalid("the address is no http or https URL", code="URL_INVALID", hint=hint)
+        connection = self._connect(split.scheme, split.hostname, split.port)
+        try:
+            target = (split.path or "/") + (f"?{split.query}" if split.query else "")
+            connection.request(method, target, body, dict(headers))
+            answer = connection.getresponse()
+            return answer.status, answer.read(most)
+        except (OSError, http.client.HTTPException) as error:
+            said = f"{split.hostname} does not answer: {type(error).__name__}"
+            raise Unavailable(said, code=away, hint="it is tried again") from error
+        finally:
+            connection.close()
 
     def _connect(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
         if scheme == "https":

@@ -67,12 +67,8 @@ class SqliteQueues:
             known = self._known(db, places | {each.taken.place for each in work.outcomes})
             settled = rounds.settle(db, known, work.outcomes)
             renewed = rounds.renew(db, work.held, work.until)
-            receipts, fresh = rounds.put(db, known, self._numbers, work)
-            taken = [
-                got if (got := fresh.get(each.place)) else rounds.take(db, known[each.place], each)
-                for each in work.takes
-            ]  # fmt: skip
-            return Answers(settled=settled, renewed=renewed, receipts=receipts, taken=taken)
+            put = rounds.put(db, known, self._numbers, work)
+            return Answers(settled=settled, renewed=renewed, receipts=put.receipts, taken=put.taken)
 
     def tally(self) -> dict[Place, Tally]:
         with self._reading, self._translated():

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
 
-from bough.adapters.queue import BACK, Draft, Outcome, Place, Receipt, Round, Take, Taken
+from bough.adapters.queue import BACK, RANKS, Draft, Outcome, Place, Receipt, Round, Take, Taken
 from bough.adapters.queue import DEAD as DEAD_NAME
 from bough.adapters.queue import DELAYED as DELAYED_NAME
 from bough.adapters.queue import DONE as DONE_NAME
@@ -25,47 +25,102 @@ T = TypeVar("T")
 
 class Put(NamedTuple):
     receipts: list[Receipt]
-    taken: dict[Place, list[Taken]]
+    taken: list[list[Taken]]
+
+
+class _Fresh(NamedTuple):
+    """A draft and the number that its item gets, if it becomes one."""
+
+    number: int
+    draft: Draft
 
 
 def put(db: sqlite3.Connection, queues: dict[Place, int], numbers: Numbers, work: Round) -> Put:
-    """The receipts, and what each take has got at once: an item that finds nobody waiting before it, and somebody who
-    takes it in the same round, is written once instead of twice."""
-    receipts: list[Receipt] = []
-    rows: list[tuple[object, ...]] = []
-    bodies: list[tuple[int, int, bytes]] = []
-    room = {each.place: each for each in work.takes if work.drafts and not _any_waiting(db, queues[each.place])}
-    got: dict[Place, list[Taken]] = {place: [] for place in room}
-    for draft in work.drafts:
-        number = numbers.next(work.now)
-        if draft.key or draft.dedup:
-            receipts.append(_put_one(db, queues[draft.place], number, draft, work.now))
+    """The receipts, and what each take gets. An item that finds nobody before it, and somebody who takes it in the same
+    round, is written once instead of twice."""
+    fresh = [_Fresh(numbers.next(work.now), draft) for draft in work.drafts]
+    takers: dict[int, Take] = {}
+    whole: set[Place] = set()  # of these no item waits when all is put
+    for asked in work.takes if fresh else ():
+        first = db.execute(_FIRST_RANK, (queues[asked.place],)).fetchone()
+        at_once, left = _at_once(fresh, asked, RANKS if first is None else int(first[0]), work.now)
+        takers |= dict.fromkeys(at_once, asked)
+        if first is None and not left:
+            whole.add(asked.place)
+    given = _insert_all(db, queues, fresh, takers, work.now)
+    receipts = [Receipt(text_of(given.get(number, number)), number not in given) for number, _ in fresh]
+    taken = []
+    for asked in work.takes:
+        got = [_taken(each) for each in fresh if takers.get(each.number) is asked and each.number not in given]
+        got.sort(key=lambda pair: pair[0])
+        items = [item for _, item in got]
+        if len(items) < asked.count and asked.place not in whole:
+            items += take(db, queues[asked.place], asked, asked.count - len(items))
+        taken.append(items)
+    return Put(receipts, taken)
+
+
+def _at_once(fresh: list[_Fresh], asked: Take, below: int, now: float) -> tuple[list[int], bool]:
+    """Which of them the taker gets before all that waits, whose first has the rank `below`; and whether others of them
+    will wait. One with a key has to look at others first, and nobody is taken before it who came after it."""
+    here = sorted((each for each in fresh if each.draft.place == asked.place), key=lambda each: each.draft.rank)
+    found: list[int] = []
+    for number, draft in here:
+        if draft.due_at > now:
             continue
-        id, wanted = text_of(number), room.get(draft.place)
-        receipts.append(Receipt(id))
-        if len(draft.body) > INLINE_BYTES:
-            bodies.append((number, BODY, draft.body))
-        if wanted is None or draft.due_at > work.now or len(got[draft.place]) >= wanted.count:
-            rows.append(_row(queues[draft.place], number, draft, work.now))
-            continue
-        rows.append(_row(queues[draft.place], number, draft, work.now, RUNNING, wanted))
-        got[draft.place].append(
-            Taken(place=draft.place, id=id, attempt=1, queued_at=at_of(number), kind=draft.kind, key="", dedup="",
-                  body=draft.body)
-        )  # fmt: skip
-    for part in chunks(rows, _ROWS):
+        if draft.key or draft.rank >= below or len(found) >= asked.count:
+            return found, True
+        found.append(number)
+    return found, False
+
+
+def _insert_all(
+    db: sqlite3.Connection, queues: dict[Place, int], fresh: list[_Fresh], takers: dict[int, Take], now: float
+) -> dict[int, int]:  # fmt: skip
+    """For the drafts that are an item already: its number."""
+    plain: list[tuple[object, ...]] = []
+    once: list[_Fresh] = []
+    given: dict[int, int] = {}
+    for each in fresh:
+        number, draft = each
+        if draft.key:
+            _put_keyed(db, queues[draft.place], number, draft, now, given)
+        elif draft.dedup:
+            once.append(each)
+        else:
+            plain.append(_row(queues[draft.place], number, draft, now, WAITING, takers.get(number)))
+    for part in chunks(plain, _ROWS):
         db.execute(_insert(len(part)), [value for row in part for value in row])
-    if bodies:
-        _put_large(db, bodies)
-    return Put(receipts, got)
+    for some in chunks(once, _ROWS):
+        rows = [_row(queues[draft.place], number, draft, now, WAITING, takers.get(number)) for number, draft in some]
+        added = {seq for (seq,) in db.execute(_insert(len(rows)) + _ONCE, [value for row in rows for value in row])}
+        given |= {
+            number: int(db.execute(_OF_DEDUP, (queues[draft.place], draft.dedup)).fetchone()[0])
+            for number, draft in some if number not in added
+        }  # fmt: skip
+    large = [each for each in fresh if len(each.draft.body) > INLINE_BYTES and each.number not in given]
+    _put_large(db, [(number, BODY, draft.body) for number, draft in large])
+    return given
 
 
-def _any_waiting(db: sqlite3.Connection, queue: int) -> bool:
-    return db.execute(_WAITING, (queue,)).fetchone() is not None
+def _put_keyed(
+    db: sqlite3.Connection, queue: int, number: int, draft: Draft, now: float, given: dict[int, int]
+) -> None:  # fmt: skip
+    state = BEHIND if db.execute(_OF_KEY, (queue, draft.key)).fetchone() else WAITING
+    if db.execute(_insert(1) + _ONCE, _row(queue, number, draft, now, state)).fetchone() is None:
+        given[number] = int(db.execute(_OF_DEDUP, (queue, draft.dedup)).fetchone()[0])
 
 
-def take(db: sqlite3.Connection, queue: int, asked: Take) -> list[Taken]:
-    rows = db.execute(_TAKE, (asked.owner, asked.until, queue, asked.count)).fetchall()
+def _taken(each: _Fresh) -> tuple[int, Taken]:
+    number, draft = each
+    return draft.rank, Taken(
+        place=draft.place, id=text_of(number), attempt=1, queued_at=at_of(number), kind=draft.kind, key="",
+        dedup=draft.dedup, body=draft.body,
+    )  # fmt: skip
+
+
+def take(db: sqlite3.Connection, queue: int, asked: Take, count: int) -> list[Taken]:
+    rows = db.execute(_TAKE, (asked.owner, asked.until, queue, count)).fetchall()
     rows.sort(key=lambda row: (row[6], row[0]))
     return [
         Taken(
@@ -125,26 +180,13 @@ def _row(
 ) -> tuple[object, ...]:  # fmt: skip
     delayed = draft.due_at > now
     due = by.until if by is not None else draft.due_at if delayed else None
+    if state == WAITING:
+        state = DELAYED if delayed else RUNNING if by is not None else WAITING
     return (
-        number, queue, DELAYED if delayed and state == WAITING else state, draft.rank, 0 if by is None else 1, due,
+        number, queue, state, draft.rank, 0 if by is None else 1, due,
         None if by is None else by.owner, draft.kind or None,
         draft.body if len(draft.body) <= INLINE_BYTES else None, draft.key or None, draft.dedup or None,
     )  # fmt: skip
-
-
-def _put_one(db: sqlite3.Connection, queue: int, number: int, draft: Draft, now: float) -> Receipt:
-    """One that has to look at others first."""
-    state = WAITING
-    if draft.key and db.execute(_OF_KEY, (queue, draft.key)).fetchone():
-        state = BEHIND
-    added = db.execute(_insert(1) + " ON CONFLICT (queue, dedup) WHERE dedup IS NOT NULL DO NOTHING",
-                       _row(queue, number, draft, now, state)).rowcount  # fmt: skip
-    if not added:
-        (there,) = db.execute(_OF_DEDUP, (queue, draft.dedup)).fetchone()
-        return Receipt(text_of(there), fresh=False)
-    if len(draft.body) > INLINE_BYTES:
-        _put_large(db, [(number, BODY, draft.body)])
-    return Receipt(text_of(number))
 
 
 def _put_large(db: sqlite3.Connection, parts: Iterable[tuple[int, int, bytes]]) -> None:
@@ -190,7 +232,10 @@ def _end(rows: int) -> str:
     )
 
 
-_WAITING = f"SELECT 1 FROM item WHERE queue = ? AND state = {WAITING} AND state <> {DONE} LIMIT 1"
+_ONCE = " ON CONFLICT (queue, dedup) WHERE dedup IS NOT NULL DO NOTHING RETURNING seq"
+_FIRST_RANK = f"""
+SELECT rank FROM item WHERE queue = ? AND state = {WAITING} AND state <> {DONE} ORDER BY rank, seq LIMIT 1
+"""
 _TAKE = f"""
 UPDATE item SET state = {RUNNING}, owner = ?, due = ?, attempts = attempts + 1
 WHERE seq IN (SELECT seq FROM item WHERE queue = ? AND state = {WAITING} AND state <> {DONE} ORDER BY rank, seq LIMIT ?)

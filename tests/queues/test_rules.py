@@ -1,0 +1,53 @@
+"""How much a handler gets, and when a round of writes begins."""
+
+from __future__ import annotations
+
+import threading
+
+from bough.adapters.queue import Answers, Draft, Round
+from bough.adapters.queue.memory import MemoryQueues
+from bough.kernel.clock import SystemClock
+from bough.kernel.queue import Queue
+from bough.queues import rounds, rules
+from bough.queues.models import HandlerState
+
+SETTINGS = Queue(handler="h")
+
+
+def test_a_handler_gets_what_it_ends_in_a_tenth_of_a_second_and_no_more_than_it_lets_wait() -> None:
+    def window(rate: float, most: int = 512) -> int:
+        return rules.window(SETTINGS, HandlerState(replicas=1, batch=8, most=most), rate)
+
+    assert window(0.0) == 16
+    assert window(3000.0) == 300
+    assert window(50_000.0) == 512
+    assert window(50_000.0, most=0) == rules.MOST_IN_FLIGHT
+
+
+class Slow(MemoryQueues):
+    """A disk that takes its time; keeps how many drafts each round had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.go = threading.Semaphore(0)
+
+    def round(self, work: Round) -> Answers:
+        self.go.acquire()
+        if work.drafts:
+            self.sizes.append(len(work.drafts))
+        return super().round(work)
+
+
+def test_what_comes_while_a_round_is_on_its_way_goes_with_the_next_one() -> None:
+    queues, heard = Slow(), threading.Semaphore(0)
+    made = rounds.Rounds(queues, SystemClock(), "me", lambda go: go(), lambda go: go())
+    made.start()
+    for number in range(101):
+        made.put(Draft(place=("p", "e", "q"), body=b"%d" % number), lambda receipt: heard.release())
+    for _ in range(101):
+        queues.go.release()
+    for _ in range(101):
+        assert heard.acquire(timeout=10)
+    made.stop()
+    assert sum(queues.sizes) == 101 and len(queues.sizes) <= 3
