@@ -69,4 +69,6 @@ def work_procrastinate() -> None:
 
 
 if __name__ == "__main__":
-    work_procrastinate() if sys.argv[1] == "work" else main()
+    import jobs  # by the name under which the workers know its tasks
+
+    jobs.work_procrastinate() if sys.argv[1] == "work" else jobs.main()

@@ -51,7 +51,7 @@ def working(peer: str, address: str, out: Path, binaries: Path, style: str) -> I
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     python = binaries / "python"
     command = {
-        "huey": [python, binaries / "huey_consumer.py", "jobs.huey", *style.split()],
+        "huey": [python, binaries / "huey_consumer", "jobs.huey", *style.split()],
         "dramatiq": [python, "-m", "dramatiq", "jobs", *style.split()],
         "procrastinate": [python, HERE / "jobs.py", "work"],
     }[peer]

@@ -497,6 +497,14 @@ class Happened(Record):
     why: str
     data: dict[str, Any]
 
+class HttpSource(Record):
+    url: str
+    authorization: str
+    list: str
+    cursor: str
+    start: int | str
+    every_s: float
+
 class Inclusion(Record):
     entry: LedgerEntry
     line: str
@@ -1137,6 +1145,7 @@ class Queue(Record):
     payload: str
     on: builtins.list[str]
     source: SqlSource | None
+    poll: HttpSource | None
     sink: SqlSink | None
 
 class QueueBatch(Record):
@@ -1322,6 +1331,7 @@ class Scale(Record):
     buffer: int
     cooldown: float
     schedule: builtins.list[Slot]
+    budget: float
 
 class ScalingView(Record):
     service: str

@@ -72,6 +72,12 @@ class Heads:
         return made
 
 
+def processing(waited_s: float, replicas: int) -> bytes:
+    """An answer before the answer, to a request that waits: `replicas` are there to take it."""
+    said = b"X-Bough-Waited: %.1f\r\nX-Bough-Replicas: %d\r\n\r\n" % (waited_s, replicas)
+    return b"HTTP/1.1 102 Processing\r\n" + said
+
+
 def error_body(problem: Problem, shape: str) -> bytes:
     """The problem in the words of a protocol: OIP clients read a string in `error`, OpenAI's read an object with
     `message`, `type`, `param`, `code`."""

@@ -50,8 +50,8 @@ class Plan:
 
     __slots__ = (
         "act", "caller", "entry", "expires_at", "extra", "fresh", "guard", "length", "log", "mark", "max_body", "meta",
-        "method", "parts", "picked", "plain", "prefix", "problem", "rank", "scope", "shape", "stats", "verb",
-        "wanted",
+        "method", "parts", "picked", "plain", "prefix", "problem", "progress", "rank", "scope", "shape", "stats",
+        "verb", "wanted",
     )  # fmt: skip
 
     def __init__(self, act: int, stats: RouteStats, *, shape: str = BOUGH, max_body: int = LOCAL_BODY_BYTES) -> None:
@@ -77,6 +77,7 @@ class Plan:
         self.rank = 0  # above 0: goes first; below: is shed first
         self.guard: Guard | None = None  # what is limited
         self.plain = True  # answers carry nothing but what all do
+        self.progress = False  # the client wants to hear how it stands while it waits
         self.scope = Scope()
         self.wanted: Any = None  # of a queue: what the head says of the item; then no other head is like it
 
@@ -129,6 +130,7 @@ class Planner:
         """A plan that sends the request to the entry's replicas, or refuses it."""
         plan = Plan(ASK, entry.stats, shape=shape, max_body=entry.route.max_body_bytes)
         plan.verb, plan.meta = verb, meta
+        plan.progress = "progress" in head_value(head, b"prefer") and not head.http10
         self._admission.admit(plan, entry, head)
         return plan
 

@@ -80,8 +80,10 @@ class Reader(asyncio.Protocol):
         raise NotImplementedError
 
     def sweep(self, now: float) -> None:
-        """Ends what takes too long. Called once a second."""
-        idle = now - self._since
+        """Ends what takes too long, and says to who asked how a request stands that waits. Called once a second."""
+        idle, call = now - self._since, self._call
+        if call is not None and call.plan.progress and call.wire is None and not call.started and not self._closing:
+            self._tell_progress(call, now)
         if self._closing:
             if idle > LINGER_S:
                 self.transport.abort()
@@ -336,6 +338,11 @@ class Reader(asyncio.Protocol):
         if self._parsing is None and not self._in_head:
             self._slow = False
             self._quiet = True
+
+    def _tell_progress(self, call: Call, now: float) -> None:
+        entry = call.plan.entry
+        if entry is not None and self._parsing is not call and now - call.arrived >= 0.5:
+            self._write(answers.processing(now - call.arrived, entry.lane.state().links))
 
     def _too_large(self, call: Call) -> None:
         limit = call.plan.max_body

@@ -208,7 +208,7 @@ class OutsideWork:
             return []
         if status != 200:
             raise Problem(
-                f"the source answered {status}", code="SOURCE_REFUSED", hint="see url and authorization of poll"
+                f"the source answered {status}", code="POLL_REFUSED", hint="see url and authorization of poll"
             )
         return _listed(body, source.list)
 

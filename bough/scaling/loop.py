@@ -22,8 +22,8 @@ from bough.kernel.reconcile import Handler, Turn, wake
 from bough.kernel.scale import floor_of
 from bough.runtime.spec import Usage
 from bough.scaling import store
-from bough.scaling.models import CPU, GPU, Costs, Decision, Observation, Place, Wish
-from bough.scaling.policy import Autoscaler
+from bough.scaling.models import CPU, GPU, SLEPT, Costs, Decision, Observation, Place, Wish
+from bough.scaling.policy import Autoscaler, day_of
 from bough.scaling.watching import Watch
 from bough.serving import store as serving
 from bough.serving.models import ASLEEP, READY, Deployment
@@ -43,11 +43,13 @@ def changed(tx: sa.Connection, _event: object = None) -> None:
 class Scaled:
     """One deployment that follows its traffic."""
 
-    def __init__(self, deployment: Deployment, now: float) -> None:
+    def __init__(self, deployment: Deployment, now: float, spent_s: float) -> None:
         self.scaler = Autoscaler(deployment.settings.scale)
+        self.scaler.day_at, self.scaler.spent_s = day_of(now), spent_s
         self.watch = Watch()
         self.since = self.seen_at = now
         self.wished = (deployment.answering, deployment.waiting)
+        self.runs = False  # it was not asleep when it was last looked at
 
     def decide(self, now: float, deployment: Deployment, seen: Observation, taken: int) -> Wish:
         scale = deployment.settings.scale
@@ -73,6 +75,9 @@ class Scaling:
     def handle(self, turn: Turn) -> float | None:
         with turn.read() as tx:
             found = [each for each in serving.in_state(tx, READY, ASLEEP) if each.settings.scale.max]
+        for each in found:
+            if each.state == ASLEEP and each.id in self._scaled and self._scaled[each.id].runs:
+                self._slept(turn, each)
         self._scaled = {each.id: self._scaled[each.id] for each in found if each.id in self._scaled}
         awake = [each for each in found if each.state == READY and not each.settings.mock]
         if not awake:
@@ -93,13 +98,29 @@ class Scaling:
                 store.forget(tx, now)
         return max(0.05, SECOND_S - (turn.clock.now() - now))
 
+    def _begin(self, turn: Turn, now: float, deployment: Deployment) -> Scaled:
+        """What its budget has borne today is known from what was decided."""
+        with turn.read() as tx:
+            spent_s = store.spent_s(tx, place_of(deployment), day_of(now), now, Costs().pool_price)
+        made = self._scaled[deployment.id] = Scaled(deployment, now, spent_s)
+        return made
+
+    def _slept(self, turn: Turn, deployment: Deployment) -> None:
+        scaled = self._scaled[deployment.id]
+        scaled.runs = False
+        with turn.apply() as tx:
+            store.decided(tx, place_of(deployment), Decision(
+                deployment=deployment.id, at=turn.clock.now(), active=0, pool=0, why=SLEPT, needs={},
+                seen=Observation(at=scaled.seen_at, arrived=0),
+            ))  # fmt: skip
+
     def _follow(
         self, turn: Turn, now: float, deployment: Deployment, lanes: list[LaneState], attempts: list[Attempt],
         usage: dict[str, Usage],
     ) -> None:  # fmt: skip
-        scaled = self._scaled.setdefault(deployment.id, Scaled(deployment, now))
+        scaled = self._scaled.get(deployment.id) or self._begin(turn, now, deployment)
         seen = scaled.watch.look(now, now - scaled.seen_at or SECOND_S, deployment, lanes, attempts, usage)
-        scaled.seen_at = now
+        scaled.seen_at, scaled.runs = now, True
         wish = scaled.decide(now, deployment, seen, sum(each.taken for each in lanes))
         minute, place = scaled.watch.minute(seen), place_of(deployment)
         if (wish.active, wish.pool) == (deployment.answering, deployment.waiting) and minute is None:

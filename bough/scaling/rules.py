@@ -33,6 +33,7 @@ TOLERATED = 0.01  # of requests may be later than the objective
 LEAST_TRIM = 0.4
 SURE = 60.0  # e to the minus this is nothing
 ROUNDING = 0.15  # of a replica is not worth another one
+SPEND_S = 3600.0  # in which what is left of a budget may be spent
 FEARED_S = 1200.0  # for so long a new service is trusted with nothing: as if jumps had been seen once in this time
 SMALL = 5.0  # replicas: a service up to here may jump tenfold
 RATIOS = (1.25, 1.5, 2.0, 3.0, 4.5, 7.0, 10.0)  # of a jump to the usual load
@@ -154,6 +155,13 @@ def trimmed(trim: float, late: float) -> float:
 def to_work_off(waiting: float, load: float, late_cost: float, start_s: float, within_s: float = 2.0) -> float:
     """Replicas for a backlog of so many replica-seconds of work; never more than finish it `within_s`."""
     return min(waiting / within_s, math.sqrt(late_cost * max(load, 1.0) * waiting / max(start_s, 1.0)))
+
+
+def affordable(left_s: float, remaining_s: float, least: int) -> int:
+    """Replicas that the rest of a budget bears. What the least needs until the end of the day is set aside; the rest
+    may be spent within an hour, and the bound sinks as it is: so a budget ends bursts before it ends itself."""
+    spare_s = left_s - least * remaining_s
+    return least + max(0, int(spare_s / max(1.0, min(remaining_s, SPEND_S)) + ROUNDING))
 
 
 def whole(replicas: float) -> int:

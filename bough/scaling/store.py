@@ -66,6 +66,19 @@ def decisions(tx: sa.Connection, place: Place, since: float = 0.0, limit: int = 
     return [_DECISIONS.struct(row) for row in reversed(rows)]
 
 
+def spent_s(tx: sa.Connection, place: Place, since: float, until: float, pool_price: float) -> float:
+    """Replica-seconds of what was decided in this time, what had been decided before it included."""
+    columns = (decision.c.at, decision.c.active + pool_price * decision.c.pool)
+    of, newest_first = _of(decision, place), decision.c.id.desc()
+    before = sa.select(*columns).where(*of, decision.c.at < since).order_by(newest_first).limit(1)
+    inside = sa.select(*columns).where(*of, decision.c.at >= since).order_by(decision.c.id)
+    levels = [(since, float(level)) for _, level in tx.execute(before)] + [
+        (float(at), float(level)) for at, level in tx.execute(inside)
+    ]
+    ends = [at for at, _ in levels[1:]] + [until] * bool(levels)
+    return sum(level * max(0.0, end - at) for (at, level), end in zip(levels, ends, strict=True))
+
+
 def passed(tx: sa.Connection, place: Place, minute: Minute) -> None:
     columns = {**_named(place), **_MINUTES.columns(**msgspec.structs.asdict(minute))}
     keys = ("project", "environment", "service", "minute")

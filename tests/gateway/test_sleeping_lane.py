@@ -108,6 +108,24 @@ def test_a_unit_that_the_node_does_not_know_yet_is_asked_for_again(
     assert time.monotonic() - began < 2.0
 
 
+def test_who_asks_for_progress_hears_how_it_stands_until_the_answer_comes(
+    gateway: Running, node: Nodes, replicas: Make
+) -> None:
+    replica, heard = replicas(), threading.Event()
+    node(lambda unit: (200, attempt(replica)) if heard.is_set() else (404, {}))
+    gateway.start(routes=[sleeper()])
+    head = b"POST /v1/churn/predict HTTP/1.1\r\nHost: x\r\nPrefer: progress\r\nContent-Length: 1\r\n\r\n7"
+    with socket.create_connection(("127.0.0.1", gateway.port), 10) as client:
+        client.sendall(head)
+        said = client.recv(65536)
+        assert said.startswith(b"HTTP/1.1 102 Processing\r\nX-Bough-Waited: ") and b"X-Bough-Replicas: 0" in said
+        heard.set()
+        while not said.endswith(b"\r\n\r\n7"):
+            said += client.recv(65536)
+    assert b"HTTP/1.1 200 OK" in said
+    assert gateway.post("churn", 8)[::2] == (200, b"8")
+
+
 def test_what_does_not_wake_is_refused_at_the_deadline_and_says_when_to_come_back(
     gateway: Running, node: Nodes
 ) -> None:

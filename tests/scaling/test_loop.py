@@ -178,6 +178,25 @@ def test_a_service_that_may_sleep_learns_how_long_it_is_quiet_and_is_awake_befor
     assert states[-12:].count("asleep") > 5, "and asleep most of the time before"
 
 
+def test_a_budget_bounds_the_replicas_and_is_remembered_when_the_server_begins_anew(tmp_path: Path) -> None:
+    plane = Plane(tmp_path)
+    plane.clock.advance(86_400 - plane.clock.now() % 86_400)  # a day begins
+    plane.deploy(FILE.format("max = 9, warm = 0, budget = 27"))
+    traffic = Traffic(plane)
+    traffic.seconds(30, 30)
+    assert shown(plane).active == 4, "24 hours of one, and 3 more"
+    plane.clock.advance(3600)
+    traffic.plane = plane = Plane(tmp_path, after=plane)
+    traffic.seconds(3, 30)
+    plane.clock.advance(60)
+    traffic.seconds(3, 30)
+    assert shown(plane).active == 1, "3 hours of 3 more are spent"
+    assert (shown(plane).decisions[-1].why, shown(plane).decisions[-1].needs["budget"]) == ("budget", 1)
+    plane.clock.advance(86_400)
+    traffic.seconds(30, 30)
+    assert shown(plane).active > 1, "another day"
+
+
 def test_a_schedule_wakes_a_service_that_sleeps_and_lets_it_sleep_again_after_its_hours(plane: Plane) -> None:
     def hour(after_s: float) -> str:
         return time.strftime("%H:%M", time.localtime(plane.clock.now() + after_s))

@@ -89,3 +89,15 @@ def test_a_new_service_is_feared_for_and_a_calm_one_is_trusted() -> None:
 @given(some.floats(0, 1e6), LOADS)
 def test_a_backlog_never_asks_for_more_than_half_of_its_own_work(waiting: float, load: float) -> None:
     assert 0 <= rules.to_work_off(waiting, load, 10.0, 30.0) <= waiting / 2
+
+
+def test_a_budget_is_never_overspent_and_leaves_the_least_until_the_end_of_the_day() -> None:
+    for hours, least in ((30.0, 1), (100.0, 2), (24.0, 1), (1.0, 1)):
+        left_s, used = hours * 3600, []
+        for second in range(0, 86_400, 10):
+            count = rules.affordable(left_s, 86_400 - second, least)
+            used.append(count)
+            left_s -= 10 * count
+        assert min(used) == least
+        assert left_s >= 0 or hours < 24 * least, "the least is set aside"
+        assert max(used) == used[0] == least + max(0, int(hours - 24 * least))
