@@ -132,7 +132,10 @@ class GatewayQueues:
         for consumer in self._consumers.values():
             consumer.give_back()
         if self._rounds is not None and self._store is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._rounds.stop)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, self._rounds.stop)
+            await asyncio.sleep(0)  # who was given items by the last round gives them back
+            await loop.run_in_executor(None, self._rounds.finish)
             self._store.close()
 
     # --- private

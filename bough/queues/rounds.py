@@ -97,6 +97,15 @@ class Rounds:
         self._inbox.put(None)
         self._thread.join(timeout_s)
 
+    def finish(self) -> None:
+        """After `stop`: what was asked for by those who heard its last answers, such as that items go back."""
+        found = Wanted()
+        while not self._inbox.empty():
+            if (more := self._inbox.get()) is not None:
+                found.add(more)
+        if found.outcomes:
+            self._round(found)
+
     def put(self, draft: Draft, done: Put) -> None:
         """Raises `Busy` when the disk does not keep up."""
         if self._bytes > MOST_BYTES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from bough.adapters.queue import Answers, Draft, Round
+from bough.adapters.queue import BACK, Answers, Draft, Outcome, Round, Taken
 from bough.adapters.queue.memory import MemoryQueues
 from bough.kernel.clock import SystemClock
 from bough.kernel.queue import Queue
@@ -51,3 +51,19 @@ def test_what_comes_while_a_round_is_on_its_way_goes_with_the_next_one() -> None
         assert heard.acquire(timeout=10)
     made.stop()
     assert sum(queues.sizes) == 101 and len(queues.sizes) <= 3
+
+
+def test_what_the_last_round_gave_to_somebody_who_stops_goes_back() -> None:
+    queues, place = MemoryQueues(), ("p", "e", "q")
+    made = rounds.Rounds(queues, SystemClock(), "me", lambda go: go(), lambda go: go())
+
+    def give_back(taken: list[Taken]) -> None:
+        for each in taken:
+            made.settle(Outcome(taken=each, state=BACK, at=0.0), lambda settled: None)
+
+    made.take(place, rounds.Taking(5, 30.0, waits=True), give_back)
+    made.put(Draft(place=place, body=b"1"), lambda receipt: None)
+    made.start()
+    made.stop()
+    made.finish()
+    assert queues.tally()[place].waiting == 1
