@@ -29,9 +29,7 @@ def read(path: Path) -> dict[str, Trace]:
 
 
 def made_up(zones: int) -> dict[str, Trace]:
-    """By the generator that pools replay when they are given no file."""
-    found: dict[str, Trace] = {}
-    for number in range(zones):
-        zone = availability.made_up(f"zone-{number}", seed=number)
-        found[f"zone-{number}"] = bytes(zone.up_at(tick * TICK_H) for tick in range(int(zone.length / TICK_H)))
-    return found
+    """By the generator that pools replay when they are given no file; all of one length, to be used together."""
+    found = {f"zone-{number}": availability.made_up(f"zone-{number}", seed=number) for number in range(zones)}
+    ticks = int(min(zone.length for zone in found.values()) / TICK_H)
+    return {name: bytes(zone.up_at(tick * TICK_H) for tick in range(ticks)) for name, zone in found.items()}
