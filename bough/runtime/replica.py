@@ -95,13 +95,17 @@ def _serve(listener: socket.socket, stop: Stop, answering: Answering, telemetry:
 
 def _answer(link: Link, answering: Answering, model: Model, telemetry: Telemetry) -> None:
     size, batching = model.max_batch, model.mode == BATCH
+    tidy = False  # what loading took and freed is memory too
     while True:
         patience_s = telemetry.patience_s
         requests = link.receive(patience_s=patience_s)
         if requests is None:
             return
-        if not requests and patience_s and patience_s > _QUIET_S:
+        if requests:
+            tidy = False
+        elif not tidy and (patience_s is None or patience_s > _QUIET_S):
             give_back_memory()  # a batch's tensors, which nobody may need for long
+            tidy = True
         if any(request.verb == CANCEL for request in requests):
             requests = dropped(requests, CANCEL)
         for start in range(0, len(requests), size):

@@ -90,8 +90,12 @@ def test_what_was_cancelled_before_it_began_is_not_done(replica: Start) -> None:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no malloc_trim")
-def test_a_quiet_replica_gives_back_what_a_batch_took(replica: Start) -> None:
+@pytest.mark.parametrize("before", [0, 300])
+def test_a_quiet_replica_gives_back_what_a_batch_took(replica: Start, before: int) -> None:
+    """Also when more came in that second than is counted, and no report is due."""
     process, connection = replica("services:Hungry")
+    for _ in range(before):
+        connection.ask(3)
     assert content(connection.ask(1000)) == 1000  # 60 MB, held below by what was kept of it
     deadline = time.monotonic() + 20
     while _resident_mb(process) > 60 and time.monotonic() < deadline:
