@@ -328,7 +328,7 @@ class Bough:
             with self.database.read() as tx:
                 if jobs_loop.expects_hints(tx, self.clock.now()):
                     return
-        with self.database.write() as tx:
+        with self.database.write(lasting=False) as tx:  # a start looks at everything anyway
             for unit in units:
                 owner = unit.rsplit("-", 1)[0]
                 kind = _OWNERS.get(owner.partition("_")[0])

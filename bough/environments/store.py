@@ -285,13 +285,10 @@ def live(tx: sa.Connection, place: tuple[str, str]) -> tuple[Release, Manifest] 
 def all_live(tx: sa.Connection) -> list[tuple[Release, Manifest]]:
     """Those of older projects first."""
     joined = sa.join(environment, project, environment.c.project == project.c.name)
-    ids = tx.execute(
-        sa.select(environment.c.live)
-        .select_from(joined)
-        .where(environment.c.live.is_not(None))
-        .order_by(project.c.created_at, environment.c.project, environment.c.name)
-    ).scalars()
-    return [find(tx, id) for id in ids]
+    joined = sa.join(joined, release, environment.c.live == release.c.id)
+    order = project.c.created_at, environment.c.project, environment.c.name
+    rows = tx.execute(sa.select(release).select_from(joined).order_by(*order))
+    return [(_release(row), msgspec.json.decode(row.manifest, type=Manifest)) for row in rows]
 
 
 def set_state(tx: sa.Connection, id: str, state: str, now: float, failure: dict[str, Any] | None = None) -> None:

@@ -35,7 +35,7 @@ from bough.gateway.models import (
     Target,
     Variant,
 )
-from bough.kernel.events import Events, happened
+from bough.kernel.events import Events, happened_of
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home, Platform
 from bough.kernel.project import Service
@@ -68,7 +68,8 @@ def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> H
         with turn.read() as tx:
             live = environments.all_live(tx)
             owners = bare_owners(live)
-            found = [route for each in live for route in _routes(tx, platform, attempts, *each)]
+            known = _Known(tx)
+            found = [route for each in live for route in _routes(known, platform, attempts, *each)]
             routes = [msgspec.structs.replace(each, bare=_owner(owners, each) == each.project) for each in found]
             keys = _keys(tx)
             queues = [queue for each in live for queue in _queues(tx, platform, *each)]
@@ -91,7 +92,8 @@ def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> H
 def _announce(turn: Turn, events: Events, live: list[Release]) -> None:
     """Says once of each release that requests reach it now (or will, as soon as there is a gateway again)."""
     with turn.read() as tx:
-        new = [release for release in live if not happened(tx, ROUTED, release.id)]
+        said = happened_of(tx, ROUTED, [release.id for release in live])
+    new = [release for release in live if release.id not in said]
     if new:
         with turn.apply() as tx:
             for release in new:
@@ -117,16 +119,30 @@ def state_of(control: Path) -> GatewayState | None:
     return _ask(control, "GET", "/state")
 
 
+class _Known:
+    """What routes are made of, of all environments at once: the table is written anew at every change, and questions
+    for each of a hundred branches would hold up whoever makes the next one."""
+
+    def __init__(self, tx: sa.Connection) -> None:
+        self.deployments = {each.id: each for each in serving.in_state(tx, *_ROUTED)}
+        self.of_services = {
+            (each.project, each.environment, each.service, each.digest): each for each in self.deployments.values()
+        }
+        self.shares = serving.all_shares(tx)
+        self.mirrors = mirroring.running(tx)
+
+
 def _routes(
-    tx: sa.Connection, platform: Platform, attempts: list[Attempt], release: Release, manifest: Manifest
+    known: _Known, platform: Platform, attempts: list[Attempt], release: Release, manifest: Manifest
 ) -> list[Route]:
     place, found = (release.project, release.environment), []
-    shares, mirrors = serving.shares(tx, place), mirroring.running(tx, *place)
+    shares = known.shares.get(place, [])
+    mirrors = [each for each in known.mirrors if (each.project, each.environment) == place]
     for name, service in sorted(manifest.services.items()):
-        deployment = serving.of_service(tx, place, name, service.digest)
-        if deployment is not None and deployment.state in _ROUTED:
+        deployment = known.of_services.get((*place, name, service.digest))
+        if deployment is not None:
             route = _route(platform, attempts, release, deployment)
-            route = _divided(tx, attempts, route, [each for each in shares if each.service == name])
+            route = _divided(known, attempts, route, [each for each in shares if each.service == name])
             found.append(_mirrored(route, [each for each in mirrors if each.service in ("", name)]))
     routed = {(each.api, each.service): each for each in found}
     names = {name: (each.settings.api, each.settings.route or name) for name, each in manifest.services.items()}
@@ -163,18 +179,13 @@ def _queues(tx: sa.Connection, platform: Platform, release: Release, manifest: M
     return found
 
 
-def _divided(tx: sa.Connection, attempts: list[Attempt], route: Route, shares: list[Share]) -> Route:
+def _divided(known: _Known, attempts: list[Attempt], route: Route, shares: list[Share]) -> Route:
     """With those deployments as variants that are there to answer. What runs alone cannot be divided: a web service's
     connections belong to one process."""
     variants = []
     for each in shares:
-        deployment = serving.get(tx, each.deployment)
-        if (
-            deployment is None
-            or deployment.state not in _ROUTED
-            or route.kind == WEB
-            or each.deployment == route.deployment
-        ):
+        deployment = known.deployments.get(each.deployment)
+        if deployment is None or route.kind == WEB or each.deployment == route.deployment:
             continue
         variants.append(
             Variant(

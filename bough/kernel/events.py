@@ -65,6 +65,12 @@ def happened(tx: sa.Connection, name: str, subject: str) -> bool:
     return tx.execute(found).first() is not None
 
 
+def happened_of(tx: sa.Connection, name: str, subjects: list[str]) -> set[str]:
+    """Those of `subjects` of which there is such an event."""
+    found = sa.select(event_table.c.subject).where(event_table.c.name == name, event_table.c.subject.in_(subjects))
+    return set(tx.execute(found).scalars())
+
+
 def _new_key(result: sa.CursorResult[Any]) -> int:
     key = result.inserted_primary_key
     assert key is not None  # noqa: S101 - an insert into a table with a key always has one

@@ -47,7 +47,7 @@ log = logging.getLogger("bough.reconcile")
 class Store(Protocol):
     """What the loop needs of the database."""
 
-    def write(self) -> AbstractContextManager[sa.Connection]: ...
+    def write(self, *, lasting: bool = True) -> AbstractContextManager[sa.Connection]: ...
 
     def read(self) -> AbstractContextManager[sa.Connection]: ...
 
@@ -238,7 +238,7 @@ class Loop:
         if due is None or due > now:
             return None
         token = f"{self._mark}/{secrets.token_hex(8)}"
-        with self._store.write() as tx:
+        with self._store.write(lasting=False) as tx:  # without power nobody works, and a turn may come twice
             row = tx.execute(self._take, {"now": now, "new_token": token, "until": now + self._lease_s}).first()
         if row is None:  # another worker was faster
             return None
@@ -271,7 +271,7 @@ class Loop:
             "failed": error is not None,
             "why": error,
         }
-        with self._store.write() as tx:
+        with self._store.write(lasting=False) as tx:
             if tx.execute(_GIVE_BACK, values).rowcount == 0:
                 self._lost(turn)
 

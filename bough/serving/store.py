@@ -183,6 +183,15 @@ def shares(tx: sa.Connection, place: tuple[str, str]) -> list[Share]:
     return [Share(**{each: getattr(row, each) for each in fields}) for row in tx.execute(query.order_by(share.c.name))]
 
 
+def all_shares(tx: sa.Connection) -> dict[tuple[str, str], list[Share]]:
+    """By the project and environment that are divided."""
+    found: dict[tuple[str, str], list[Share]] = {}
+    for row in tx.execute(share.select().order_by(share.c.name)):
+        values = {each: getattr(row, each) for each in Share.__struct_fields__}
+        found.setdefault((row.project, row.environment), []).append(Share(**values))
+    return found
+
+
 def divide(tx: sa.Connection, place: tuple[str, str], services: Iterable[str], given: Iterable[Share]) -> None:
     """From now on these are the shares of the services, and no others."""
     mine = share.c.project == place[0], share.c.environment == place[1], share.c.service.in_(list(services))

@@ -673,8 +673,8 @@ def test_a_loop_outlives_a_database_that_fails_for_a_while(database: SqliteDatab
     class Flaky:
         broken = True
 
-        def write(self) -> Any:
-            return database.write()
+        def write(self, *, lasting: bool = True) -> Any:
+            return database.write(lasting=lasting)
 
         def read(self) -> Any:
             if self.broken:

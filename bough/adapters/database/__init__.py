@@ -1,8 +1,9 @@
 """Database: where the control plane keeps everything.
 
 `write` is one transaction, serialisable, committed durably when the block ends and rolled back when it raises; it may
-wait for another writer. `read` sees one consistent state and never waits for writers. Connections must not leave
-their block. A full disk or a read-only directory raises `Exhausted` and changes nothing.
+wait for another writer. With `lasting=False` it lets others go first and is not synced: whole at any kill, it may be
+undone by a power failure, unless a lasting one followed. `read` sees one consistent state and never waits for writers.
+Connections must not leave their block. A full disk or a read-only directory raises `Exhausted` and changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 
 
 class Database(Protocol):
-    def write(self) -> AbstractContextManager[sa.Connection]: ...
+    def write(self, *, lasting: bool = True) -> AbstractContextManager[sa.Connection]: ...
 
     def read(self) -> AbstractContextManager[sa.Connection]: ...
 

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,19 @@ class SqliteDatabase:
     def __init__(self, path: Path, *, durable: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self.path = path
         self._writing = threading.Lock()
+        self._behind = threading.Lock()  # one of those that may wait competes with those that may not
         self._writer = 0  # the thread that holds it
         self._listeners: list[Callable[[], None]] = []
         self._writing_engine = self._engine(durable, busy_timeout_s, writes=True)
+        self._passing_engine = self._engine(False, busy_timeout_s, writes=True) if durable else self._writing_engine
         self._reading_engine = self._engine(durable, busy_timeout_s, writes=False)
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, *, lasting: bool = True) -> Iterator[sa.Connection]:
         if self._writer == threading.get_ident():
             raise RuntimeError("a write inside a write of the same thread waits for itself: hand the first down")
-        with self._writing, self._translated(), self._writing_engine.connect() as connection:
+        engine, before = (self._writing_engine, nullcontext()) if lasting else (self._passing_engine, self._behind)
+        with before, self._writing, self._translated(), engine.connect() as connection:
             self._writer = threading.get_ident()
             try:
                 with connection.begin():
@@ -68,6 +71,7 @@ class SqliteDatabase:
 
     def close(self) -> None:
         self._writing_engine.dispose()
+        self._passing_engine.dispose()
         self._reading_engine.dispose()
 
     def _engine(self, durable: bool, busy_timeout_s: float, *, writes: bool) -> sa.Engine:
