@@ -1,12 +1,14 @@
 """What a mirror costs callers, and how long a replay of 1,000 requests takes.
 
-    make bench-mirrors [ARGS="--pairs 150"]
+    make bench-mirrors [ARGS="--pairs 150 --pause-ms 5"]
 
 A platform of its own with the credit classifier of the examples, in production and in a branch. One connection asks in
 short turns, one with the mirror and one without in each pair, in an order that chance chooses; what a mirror costs is
 the median of the differences of the pairs' p50s, with the interval that holds it in 95 of 100 such runs (from the ranks
-of the differences, so that no distribution is assumed). What slows the machine for longer than a pair slows both turns.
-Then 1,000 kept requests are replayed, REPLAYS times. Prints one JSON line per figure.
+of the differences, so that no distribution is assumed). Between two requests it pauses, as callers do who have
+something else to do; with --pause-ms 0 the branch answers each copy beside the caller's next request. What slows the
+machine for longer than a pair slows both turns. Then 1,000 kept requests are replayed, REPLAYS times. Prints one JSON
+line per figure.
 """
 
 from __future__ import annotations
@@ -41,18 +43,20 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=150)
     parser.add_argument("--samples", nargs="+", default=["5%", "100%"])
+    parser.add_argument("--pause-ms", type=float, default=5.0)
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bm-", dir="/tmp"))
     machine = Machine(folder / "home")
     try:
         machine.up()
-        measure(machine, folder, asked.pairs, asked.samples)
+        measure(machine, folder, asked)
     finally:
         machine.down()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def measure(machine: Machine, folder: Path, pairs: int, samples: list[str]) -> None:
+def measure(machine: Machine, folder: Path, asked: argparse.Namespace) -> None:
+    pairs, samples = asked.pairs, asked.samples
     project = folder / PROJECT
     shutil.copytree(EXAMPLE, project)
     machine.deploy(project)
@@ -60,7 +64,7 @@ def measure(machine: Machine, folder: Path, pairs: int, samples: list[str]) -> N
     machine.deploy(project, "-e", "experiment")
     question = (project / "example.json").read_bytes()
     with contextlib.closing(connect(machine.home)) as client:
-        caller = Caller(machine, question)
+        caller = Caller(machine, question, asked.pause_ms / 1000)
         caller.turn(5 * TURN_S)  # everything is warm
         say(what="p50, twice without a mirror", **compared(caller, contextlib.nullcontext, pairs))
         for sample in samples:
@@ -76,10 +80,10 @@ def measure(machine: Machine, folder: Path, pairs: int, samples: list[str]) -> N
 
 
 class Caller:
-    """One connection that asks one request after another."""
+    """One connection that asks one request after another, `pause_s` after each answer."""
 
-    def __init__(self, machine: Machine, question: bytes) -> None:
-        self._question = question
+    def __init__(self, machine: Machine, question: bytes, pause_s: float) -> None:
+        self._question, self._pause_s = question, pause_s
         self._connection = http.client.HTTPConnection("127.0.0.1", machine.gateway_port)
 
     def ask(self) -> float:
@@ -99,6 +103,7 @@ class Caller:
         spent, end = [], time.perf_counter() + seconds
         while time.perf_counter() < end:
             spent.append(self.ask())
+            time.sleep(self._pause_s)
         return statistics.median(spent)
 
 
