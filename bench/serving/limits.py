@@ -21,7 +21,7 @@ from typing import Any
 
 import models
 
-BATCHES = {"noop": (64,), "logistic": (1, 64), "minilm": (1, 8, 16, 32)}
+BATCHES = {"noop": (64,), "logistic": (1, 64), "minilm": (1, 4, 8, 16, 32)}
 
 
 def main() -> None:
