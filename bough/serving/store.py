@@ -179,17 +179,19 @@ def drained(tx: sa.Connection, id: str, now: float) -> None:
 
 def shares(tx: sa.Connection, place: tuple[str, str]) -> list[Share]:
     query = share.select().where(share.c.project == place[0], share.c.environment == place[1])
-    fields = Share.__struct_fields__
-    return [Share(**{each: getattr(row, each) for each in fields}) for row in tx.execute(query.order_by(share.c.name))]
+    return [_share(row) for row in tx.execute(query.order_by(share.c.name))]
 
 
 def all_shares(tx: sa.Connection) -> dict[tuple[str, str], list[Share]]:
     """By the project and environment that are divided."""
     found: dict[tuple[str, str], list[Share]] = {}
     for row in tx.execute(share.select().order_by(share.c.name)):
-        values = {each: getattr(row, each) for each in Share.__struct_fields__}
-        found.setdefault((row.project, row.environment), []).append(Share(**values))
+        found.setdefault((row.project, row.environment), []).append(_share(row))
     return found
+
+
+def _share(row: Any) -> Share:
+    return Share(**{each: getattr(row, each) for each in Share.__struct_fields__})
 
 
 def divide(tx: sa.Connection, place: tuple[str, str], services: Iterable[str], given: Iterable[Share]) -> None:
