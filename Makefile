@@ -40,7 +40,7 @@ format: $(READY) ## Lay out the code and mend what can be mended
 demo: $(READY) ## Deploy two real models, put them under load, break things, show what happened
 	$(BIN)/python demo/run.py $(ARGS)
 
-docs: $(READY) ## Write docs that are made from code: command line, OpenAPI, JSON Schema
+docs: $(READY) ## Write what is made from code: command line, OpenAPI, JSON Schema, schema.sql of the migrations
 	$(BIN)/python -m bough.entrypoints.reference --write
 
 lock: $(READY) ## Choose versions anew: requirements.lock, requirements-dev.lock; LOCK_FLAGS=--upgrade takes newer ones

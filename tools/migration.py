@@ -63,7 +63,8 @@ def main(name: str) -> None:
     )
     target = migrate.FOLDER / "versions" / f"{number:04}_{slug}.py"
     target.write_text(text, "utf-8")
-    print(f"{target.relative_to(ROOT)} written; read it, then set HEAD in bough/adapters/database/migrate.py")
+    print(f"{target.relative_to(ROOT)} written; read it, then set HEAD in bough/adapters/database/migrate.py,")
+    print("and run `make docs`, which writes schema.sql anew")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 
 from bough.adapters.database import migrate
@@ -326,6 +327,51 @@ def test_the_head_in_the_code_is_the_head_of_the_files() -> None:
     scripts = ScriptDirectory(str(migrate.FOLDER))
     assert scripts.get_heads() == [migrate.HEAD]
     assert [script.path for script in scripts.walk_revisions() if hasattr(script.module, "downgrade")] == []
+
+
+def test_a_new_database_is_the_one_that_all_migrations_make(tmp_path: Path) -> None:
+    """It is made by `schema.sql`. Fails when there is a migration more: `make docs`."""
+    made = []
+    for name, make in (("new.db", migrate.upgrade), ("schema.db", lambda path: migrate.schema(path.parent))):
+        make(tmp_path / name)
+        connection = sqlite3.connect(tmp_path / name)
+        made.append([line.replace(", \n", ",\n") for line in connection.iterdump()])
+        connection.close()
+    assert made[0] == made[1]
+    assert len(made[0]) > 60
+
+
+def test_a_new_database_is_made_without_alembic(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from bough.adapters.database.migrate import upgrade;"
+        "upgrade(Path(sys.argv[1])); sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "bough.db")]).returncode == 0
+
+
+def test_a_database_that_an_older_bough_made_is_brought_up_to_date(tmp_path: Path) -> None:
+    """From the first release's tables on, whatever `schema.sql` says."""
+    scripts = ScriptDirectory(str(migrate.FOLDER))
+    path = tmp_path / "bough.db"
+    database = SqliteDatabase(path)
+    with database.write() as tx:
+        with Operations.context(MigrationContext.configure(tx)):
+            scripts.get_revision("0001").module.upgrade()
+        tx.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        tx.exec_driver_sql("INSERT INTO alembic_version VALUES ('0001')")
+        tx.exec_driver_sql("INSERT INTO event (at, name, subject, data) VALUES (1, 'x', 'y', '{}')")
+    database.close()
+    migrate.upgrade(path)
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(migrate.HEAD,)]
+    assert connection.execute("SELECT count(*) FROM event").fetchone() == (1,)
+    names = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
+    found = connection.execute(names).fetchall()
+    connection.close()
+    migrate.upgrade(tmp_path / "new.db")
+    connection = sqlite3.connect(tmp_path / "new.db")
+    assert connection.execute(names).fetchall() == found
+    connection.close()
 
 
 def test_an_upgrade_of_what_is_up_to_date_does_not_even_import_alembic(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Brings a database file to the tables that this version of Bough needs. Forward only.
 
 One transaction for all of it: a crash leaves the old tables, two processes that start together do it once. Alembic is
-imported only when there is something to do, because it would be a third of the server's start otherwise; that a
-database is up to date is one SELECT.
+imported only for a database that has to change, because it would be a third of the server's start otherwise; that a
+database is up to date is one SELECT, and a new one is made by the statements of `schema.sql`, which is what all
+migrations together come to (`make docs` writes it, a test compares).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from bough.kernel.errors import Conflict
 
 HEAD = "0018"  # of `migrations/versions`; a test compares
 FOLDER = Path(__file__).with_name("migrations")
+SCHEMA = Path(__file__).with_name("schema.sql")
+_BETWEEN = ";\n\n"  # statements: no migration writes an empty line into one
 
 
 def upgrade(path: Path) -> None:
@@ -27,10 +30,35 @@ def upgrade(path: Path) -> None:
             if _version(tx) == HEAD:
                 return
         with database.write() as tx:
-            if _version(tx) != HEAD:  # not done by another process meanwhile
+            if not _tables(tx):  # not done by another process meanwhile
+                _make(tx)
+            if _version(tx) != HEAD:
                 _run(tx, path)
     finally:
         database.close()
+
+
+def schema(folder: Path) -> str:
+    """What `schema.sql` has to be: the statements of a database that all migrations have made, in `folder`."""
+    database = SqliteDatabase(folder / "schema.db", durable=False)
+    try:
+        with database.write() as tx:
+            _run(tx, database.path)
+            made = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
+            statements = [each.replace(", \n", ",\n") for each in tx.execute(sa.text(made)).scalars()]
+    finally:
+        database.close()
+    version = f"INSERT INTO alembic_version VALUES ('{HEAD}')"  # noqa: S608 - a constant of ours
+    return "".join(each + _BETWEEN for each in [*statements, version])
+
+
+def _tables(tx: sa.Connection) -> int:
+    return int(tx.execute(sa.text("SELECT count(*) FROM sqlite_master")).scalar_one())
+
+
+def _make(tx: sa.Connection) -> None:
+    for statement in SCHEMA.read_text("utf-8").split(_BETWEEN)[:-1]:
+        tx.exec_driver_sql(statement)
 
 
 def _version(tx: sa.Connection) -> str | None:
