@@ -42,6 +42,7 @@ demo: $(READY) ## Deploy two real models, put them under load, break things, sho
 
 docs: $(READY) ## Write what is made from code: command line, OpenAPI, JSON Schema, schema.sql of the migrations
 	$(BIN)/python -m bough.entrypoints.reference --write
+	$(BIN)/python tools/migration.py --schema
 
 lock: $(READY) ## Choose versions anew: requirements.lock, requirements-dev.lock; LOCK_FLAGS=--upgrade takes newer ones
 	$(LOCK) pyproject.toml --output-file requirements.lock

@@ -2,6 +2,7 @@
 
 python tools/migration.py NAME      for example: add-budgets
 python tools/migration.py --first   makes the first one anew; only until the first release
+python tools/migration.py --schema  writes what all of them come to, from which new databases are made (`make docs`)
 """
 
 from __future__ import annotations
@@ -67,7 +68,12 @@ def main(name: str) -> None:
     print("and run `make docs`, which writes schema.sql anew")
 
 
+def schema() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        migrate.SCHEMA.write_text(migrate.schema(Path(folder)), "utf-8")
+
+
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    main(sys.argv[1])
+    schema() if sys.argv[1] == "--schema" else main(sys.argv[1])

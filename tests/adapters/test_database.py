@@ -339,6 +339,8 @@ def test_a_new_database_is_the_one_that_all_migrations_make(tmp_path: Path) -> N
         connection.close()
     assert made[0] == made[1]
     assert len(made[0]) > 60
+    (tmp_path / "again").mkdir()
+    assert migrate.SCHEMA.read_text("utf-8") == migrate.schema(tmp_path / "again")
 
 
 def test_a_new_database_is_made_without_alembic(tmp_path: Path) -> None:

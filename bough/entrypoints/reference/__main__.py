@@ -6,13 +6,11 @@ import argparse
 import difflib
 import json
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bough import app
-from bough.adapters.database import migrate
 from bough.client import contract as known
 from bough.entrypoints.http import openapi
 from bough.entrypoints.reference.contract import contract
@@ -25,12 +23,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def derived(operations: Mapping[str, Operation[Any, Any]]) -> dict[str, str]:
-    """Every file that is made from the operations or the migrations, by its path in the repository."""
+    """Every file that is made from the operations, by its path in the repository."""
     made = contract(operations)
-    with tempfile.TemporaryDirectory() as folder:
-        schema = migrate.schema(Path(folder))
     return {
-        str(migrate.SCHEMA.relative_to(ROOT)): schema,
         "bough/client/contract.json": _json(made),
         "bough/client/api.pyi": stubs(made),
         "docs/openapi.json": _json(openapi.document(operations)),
