@@ -32,11 +32,11 @@ from tests.mlflow.servers import bough_server, free_port, mlflow_server, python,
 API = "/api/2.0/mlflow"
 ROUNDS = 5
 CLIENT = """
-import sys, time, json, statistics
+import os, sys, time, json, statistics
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 client, times = MlflowClient(), {}
-experiment = client.create_experiment("client")
+experiment = client.create_experiment(f"client-{os.getpid()}")
 run = client.create_run(experiment).info.run_id
 def measured(name, work, count):
     each = []

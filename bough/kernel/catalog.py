@@ -160,7 +160,7 @@ def moves(tx: sa.Connection, after: int = 0) -> dict[int, Point]:
 
 def layer_of(tx: sa.Connection, project: str, environment: str) -> int:
     """The layer of an environment; raises `NotFound` (ENVIRONMENT_NOT_FOUND)."""
-    found = tx.execute(sa.select(head.c.layer).where(*_is(project, environment))).scalar()
+    found = tx.execute(_LAYER_OF, {"project": project, "environment": environment}).scalar()
     if found is None:
         raise NotFound(
             f"there is no {project}/{environment}",
@@ -365,7 +365,7 @@ def rewrite(tx: sa.Connection, kind: str, changed: Callable[[str, Any], Any]) ->
     return len(rows)
 
 
-def _is(project: str, environment: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+def _is(project: Any, environment: Any) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
     return head.c.project == project, head.c.environment == environment
 
 
@@ -440,4 +440,5 @@ def _chain_query() -> sa.Select[Any]:
     return sa.select(shown.c.layer, shown.c.seq).order_by(shown.c.depth)
 
 
+_LAYER_OF = sa.select(head.c.layer).where(*_is(sa.bindparam("project"), sa.bindparam("environment")))
 _GET, _ITEMS, _SEVERAL, _CHAIN_QUERY = _get(), _items(), _several(), _chain_query()

@@ -90,6 +90,11 @@ class _FactsAlone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _read_facts = msgspec.json.Decoder(_FactsAlone).decode
+_read_details = msgspec.json.Decoder(_Details).decode
+# Made once: SQLAlchemy needs longer to put a statement together than SQLite to answer it.
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_VERSIONS = model_version.select().where(model_version.c.id.in_(_IDS))
+_SIGNED = model_signed.select().where(model_signed.c.version.in_(_IDS)).order_by("at")
 
 # --- reading
 
@@ -127,7 +132,10 @@ def models(tx: sa.Connection, place: Place, *, limit: int, after: str = "") -> l
 
 def version(tx: sa.Connection, place: Place, name: str, number: int) -> Version:
     """Raises `NotFound` (MODEL_VERSION_NOT_FOUND)."""
-    at = point_of(tx, place)
+    return _version_at(tx, point_of(tx, place), place, name, number)
+
+
+def _version_at(tx: sa.Connection, at: Point, place: Place, name: str, number: int) -> Version:
     found = catalog.get(tx, at, MODEL, rules.version_key(name, number))
     if found is None:
         raise NotFound(
@@ -151,7 +159,8 @@ def resolve(tx: sa.Connection, place: Place, reference: str | ModelReference) ->
     meant = parse(reference) if isinstance(reference, str) else reference
     if not meant.alias:
         return version(tx, place, meant.name, meant.number)
-    found = catalog.get(tx, point_of(tx, place), MODEL, rules.alias_key(meant.name, meant.alias))
+    at = point_of(tx, place)
+    found = catalog.get(tx, at, MODEL, rules.alias_key(meant.name, meant.alias))
     if found is None:
         known = sorted(aliases(tx, place, meant.name))
         said = f"it has {', '.join(known)}" if known else "it has no alias at all"
@@ -159,7 +168,7 @@ def resolve(tx: sa.Connection, place: Place, reference: str | ModelReference) ->
             f"{'/'.join(place)} has no model {meant.name!r} with the alias {meant.alias!r}; {said}",
             code="MODEL_ALIAS_NOT_FOUND", hint=f"bough models alias {meant.name!r} {meant.alias} NUMBER -e {place[1]}",
         )  # fmt: skip
-    return version(tx, place, meant.name, int(found.value["version"]))
+    return _version_at(tx, at, place, meant.name, int(found.value["version"]))
 
 
 def aliases(tx: sa.Connection, place: Place, name: str) -> dict[str, int]:
@@ -457,8 +466,8 @@ def _versions(tx: sa.Connection, seen: list[tuple[str, int, Any]], aliases: dict
     ids = [value["id"] for _, _, value in seen]
     for start in range(0, len(ids), catalog.AT_ONCE):
         part = ids[start : start + catalog.AT_ONCE]
-        rows |= {row.id: row for row in tx.execute(model_version.select().where(model_version.c.id.in_(part)))}
-        for row in tx.execute(model_signed.select().where(model_signed.c.version.in_(part)).order_by("at")):
+        rows |= {row.id: row for row in tx.execute(_VERSIONS, {"ids": part})}
+        for row in tx.execute(_SIGNED, {"ids": part}):
             by = SignedBy(key=row.key, signer=row.signer, at=row.at, by=row.by, bundle=row.bundle)
             signed.setdefault(row.version, []).append(by)
     return [
@@ -468,7 +477,7 @@ def _versions(tx: sa.Connection, seen: list[tuple[str, int, Any]], aliases: dict
 
 
 def _version(name: str, number: int, value: Any, row: Any, aliases: dict[str, int], signed: list[SignedBy]) -> Version:
-    details = msgspec.json.decode(row.details, type=_Details)
+    details = _read_details(row.details)
     return Version(
         id=row.id, name=name, number=number, digest=row.digest, files=row.files, bytes=row.bytes,
         created_at=row.created_at, updated_at=value.get("updated_at", row.created_at), by=row.by,

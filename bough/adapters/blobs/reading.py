@@ -65,14 +65,13 @@ class CheckedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # typeshed names a wider buffer type
-        data = self._stream.read(len(buffer))
-        if not data and len(buffer):
+        count = self._stream.readinto(buffer)  # type: ignore[attr-defined] # of raw files and of memory alike
+        if not count and len(buffer):
             if self._hash.hexdigest() != self._digest:
                 raise self._on_damage()
             return 0
-        self._hash.update(data)
-        buffer[: len(data)] = data
-        return len(data)
+        self._hash.update(buffer[:count])
+        return int(count)
 
     def close(self) -> None:
         self._stream.close()

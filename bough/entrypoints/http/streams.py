@@ -61,7 +61,7 @@ class Streams:
                 (REQUEST_ID.lower().encode(), request_id(request).encode()),
             ]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await _until_either(self._send_all(pump, send), _gone(receive))
+            await until_either(self._send_all(pump, send), gone(receive))
         finally:
             self._open.discard(pump)
             pump.closed.set()
@@ -165,14 +165,14 @@ class _Pump:
         return Problem("the stream failed in the server", hint="see logs/server.log in Bough's home")
 
 
-async def _gone(receive: Receive) -> None:
+async def gone(receive: Receive) -> None:
     while True:
         message: Message = await receive()
         if message["type"] == "http.disconnect":
             return
 
 
-async def _until_either(*waits: Any) -> None:
+async def until_either(*waits: Any) -> None:
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

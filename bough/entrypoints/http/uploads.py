@@ -11,19 +11,19 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import BinaryIO, cast
 
-import anyio.from_thread
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from bough.adapters.blobs import Blobs
 from bough.entrypoints.http.answers import REQUEST_ID, request_id
-from bough.kernel.errors import Invalid, TooLarge
+from bough.entrypoints.http.bodies import Sent, stored
+from bough.kernel.errors import Invalid
 
-MAX_BLOB_BYTES = 1 << 40
 PIECE_BYTES = 1 << 20
 OFFSET = "Upload-Offset"
 MAX_PACKED_BYTES = 8 << 20  # of one blob in a pack; larger ones go by themselves
@@ -37,16 +37,14 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 async def store(request: Request, blobs: Blobs, digest: str) -> Stored:
     """Raises `Invalid` (DIGEST_INVALID, DIGEST_MISMATCH), `TooLarge` or `Exhausted`; then nothing is kept."""
-    body = _Body(request)
-    await run_in_threadpool(blobs.put, cast(BinaryIO, io.BufferedReader(body, 1 << 20)), expect=digest)
-    return Stored(digest=digest, size=body.size)
+    _, size = await stored(request, partial(blobs.put, expect=digest))
+    return Stored(digest=digest, size=size)
 
 
 async def receive(request: Request, blobs: Blobs) -> Stored:
     """As `store`, for bytes whose digest nobody knows yet."""
-    body = _Body(request)
-    digest = await run_in_threadpool(blobs.put, cast(BinaryIO, io.BufferedReader(body, 1 << 20)))
-    return Stored(digest=digest, size=body.size)
+    digest, size = await stored(request, blobs.put)
+    return Stored(digest=digest, size=size)
 
 
 class StoredMany(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,12 +54,13 @@ class StoredMany(msgspec.Struct, frozen=True, kw_only=True):
 
 async def store_many(request: Request, blobs: Blobs) -> StoredMany:
     """Raises what `store` does, or `Invalid` (PACK_INVALID); then none of them is kept."""
-    body = cast(BinaryIO, io.BufferedReader(_Body(request), 1 << 20))
-    return await run_in_threadpool(_unpack, body, blobs)
+    found, _ = await stored(request, partial(_unpack, blobs))
+    return found
 
 
-def _unpack(body: BinaryIO, blobs: Blobs) -> StoredMany:
+def _unpack(blobs: Blobs, raw: BinaryIO) -> StoredMany:
     files = size = 0
+    body = io.BufferedReader(cast(io.RawIOBase, raw), 1 << 20)
     with blobs.batch() as batch:
         while head := body.read(PACK_HEAD_BYTES):
             length = int.from_bytes(head[32:], "big")
@@ -89,8 +88,8 @@ async def resume(request: Request, blobs: Blobs, digest: str, offset: str) -> St
         raise Invalid(
             "Upload-Offset is not a number of bytes", code="OFFSET_INVALID", hint=f"GET {request.url.path}/partial"
         )
-    body = cast(BinaryIO, io.BufferedReader(_Body(request), 1 << 20))
-    return Stored(digest=digest, size=await run_in_threadpool(blobs.resume, digest, body, int(offset)))
+    size, _ = await stored(request, lambda body: blobs.resume(digest, body, int(offset)))
+    return Stored(digest=digest, size=size)
 
 
 async def send(request: Request, blobs: Blobs, digest: str) -> Response:
@@ -101,9 +100,7 @@ async def send(request: Request, blobs: Blobs, digest: str) -> Response:
     headers = {"Content-Length": str(size - start), "Accept-Ranges": "bytes", REQUEST_ID: request_id(request)}
     if start:
         headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
-    return StreamingResponse(
-        _pieces(stream, start), 206 if start else 200, headers, media_type="application/octet-stream"
-    )
+    return Sent(206 if start else 200, headers, partial(_pieces, stream, start))
 
 
 def _start(range: str, size: int) -> int:
@@ -126,34 +123,3 @@ def _pieces(stream: BinaryIO, start: int) -> Iterator[bytes]:
                 yield held
             held, left = piece[left:], max(left - len(piece), 0)
         yield held
-
-
-class _Body(io.RawIOBase):
-    """The request's body as a file for a worker thread; the event loop is asked for each piece, so a slow disk holds
-    up the sender and no memory fills."""
-
-    def __init__(self, request: Request) -> None:
-        super().__init__()
-        self._pieces = request.stream().__aiter__()
-        self._piece = memoryview(b"")
-        self.size = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # typeshed names a wider buffer type
-        while not self._piece:
-            piece = anyio.from_thread.run(self._next)
-            if piece is None:
-                return 0
-            self._piece = memoryview(piece)
-        part = self._piece[: len(buffer)]
-        buffer[: len(part)] = part
-        self._piece = self._piece[len(part) :]
-        self.size += len(part)
-        if self.size > MAX_BLOB_BYTES:
-            raise TooLarge(f"a blob has at most {MAX_BLOB_BYTES:,} bytes", code="BLOB_TOO_LARGE")
-        return len(part)
-
-    async def _next(self) -> bytes | None:
-        return await anext(self._pieces, None)

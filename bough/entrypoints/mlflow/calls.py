@@ -6,6 +6,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
@@ -189,7 +190,7 @@ def _query(kind: type[msgspec.Struct], query: bytes) -> dict[str, Any]:
         given = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=10_000)
     except (UnicodeDecodeError, ValueError) as error:
         raise Invalid(f"the query cannot be read: {error}", code="REQUEST_INVALID") from error
-    lists = {each.encode_name for each in msgspec.structs.fields(kind) if typing.get_origin(each.type) is list}
+    lists = _lists(kind)
     found: dict[str, Any] = {}
     for name, value in given:
         if name in lists:
@@ -197,6 +198,13 @@ def _query(kind: type[msgspec.Struct], query: bytes) -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+@cache
+def _lists(kind: type[msgspec.Struct]) -> frozenset[str]:
+    """Names of the fields that may come more than once."""
+    fields = msgspec.structs.fields(kind)
+    return frozenset(each.encode_name for each in fields if typing.get_origin(each.type) is list)
 
 
 def _without_nulls(value: Any) -> Any:
