@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -288,7 +289,13 @@ def all_live(tx: sa.Connection) -> list[tuple[Release, Manifest]]:
     joined = sa.join(joined, release, environment.c.live == release.c.id)
     order = project.c.created_at, environment.c.project, environment.c.name
     rows = tx.execute(sa.select(release).select_from(joined).order_by(*order))
-    return [(_release(row), msgspec.json.decode(row.manifest, type=Manifest)) for row in rows]
+    return [(_release(row), _manifest(row.manifest)) for row in rows]
+
+
+@lru_cache(maxsize=256)
+def _manifest(text: str) -> Manifest:
+    """Branches serve what their parent does: most live manifests are alike, and are asked for at every change."""
+    return msgspec.json.decode(text, type=Manifest)
 
 
 def set_state(tx: sa.Connection, id: str, state: str, now: float, failure: dict[str, Any] | None = None) -> None:

@@ -7,6 +7,7 @@ poke that is lost costs half a second and a server that is dead costs nothing.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import http.client
 import socket
 from collections.abc import Mapping
@@ -102,16 +103,24 @@ def _announce(turn: Turn, events: Events, live: list[Release]) -> None:
 
 def publish(path: Path, routes: list[Route], keys: list[Key], queues: list[QueueRoute]) -> int:
     """Writes the table if it differs from what the file holds; returns the generation in force."""
+    rest = hashlib.blake2b(msgspec.json.encode((routes, keys, queues)), digest_size=16).hexdigest()
     try:
-        old = msgspec.json.decode(path.read_bytes(), type=Table)
+        old = msgspec.json.decode(path.read_bytes(), type=_Written)
     except (FileNotFoundError, msgspec.DecodeError):
-        old = Table(generation=0)
-    if (old.routes, old.keys, old.queues) == (routes, keys, queues) and old.generation:
+        old = _Written()
+    if old.digest == rest:
         return old.generation
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = Table(generation=old.generation + 1, routes=routes, keys=keys, queues=queues)
+    table = Table(generation=old.generation + 1, digest=rest, routes=routes, keys=keys, queues=queues)
     write_whole(path, msgspec.json.encode(table), mode=0o600)
     return table.generation
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """What the writer reads of the table in force."""
+
+    generation: int = 0
+    digest: str = ""
 
 
 def state_of(control: Path) -> GatewayState | None:

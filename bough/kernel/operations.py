@@ -20,6 +20,7 @@ import time
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -65,10 +66,14 @@ class Operation(Generic[Request, Response]):
         self.help = inspect.getdoc(function) or ""
         self.streams = inspect.isgeneratorfunction(function)
 
-    @property
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """The request's fields and their types: worked out once, for every call asks."""
+        return {field.encode_name: field.type for field in msgspec.structs.fields(self.request)}
+
+    @cached_property
     def method(self) -> str:
-        simple = all(_is_scalar(field.type) for field in msgspec.structs.fields(self.request))
-        return "GET" if simple and not self.writes else "POST"
+        return "GET" if all(map(_is_scalar, self.fields.values())) and not self.writes else "POST"
 
     @property
     def path(self) -> str:

@@ -59,7 +59,10 @@ share = sa.Table(
     sa.Column("copies", sa.Boolean, nullable=False),
     sa.Column("sticky", sa.Text, nullable=False),
 )
-_ROWS = Rows(Deployment, "settings", "build", "signature", "failure", "secrets", "models")
+_ROWS = Rows(
+    Deployment, "settings", "build", "signature", "failure", "secrets", "models",
+    shared=("settings", "build", "signature"),
+)  # fmt: skip
 
 
 def _most_alive() -> sa.Select[Any]:

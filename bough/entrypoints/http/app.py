@@ -9,17 +9,17 @@ from typing import Any, Protocol
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from bough.adapters.blobs import Blobs
 from bough.entrypoints.http import git, openapi, requests, uploads
 from bough.entrypoints.http.answers import JSON, REQUEST_ID, answer, not_routed, refusal, request_id
 from bough.entrypoints.http.streams import Streams
+from bough.entrypoints.http.threads import in_thread
 from bough.entrypoints.mlflow.routes import Mlflow
 from bough.kernel.context import Principal, Role
 from bough.kernel.errors import Detail, Forbidden, Problem, Unauthenticated
@@ -55,11 +55,11 @@ def build(
     """`streams` lets the caller end the open ones before it stops; `remote` is what git pushes to."""
     learn_all()
     open_streams = streams or Streams()
-    routes: list[BaseRoute] = [Mlflow(served)]
-    routes += [
+    verbs = [
         _route(operation.path, _operation(served, operation, open_streams), operation.method)
         for operation in served.operations.all.values()
     ]
+    routes: list[BaseRoute] = [Mlflow(served), _Verbs(verbs)]
     routes += [
         _route(openapi.BLOB_PATH, partial(_upload, served), "PUT"),
         _route(openapi.BLOBS_PATH, partial(_upload_many, served), "PUT"),
@@ -78,22 +78,40 @@ def build(
 
 def _operation(served: Served, operation: Operation[Any, Any], streams: Streams) -> Endpoint:
     async def endpoint(request: Request) -> Response | None:
-        caller = await run_in_threadpool(_caller, served, request)
-        key = requests.idempotency_key(request)
-        if operation.method == "GET":
-            typed = requests.from_query(operation, request)
-        else:
-            typed = await requests.from_body(operation, request)
+        token, key = _token(request), requests.idempotency_key(request)
+        if not requests.is_small(request):  # whoever is not known is not listened to for long
+            await in_thread(lambda: served.authenticate(token))
+        read = await requests.reader(operation, request)
         if operation.streams:
+            caller, typed = await in_thread(lambda: served.authenticate(token)), read()
             await streams.respond(
                 request, request.scope, request.receive, request._send,
                 lambda closed: served.operations.call(operation.name, typed, caller, closed=closed),
             )  # fmt: skip
             return None
-        call = partial(served.operations.call, operation.name, typed, caller, key=key)
-        return answer(request, await run_in_threadpool(call))
+
+        def work() -> Any:
+            """One change of threads for all that may wait."""
+            caller = served.authenticate(token)
+            return served.operations.call(operation.name, read(), caller, key=key)
+
+        return answer(request, await in_thread(work))
 
     return endpoint
+
+
+class _Verbs(BaseRoute):
+    """The operations, as one route: their paths are plain texts, so that none of hundreds of patterns has to be tried."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self._routes = {route.path: route for route in routes}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        found = self._routes.get(scope["path"])
+        return found.matches(scope) if found is not None else (Match.NONE, {})
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._routes[scope["path"]].handle(scope, receive, send)
 
 
 async def _upload(served: Served, request: Request) -> Response:
@@ -117,27 +135,27 @@ async def _download(served: Served, request: Request) -> Response:
 async def _partial(served: Served, request: Request) -> Response:
     await _check_role(served, request, "uploading", Role.DEVELOPER)
     digest = request.path_params["digest"]
-    size = await run_in_threadpool(served.blobs.partial, digest)
+    size = await in_thread(partial(served.blobs.partial, digest))
     return answer(request, uploads.Partial(digest=digest, size=size))
 
 
 async def _lineage(served: Served, request: Request) -> Response:
     """Where clients of OpenLineage send to: the body is the event itself."""
-    caller = await run_in_threadpool(_caller, served, request)
+    caller = await in_thread(partial(_caller, served, request))
     event = await requests.event(request)
     call = partial(served.operations.call, "lineage.accept", {"event": event}, caller)
-    return answer(request, await run_in_threadpool(call), 201)
+    return answer(request, await in_thread(call), 201)
 
 
 async def _hook(hooks: Hooks, request: Request) -> Response:
     """A forge's signature takes the place of a token."""
     body = await requests.read_body(request, HOOK_BYTES)
     call = partial(hooks.take, request.path_params["id"], request.headers, body)
-    return answer(request, await run_in_threadpool(call), 202)
+    return answer(request, await in_thread(call), 202)
 
 
 async def _check_role(served: Served, request: Request, what: str, role: Role) -> None:
-    caller = await run_in_threadpool(_caller, served, request)
+    caller = await in_thread(partial(_caller, served, request))
     if caller.role < role:
         raise Forbidden(
             f"{what} needs the role {role.name.lower()}, and {caller.name} is a {caller.role.name.lower()}",
@@ -164,6 +182,10 @@ async def _health(request: Request) -> Response:
 
 
 def _caller(served: Served, request: Request) -> Principal:
+    return served.authenticate(_token(request))
+
+
+def _token(request: Request) -> str:
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token:
         raise Unauthenticated(
@@ -171,7 +193,7 @@ def _caller(served: Served, request: Request) -> Principal:
             code="TOKEN_MISSING",
             hint="send Authorization: Bearer TOKEN; the command line takes --token or BOUGH_TOKEN",
         )
-    return served.authenticate(token.strip())
+    return token.strip()
 
 
 def _route(path: str, endpoint: Endpoint, method: str) -> Route:

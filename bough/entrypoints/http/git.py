@@ -10,14 +10,15 @@ import logging
 import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Protocol
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bough.adapters.repositories import FETCH, PUSH
 from bough.entrypoints.http.answers import REQUEST_ID, request_id
+from bough.entrypoints.http.threads import in_thread
 from bough.kernel.context import Principal
 from bough.kernel.errors import Busy, Invalid, NotFound, Problem, TooLarge, Unauthenticated
 from bough.kernel.operations import out_of_scope
@@ -55,7 +56,7 @@ def _telling(
 ) -> Endpoint:
     async def told(request: Request) -> Response | None:
         try:
-            principal = await run_in_threadpool(authenticate, _token(request))
+            principal = await in_thread(partial(authenticate, _token(request)))
             if principal.scope is not None:
                 raise out_of_scope("repositories")
             return await endpoint(request, remote, principal)

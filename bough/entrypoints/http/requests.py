@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,10 +13,25 @@ from bough.kernel.errors import Invalid, TooLarge
 from bough.kernel.operations import Operation
 
 MAX_BODY_BYTES = 8 << 20  # the largest request is a list of digests; files travel as blobs
+SMALL_BODY_BYTES = 64 << 10
 MAX_KEY_LENGTH = 200
 
 
-def from_query(operation: Operation[Any, Any], request: Request) -> Any:
+def is_small(request: Request) -> bool:
+    """Whether its body may be taken before it is known who sends it."""
+    announced = request.headers.get("content-length", "0")
+    return announced.isdigit() and int(announced) <= SMALL_BODY_BYTES and "transfer-encoding" not in request.headers
+
+
+async def reader(operation: Operation[Any, Any], request: Request) -> Callable[[], Any]:
+    """Takes what was sent; what it returns makes the operation's request of it, or raises `Invalid`."""
+    if operation.method == "GET":
+        return lambda: _from_query(operation, request)
+    body = await read_body(request, MAX_BODY_BYTES)
+    return lambda: _from_body(operation, request, body)
+
+
+def _from_query(operation: Operation[Any, Any], request: Request) -> Any:
     given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name in given:
@@ -28,10 +44,9 @@ def from_query(operation: Operation[Any, Any], request: Request) -> Any:
         raise _invalid(operation, str(error)) from error
 
 
-async def from_body(operation: Operation[Any, Any], request: Request) -> Any:
+def _from_body(operation: Operation[Any, Any], request: Request, body: bytes) -> Any:
     if request.query_params:
         raise _invalid(operation, "fields go into the JSON body, not into the query")
-    body = await read_body(request, MAX_BODY_BYTES)
     try:
         return msgspec.json.decode(body or b"{}", type=operation.request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -87,8 +102,7 @@ def idempotency_key(request: Request) -> str:
 
 
 def _check_names(operation: Operation[Any, Any], given: dict[str, str]) -> None:
-    known = {field.encode_name for field in msgspec.structs.fields(operation.request)}
-    if unknown := sorted(given.keys() - known):
+    if unknown := sorted(given.keys() - operation.fields.keys()):
         raise _invalid(operation, f"unknown field {unknown[0][:100]!r}")
 
 

@@ -10,7 +10,6 @@ from typing import Protocol
 from urllib.parse import unquote
 
 import msgspec
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match
@@ -19,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from bough.adapters.blobs import Blobs
 from bough.entrypoints.http.answers import REQUEST_ID, request_id
 from bough.entrypoints.http.requests import read_body
+from bough.entrypoints.http.threads import in_thread
 from bough.entrypoints.mlflow import experiments, files, logged_models, otlp, registry, runs, traces
 from bough.entrypoints.mlflow.calls import Call, Endpoint, Raw, Table, read, refusal
 from bough.kernel.context import Principal
@@ -84,17 +84,17 @@ class Mlflow(BaseRoute):
             return _json(request, 200, msgspec.json.encode(_INFO))
         if below == _FILES or below.startswith(f"{_FILES}/"):
             token = _token(request)
-            call = await run_in_threadpool(self._call, request, token, project, environment)
+            call = await in_thread(partial(self._call, request, token, project, environment))
             return await files.serve(request, call, self._served.blobs, below[len(_FILES) + 1 :])
         if below == otlp.PATH and request.method == "POST":
             body = await read_body(request, MAX_BODY_BYTES)
-            return await run_in_threadpool(partial(self._spans, request, body, project, environment))
+            return await in_thread(partial(self._spans, request, body, project, environment))
         found = _TABLE.find(request.method, below)
         if found is None:
             raise NotFound(f"there is no {request.method} {request.url.path[:300]} here", code="ENDPOINT_NOT_FOUND")
         body = await read_body(request, MAX_BODY_BYTES)
         work = partial(self._work, request, found, body, project, environment)
-        return await run_in_threadpool(work)
+        return await in_thread(work)
 
     def _work(
         self, request: Request, found: tuple[Endpoint, dict[str, str]], body: bytes, project: str, environment: str
