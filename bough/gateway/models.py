@@ -117,8 +117,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`generation` grows with every change; the gateway reports the one it has applied. `digest` is of the rest: whoever
-    writes the table sees by it whether anything has changed, without reading a hundred routes."""
+    """`generation` grows with every change; the gateway reports the one it has applied. `digest` is of the rest:
+    whoever writes the table sees by it whether anything has changed, without reading a hundred routes."""
 
     generation: int
     digest: str = ""

@@ -14,8 +14,8 @@ KEPT = 256  # shared texts of a table that are remembered
 
 
 class Rows(Generic[Kind]):
-    """How structs of `kind` are kept; the fields `texts` as JSON. Those of them in `shared` are frozen structs that many
-    rows have alike, such as the settings of a service in every branch: each text is decoded once."""
+    """How structs of `kind` are kept; the fields `texts` as JSON. Those of them in `shared` are frozen structs that
+    many rows have alike, such as the settings of a service in every branch: each text is decoded once."""
 
     def __init__(self, kind: type[Kind], *texts: str, shared: Iterable[str] = ()) -> None:
         self._kind, self._texts, self._shared = kind, texts, frozenset(shared)

@@ -101,7 +101,7 @@ def _operation(served: Served, operation: Operation[Any, Any], streams: Streams)
 
 
 class _Verbs(BaseRoute):
-    """The operations, as one route: their paths are plain texts, so that none of hundreds of patterns has to be tried."""
+    """The operations as one route: their paths are plain texts, so that no pattern of hundreds has to be tried."""
 
     def __init__(self, routes: list[Route]) -> None:
         self._routes = {route.path: route for route in routes}
