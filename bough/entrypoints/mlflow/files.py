@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bough.adapters.blobs import Blobs
 from bough.entrypoints.http import uploads
 from bough.entrypoints.http.answers import REQUEST_ID, request_id
+from bough.entrypoints.http.threads import in_thread
 from bough.entrypoints.mlflow import registry
 from bough.entrypoints.mlflow.calls import Call
 from bough.entrypoints.mlflow.runs import listing
@@ -30,7 +30,7 @@ async def serve(request: Request, call: Call, blobs: Blobs, path: str) -> Respon
         return await _registered(request, call, blobs, path)
     if request.method == "GET" and not path:
         owner, inside = _parts(request.query_params.get("path", ""))
-        found = await run_in_threadpool(partial(listing, call, owner, inside, bare=True))
+        found = await in_thread(partial(listing, call, owner, inside, bare=True))
         return _json(request, {"files": found})
     owner, inside = _parts(path)
     if request.method == "GET":
@@ -38,7 +38,7 @@ async def serve(request: Request, call: Call, blobs: Blobs, path: str) -> Respon
     if request.method == "PUT":
         return await _upload(request, call, blobs, owner, inside)
     if request.method == "DELETE":
-        await run_in_threadpool(partial(call.op, "artifacts.remove", owner=owner, path=inside))
+        await in_thread(partial(call.op, "artifacts.remove", owner=owner, path=inside))
         return _json(request, {})
     raise NotFound(f"artifacts do not take {request.method}", code="ENDPOINT_NOT_FOUND")
 
@@ -48,7 +48,7 @@ async def _registered(request: Request, call: Call, blobs: Blobs, path: str) -> 
     parts = (path or request.query_params["path"]).strip("/").split("/")
     if request.method != "GET" or len(parts) < 4 or parts[3] != "artifacts":
         raise Invalid("files of a version are read, and never written", code="PATH_UNSAFE", hint="register a version")
-    found = await run_in_threadpool(registry.registered_files, call, parts[1], parts[2])
+    found = await in_thread(partial(registry.registered_files, call, parts[1], parts[2]))
     inside = "/".join(parts[4:])
     if not path:
         return _json(request, {"files": _listed(found, inside)})
@@ -72,7 +72,7 @@ def _listed(files: dict[str, Any], folder: str) -> list[dict[str, Any]]:
 async def _download(request: Request, call: Call, blobs: Blobs, owner: str, path: str) -> Response:
     if not path:
         raise Invalid("a file is downloaded by its path", code="PATH_UNSAFE", hint=_HINT)
-    found = await run_in_threadpool(partial(call.op, "artifacts.show", owner=owner, path=path))
+    found = await in_thread(partial(call.op, "artifacts.show", owner=owner, path=path))
     return await uploads.send(request, blobs, found.digest)
 
 
@@ -82,9 +82,9 @@ async def _upload(request: Request, call: Call, blobs: Blobs, owner: str, path: 
         raise Invalid("a file is uploaded to its path", code="PATH_UNSAFE", hint=_HINT)
     if call.principal.role < Role.DEVELOPER:
         raise Forbidden(f"uploading needs the role developer, and {call.principal.name} has not", code="ROLE_MISSING")
-    await run_in_threadpool(partial(call.op, "artifacts.check", owner=owner, path=path))
+    await in_thread(partial(call.op, "artifacts.check", owner=owner, path=path))
     stored = await uploads.receive(request, blobs)
-    await run_in_threadpool(partial(call.op, "artifacts.put", owner=owner, path=path, digest=stored.digest))
+    await in_thread(partial(call.op, "artifacts.put", owner=owner, path=path, digest=stored.digest))
     return _json(request, {})
 
 
