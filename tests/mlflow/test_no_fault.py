@@ -20,12 +20,12 @@ from starlette.testclient import TestClient
 
 from bough.access import operations as access
 from bough.entrypoints.http.app import build
-from bough.entrypoints.mlflow import experiments, logged_models, otlp, registry, runs, traces
+from bough.entrypoints.mlflow import experiments, logged_models, otlp, registry, runs, traces, traces_v2
 from bough.entrypoints.mlflow.calls import Endpoint, Table
 from tests.mlflow.servers import bough_server
 from tests.plane import Plane
 
-ENDPOINTS = Table(experiments, runs, logged_models, registry, traces).endpoints
+ENDPOINTS = Table(experiments, runs, logged_models, registry, traces, traces_v2).endpoints
 API = "/api/2.0"
 TRACE_FILTERS = (
     *("span.attributes.a.b > 1", "span.attributes.`x` LIKE '%*%'", "feedback.good >= 1 AND expectation.x IS NULL"),
@@ -52,7 +52,13 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, 
     said = {"assessment_name": "good", "source": {"source_type": "HUMAN"}, "feedback": {"value": 1.5}}
     made = client.post(f"{API}/mlflow/traces/tr-1/assessments", json={"assessment": said}).json()["assessment"]
     known = {
-        **{"trace_id": ["tr-1"], "trace_ids": [["tr-1"]], "trace": [trace], "assessment": [said]},
+        **{
+            "request_id": ["tr-1"],
+            "trace_id": ["tr-1"],
+            "trace_ids": [["tr-1"]],
+            "trace": [trace],
+            "assessment": [said],
+        },
         **{"assessment_id": [made["assessment_id"]], "locations": [[{"mlflow_experiment": {"experiment_id": "0"}}]]},
         **{"update_mask": ["feedback,rationale,metadata,assessmentName"], "filter": list(TRACE_FILTERS)},
         **{"run_id": [run], "model_id": [model["info"]["model_id"]], "name": ["m"], "experiment_id": ["0", "1"]},

@@ -19,10 +19,20 @@ from bough.adapters.blobs import Blobs
 from bough.entrypoints.http.answers import REQUEST_ID, request_id
 from bough.entrypoints.http.requests import read_body
 from bough.entrypoints.http.threads import in_thread
-from bough.entrypoints.mlflow import experiments, files, logged_models, otlp, registry, runs, traces
+from bough.entrypoints.mlflow import (
+    elsewhere,
+    experiments,
+    files,
+    logged_models,
+    otlp,
+    registry,
+    runs,
+    traces,
+    traces_v2,
+)
 from bough.entrypoints.mlflow.calls import Call, Endpoint, Raw, Table, read, refusal
 from bough.kernel.context import Principal
-from bough.kernel.errors import NotFound, Problem, Unauthenticated
+from bough.kernel.errors import Problem, Unauthenticated
 from bough.kernel.names import check_name
 from bough.kernel.operations import Operations
 from bough.kernel.project import PRODUCTION
@@ -31,9 +41,9 @@ DEFAULT_PROJECT = "default"
 VERSION = "3.17.2"  # the release of MLflow whose endpoints these are: its clients ask for it
 MAX_BODY_BYTES = 64 << 20  # traces of long conversations; artifacts are streams and have their own limit
 
-_API = ("/api/2.0/", "/api/3.0/", "/ajax-api/2.0/", "/ajax-api/3.0/")
+_API = tuple(f"/{kind}/{version}/" for kind in ("api", "ajax-api") for version in ("2.0", "2.11", "3.0"))
 _FILES = "/mlflow-artifacts/artifacts"
-_TABLE = Table(experiments, runs, logged_models, registry, traces)
+_TABLE = Table(experiments, runs, logged_models, registry, traces, traces_v2)
 _INFO = {
     "store_type": "SqlStore", "workspaces_enabled": False, "trace_archival_enabled": False,
     "multipart_uploads_enabled": False, "multipart_downloads_enabled": False, "features_enabled": {"gateway": False},
@@ -91,7 +101,7 @@ class Mlflow(BaseRoute):
             return await in_thread(partial(self._spans, request, body, project, environment))
         found = _TABLE.find(request.method, below)
         if found is None:
-            raise NotFound(f"there is no {request.method} {request.url.path[:300]} here", code="ENDPOINT_NOT_FOUND")
+            raise elsewhere.refused(request.method, below)
         body = await read_body(request, MAX_BODY_BYTES)
         work = partial(self._work, request, found, body, project, environment)
         return await in_thread(work)

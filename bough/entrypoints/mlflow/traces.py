@@ -9,16 +9,17 @@ from typing import Any
 
 import msgspec
 
-from bough.entrypoints.mlflow import otlp
-from bough.entrypoints.mlflow.calls import Call, Empty, endpoint, milliseconds
+from bough.entrypoints.mlflow import otlp, traces_v2
+from bough.entrypoints.mlflow.calls import Call, Empty, Pair, endpoint, milliseconds
 from bough.kernel.errors import Invalid, NotFound
 
 _STATES = {"OK": "ok", "ERROR": "error", "IN_PROGRESS": "in_progress", "STATE_UNSPECIFIED": "unspecified"}
 _SHOWN_STATES = {value: key for key, value in _STATES.items()}
 _SOURCES = ("HUMAN", "LLM_JUDGE", "CODE")
 _DURATION = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?s")
-# Written by servers: that the trace's own summary has come, and where its files go.
-_SAID, _LOCATION, _STATS = "mlflow.trace.infoFinalized", "mlflow.artifactLocation", "mlflow.trace.sizeStats"
+# Written by servers and clients: that the trace's own summary has come, and how many spans it has.
+_SAID, _STATS = "mlflow.trace.infoFinalized", "mlflow.trace.sizeStats"
+_PROMPTS = "mlflow.linkedPrompts"  # the tag with prompts that a trace used, as JSON
 MOST_LINKED = 100
 
 
@@ -77,7 +78,13 @@ class OfTrace(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    trace: OfTrace
+    """Without a trace it is what a client of MLflow 2 says when one begins."""
+
+    trace: OfTrace | None = None
+    experiment_id: str = "0"
+    timestamp_ms: traces_v2.Milliseconds = 0
+    request_metadata: list[Pair] = []
+    tags: list[Pair] = []
 
 
 class One(msgspec.Struct, frozen=True):
@@ -125,6 +132,16 @@ class Link(msgspec.Struct, frozen=True):
     run_id: str
 
 
+class Prompt(msgspec.Struct, frozen=True):
+    name: str
+    version: str
+
+
+class LinkPrompts(msgspec.Struct, frozen=True):
+    trace_id: str
+    prompt_versions: list[Prompt] = []
+
+
 class Assess(msgspec.Struct, frozen=True):
     trace_id: str
     assessment: Assessed
@@ -144,6 +161,8 @@ class Update(msgspec.Struct, frozen=True):
 
 @endpoint("POST", "/mlflow/traces")
 def start(call: Call, request: Start) -> Any:
+    if request.trace is None:
+        return traces_v2.begin(call, request)
     info = request.trace.trace_info
     experiment = info.trace_location.mlflow_experiment.experiment_id
     if not experiment:
@@ -154,7 +173,7 @@ def start(call: Call, request: Start) -> Any:
         seconds=None if info.execution_duration is None else _seconds(info.execution_duration),
         state=_state(info.state), request_id=info.client_request_id, request=info.request_preview,
         response=info.response_preview, metadata=info.trace_metadata | {_SAID: "true"},
-        tags=info.tags | {_LOCATION: f"{place}/traces/{info.trace_id}/artifacts"},
+        tags=info.tags | {traces_v2.LOCATION: f"{place}/traces/{info.trace_id}/artifacts"},
         assessments=[_fresh(each) for each in info.assessments],
     )  # fmt: skip
     return {"trace": {"trace_info": shape(made)}}
@@ -224,6 +243,22 @@ def link(call: Call, request: Link) -> Any:
     if len(request.trace_ids) > MOST_LINKED:
         raise Invalid(f"{len(request.trace_ids)} traces at once", code="REQUEST_INVALID", hint=f"{MOST_LINKED}")
     call.op("traces.link", ids=request.trace_ids, run=request.run_id)
+    return Empty()
+
+
+@endpoint("POST", "/mlflow/traces/link-prompts")
+def link_prompts(call: Call, request: LinkPrompts) -> Any:
+    """Kept in the tag by which clients search for them."""
+    tags = call.op("traces.show", id=request.trace_id, spans=False).tags
+    try:
+        known = json.loads(tags.get(_PROMPTS, "[]"))
+    except (ValueError, RecursionError):
+        known = None
+    if not isinstance(known, list):
+        raise Invalid(f"the tag {_PROMPTS} of the trace is no list", code="REQUEST_INVALID", hint="delete the tag")
+    fresh = [{"name": each.name, "version": each.version} for each in request.prompt_versions]
+    every = known + [each for at, each in enumerate(fresh) if each not in known and each not in fresh[:at]]
+    call.op("traces.tag", id=request.trace_id, tags={_PROMPTS: json.dumps(every)})
     return Empty()
 
 
