@@ -23,8 +23,6 @@ _THINGS = (
     ("/mlflow/traces/metrics", "metrics over traces", "search traces, and count them"),
     ("/mlflow/unified-traces", "search over traces and tables", "POST /api/3.0/mlflow/traces/search"),
     ("/mlflow/get-online-trace-details", "traces in tables", "GET /api/3.0/mlflow/traces/get"),
-    ("/mlflow/experiments/search-datasets", "search over datasets of runs", "search runs by their datasets"),
-    ("/mlflow/metrics/get-history-bulk-interval", "thinned histories of metrics", "GET …/metrics/get-history"),
     ("/mlflow/artifacts/presigned-", "signed URLs of artifacts", "artifacts go through this server"),
     ("/mlflow-artifacts/presigned/", "signed URLs of artifacts", "artifacts go through this server"),
     ("/mlflow-artifacts/mpu/", "uploads in parts", "an artifact goes in one piece, however large"),

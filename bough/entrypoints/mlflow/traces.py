@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from bough.entrypoints.mlflow import otlp, traces_v2
-from bough.entrypoints.mlflow.calls import Call, Empty, Pair, endpoint, milliseconds
+from bough.entrypoints.mlflow.calls import Call, Empty, endpoint, milliseconds
 from bough.kernel.errors import Invalid, NotFound
 
 _STATES = {"OK": "ok", "ERROR": "error", "IN_PROGRESS": "in_progress", "STATE_UNSPECIFIED": "unspecified"}
@@ -77,14 +77,10 @@ class OfTrace(msgspec.Struct, frozen=True):
     trace_info: Info
 
 
-class Start(msgspec.Struct, frozen=True):
+class Start(traces_v2.Begun, frozen=True):
     """Without a trace it is what a client of MLflow 2 says when one begins."""
 
     trace: OfTrace | None = None
-    experiment_id: str = "0"
-    timestamp_ms: traces_v2.Milliseconds = 0
-    request_metadata: list[Pair] = []
-    tags: list[Pair] = []
 
 
 class One(msgspec.Struct, frozen=True):

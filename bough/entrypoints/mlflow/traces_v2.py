@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import msgspec
 
@@ -18,13 +18,13 @@ _INPUTS, _OUTPUTS = "mlflow.traceInputs", "mlflow.traceOutputs"  # metadata that
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=2**52)]
 
 
-class Begun(Protocol):
+class Begun(msgspec.Struct, frozen=True):
     """What is said of a trace when it begins."""
 
-    experiment_id: str
-    timestamp_ms: int
-    request_metadata: list[Pair]
-    tags: list[Pair]
+    experiment_id: str = "0"
+    timestamp_ms: Milliseconds = 0
+    request_metadata: list[Pair] = []
+    tags: list[Pair] = []
 
 
 class End(msgspec.Struct, frozen=True):
