@@ -137,7 +137,7 @@ def test_ten_thousand_held_requests_are_each_told_when_to_come_back_and_memory_s
     gateway: Running, node: Nodes
 ) -> None:
     """A service that never wakes: what is held is refused at the deadline, what finds no room at once."""
-    count, size = 9_500, 16 << 10  # a caller and its connection in the gateway each need a file
+    count, size = 10_000, 16 << 10  # a file each: the callers are another process
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     if limit < 12_000:
