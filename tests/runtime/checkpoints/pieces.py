@@ -1,0 +1,40 @@
+"""One of several processes that each hold a piece of the weights and of the optimizer's memory, met over gloo.
+
+pieces.py STEPS EVERY     with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT
+"""
+
+import sys
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+
+from bough import checkpoint
+
+ROWS, COLUMNS = 7, 3  # uneven: of two processes one has four rows
+
+
+def main() -> None:
+    steps, every = int(sys.argv[1]), sys.argv[2]
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    torch.manual_seed(1)
+    model = torch.nn.Linear(COLUMNS, ROWS, bias=False)
+    model.weight = torch.nn.Parameter(distribute_tensor(model.weight.detach(), mesh, [Shard(0)]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    with checkpoint.open(every=every) as ckpt:
+        for step in ckpt.steps(steps, {"model": model, "optimizer": optimizer}):
+            dist.barrier()  # stands for what gradients would need
+            weight = model.weight
+            weight.grad = DTensor.from_local(
+                weight.to_local() * 0.5 + step, mesh, [Shard(0)], shape=weight.shape, stride=weight.stride()
+            )
+            optimizer.step()
+    local = model.weight.to_local()
+    print("end", ckpt.step, dist.get_world_size(), len(local), model.weight.full_tensor().tolist(), flush=True)
+    dist.destroy_process_group()
+
+
+main()
