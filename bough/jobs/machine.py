@@ -14,6 +14,7 @@ from bough.kernel.project import Resources
 
 # A job that does not say what it takes: four of them share a core, as most of them wait for something most of the time.
 UNSAID_CPUS = 0.25
+EXACT = 1e-9  # three thirds are one
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +38,7 @@ class Room:
     def __init__(self, machine: Machine, running: Iterable[JobRun]) -> None:
         self._machine = machine
         self._cpus, self._memory_mb = machine.cpus, machine.memory_mb
-        self._free = list(machine.devices)
+        self._free = {each.id: 1.0 for each in machine.devices}  # the share of each that nobody has
         self._idle = True
         for run in running:
             self.take(run, run.size, run.devices)
@@ -46,7 +47,8 @@ class Room:
         need = run.manifest.settings.resources
         self._cpus -= cpus_of(need) * size
         self._memory_mb -= need.memory_mb * size
-        self._free = [each for each in self._free if each.id not in devices]
+        for each in devices:
+            self._free[each] = self._free.get(each, 0.0) - share_of(need)
         self._idle = False
 
     def fit(self, run: JobRun, *, simulated: bool = False) -> Fit | None:
@@ -64,7 +66,7 @@ class Room:
         need, size = run.manifest.settings.resources, bounds(run.manifest.settings.processes)
         extra = size.max - run.size
         while extra > 0:
-            enough_devices = self._devices(need, extra) is not None
+            enough_devices = self._devices(need, extra, run.devices) is not None
             if (
                 cpus_of(need) * extra <= self._cpus + 1e-9
                 and need.memory_mb * extra <= self._memory_mb
@@ -94,17 +96,28 @@ class Room:
         devices = self._devices(need, number)
         return None if devices is None else Fit(size=number, devices=devices)
 
-    def _devices(self, need: Resources, number: int) -> tuple[str, ...] | None:
+    def _devices(self, need: Resources, number: int, besides: Sequence[str] = ()) -> tuple[str, ...] | None:
         """The first kind of the list of which enough are free."""
         for wanted in map(accelerator, need.accelerators):
-            free = [each.id for each in self._free if each.kind == wanted.kind]
+            free = self._with_room(share_of(need), wanted.kind, besides)
             if len(free) >= wanted.count * number:
                 return tuple(free[: wanted.count * number])
         if need.accelerators:
             return None
-        if len(self._free) < need.gpus * number:
-            return None
-        return tuple(each.id for each in self._free[: need.gpus * number])
+        free = self._with_room(share_of(need), "", besides)
+        count = math.ceil(need.gpus) * number
+        return tuple(free[:count]) if len(free) >= count else None
+
+    def _with_room(self, share: float, kind: str, besides: Sequence[str]) -> list[str]:
+        """Devices that bear so much more, the fullest first, so that whole ones stay whole. Each is named once: two
+        processes of one run cannot meet on one device (NCCL refuses it)."""
+        free = [each.id for each in self._machine.devices if kind in ("", each.kind) and each.id not in besides]
+        return sorted((id for id in free if self._free[id] >= share - EXACT), key=lambda id: self._free[id])
+
+
+def share_of(need: Resources) -> float:
+    """Of each device that a process has."""
+    return need.gpus if 0.0 < need.gpus < 1.0 else 1.0
 
 
 def cpus_of(need: Resources) -> float:
@@ -117,5 +130,5 @@ def said(need: Resources, number: int) -> str:
     if need.accelerators:
         parts.append(" or ".join(need.accelerators) + (f" for each of {number} processes" if number > 1 else ""))
     elif need.gpus:
-        parts.append(f"{need.gpus * number} accelerators")
+        parts.append(f"{need.gpus * number:g} accelerators")
     return ", ".join(parts) or f"room for {math.ceil(number)} more"

@@ -11,6 +11,7 @@ import msgspec
 from bough.adapters.engine import Attempt
 from bough.builds.models import BuildRequest
 from bough.environments.references import Filled
+from bough.jobs.machine import share_of
 from bough.jobs.models import JobRun
 from bough.kernel.jobs import bounds
 from bough.kernel.platform import Home, Platform
@@ -125,5 +126,7 @@ def _rank(run: JobRun, rank: int) -> dict[str, str]:
 
 def _devices(run: JobRun, rank: int, each: int, hides_devices: bool) -> dict[str, str]:
     if run.devices:
-        return {"CUDA_VISIBLE_DEVICES": ",".join(run.devices[rank * each : (rank + 1) * each])}
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(run.devices[rank * each : (rank + 1) * each])}
+        share = share_of(run.manifest.settings.resources)
+        return visible | ({"BOUGH_GPU_SHARE": f"{share:g}"} if share < 1.0 else {})
     return {"CUDA_VISIBLE_DEVICES": ""} if hides_devices else {}

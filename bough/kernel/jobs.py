@@ -110,6 +110,8 @@ def wrong(job: Any, name: str, jobs: Mapping[str, Any]) -> tuple[str, str, str] 
             accelerator(text)
         except ValueError as error:
             return "resources", str(error), 'accelerators = ["h100:2", "a100:4"]'
+    if (found := _wrong_share(job.resources)) is not None:
+        return found
     if job.catch_up not in CATCH_UPS:
         return "catch_up", f"{job.catch_up!r} is not one of {', '.join(CATCH_UPS)}", 'catch_up = "latest"'
     if job.sweep.goal not in GOALS:
@@ -121,6 +123,15 @@ def wrong(job: Any, name: str, jobs: Mapping[str, Any]) -> tuple[str, str, str] 
             'register = "small", distill = { teacher = "large@champion", data = "rows/test.csv" }',
         )
     return _wrong_sweep(job) or _wrong_order(name, jobs) or _wrong_zone(job)
+
+
+def _wrong_share(resources: Any) -> tuple[str, str, str] | None:
+    gpus = resources.gpus
+    if gpus > 1.0 and gpus != int(gpus):
+        return "resources", f"{gpus:g} gpus are neither whole ones nor a share of one", "gpus = 0.5"
+    if 0.0 < gpus < 1.0 and any(accelerator(text).count > 1 for text in resources.accelerators):
+        return "resources", "a share is of one device, and `accelerators` asks for several", 'accelerators = ["t4"]'
+    return None
 
 
 def _wrong_sweep(job: Any) -> tuple[str, str, str] | None:

@@ -59,7 +59,7 @@ class Resources(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     cpus: Annotated[float, msgspec.Meta(ge=0, le=100_000)] = 0.0
     memory_mb: NotNegative = 0
-    gpus: NotNegative = 0
+    gpus: Annotated[float, msgspec.Meta(ge=0, le=MOST)] = 0.0  # below 1: that share of one, beside others
     accelerators: list[str] = []  # of jobs: any of these will do, the first is wanted most, such as h100:2
 
 

@@ -183,6 +183,21 @@ def test_the_first_accelerator_of_the_list_that_is_there_is_used(with_devices: C
     assert jobs.run(made.id).devices == ["0", "1"]
 
 
+def test_jobs_with_half_a_device_run_two_at_a_time_and_see_it(with_devices: Callable[..., Jobs]) -> None:
+    jobs = with_devices("t4:1")
+    jobs.deploy(FILE + "resources = { gpus = 0.5, cpus = 0.1 }\n")
+    for _ in range(5):
+        jobs.ask("fit")
+    most, seen = 0, set[tuple[str, str]]()
+    for _ in range(60):
+        jobs.let_pass(0.1)
+        most = max(most, len(jobs.running()))
+        given = [jobs.engine.spec(each.unit).environment for each in jobs.engine.snapshot() if each.kind == "job"]
+        seen |= {(each["CUDA_VISIBLE_DEVICES"], each["BOUGH_GPU_SHARE"]) for each in given}
+    assert (most, jobs.states("fit")) == (2, [SUCCEEDED] * 5)
+    assert seen == {("0", "0.5")}
+
+
 def test_a_sweep_runs_every_combination_and_names_the_best(jobs: Jobs) -> None:
     made = jobs.ask("fit", FILE + "[jobs.fit.sweep]\ngrid = { lr = [0.1, 0.2], depth = [1, 2, 3] }\nparallel = 2\n")
     most = 0

@@ -14,7 +14,7 @@ from bough.environments.models import JobManifest
 from bough.jobs import rules
 from bough.jobs.machine import Machine, Room
 from bough.jobs.models import JobRun
-from bough.kernel.jobs import Range, Sweep, accelerator
+from bough.kernel.jobs import Processes, Range, Sweep, accelerator, wrong
 from bough.kernel.project import Job, Resources
 from bough.runtime.spec import Exited, Failure
 
@@ -113,6 +113,59 @@ def test_what_is_placed_never_exceeds_the_machine_and_no_device_is_given_twice(
     assert sum(need.memory_mb * size for need, size in placed) <= 8000
     total = sum((need.cpus or 0.25) * size for need, size in placed)
     assert total <= 4.0 + 1e-6 or len(placed) == 1, "more than there is runs alone"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.2, 0.25, 1 / 3, 0.5, 0.75, 1.0, 2.0]), st.integers(1, 3), st.booleans()),
+        min_size=1, max_size=14,
+    )
+)  # fmt: skip
+def test_shares_of_a_device_never_add_up_to_more_than_one(asked: list[tuple[float, int, bool]]) -> None:
+    machine = Machine(cpus=99.0, memory_mb=8000, devices=tuple(FakeAccelerators("t4:2", "a100:2").devices()))
+    room, used, running = Room(machine, ()), dict.fromkeys("0123", 0.0), []
+    for at, (gpus, processes, of_kind) in enumerate(asked):
+        need = Resources(gpus=gpus, accelerators=["t4"] if of_kind and gpus < 1 else [])
+        run = a_run(f"jr_{at}", resources=need, processes=processes)
+        if (fit := room.fit(run)) is None:
+            continue
+        assert len(set(fit.devices)) == len(fit.devices), "processes of one run do not meet on a device"
+        assert not need.accelerators or set(fit.devices) <= {"0", "1"}
+        running.append(a_run(run.id, resources=need, processes=processes, size=fit.size, devices=fit.devices))
+        room.take(run, fit.size, fit.devices)
+        for each in fit.devices:
+            used[each] += min(gpus, 1.0)
+    assert max(used.values()) <= 1.0 + 1e-6
+    again, last = Room(machine, running), a_run("jr_99", resources=Resources(gpus=0.2))
+    assert again.fit(last) == room.fit(last), "what is left follows from who runs"
+
+
+def test_a_share_goes_to_the_fullest_device_so_that_whole_ones_stay_whole() -> None:
+    machine = Machine(cpus=99.0, memory_mb=8000, devices=tuple(FakeAccelerators("t4:2").devices()))
+    room, third = Room(machine, ()), Resources(gpus=1 / 3)
+    for at in range(3):
+        fit = room.fit(a_run(f"jr_{at}", resources=third))
+        assert fit is not None and fit.devices == ("0",)
+        room.take(a_run(f"jr_{at}", resources=third), 1, fit.devices)
+    whole = room.fit(a_run("jr_3", resources=Resources(gpus=1)))
+    assert whole is not None and whole.devices == ("1",)
+    assert room.lacks(a_run("jr_4", resources=Resources(gpus=2))) == "waits for 2 accelerators of this machine"
+    grows = a_run("jr_5", resources=third, size=1, devices=("1",), processes=Processes(min=1, max=2))
+    assert Room(machine, [grows]).could_grow(grows) == 2
+    assert Room(Machine(cpus=9.0, memory_mb=0, devices=machine.devices[1:]), [grows]).could_grow(grows) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (Resources(gpus=1.5), "neither whole ones nor a share"),
+        (Resources(gpus=0.5, accelerators=["t4:2"]), "a share is of one device"),
+    ],
+)
+def test_a_share_that_cannot_be_meant_is_refused(written: Resources, words: str) -> None:
+    found = wrong(Job(command="x", resources=written), "fit", {})
+    assert found is not None and found[0] == "resources" and words in found[1]
 
 
 def test_an_elastic_run_gets_what_fits_and_a_fixed_one_all_or_nothing() -> None:

@@ -104,7 +104,7 @@ def _limits() -> list[Finding]:
     said = {
         "memory": (YES, "resources.memory_mb: measured once a second, a unit above it is ended"),
         "cpu": (NO, "resources.cpus is part of the plan and limits nothing yet: units share the machine's cores"),
-        "gpus": (NO, "resources.gpus is part of the plan and reserves nothing: every unit sees every GPU"),
+        "gpus": (NO, "resources.gpus places jobs; a share of a GPU is not isolated, and services see every GPU"),
         "gpu time": (NO, "gpu_s in a unit's usage is not measured and stays 0"),
     }  # fmt: skip
     return [Finding(area="limits", name=name, state=state, detail=detail) for name, (state, detail) in said.items()]
