@@ -1252,7 +1252,7 @@ class ReplicaView(Record):
 class Resources(Record):
     cpus: float
     memory_mb: int
-    gpus: float
+    gpus: float | int
     accelerators: builtins.list[str]
 
 class ResponseCache(Record):

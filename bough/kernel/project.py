@@ -38,6 +38,7 @@ HANDLER_SLEEPS_S = 60.0  # of a queue's function
 MOST = 1_000_000_000  # of anything; keeps nonsense from reaching the operating system
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=MOST)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 LongSeconds = Annotated[float, msgspec.Meta(ge=0, le=31_536_000)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
@@ -59,8 +60,13 @@ class Resources(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     cpus: Annotated[float, msgspec.Meta(ge=0, le=100_000)] = 0.0
     memory_mb: NotNegative = 0
-    gpus: Annotated[float, msgspec.Meta(ge=0, le=MOST)] = 0.0  # below 1: that share of one, beside others
+    gpus: NotNegative | Share = 0  # below 1: that share of one, beside others
     accelerators: list[str] = []  # of jobs: any of these will do, the first is wanted most, such as h100:2
+
+    def __post_init__(self) -> None:
+        """1.0 is 1: digests are of what is written, and what was a whole number before shares stays one."""
+        if isinstance(self.gpus, float) and self.gpus.is_integer():
+            msgspec.structs.force_setattr(self, "gpus", int(self.gpus))
 
 
 class Workload(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):

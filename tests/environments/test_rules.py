@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from bough.environments import rules
-from bough.environments.models import Manifest
+from bough.environments.models import Manifest, ServiceManifest
 from bough.kernel.names import check_name
 from bough.kernel.project import DEFAULTS, resolve
 from bough.kernel.settings import Document
@@ -35,6 +36,18 @@ def manifest(file: str = FILE, **bundles: str) -> Manifest:
 
 def test_equal_files_and_settings_have_equal_digests() -> None:
     assert rules.digest(manifest()) == rules.digest(manifest(FILE + "\n# a comment\n"))
+
+
+def test_a_whole_number_of_gpus_is_the_same_however_it_is_written_and_what_it_was_before_there_were_shares() -> None:
+    def of(gpus: str) -> ServiceManifest:
+        churn = 'model = "service:Churn"'
+        return manifest(FILE.replace(churn, f"{churn}\nresources = {{ gpus = {gpus} }}")).services["churn"]
+
+    assert of("1").digest == of("1.0").digest != of("0.5").digest
+    for made, written in ((of("1.0"), b'"gpus":1,'), (of("0.5"), b'"gpus":0.5,'), (of("0.0"), b'"gpus":0,')):
+        assert written in (kept := msgspec.json.encode(made))
+        assert msgspec.json.decode(kept, type=ServiceManifest) == made
+    assert manifest().services["churn"].digest == of("0").digest == of("0.0").digest
 
 
 def test_a_change_in_one_folder_touches_only_the_services_of_that_folder() -> None:
