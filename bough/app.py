@@ -52,7 +52,6 @@ from bough.capacity.pools import Pools
 from bough.capacity.rules import Market
 from bough.data import erasure, garbage, upkeep
 from bough.data import operations as data
-from bough.data.mounts import Views
 from bough.data.tables import erasing as table_erasing
 from bough.data.tables import loop as tables_loop
 from bough.data.tables import operations as tables
@@ -62,6 +61,7 @@ from bough.data.tables.folders import TableFolders
 from bough.data.tables.merging import TableMerger
 from bough.data.tables.store import TableFiles
 from bough.data.trees import Trees
+from bough.data.views import Views
 from bough.databases import loop as databases_loop
 from bough.databases import operations as databases
 from bough.databases import operations_states as database_states

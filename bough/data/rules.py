@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bough.data.models import File, FileDifference, Listed
 from bough.kernel.errors import Invalid
-from bough.kernel.merging import Difference
 from bough.kernel.names import check_name
 from bough.kernel.paths import check_path, folders_of, unsafe
+
+if TYPE_CHECKING:  # the command line checks names by these rules, and need not load a database for that
+    from bough.kernel.merging import Difference
 
 DATASET, FOLDER, FILE = "dataset", "folder", "file"
 _HEXADECIMAL = frozenset("0123456789abcdef")

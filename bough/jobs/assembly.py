@@ -11,7 +11,7 @@ from bough.adapters.accelerators import Accelerators
 from bough.adapters.blobs import Blobs
 from bough.adapters.engine import Engine
 from bough.capacity.models import Capacity
-from bough.data.mounts import Views
+from bough.data.views import Views
 from bough.databases.disk import Databases
 from bough.environments import branching
 from bough.jobs import outputs, schedules, store, sweeping

@@ -19,7 +19,7 @@ from bough.adapters.engine import EXITED, Engine
 from bough.builds import loop as builds
 from bough.builds.models import BuildResult
 from bough.capacity.models import Capacity
-from bough.data.mounts import Views
+from bough.data.views import Views
 from bough.databases.disk import Databases
 from bough.databases.giving import under, variables_of
 from bough.environments import references

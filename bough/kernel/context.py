@@ -6,13 +6,16 @@ import enum
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
-import sqlalchemy as sa
 
 from bough.kernel.clock import Clock
-from bough.kernel.events import Events
+
+if TYPE_CHECKING:  # the node and the command line know principals, and need not load a database for that
+    import sqlalchemy as sa
+
+    from bough.kernel.events import Events
 
 T = TypeVar("T")
 

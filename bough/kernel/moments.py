@@ -7,6 +7,11 @@ from datetime import datetime
 
 from bough.kernel.errors import Invalid
 
+# Of what kernel/points.py resolves; here, because the command line says it and need not load a database for that.
+ABOUT_POINTS = (
+    "environment, tag, time (of the server, unless with a zone), age (2h), #CHANGE, or ENVIRONMENT@ one of these"
+)
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 

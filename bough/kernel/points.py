@@ -21,7 +21,7 @@ from bough.kernel.catalog import LAST, Point
 from bough.kernel.errors import Invalid, NotFound
 
 RETENTION_S = 30 * 86_400.0  # history that can be returned to without a tag; garbage collection keeps it
-ABOUT = "environment, tag, time (of the server, unless with a zone), age (2h), #CHANGE, or ENVIRONMENT@ one of these"
+ABOUT = moments.ABOUT_POINTS
 
 _CHANGE = re.compile(r"#(\d{1,18})")
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

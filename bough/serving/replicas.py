@@ -14,7 +14,7 @@ from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.adapters.engine import READY as UNIT_READY
 from bough.builds import loop as builds
 from bough.builds.models import BuildRequest, BuildResult
-from bough.data.mounts import Views
+from bough.data.views import Views
 from bough.databases.disk import Databases
 from bough.databases.giving import under, variables_of
 from bough.environments import references

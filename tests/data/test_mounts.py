@@ -12,10 +12,11 @@ from bough.adapters.blobs.directory import DirectoryBlobs
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.tables.duckdb import DuckTables
 from bough.data.models import File
-from bough.data.mounts import Views, mount
+from bough.data.mounts import mount
 from bough.data.rules import value_of
 from bough.data.tables.folders import TableFolders
 from bough.data.tables.store import TableFiles
+from bough.data.views import Views
 from bough.kernel import catalog
 from bough.kernel.catalog import FILE, Write
 from bough.kernel.errors import Conflict, Invalid, NotFound

@@ -21,8 +21,8 @@ from bough.data.models import File
 from bough.data.transfer import Counters, Direct, Progress, Sender, Store
 from bough.entrypoints.cli.drawing import size as drawn
 from bough.entrypoints.cli.session import Session, project_name
-from bough.kernel import points
 from bough.kernel.errors import Invalid, Problem
+from bough.kernel.moments import ABOUT_POINTS
 
 LISTED_FROM = 10_000  # files in one change, from which on their list travels as a blob: a request has at most 8 MB
 DIGESTS_AT_ONCE = 20_000  # in one question, which stays far below the largest body that is taken
@@ -164,7 +164,7 @@ def common(*, at: bool = False) -> list[click.Parameter]:
                      help="Environment; main is production."),
     ]  # fmt: skip
     if at:
-        about = f"{points.ABOUT[0].upper()}{points.ABOUT[1:]}; now without it."
+        about = f"{ABOUT_POINTS[0].upper()}{ABOUT_POINTS[1:]}; now without it."
         found.append(click.Option(["--at"], default="", metavar="POINT", help=about))
     return found
 

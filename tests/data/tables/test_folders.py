@@ -8,10 +8,10 @@ from typing import Any
 
 import duckdb
 
-from bough.data.mounts import Views
 from bough.data.tables.folders import TableFolders
 from bough.data.tables.models import decode
 from bough.data.tables.store import TableFiles
+from bough.data.views import Views
 from tests.data.tables.conftest import PROJECT, Shop
 
 
