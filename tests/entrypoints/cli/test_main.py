@@ -238,6 +238,20 @@ def test_help_imports_no_server_library_and_stays_instant() -> None:
     assert min(spent) < 0.2
 
 
+def test_no_command_and_no_node_loads_what_only_the_server_needs() -> None:
+    code = (
+        "import importlib, sys; from bough.entrypoints.cli import main;"
+        "words = [*main.HAND_WRITTEN, *main.IN_PLACE, *(f'{group}_{each}' for group in main.IN_GROUPS"
+        " for each in main.IN_GROUPS[group])];"
+        "[importlib.import_module(f'bough.entrypoints.cli.{each}') for each in words];"
+        "import bough.entrypoints.node, bough.entrypoints.keeper;"
+        "unwanted = {'sqlalchemy', 'alembic', 'duckdb', 'starlette', 'uvicorn', 'asyncio', 'bough.app'};"
+        "sys.exit(', '.join(unwanted & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_reader_that_stops_reading_is_no_error() -> None:
     command = f"{sys.executable} -m bough.entrypoints.cli.main --help | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment())
