@@ -15,7 +15,7 @@ from bough.data.rules import check_files
 from bough.kernel.errors import Invalid, Problem
 from bough.registry.models import STAGES, Version
 
-MAX_TAG_BYTES = 5000
+MAX_TAG_LENGTH = 100_000  # as MLflow has it: the text of a prompt is a tag
 _VERSIONS, _ALIASES = "/versions/", "/aliases/"
 _CONDITION = re.compile(
     r"(?P<field>[a-z]+)(?:\.(?P<key>[^\s=<>!~]+))?(?P<sign>!=|>=|<=|=|>|<|~)(?P<value>.*)", re.DOTALL
@@ -95,10 +95,10 @@ def check(files: list[File], tags: dict[str, str], stage: str = STAGES[0]) -> No
 
 def check_tags(tags: dict[str, str]) -> None:
     for key, value in tags.items():
-        if not key or len(key) > 250 or len(value.encode("utf-8", "replace")) > MAX_TAG_BYTES:
+        if not key or len(key) > 250 or len(value) > MAX_TAG_LENGTH:
             raise Invalid(
                 f"the tag {key[:40]!r} is empty or too long",
-                code="MODEL_TAG_INVALID", hint=f"at most 250 letters, and {MAX_TAG_BYTES:,} bytes of value",
+                code="MODEL_TAG_INVALID", hint=f"at most 250 letters, and {MAX_TAG_LENGTH:,} of the value",
             )  # fmt: skip
 
 

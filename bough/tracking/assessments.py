@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -41,13 +41,26 @@ class ChangedAssessment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     metadata: dict[str, str] = {}
 
 
-def create(tx: sa.Connection, owner: int, trace: str, fresh: Fresh, now_ms: int) -> Assessment:
+class Times(NamedTuple):
+    """In milliseconds since 1970."""
+
+    created: int
+    updated: int
+
+
+def create(tx: sa.Connection, owner: int, trace: str, fresh: Fresh, times: Times, id: str = "") -> Assessment:
+    """One that comes with an `id` is there once however often it comes, as it came first."""
+    if id:
+        rules.check_id(id, "assessment")
+        sql = "SELECT 1 FROM assessment WHERE owner = ? AND assessment_id = ?"
+        if tx.exec_driver_sql(sql, (owner, id)).first() is not None:
+            return get(tx, owner, trace, id)
     if fresh.overrides:
         sql = "UPDATE assessment SET valid = 0 WHERE owner = ? AND assessment_id = ?"
         if not tx.exec_driver_sql(sql, (owner, fresh.overrides)).rowcount:
             raise _missing(trace, fresh.overrides)
-    id = f"a-{uuid.uuid4().hex}"
-    _put(tx, owner, id, fresh, True, now_ms, now_ms)
+    id = id or f"a-{uuid.uuid4().hex}"
+    _put(tx, owner, id, fresh, True, *times)
     return get(tx, owner, trace, id)
 
 

@@ -86,6 +86,9 @@ class Assess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     project: str
     trace: str
     assessment: Fresh
+    id: Annotated[str, msgspec.Meta(description="of one that was made elsewhere; may come twice")] = ""
+    created_at: Annotated[float | None, msgspec.Meta(description="then, in seconds since 1970; now without it")] = None
+    updated_at: float | None = None
 
 
 class OneAssessment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,7 +121,7 @@ def put(context: Context, request: PutTrace) -> Trace:
     first = traces.put(context.tx, request.project, summary)
     owner = traces.row_of(context.tx, request.project, request.id).id
     for each in request.assessments if first else ():
-        assessments.create(context.tx, owner, request.id, each, now_ms(context))
+        assessments.create(context.tx, owner, request.id, each, assessments.Times(now_ms(context), now_ms(context)))
     return traces.get(context.tx, request.project, request.id)
 
 
@@ -182,7 +185,10 @@ def delete(context: Context, request: DeleteTraces) -> Deleted:
 def assess(context: Context, request: Assess) -> Assessment:
     """Says what somebody thinks of a trace, or expected of it."""
     owner = traces.row_of(context.tx, request.project, request.trace).id
-    return assessments.create(context.tx, owner, request.trace, request.assessment, now_ms(context))
+    created = now_ms(context) if request.created_at is None else rules.milliseconds(request.created_at)
+    updated = created if request.updated_at is None else rules.milliseconds(request.updated_at)
+    times = assessments.Times(created, updated)
+    return assessments.create(context.tx, owner, request.trace, request.assessment, times, request.id)
 
 
 @operation("assessments.show", role=Role.VIEWER, telemetry=True)

@@ -471,6 +471,40 @@ def registry(client):
     refused("gone", lambda: client.get_registered_model("beta"))
 
 
+def prompts(client):
+    section("prompts")
+    chat = [{"role": "system", "content": "Answer as {{who}}."}, {"role": "user", "content": "{{what}} ü"}]
+    made = client.register_prompt("greet-1", "Hello {{who}}", commit_message="first", tags={"team": "blue"})
+    say("registered", prompt(made))
+    say("again", prompt(client.register_prompt("greet-1", "Hi {{who}} " + "x" * 90_000, tags={"author": "b"})))
+    say("chat", prompt(client.register_prompt("chat", chat)))
+    client.create_registered_model("no prompt")
+    refused("a model's name", lambda: client.register_prompt("no prompt", "x"))
+    refused("as a model", lambda: client.get_registered_model("chat"))
+    client.set_prompt_alias("greet-1", "best", 1)
+    for uri in ("prompts:/greet-1@best", "prompts:/greet-1/2", "prompts:/chat/1", "prompts:/greet-1@latest"):
+        say(uri, prompt(client.load_prompt(uri)))
+    say("not there", client.load_prompt("prompts:/greet-1/9", allow_missing=True))
+    say("filled in", client.load_prompt("prompts:/greet-1@best").format(who="Ann"))
+    client.set_prompt_version_tag("greet-1", 1, "good", "yes")
+    say("tag", client.load_prompt("prompts:/greet-1/1").tags)
+    say("found", sorted(each.name for each in client.search_prompts()))
+    say("found by tag", [each.name for each in client.search_prompts("tags.team = 'blue'")])
+    say("no models", [each.name for each in client.search_registered_models("name LIKE '%r%'")])
+    say("versions", [each.version for each in client.search_prompt_versions("greet-1")])
+    run = client.create_run(client.create_experiment("prompts"))
+    client.link_prompt_version_to_run(run.info.run_id, "prompts:/greet-1/2")
+    say("of a run", client.get_run(run.info.run_id).data.tags["mlflow.linkedPrompts"])
+    client.delete_prompt_version("greet-1", "2")
+    say("deleted", client.load_prompt("prompts:/greet-1/2", allow_missing=True))
+    client.delete_prompt_alias("greet-1", "best")
+    say("no alias", client.load_prompt("prompts:/greet-1@best", allow_missing=True))
+
+
+def prompt(found):
+    return [found.name, found.version, found.template, found.commit_message, found.tags, found.aliases]
+
+
 def flavors(client):
     section("flavors")
     import numpy
@@ -680,6 +714,7 @@ SECTIONS = {
     "logged models": logged_models,
     "traces": traces,
     "registry": registry,
+    "prompts": prompts,
     "flavors": flavors,
 }
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from bough.client import Client
-from bough.entrypoints.mlflow.importing import Importing, Source
+from bough.entrypoints.mlflow.importing import Importing
+from bough.entrypoints.mlflow.source import Source
 from bough.kernel.errors import Unavailable
-from tests.mlflow.servers import bough_server
+from tests.mlflow.servers import bough_server, mlflow_server, python
 
 
 def test_everything_comes_once(tmp_path: Path) -> None:
@@ -46,11 +47,56 @@ def test_everything_comes_once(tmp_path: Path) -> None:
         assert json.loads(done.stdout) == again, done.stderr
 
 
+@pytest.mark.timeout(900)  # the first time, MLflow is installed
+def test_traces_and_prompts_of_a_server_of_mlflow_come_once(tmp_path: Path) -> None:
+    """MLflow's own client reads the same from both; cut off in the middle, the rest comes the next time."""
+    (tmp_path / "theirs").mkdir()
+    with (
+        mlflow_server(python(), tmp_path / "theirs") as theirs,
+        bough_server(tmp_path / "ours") as (url, token),
+        Client(url, token) as client,
+    ):
+        filled = _read("fill", theirs)
+        assert len(filled["traces"]) == 5 and len(filled["prompts"]) == 4
+        with pytest.raises(Unavailable):
+            Importing(CutOff(theirs), client, "new", "main", lambda text: None).bring()
+        assert 0 < len(client.traces.list(project="new").traces) < 5
+        first = Importing(Source(theirs), client, "new", "main", lambda text: None).bring()
+        again = Importing(Source(theirs), client, "new", "main", lambda text: None).bring()
+        assert first == again
+        expected = {"traces": 5, "assessments": 4, "prompts": 2, "prompt_versions": 3, "models": 0, "aliases": 1}
+        assert {key: first[key] for key in expected} == expected
+        assert _read("read", f"{url}/mlflow/new", token) == filled
+        assert [file.path for file in client.models.files(project="new", model="chat/1")] == ["prompt.json"]
+
+
+class CutOff(Source):
+    """Breaks off when the third trace's spans are asked for."""
+
+    asked = 0
+
+    def get(self, path: str, /, **query: Any) -> Any:
+        self.asked += path.endswith("/traces/get")
+        if self.asked == 3:
+            raise Unavailable("gone", code="SOURCE_UNREACHABLE")
+        return super().get(path, **query)
+
+
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     client = Client("http://127.0.0.1:9", "x")
     with pytest.raises(Unavailable) as caught:
         Importing(Source("http://127.0.0.1:9"), client, "new", "main", print).bring()
     assert caught.value.own_code == "SOURCE_UNREACHABLE"
+
+
+def _read(what: str, url: str, token: str = "") -> Any:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "BOUGH_"))}
+    environment |= {"MLFLOW_TRACKING_URI": url, "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true"} | ({"MLFLOW_TRACKING_TOKEN": token} if token else {})
+    script = Path(__file__).with_name("brought.py")
+    done = subprocess.run([python(), script, what], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _fill(client: Client, mlflow: str, token: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.mlflow.servers import bough_server, mlflow_server, python
 
 CLIENT = Path(__file__).with_name("client.py")
-SECTIONS = ("experiments", "runs", "search", "artifacts", "logged models", "traces", "registry", "flavors")
+SECTIONS = ("experiments", "runs", "search", "artifacts", "logged models", "traces", "registry", "prompts", "flavors")
 
 # Answers that differ on purpose, and why. `<section>/<what>` of the client's script.
 DIFFERENT = {

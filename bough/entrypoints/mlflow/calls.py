@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from bough.adapters.blobs import Blobs
 from bough.kernel.context import Principal
 from bough.kernel.errors import (
     Busy,
@@ -53,6 +54,7 @@ class Call(NamedTuple):
     project: str
     environment: str
     headers: Mapping[str, str]
+    blobs: Blobs
 
     def op(self, name: str, /, **fields: Any) -> Any:
         return self.operations.call(name, {"project": self.project, **fields}, self.principal)

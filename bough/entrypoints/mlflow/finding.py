@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bough.entrypoints.mlflow.prompts import IS_PROMPT, is_prompt
 from bough.kernel.errors import Invalid
 from bough.tracking import filters, rules
 from bough.tracking.filters import Condition
@@ -17,7 +18,6 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "LIKE": lambda text, pattern: _like(text, pattern, 0),
     "ILIKE": lambda text, pattern: _like(text, pattern, re.IGNORECASE),
 }  # fmt: skip
-_PROMPT = "mlflow.prompt.is_prompt"  # a tag that prompts have and models lack: absent is as good as false
 Getter = Callable[[Any], Any]
 
 _MODELS: dict[str, Getter] = {"name": lambda each: each.name}
@@ -71,7 +71,11 @@ def page(found: Sequence[Any], limit: int, token: str) -> tuple[Sequence[Any], s
 
 
 def _filtered(every: Sequence[Any], filter: str, attributes: dict[str, Getter]) -> list[Any]:
-    checks = [_check(each, attributes) for each in filters.parse(filter)]
+    """Prompts are found by those who ask for prompts."""
+    conditions = filters.parse(filter)
+    if not any(each.kind in ("tag", "tags") and each.key == IS_PROMPT for each in conditions):
+        every = [each for each in every if not is_prompt(each.tags)]
+    checks = [_check(each, attributes) for each in conditions]
     return [each for each in every if all(check(each) for check in checks)]
 
 
@@ -81,7 +85,7 @@ def _check(condition: Condition, attributes: dict[str, Getter]) -> Callable[[Any
     if kind in ("tag", "tags"):
         if compare is None or word in ("<", "<=", ">", ">=", "IN", "NOT IN") or not isinstance(value, str):
             raise _invalid(f"{word} compares no tags")
-        absent = key == _PROMPT and compare("false", value)
+        absent = key == IS_PROMPT and compare("false", value)
         return lambda each: absent if key not in each.tags else compare(each.tags[key], value)
     get = attributes.get(key)
     if kind not in ("", "attribute", "attributes") or get is None or compare is None:

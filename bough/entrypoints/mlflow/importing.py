@@ -6,101 +6,23 @@ however often they come, files that have arrived are not fetched again, and a ve
 from __future__ import annotations
 
 import hashlib
-import json
-import tempfile
-import urllib.error
-import urllib.request
+import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any
-from urllib.parse import quote, urlencode
+from typing import Any
 
 from bough.client import Client
-from bough.kernel.errors import Conflict, Invalid, NotFound, Problem, Unavailable
+from bough.entrypoints.mlflow import importing_traces, prompts
+from bough.entrypoints.mlflow.source import FROM, Source
+from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
 
-FROM = "imported.from"  # tags of versions: where they come from, and what their number was there
-NUMBER = "imported.version"
-TIMEOUT_S = 60.0
+NUMBER = "imported.version"  # tag of a version: what its number was there
 PAGE, MOST_POINTS, MOST_TEXTS = 1000, 1000, 100
-_IN_MEMORY_BYTES = 8 << 20
 _STATUS = {"LOGGED_MODEL_READY": "ready", "LOGGED_MODEL_UPLOAD_FAILED": "failed"}
 
+_PROMPTS = f"tags.`{prompts.IS_PROMPT}` = 'true'"
+
 Say = Callable[[str], None]
-
-
-class Source:
-    """An MLflow server. Raises `Unavailable` when it does not answer, `Invalid` when it refuses."""
-
-    def __init__(self, url: str, token: str = "") -> None:
-        self.url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-
-    def get(self, path: str, /, **query: Any) -> Any:
-        return self._json("GET", f"{path}?{urlencode(query, doseq=True)}", None)
-
-    def post(self, path: str, /, **body: Any) -> Any:
-        return self._json("POST", path, json.dumps(body).encode())
-
-    def pages(self, path: str, field: str, /, **body: Any) -> Iterator[Any]:
-        token = ""
-        while True:
-            found = self.post(path, **body, **({"page_token": token} if token else {}))
-            yield from found.get(field, [])
-            if not (token := found.get("next_page_token", "")):
-                return
-
-    def files(self, place: str) -> Iterator[str]:
-        """Every file below a place such as `0/RUN/artifacts`, relative to it."""
-        folders = [""]
-        while folders:
-            folder = folders.pop()
-            where = f"{place}/{folder}".rstrip("/")
-            for each in self.get("/api/2.0/mlflow-artifacts/artifacts", path=where).get("files", []):
-                path = f"{folder}/{each['path']}".lstrip("/")
-                if each.get("is_dir"):
-                    folders.append(path)
-                else:
-                    yield path
-
-    def download(self, place: str, path: str) -> IO[bytes]:
-        """A temporary file with the whole of it; the caller closes it."""
-        kept: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - it is handed on
-        with self._open("GET", f"/api/2.0/mlflow-artifacts/artifacts/{quote(f'{place}/{path}')}", None) as answer:
-            announced = answer.headers.get("Content-Length")
-            while piece := answer.read(1 << 20):
-                kept.write(piece)
-        if announced is not None and kept.tell() != int(announced):
-            raise Unavailable(f"{self.url} broke off while it sent {path}", code="SOURCE_BROKEN", hint="run it again")
-        return kept
-
-    def _json(self, method: str, path: str, body: bytes | None) -> Any:
-        with self._open(method, path, body) as answer:
-            try:
-                return json.loads(answer.read() or b"{}")
-            except ValueError as error:
-                raise self._foreign(path) from error
-
-    def _open(self, method: str, path: str, body: bytes | None) -> Any:
-        headers = self._headers | ({"Content-Type": "application/json"} if body else {})
-        request = urllib.request.Request(self.url + path, body, headers, method=method)  # noqa: S310 - checked by `bring`
-        try:
-            return urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310 - as above
-        except urllib.error.HTTPError as error:
-            with error:
-                said = error.read()[:300].decode("utf-8", "replace")
-            if error.code == 404 and "RESOURCE_DOES_NOT_EXIST" in said:
-                raise NotFound(f"{self.url}: {said}", code="SOURCE_MISSING") from error
-            raise Invalid(
-                f"{self.url} refuses {path.partition('?')[0]} with {error.code}; {said}",
-                code="SOURCE_REFUSED", hint="is it an MLflow server, and does it need MLFLOW_TRACKING_TOKEN?",
-            ) from error  # fmt: skip
-        except OSError as error:
-            raise Unavailable(
-                f"no MLflow server answers at {self.url}; {error}", code="SOURCE_UNREACHABLE", hint="check the URL"
-            ) from error
-
-    def _foreign(self, path: str) -> Invalid:
-        return Invalid(f"{self.url}{path} answers no JSON", code="SOURCE_REFUSED", hint="is it an MLflow server?")
 
 
 class Importing:
@@ -110,6 +32,9 @@ class Importing:
         self._source, self._client, self._say = source, client, say
         self._project, self._environment = project, environment
         self.counts: Counter[str] = Counter()
+        self._experiments: dict[str, str] = {}  # ours by their number
+        self._runs: list[str] = []
+        self._traced: list[str] = []  # numbers of their experiments that have traces
 
     def bring(self) -> dict[str, int]:
         if not self._source.url.startswith(("http://", "https://")):
@@ -120,10 +45,14 @@ class Importing:
             "/api/2.0/mlflow/experiments/search", "experiments", max_results=PAGE, view_type="ALL"
         ):
             self._experiment(each)
+        importing_traces.link(self._source, self._call, self._runs, self._traced)
         for each in self._source_models():
-            self._model(each)
-        names = ("experiments", "runs", "metrics", "params", "tags", "inputs", "artifacts", "logged_models", "models",
-                 "versions", "aliases", "sent", "elsewhere")  # fmt: skip
+            self._model(each, "models", "versions")
+        for each in self._source_models(_PROMPTS):
+            self._model(each, "prompts", "prompt_versions", f" AND {_PROMPTS}")
+        names = ("experiments", "runs", "metrics", "params", "tags", "inputs", "artifacts", "logged_models", "traces",
+                 "assessments", "models", "versions", "aliases", "prompts", "prompt_versions", "sent",
+                 "elsewhere")  # fmt: skip
         return {name: self.counts[name] for name in names}
 
     def _experiment(self, theirs: Mapping[str, Any]) -> None:
@@ -134,6 +63,7 @@ class Importing:
         except NotFound:
             ours = self._client.experiments.create(project=self._project, name=name, tags=tags)
         self.counts["experiments"] += 1
+        self._experiments[theirs["experiment_id"]] = ours.id
         if ours.state == "deleted":
             return
         query = {"experiment_ids": [theirs["experiment_id"]], "max_results": PAGE}
@@ -142,6 +72,8 @@ class Importing:
             self._run(run, ours.id, theirs["experiment_id"])
             count += 1
         self._logged_models(theirs["experiment_id"], ours.id)
+        if importing_traces.bring(self._source, self._call, theirs["experiment_id"], ours.id, self.counts):
+            self._traced.append(theirs["experiment_id"])
         self._say(f"{name}: {count} runs")
         if theirs.get("lifecycle_stage") == "deleted":
             self._client.experiments.delete(project=self._project, id=ours.id)
@@ -154,6 +86,7 @@ class Importing:
             started_at=int(info.get("start_time", 0)) / 1000, by=info.get("user_id", ""), environment=self._environment,
         )  # fmt: skip
         self.counts["runs"] += 1
+        self._runs.append(id)
         params, tags = _pairs(data.get("params", [])), _pairs(data.get("tags", []))
         self.counts.update({"params": len(params), "tags": len(tags)})
         if made.state == "deleted":
@@ -237,37 +170,39 @@ class Importing:
             self._call("artifacts.put", owner=owner, path=path, digest=digest)
             self.counts["sent"] += 1
 
-    def _source_models(self) -> Iterator[Any]:
+    def _source_models(self, filter: str = "") -> Iterator[Any]:
         token = ""
         while True:
-            query = {"max_results": 100} | ({"page_token": token} if token else {})
+            query: dict[str, Any] = {"max_results": 100} | ({"filter": filter} if filter else {})
+            query |= {"page_token": token} if token else {}
             found = self._source.get("/api/2.0/mlflow/registered-models/search", **query)
             yield from found.get("registered_models", [])
             if not (token := found.get("next_page_token", "")):
                 return
 
-    def _model(self, theirs: Mapping[str, Any]) -> None:
+    def _model(self, theirs: Mapping[str, Any], models: str, versions: str, filter: str = "") -> None:
+        """`models`, `versions`: as what they are counted. `filter`: of the versions, besides the name."""
         name, place = theirs["name"], {"environment": self._environment}
         try:
             self._call(
                 "models.create", name=name, description=theirs.get("description", ""),
-                tags=_pairs(theirs.get("tags", [])), **place,
+                tags=self._tags(theirs), **place,
             )  # fmt: skip
         except Conflict as problem:
             if problem.own_code != "MODEL_EXISTS":
                 raise
-        self.counts["models"] += 1
+        self.counts[models] += 1
         known = {
             each.tags[NUMBER]: each.number
             for each in self._call("models.versions", name=name, limit=1000, **place)
             if each.get("tags", {}).get(FROM) == self._source.url
         }
-        query: dict[str, Any] = {"filter": f"name = '{name}'", "max_results": 10_000}
+        query: dict[str, Any] = {"filter": f"name = '{name}'{filter}", "max_results": 10_000}
         found = self._source.get("/api/2.0/mlflow/model-versions/search", **query).get("model_versions", [])
         for each in sorted(found, key=lambda version: int(version["version"])):
             if each["version"] not in known and (made := self._version(name, each)):
                 known[each["version"]] = made
-        self.counts["versions"] += len(known)
+        self.counts[versions] += len(known)
         for alias in theirs.get("aliases", []):
             if number := known.get(alias["version"]):
                 why = f"imported from {self._source.url}"
@@ -277,26 +212,42 @@ class Importing:
 
     def _version(self, name: str, theirs: Mapping[str, Any]) -> int:
         """The number that it gets; 0 when its files are not on the server, so that there is nothing to keep."""
-        owner, folder = _owner(theirs)
-        files: list[Any] = []
-        if owner:
-            try:
-                files = self._call("artifacts.list", owner=owner, path=folder, all=True)
-            except Problem:  # its run is gone
-                files = []
+        tags = _pairs(theirs.get("tags", []))
+        files = [self._prompt(tags)] if prompts.is_prompt(tags) else self._version_files(theirs)
         if not files:
             self.counts["elsewhere"] += 1
             return 0
-        cut = len(folder) + 1 if folder else 0
         more = {"model_id": theirs["model_id"]} if theirs.get("model_id") else {}
         made = self._call(
             "models.register", name=name, environment=self._environment, source=theirs.get("source", ""),
             description=theirs.get("description", ""),
-            files=[{"path": each.path[cut:], "digest": each.digest, "size": each.size} for each in files],
-            tags=_pairs(theirs.get("tags", [])) | {FROM: self._source.url, NUMBER: theirs["version"]},
+            files=files, tags=tags | {FROM: self._source.url, NUMBER: theirs["version"]},
             facts={"run": theirs.get("run_id", ""), "more": more},
         )  # fmt: skip
         return int(made.number)
+
+    def _version_files(self, theirs: Mapping[str, Any]) -> list[dict[str, Any]]:
+        owner, folder = _owner(theirs)
+        try:
+            found = self._call("artifacts.list", owner=owner, path=folder, all=True) if owner else []
+        except Problem:  # its run is gone
+            found = []
+        cut = len(folder) + 1 if folder else 0
+        return [{"path": each.path[cut:], "digest": each.digest, "size": each.size} for each in found]
+
+    def _prompt(self, tags: Mapping[str, str]) -> dict[str, Any]:
+        name, content = prompts.file_of(tags)
+        digest = hashlib.sha256(content).hexdigest()
+        self._client.upload(digest, io.BytesIO(content), len(content))
+        return {"path": name, "digest": digest, "size": len(content)}
+
+    def _tags(self, theirs: Mapping[str, Any]) -> dict[str, str]:
+        """Of a model. A prompt's say which experiments it belongs to: those have numbers of their own here."""
+        tags = _pairs(theirs.get("tags", []))
+        if numbers := tags.get(prompts.EXPERIMENTS, "").strip(","):
+            ours = [self._experiments[each] for each in numbers.split(",") if each in self._experiments]
+            tags[prompts.EXPERIMENTS] = f",{','.join(ours)},"
+        return tags
 
     def _call(self, operation: str, /, **fields: Any) -> Any:
         return self._client.call(operation, project=self._project, **fields)

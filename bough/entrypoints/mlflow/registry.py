@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bough.entrypoints.mlflow import finding
+from bough.entrypoints.mlflow import finding, prompts
 from bough.entrypoints.mlflow.calls import Call, Empty, Pair, endpoint, mapping, milliseconds, pairs
 from bough.kernel.errors import Invalid, NotFound, Problem
 
@@ -183,6 +183,9 @@ def delete_alias(call: Call, request: Alias) -> Any:
 
 @endpoint("GET", "/mlflow/registered-models/alias")
 def by_alias(call: Call, request: Alias) -> Any:
+    if request.alias.lower() == "latest":  # no alias, and never set: the newest, as MLflow has it
+        for each in call.op("models.versions", environment=call.environment, name=request.name, limit=1):
+            return {"model_version": version(each)}
     try:
         found = call.op("models.resolve", environment=call.environment, model=f"{request.name}@{request.alias}")
     except NotFound as problem:
@@ -196,8 +199,11 @@ def by_alias(call: Call, request: Alias) -> Any:
 def create_version(call: Call, request: CreateVersion) -> Any:
     """Metrics and parameters, inputs and commit are taken from the run and the logged model."""
     _show(call, request.name)
-    model_id, files = request.model_id, list[dict[str, Any]]()
-    if request.source.startswith("models:/") and ("@" in request.source or "/" in request.source[len("models:/") :]):
+    model_id, files, tags = request.model_id, list[dict[str, Any]](), mapping(request.tags)
+    if prompts.is_prompt(tags):
+        name, content = prompts.file_of(tags)
+        files = [{"path": name, "digest": call.blobs.put(content), "size": len(content)}]
+    elif request.source.startswith("models:/") and ("@" in request.source or "/" in request.source[len("models:/") :]):
         reference = request.source[len("models:/") :]
         kept = call.op("models.files", environment=call.environment, model=reference)
         files = [{"path": each.path, "digest": each.digest, "size": each.size} for each in kept]
@@ -208,7 +214,7 @@ def create_version(call: Call, request: CreateVersion) -> Any:
             model_id = place.owner
     made = call.op(
         "models.register", environment=call.environment, name=request.name, files=files, source=request.source,
-        description=request.description, tags=mapping(request.tags), facts=_facts(call, request, model_id),
+        description=request.description, tags=tags, facts=_facts(call, request, model_id),
     )  # fmt: skip
     return {"model_version": version(made)}
 
@@ -295,6 +301,8 @@ def version(found: Any) -> dict[str, Any]:
         "run_link": more.get("run_link", ""), "model_id": more.get("model_id", ""),
     }  # fmt: skip
     said = {key: value for key, value in shape.items() if value != ""}
+    if prompts.is_prompt(found.tags):  # their clients tell an empty text from none
+        said["description"] = found.description
     return said | {"tags": pairs(found.tags), "aliases": list(found.aliases)}
 
 

@@ -122,7 +122,8 @@ class Mlflow(BaseRoute):
         return _raw(request, otlp.receive(self._call(request, _token(request), project, environment), body))
 
     def _call(self, request: Request, token: str, project: str, environment: str) -> Call:
-        call = Call(self._served.operations, self._served.authenticate(token), project, environment, request.headers)
+        principal, served = self._served.authenticate(token), self._served
+        call = Call(served.operations, principal, project, environment, request.headers, served.blobs)
         if project not in self._begun and call.principal.role >= self._served.operations.all["experiments.begin"].role:
             call.op("experiments.begin")
             self._begun.add(project)

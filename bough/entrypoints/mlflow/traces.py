@@ -165,12 +165,8 @@ def start(call: Call, request: Start) -> Any:
         raise Invalid("the trace says no experiment", code="REQUEST_INVALID", hint="trace_location.mlflow_experiment")
     place = call.op("experiments.show", id=experiment).location.rstrip("/")
     made = call.op(
-        "traces.put", id=info.trace_id, experiment_id=experiment, started_at=_time(info.request_time),
-        seconds=None if info.execution_duration is None else _seconds(info.execution_duration),
-        state=_state(info.state), request_id=info.client_request_id, request=info.request_preview,
-        response=info.response_preview, metadata=info.trace_metadata | {_SAID: "true"},
-        tags=info.tags | {traces_v2.LOCATION: f"{place}/traces/{info.trace_id}/artifacts"},
-        assessments=[_fresh(each) for each in info.assessments],
+        "traces.put", experiment_id=experiment, assessments=[fresh(each) for each in info.assessments],
+        **summary(info, {traces_v2.LOCATION: f"{place}/traces/{info.trace_id}/artifacts"}),
     )  # fmt: skip
     return {"trace": {"trace_info": shape(made)}}
 
@@ -260,7 +256,7 @@ def link_prompts(call: Call, request: LinkPrompts) -> Any:
 
 @endpoint("POST", "/mlflow/traces/{trace_id}/assessments")
 def assess(call: Call, request: Assess) -> Any:
-    made = call.op("assessments.create", trace=request.trace_id, assessment=_fresh(request.assessment))
+    made = call.op("assessments.create", trace=request.trace_id, assessment=fresh(request.assessment))
     return {"assessment": _assessment(made)}
 
 
@@ -289,6 +285,16 @@ def update_assessment(call: Call, request: Update) -> Any:
 def delete_assessment(call: Call, request: OneAssessment) -> Any:
     call.op("assessments.delete", trace=request.trace_id, id=request.assessment_id)
     return Empty()
+
+
+def summary(info: Info, tags: dict[str, str]) -> dict[str, Any]:
+    """What `traces.put` takes. `tags` are laid over its own."""
+    return {
+        "id": info.trace_id, "started_at": seconds_at(info.request_time), "state": _state(info.state),
+        "seconds": None if info.execution_duration is None else _seconds(info.execution_duration),
+        "request_id": info.client_request_id, "request": info.request_preview, "response": info.response_preview,
+        "metadata": info.trace_metadata | {_SAID: "true"}, "tags": info.tags | tags,
+    }  # fmt: skip
 
 
 def shape(trace: Any) -> dict[str, Any]:
@@ -321,7 +327,7 @@ def _whole(trace: Any) -> bool:
         return True
 
 
-def _fresh(given: Assessed) -> dict[str, Any]:
+def fresh(given: Assessed) -> dict[str, Any]:
     kinds = {"feedback": given.feedback, "expectation": given.expectation, "issue": given.issue}
     said = [(kind, value) for kind, value in kinds.items() if value is not None]
     if len(said) != 1:
@@ -370,7 +376,7 @@ def _state(name: str) -> str:
     return _STATES[name]
 
 
-def _time(text: str) -> float:
+def seconds_at(text: str) -> float:
     try:
         found = datetime.fromisoformat(text)
         return milliseconds((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()) / 1000

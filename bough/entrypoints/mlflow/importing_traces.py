@@ -1,0 +1,126 @@
+"""Brings the traces of an MLflow server over: what each was as a whole, its spans, and what was thought of it.
+
+A trace gets the tag `imported.from` when all of it has come, so that a later time passes over it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from bough.entrypoints.mlflow import otlp, spans, traces
+from bough.entrypoints.mlflow.source import FROM, Source
+from bough.kernel.errors import Invalid, NotFound
+
+_SEARCH = "/api/3.0/mlflow/traces/search"
+_LOCATION, _KEPT, _RUN = "mlflow.artifactLocation", "mlflow.trace.spansLocation", "mlflow.sourceRun"
+_PAGE = 100
+_SPANS = 5000  # in one request
+_LOCATIONS = 100  # experiments that are searched at once
+
+Ask = Callable[..., Any]  # an operation of the project that gets them
+
+
+class _Assessed(traces.Assessed, frozen=True):
+    assessment_id: str = ""
+    create_time: str = ""
+    last_update_time: str = ""
+
+
+def bring(source: Source, ask: Ask, number: str, experiment: str, counts: Counter[str]) -> bool:
+    """Those of one experiment; says whether it has any. A server of before there were any has none."""
+    page, some = list[dict[str, Any]](), False
+    ours = ask("experiments.show", id=experiment)
+    for each in _search(source, [number]):
+        some = True
+        page.append(each)
+        if len(page) == _PAGE:
+            _page(source, ask, page, ours, counts)
+            page = []
+    _page(source, ask, page, ours, counts)
+    return some
+
+
+def link(source: Source, ask: Ask, runs: Iterable[str], numbers: list[str]) -> None:
+    """`runs`: all that came. `numbers`: of the experiments that have traces. What a run has traced itself says so."""
+    for run in runs if numbers else ():
+        for start in range(0, len(numbers), _LOCATIONS):
+            found = list(_search(source, numbers[start : start + _LOCATIONS], filter=f"run_id = '{run}'"))
+            ids = [each["trace_id"] for each in found if each.get("trace_metadata", {}).get(_RUN) != run]
+            for at in range(0, len(ids), traces.MOST_LINKED):
+                ask("traces.link", ids=ids[at : at + traces.MOST_LINKED], run=run)
+
+
+def _search(source: Source, numbers: list[str], **more: Any) -> Iterator[dict[str, Any]]:
+    places = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": each}} for each in numbers]
+    body: dict[str, Any] = {"locations": places, "max_results": _PAGE, "order_by": ["timestamp_ms ASC"], **more}
+    try:
+        found = source.post(_SEARCH, **body)
+    except (Invalid, NotFound):
+        return
+    while True:
+        yield from found.get("traces", [])
+        if not (token := found.get("next_page_token", "")):
+            return
+        found = source.post(_SEARCH, **body, page_token=token)
+
+
+def _page(source: Source, ask: Ask, found: list[dict[str, Any]], experiment: Any, counts: Counter[str]) -> None:
+    if not found:
+        return
+    place = experiment.location.rstrip("/")
+    there = {each.id: each for each in ask("traces.several", ids=[each["trace_id"] for each in found]).traces}
+    for each in found:
+        info, ours = msgspec.convert(each, traces.Info), there.get(each["trace_id"])
+        thought = msgspec.convert(each.get("assessments", []), list[_Assessed])
+        counts.update({"traces": 1, "assessments": len(thought)})
+        known = {one.id for one in ours.get("assessments", [])} if ours else set()
+        if ours is None or ours.get("tags", {}).get(FROM) != source.url:
+            where = {_LOCATION: f"{place}/traces/{info.trace_id}/artifacts"}
+            tags = {key: value for key, value in info.tags.items() if key != _KEPT}
+            whole = msgspec.structs.replace(info, tags=tags, assessments=[])
+            ask("traces.put", experiment_id=experiment.id, **traces.summary(whole, where))
+            _spans(source, ask, info, experiment.id, counts)
+        for said in sorted(thought, key=lambda one: one.create_time):
+            if said.assessment_id not in known:
+                _assess(ask, info.trace_id, said)
+        if info.state != "IN_PROGRESS":  # more of it may come
+            ask("traces.tag", id=info.trace_id, tags={FROM: source.url})
+
+
+def _spans(source: Source, ask: Ask, info: traces.Info, experiment: str, counts: Counter[str]) -> None:
+    try:
+        read = [spans.read(each) for each in _kept(source, info, counts)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Invalid(
+            f"{source.url} has spans of {info.trace_id} that cannot be read: {error!r}",
+            code="SOURCE_REFUSED", hint="can MLflow's own client read them?",
+        ) from error  # fmt: skip
+    for start in range(0, len(read), _SPANS):
+        batch = {"trace": info.trace_id, "spans": read[start : start + _SPANS], "tags": otlp.STORED}
+        ask("traces.add", experiment_id=experiment, traces=[batch])
+
+
+def _kept(source: Source, info: traces.Info, counts: Counter[str]) -> list[Any]:
+    if info.tags.get(_KEPT) == "TRACKING_STORE":
+        whole = source.get("/api/3.0/mlflow/traces/get", trace_id=info.trace_id, allow_partial="true")
+        return list(whole.get("trace", {}).get("spans", []))
+    place = info.tags.get(_LOCATION, "")
+    if not place.startswith("mlflow-artifacts:"):
+        counts["elsewhere"] += 1
+        return []
+    try:
+        with source.download(place.partition(":/")[2].lstrip("/"), "traces.json") as content:
+            content.seek(0)
+            return list(json.loads(content.read())["spans"])
+    except (Invalid, NotFound):  # it never got any
+        return []
+
+
+def _assess(ask: Ask, trace: str, said: _Assessed) -> None:
+    times = {"created_at": said.create_time, "updated_at": said.last_update_time}
+    known: Mapping[str, float] = {name: traces.seconds_at(text) for name, text in times.items() if text}
+    ask("assessments.create", trace=trace, assessment=traces.fresh(said), id=said.assessment_id, **known)
