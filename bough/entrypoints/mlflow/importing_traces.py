@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from bough.entrypoints.mlflow import otlp, spans, traces
+from bough.entrypoints.mlflow import spans, traces_said
 from bough.entrypoints.mlflow.source import FROM, Source
 from bough.kernel.errors import Invalid, NotFound
 
 _SEARCH = "/api/3.0/mlflow/traces/search"
-_LOCATION, _KEPT, _RUN = "mlflow.artifactLocation", "mlflow.trace.spansLocation", "mlflow.sourceRun"
+_KEPT, _RUN = "mlflow.trace.spansLocation", "mlflow.sourceRun"
 _PAGE = 100
 _SPANS = 5000  # in one request
 _LOCATIONS = 100  # experiments that are searched at once
@@ -24,7 +24,7 @@ _LOCATIONS = 100  # experiments that are searched at once
 Ask = Callable[..., Any]  # an operation of the project that gets them
 
 
-class _Assessed(traces.Assessed, frozen=True):
+class _Assessed(traces_said.Assessed, frozen=True):
     assessment_id: str = ""
     create_time: str = ""
     last_update_time: str = ""
@@ -50,8 +50,8 @@ def link(source: Source, ask: Ask, runs: Iterable[str], numbers: list[str]) -> N
         for start in range(0, len(numbers), _LOCATIONS):
             found = list(_search(source, numbers[start : start + _LOCATIONS], filter=f"run_id = '{run}'"))
             ids = [each["trace_id"] for each in found if each.get("trace_metadata", {}).get(_RUN) != run]
-            for at in range(0, len(ids), traces.MOST_LINKED):
-                ask("traces.link", ids=ids[at : at + traces.MOST_LINKED], run=run)
+            for at in range(0, len(ids), traces_said.MOST_LINKED):
+                ask("traces.link", ids=ids[at : at + traces_said.MOST_LINKED], run=run)
 
 
 def _search(source: Source, numbers: list[str], **more: Any) -> Iterator[dict[str, Any]]:
@@ -74,15 +74,15 @@ def _page(source: Source, ask: Ask, found: list[dict[str, Any]], experiment: Any
     place = experiment.location.rstrip("/")
     there = {each.id: each for each in ask("traces.several", ids=[each["trace_id"] for each in found]).traces}
     for each in found:
-        info, ours = msgspec.convert(each, traces.Info), there.get(each["trace_id"])
+        info, ours = msgspec.convert(each, traces_said.Info), there.get(each["trace_id"])
         thought = msgspec.convert(each.get("assessments", []), list[_Assessed])
         counts.update({"traces": 1, "assessments": len(thought)})
         known = {one.id for one in ours.get("assessments", [])} if ours else set()
         if ours is None or ours.get("tags", {}).get(FROM) != source.url:
-            where = {_LOCATION: f"{place}/traces/{info.trace_id}/artifacts"}
+            where = {traces_said.LOCATION: f"{place}/traces/{info.trace_id}/artifacts"}
             tags = {key: value for key, value in info.tags.items() if key != _KEPT}
             whole = msgspec.structs.replace(info, tags=tags, assessments=[])
-            ask("traces.put", experiment_id=experiment.id, **traces.summary(whole, where))
+            ask("traces.put", experiment_id=experiment.id, **traces_said.summary(whole, where))
             _spans(source, ask, info, experiment.id, counts)
         for said in sorted(thought, key=lambda one: one.create_time):
             if said.assessment_id not in known:
@@ -91,7 +91,7 @@ def _page(source: Source, ask: Ask, found: list[dict[str, Any]], experiment: Any
             ask("traces.tag", id=info.trace_id, tags={FROM: source.url})
 
 
-def _spans(source: Source, ask: Ask, info: traces.Info, experiment: str, counts: Counter[str]) -> None:
+def _spans(source: Source, ask: Ask, info: traces_said.Info, experiment: str, counts: Counter[str]) -> None:
     try:
         read = [spans.read(each) for each in _kept(source, info, counts)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -100,15 +100,15 @@ def _spans(source: Source, ask: Ask, info: traces.Info, experiment: str, counts:
             code="SOURCE_REFUSED", hint="can MLflow's own client read them?",
         ) from error  # fmt: skip
     for start in range(0, len(read), _SPANS):
-        batch = {"trace": info.trace_id, "spans": read[start : start + _SPANS], "tags": otlp.STORED}
+        batch = {"trace": info.trace_id, "spans": read[start : start + _SPANS], "tags": traces_said.STORED}
         ask("traces.add", experiment_id=experiment, traces=[batch])
 
 
-def _kept(source: Source, info: traces.Info, counts: Counter[str]) -> list[Any]:
+def _kept(source: Source, info: traces_said.Info, counts: Counter[str]) -> list[Any]:
     if info.tags.get(_KEPT) == "TRACKING_STORE":
         whole = source.get("/api/3.0/mlflow/traces/get", trace_id=info.trace_id, allow_partial="true")
         return list(whole.get("trace", {}).get("spans", []))
-    place = info.tags.get(_LOCATION, "")
+    place = info.tags.get(traces_said.LOCATION, "")
     if not place.startswith("mlflow-artifacts:"):
         counts["elsewhere"] += 1
         return []
@@ -122,5 +122,5 @@ def _kept(source: Source, info: traces.Info, counts: Counter[str]) -> list[Any]:
 
 def _assess(ask: Ask, trace: str, said: _Assessed) -> None:
     times = {"created_at": said.create_time, "updated_at": said.last_update_time}
-    known: Mapping[str, float] = {name: traces.seconds_at(text) for name, text in times.items() if text}
-    ask("assessments.create", trace=trace, assessment=traces.fresh(said), id=said.assessment_id, **known)
+    known: Mapping[str, float] = {name: traces_said.seconds_at(text) for name, text in times.items() if text}
+    ask("assessments.create", trace=trace, assessment=traces_said.fresh(said), id=said.assessment_id, **known)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bough.entrypoints.mlflow.calls import Call, Raw
+from bough.entrypoints.mlflow.traces_said import STORED
 from bough.kernel.errors import Invalid, TooLarge
 from bough.tracking import rules
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 PATH = "/v1/traces"
-STORED = {"mlflow.trace.spansLocation": "TRACKING_STORE"}  # tells clients to ask for spans here, not for a file
 EXPERIMENT, RUN = "x-mlflow-experiment-id", "x-mlflow-run-id"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 MAX_BYTES = 64 << 20  # unpacked

@@ -10,67 +10,25 @@ from typing import Any
 import msgspec
 
 from bough.entrypoints.mlflow import otlp, traces_v2
-from bough.entrypoints.mlflow.calls import Call, Empty, endpoint, milliseconds
+from bough.entrypoints.mlflow.calls import Call, Empty, endpoint
+from bough.entrypoints.mlflow.traces_said import (
+    LOCATION,
+    MOST_LINKED,
+    SOURCES,
+    STATES,
+    Assessed,
+    Info,
+    Location,
+    Said,
+    fresh,
+    summary,
+    value_of,
+)
 from bough.kernel.errors import Invalid, NotFound
 
-_STATES = {"OK": "ok", "ERROR": "error", "IN_PROGRESS": "in_progress", "STATE_UNSPECIFIED": "unspecified"}
-_SHOWN_STATES = {value: key for key, value in _STATES.items()}
-_SOURCES = ("HUMAN", "LLM_JUDGE", "CODE")
-_DURATION = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?s")
-# Written by servers and clients: that the trace's own summary has come, and how many spans it has.
-_SAID, _STATS = "mlflow.trace.infoFinalized", "mlflow.trace.sizeStats"
+_SHOWN_STATES = {value: key for key, value in STATES.items()}
+_STATS = "mlflow.trace.sizeStats"  # written by clients: how many spans it has
 _PROMPTS = "mlflow.linkedPrompts"  # the tag with prompts that a trace used, as JSON
-MOST_LINKED = 100
-
-
-class OfExperiment(msgspec.Struct, frozen=True):
-    experiment_id: str = ""
-
-
-class Location(msgspec.Struct, frozen=True):
-    mlflow_experiment: OfExperiment = OfExperiment()
-
-
-class Source(msgspec.Struct, frozen=True):
-    source_type: str | int = ""
-    source_id: str = ""
-
-
-class Serialized(msgspec.Struct, frozen=True):
-    value: str = "null"
-
-
-class Said(msgspec.Struct, frozen=True):
-    value: Any = None
-    error: dict[str, str] = {}
-    serialized_value: Serialized | None = None
-    issue_name: str = ""
-
-
-class Assessed(msgspec.Struct, frozen=True):
-    assessment_name: str = ""
-    span_id: str = ""
-    source: Source = Source()
-    feedback: Said | None = None
-    expectation: Said | None = None
-    issue: Said | None = None
-    rationale: str = ""
-    metadata: dict[str, str] = {}
-    overrides: str = ""
-
-
-class Info(msgspec.Struct, frozen=True):
-    trace_id: str
-    request_time: str
-    trace_location: Location = Location()
-    client_request_id: str | None = None
-    request_preview: str | None = None
-    response_preview: str | None = None
-    execution_duration: str | None = None
-    state: str = "STATE_UNSPECIFIED"
-    trace_metadata: dict[str, str] = {}
-    tags: dict[str, str] = {}
-    assessments: list[Assessed] = []
 
 
 class OfTrace(msgspec.Struct, frozen=True):
@@ -166,7 +124,7 @@ def start(call: Call, request: Start) -> Any:
     place = call.op("experiments.show", id=experiment).location.rstrip("/")
     made = call.op(
         "traces.put", experiment_id=experiment, assessments=[fresh(each) for each in info.assessments],
-        **summary(info, {traces_v2.LOCATION: f"{place}/traces/{info.trace_id}/artifacts"}),
+        **summary(info, {LOCATION: f"{place}/traces/{info.trace_id}/artifacts"}),
     )  # fmt: skip
     return {"trace": {"trace_info": shape(made)}}
 
@@ -274,7 +232,7 @@ def update_assessment(call: Call, request: Update) -> Any:
             changed["name"] = given.assessment_name
         elif name in ("feedback", "expectation"):
             said = getattr(given, name) or Said()
-            changed |= {"kind": name, "value": _value(said), "error": said.error}
+            changed |= {"kind": name, "value": value_of(said), "error": said.error}
         elif name in ("rationale", "metadata"):
             changed[name] = getattr(given, name)
     made = call.op("assessments.update", trace=request.trace_id, id=request.assessment_id, changed=changed)
@@ -285,16 +243,6 @@ def update_assessment(call: Call, request: Update) -> Any:
 def delete_assessment(call: Call, request: OneAssessment) -> Any:
     call.op("assessments.delete", trace=request.trace_id, id=request.assessment_id)
     return Empty()
-
-
-def summary(info: Info, tags: dict[str, str]) -> dict[str, Any]:
-    """What `traces.put` takes. `tags` are laid over its own."""
-    return {
-        "id": info.trace_id, "started_at": seconds_at(info.request_time), "state": _state(info.state),
-        "seconds": None if info.execution_duration is None else _seconds(info.execution_duration),
-        "request_id": info.client_request_id, "request": info.request_preview, "response": info.response_preview,
-        "metadata": info.trace_metadata | {_SAID: "true"}, "tags": info.tags | tags,
-    }  # fmt: skip
 
 
 def shape(trace: Any) -> dict[str, Any]:
@@ -327,31 +275,6 @@ def _whole(trace: Any) -> bool:
         return True
 
 
-def fresh(given: Assessed) -> dict[str, Any]:
-    kinds = {"feedback": given.feedback, "expectation": given.expectation, "issue": given.issue}
-    said = [(kind, value) for kind, value in kinds.items() if value is not None]
-    if len(said) != 1:
-        raise Invalid("an assessment is a feedback, an expectation or an issue", code="REQUEST_INVALID")
-    kind, value = said[0]
-    source = given.source.source_type
-    if isinstance(source, int):
-        source = _SOURCES[source - 1] if 0 < source <= len(_SOURCES) else ""
-    return {
-        "kind": kind, "name": given.assessment_name, "value": value.issue_name if kind == "issue" else _value(value),
-        "error": value.error, "source": source.lower(), "by": given.source.source_id, "span": given.span_id,
-        "rationale": given.rationale, "metadata": given.metadata, "overrides": given.overrides,
-    }  # fmt: skip
-
-
-def _value(said: Said) -> Any:
-    if said.serialized_value is None:
-        return said.value
-    try:
-        return msgspec.json.decode(said.serialized_value.value)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Invalid(f"the value of an expectation is not JSON: {error}", code="REQUEST_INVALID") from error
-
-
 def _assessment(found: Any) -> dict[str, Any]:
     if found.kind == "issue":
         said: dict[str, Any] = {"issue_name": found.value}
@@ -360,7 +283,7 @@ def _assessment(found: Any) -> dict[str, Any]:
         said = {"serialized_value": {"serialization_format": "JSON_FORMAT", "value": text}}
     else:
         said = {"value": found.value} | ({"error": found.error} if found.error else {})
-    source = found.source.upper() if found.source.upper() in _SOURCES else "SOURCE_TYPE_UNSPECIFIED"
+    source = found.source.upper() if found.source.upper() in SOURCES else "SOURCE_TYPE_UNSPECIFIED"
     answer = {
         "assessment_id": found.id, "assessment_name": found.name, "trace_id": found.trace, "span_id": found.span,
         "source": {"source_type": source, "source_id": found.by}, "create_time": _timestamp(found.created_at),
@@ -368,27 +291,6 @@ def _assessment(found: Any) -> dict[str, Any]:
         "metadata": found.metadata, "overrides": found.overrides, "valid": found.valid,
     }  # fmt: skip
     return {key: value for key, value in answer.items() if value != ""}
-
-
-def _state(name: str) -> str:
-    if name not in _STATES:
-        raise Invalid(f"{name[:100]!r} is not a state of a trace", code="REQUEST_INVALID", hint=", ".join(_STATES))
-    return _STATES[name]
-
-
-def seconds_at(text: str) -> float:
-    try:
-        found = datetime.fromisoformat(text)
-        return milliseconds((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()) / 1000
-    except (ValueError, OverflowError):
-        raise Invalid(f"{text[:100]!r} is not a time", code="REQUEST_INVALID", hint="2026-01-31T12:00:00Z") from None
-
-
-def _seconds(text: str) -> float:
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise Invalid(f"{text[:100]!r} is not a duration", code="REQUEST_INVALID", hint="1.5s")
-    return int(found[1]) + int((found[2] or "0").ljust(9, "0")) / 1e9
 
 
 def _timestamp(seconds: float) -> str:

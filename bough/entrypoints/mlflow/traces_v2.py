@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import msgspec
 
 from bough.entrypoints.mlflow.calls import Call, Pair, endpoint, mapping, milliseconds, pairs
+from bough.entrypoints.mlflow.traces_said import LOCATION
 from bough.kernel.errors import Invalid
 
-LOCATION = "mlflow.artifactLocation"  # the tag that says where a trace's files go
 _STATES = {"OK": "ok", "ERROR": "error", "IN_PROGRESS": "in_progress", "TRACE_STATUS_UNSPECIFIED": "unspecified"}
 _SHOWN_STATES = {value: key for key, value in _STATES.items()}
 _INPUTS, _OUTPUTS = "mlflow.traceInputs", "mlflow.traceOutputs"  # metadata that later clients call previews
