@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography import x509
 
 from bough.adapters.certificates import Authority
 from bough.kernel.clock import Clock
@@ -71,6 +70,8 @@ class Renewal:
 
 def is_due(path: Path, names: list[str], now: float) -> bool:
     """Whether there is no certificate for all of these names, or not for much longer."""
+    from cryptography import x509  # slow to import, and most homes have no domain
+
     with contextlib.suppress(OSError, ValueError, x509.ExtensionNotFound):
         found = x509.load_pem_x509_certificate(path.read_bytes())
         said = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -55,11 +55,8 @@ def build(
     """`streams` lets the caller end the open ones before it stops; `remote` is what git pushes to."""
     learn_all()
     open_streams = streams or Streams()
-    verbs = [
-        _route(operation.path, _operation(served, operation, open_streams), operation.method)
-        for operation in served.operations.all.values()
-    ]
-    routes: list[BaseRoute] = [Mlflow(served), _Verbs(verbs)]
+    verbs = {operation.path: operation for operation in served.operations.all.values()}
+    routes: list[BaseRoute] = [Mlflow(served), _Verbs(verbs, partial(_operation, served, open_streams))]
     routes += [
         _route(openapi.BLOB_PATH, partial(_upload, served), "PUT"),
         _route(openapi.BLOBS_PATH, partial(_upload_many, served), "PUT"),
@@ -76,7 +73,7 @@ def build(
     return Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
 
 
-def _operation(served: Served, operation: Operation[Any, Any], streams: Streams) -> Endpoint:
+def _operation(served: Served, streams: Streams, operation: Operation[Any, Any]) -> Endpoint:
     async def endpoint(request: Request) -> Response | None:
         token, key = _token(request), requests.idempotency_key(request)
         if not requests.is_small(request):  # whoever is not known is not listened to for long
@@ -101,17 +98,28 @@ def _operation(served: Served, operation: Operation[Any, Any], streams: Streams)
 
 
 class _Verbs(BaseRoute):
-    """The operations as one route: their paths are plain texts, so that no pattern of hundreds has to be tried."""
+    """The operations as one route: their paths are plain texts, so that no pattern of hundreds has to be tried. Each
+    one's own is made when it is asked for first: hundreds would be a tenth of a server's start."""
 
-    def __init__(self, routes: list[Route]) -> None:
-        self._routes = {route.path: route for route in routes}
+    def __init__(
+        self, operations: Mapping[str, Operation[Any, Any]], serve: Callable[[Operation[Any, Any]], Endpoint]
+    ) -> None:
+        self._operations, self._serve = operations, serve
+        self._routes: dict[str, Route] = {}
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        found = self._routes.get(scope["path"])
+        found = self._route(scope["path"])
         return found.matches(scope) if found is not None else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._routes[scope["path"]].handle(scope, receive, send)
+        found = self._route(scope["path"])
+        assert found is not None, "handled without a match"  # noqa: S101 - Starlette asks `matches` first
+        await found.handle(scope, receive, send)
+
+    def _route(self, path: str) -> Route | None:
+        if path not in self._routes and (operation := self._operations.get(path)) is not None:
+            self._routes[path] = _route(path, self._serve(operation), operation.method)
+        return self._routes.get(path)
 
 
 async def _upload(served: Served, request: Request) -> Response:
