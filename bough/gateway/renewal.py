@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-
 from bough.adapters.certificates import Authority
 from bough.kernel.clock import Clock
 from bough.kernel.errors import Problem

@@ -46,7 +46,8 @@ promotion = sa.Table(
     sa.Column("finished_at", sa.Float, nullable=False),
     # The database itself keeps a second one out.
     sa.Index(
-        "ix_promotion_under_way", "project", "environment", "name", unique=True, sqlite_where=sa.text("finished_at = 0"),
+        "ix_promotion_under_way", "project", "environment", "name", unique=True,
+        sqlite_where=sa.text("finished_at = 0"),
     ),
 )  # fmt: skip
 
