@@ -61,6 +61,16 @@ def python_says(built: BuiltEnvironment, code: str) -> str:
     return subprocess.run([built.python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+_SITE = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+
+
+def _compiled(built: BuiltEnvironment) -> dict[str, int]:
+    """The inodes of bytecode by module."""
+    site = Path(built.folder) / _SITE
+    found = {each: each.parent.parent.relative_to(site) for each in site.glob("**/__pycache__/*.pyc")}
+    return {f"{folder}/{each.name.partition('.')[0]}": each.stat().st_ino for each, folder in found.items()}
+
+
 # -- one body
 
 
@@ -270,6 +280,28 @@ def test_bytecode_is_compiled_on_request_and_never_suppressed(uv: UvBuilder, tmp
     uv.compile(built, lines.append)
     uv.compile(built, lines.append)
     assert list(site.glob("demo/__pycache__/*")) and len(lines) == 1
+
+
+def test_bytecode_of_the_same_files_is_taken_from_another_environment(uv: UvBuilder, tmp_path: Path) -> None:
+    first = uv.build(EnvironmentRequest(folder=project(tmp_path, "demo==1.0\n")), print)
+    uv.compile(first, print)
+    both = uv.build(EnvironmentRequest(folder=project(tmp_path, "demo==1.0\nasks\n")), print)
+    newer = uv.build(EnvironmentRequest(folder=project(tmp_path, "demo==2.0\n")), print)
+    there, taken, other = (_compiled(each) for each in (first, both, newer))
+    assert "demo/__init__" in there and taken == there, "and asks was never compiled"
+    assert "demo/__init__" not in other and other.items() < there.items(), "another version is other files"
+    say = "import demo; print(demo.VERSION, demo.main.__code__.co_filename)"
+    assert python_says(both, say) == f"1.0 {both.folder}/{_SITE}/demo/__init__.py"
+
+
+def test_homes_whose_environments_are_one_folder_share_them(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    request, made = EnvironmentRequest(folder=project(tmp_path, "demo\n")), []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "envs").symlink_to(tmp_path / "shared")
+        made.append(UvBuilder(tmp_path / name, environment).build(request, print))
+    assert made[0].folder == made[1].folder and [each.steps[-1].cached for each in made] == [False, True]
 
 
 def test_two_builds_at_once_make_one_environment(environment: dict[str, str], tmp_path: Path) -> None:

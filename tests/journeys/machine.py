@@ -19,8 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Machine:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, environments: Path | None = None) -> None:
+        """`environments`: a folder of built Python environments that is shared with other homes."""
         self.home = home
+        if environments is not None:
+            home.mkdir(mode=0o700, parents=True)
+            (home / "envs").symlink_to(environments)
         self.gateway_port, self.api_port = free_port(), free_port()
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("BOUGH_", "COV_"))}
         self.environment |= {"BOUGH_HOME": str(home), "NO_COLOR": "1"}

@@ -122,9 +122,9 @@ class Canaries:
         return [f"{place}: {needles[form]}" for place, text in places.items() for form in needles if form in text]
 
 
-def test_no_value_is_in_any_byte_that_bough_wrote(own_machine: Machine) -> None:
-    project = own_machine.project("vault", TOML, service_py=SERVICE, web_py=WEB, requirements_txt="")
-    canaries = Canaries(own_machine, project)
+def test_no_value_is_in_any_byte_that_bough_wrote(bare_machine: Machine) -> None:
+    project = bare_machine.project("vault", TOML, service_py=SERVICE, web_py=WEB, requirements_txt="")
+    canaries = Canaries(bare_machine, project)
     password, token, key = canaries.plant(), canaries.plant(), canaries.plant()
     canaries.bough("secrets", "set", "db-password", stdin=password + "\n")
     (project / ".env").write_text(f'TOKEN="{token}"\nweb-key={key}\nEMPTY=\n'.replace("web-key", "WEB_KEY"))
@@ -135,25 +135,25 @@ def test_no_value_is_in_any_byte_that_bough_wrote(own_machine: Machine) -> None:
     canaries.bough("deploy")
 
     def answered() -> str:
-        return str(own_machine.predict("api", "which"))
+        return str(bare_machine.predict("api", "which"))
 
     def expected(password: str) -> str:
         return hashlib.sha256(f"postgres://app:{password}@host/db{token}".encode()).hexdigest()
 
     assert answered() == expected(password)
-    status, body = own_machine.ask("/web/web.vault/")
-    link = f"{own_machine.gateway}/v1/api.vault/predict"
+    status, body = bare_machine.ask("/web/web.vault/")
+    link = f"{bare_machine.gateway}/v1/api.vault/predict"
     assert (status, body.decode()) == (200, hashlib.sha256(key.encode()).hexdigest() + link)
 
     # a request that fails, one that kills its replica, and a replica that is killed
-    status, body = own_machine.ask("/v1/api/predict", "fail")
+    status, body = bare_machine.ask("/v1/api/predict", "fail")
     canaries.said.append(body)
     assert status == 500 and b"[secret in URL]" in body
-    canaries.said.append(own_machine.ask("/v1/api/predict", "die")[1])
-    wait_until(lambda: own_machine.ask("/v1/api/predict", "which")[0] == 200, "the replica is back")
-    for pid in own_machine.replicas():
+    canaries.said.append(bare_machine.ask("/v1/api/predict", "die")[1])
+    wait_until(lambda: bare_machine.ask("/v1/api/predict", "which")[0] == 200, "the replica is back")
+    for pid in bare_machine.replicas():
         kill(pid)
-    wait_until(lambda: own_machine.ask("/v1/api/predict", "which")[0] == 200, "the replica is back")
+    wait_until(lambda: bare_machine.ask("/v1/api/predict", "which")[0] == 200, "the replica is back")
     assert answered() == expected(password)
 
     # a new version by a new release; wrong requests; a release whose model fails with the value in its words
@@ -184,8 +184,8 @@ def test_no_value_is_in_any_byte_that_bough_wrote(own_machine: Machine) -> None:
         canaries.bough(*words, "--json")
     assert "${secrets.db-password}" in canaries.bough("explain", "services.api.env")
     for name in ("server", "node", "gateway"):
-        os.kill(own_machine.part(name), 9)
-    wait_until(lambda: own_machine.run("status").returncode == 0 or True, "the parts are started again")
-    own_machine.up()
+        os.kill(bare_machine.part(name), 9)
+    wait_until(lambda: bare_machine.run("status").returncode == 0 or True, "the parts are started again")
+    bare_machine.up()
     assert answered() == expected(password)
     assert canaries.found() == []

@@ -2,7 +2,8 @@
 
     <home>/locks/<key>.txt       locked requirements with hashes; key: what was asked, the Python, the machine
     <home>/envs/<digest>/        a virtual environment at its final place (so that tracebacks and scripts name the right
-                                 files); digest: the lock, the Python, what a replica needs
+                                 files); digest: the lock, the Python, what a replica needs. `envs` may be a link to
+                                 a folder that several homes of one user share
     <home>/envs/<digest>/READY   written last. A folder without it is what a killed build left: it is made anew
 
 A lock file per digest is held by Bough and by every uv that it starts: when Bough is killed, the next build waits until
@@ -25,7 +26,7 @@ from pathlib import Path
 import msgspec
 from uv import find_uv_bin
 
-from bough.adapters.builder import BuiltEnvironment, EnvironmentRequest, Interpreter, Log, Step
+from bough.adapters.builder import BuiltEnvironment, EnvironmentRequest, Interpreter, Log, Step, bytecode
 from bough.adapters.builder import interpreters as pythons
 from bough.adapters.builder.complaints import complaint, redact
 from bough.adapters.builder.requirements import (
@@ -95,7 +96,7 @@ class UvBuilder:
         """`environment` stands for the process's own."""
         self._home = home.resolve()
         self._locks = self._home / "locks"
-        self._envs = self._home / "envs"
+        self._envs = (self._home / "envs").resolve()  # a link: homes of one machine share their environments
         self._uv = uv or find_uv_bin()
         self._environment = uv_environment(os.environ if environment is None else environment, self._home)
         # The one setting of pip's that uv reads from no variable of its own.
@@ -228,8 +229,15 @@ class UvBuilder:
             packages=len(list(target.glob("lib/python*/site-packages/*.dist-info"))), size=_size(target),
             warnings=tuple(warnings),
         )  # fmt: skip
+        if borrowed := bytecode.borrow(target, self._neighbours(target)):
+            log(f"bytecode: {borrowed} files (known)")
         write_whole(target / READY, msgspec.json.encode(built))
         return built
+
+    def _neighbours(self, target: Path) -> list[Path]:
+        """Environments that are ready, the youngest first."""
+        ready = [(path.stat().st_mtime, path.parent) for path in self._envs.glob(f"*/{READY}")]
+        return [folder for _, folder in sorted(ready, reverse=True) if folder != target][: bytecode.NEIGHBOURS]
 
     def _install(self, part: _Lock, folder: Path, interpreter: Path, held: int, log: Log) -> None:
         # `pip install --no-deps`, and not `pip sync`: the second part must not remove the first.
