@@ -5,6 +5,7 @@ makes it one moment for rows, files and tables. What takes longer (settling, mas
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from bough.databases.disk import Databases
 from bough.databases.models import MAKING, READY, Declared, Instance, Place, Snapshot
 from bough.kernel import catalog
 from bough.kernel.catalog import LAST, Point
-from bough.kernel.errors import Conflict, Invalid
+from bough.kernel.errors import Conflict, Invalid, NotFound
 from bough.kernel.events import Event, Events
 from bough.kernel.names import new_id
 from bough.kernel.reconcile import wake
@@ -111,11 +112,13 @@ class Cutting:
         return made
 
     def keep(self, tx: sa.Connection, of: Instance, at: float, by: str, why: str) -> Snapshot | None:
-        """A snapshot of what is about to be replaced."""
+        """A snapshot of what is about to be replaced; None of one that is not there, or was lost."""
         if of.state != READY:
             return None
         layer = catalog.layer_of(tx, of.project, of.environment)
-        return self.snapshot(tx, of, at, by, why, Point(layer, catalog.newest(tx)))
+        with contextlib.suppress(NotFound):
+            return self.snapshot(tx, of, at, by, why, Point(layer, catalog.newest(tx)))
+        return None
 
     def replace(self, tx: sa.Connection, made: Instance, why: str, by: str) -> Snapshot | None:
         """Gives an environment another database; what it had stays as a snapshot, and who has it open gets errors."""

@@ -21,6 +21,7 @@ from bough.adapters.sql.postgres_follower import WARM, Followers
 from bough.adapters.sql.postgres_masks import columns_of, copy_masked, leak, literal
 from bough.adapters.sql.postgres_overlay import LEFT, PREFIX, Bases, copied_of, size_of
 from bough.adapters.sql.postgres_server import DATABASE, Programs, Server
+from bough.adapters.sql.postgres_settling import is_lost, settle
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
 from bough.kernel.files import as_exhausted
 from bough.kernel.names import new_id
@@ -28,7 +29,7 @@ from bough.kernel.overlay import LOWER, why_not
 from bough.kernel.trees import remove_tree
 
 OVERLAY, BRANCHED = "overlay", "branched"
-HANDED_S = 0.05
+HANDED_S, ANSWERS_S = 0.01, 0.007  # until a follower is handed over, and until it answers who connects then
 REPLAY_BYTES_PER_S = 1.5e8  # of the log
 CLONE_BYTES_PER_S, COPY_BYTES_PER_S = 5.0e9, 0.4e9  # for what is announced, until a cut has shown better
 START_S = 1.0  # until a start has shown better
@@ -82,7 +83,8 @@ class Postgres:
     def announce(self, handle: str) -> Announced:
         server, size = self._existing(handle), self._size(handle)
         if _way(handle) == WARM and self._followers.of(server) is not None:
-            return Announced(way=WARM, about=_ABOUT[WARM], size=size, seconds=self._handed_s, bytes=0, held_s=0.0)
+            seconds = self._handed_s + ANSWERS_S
+            return Announced(way=WARM, about=_ABOUT[WARM], size=size, seconds=seconds, bytes=0, held_s=0.0)
         way, copied = self._next(server)
         speed = self._speed.get(way) or (CLONE_BYTES_PER_S if way == CLONE else COPY_BYTES_PER_S)
         held_s = 0.01 + (size if way == CLONE else copied) / speed
@@ -106,6 +108,7 @@ class Postgres:
     def settle(self, handle: str) -> None:
         """Makes a frozen folder for the next branch, in a thread, where that would copy much otherwise."""
         server = self._existing(handle)
+        settle(server)
         if _way(handle) == OVERLAY and self._is_branched(server):
             copied = self._next(server)[1]
             if copied > self._bases.own_bytes and copied > self._size(handle) // 8:
@@ -113,7 +116,7 @@ class Postgres:
 
     def keep(self, handle: str) -> None:
         server = self._server(handle)
-        if server.is_wanted:
+        if server.is_wanted and not is_lost(server):
             server.start()
         if _way(handle) == WARM and self._is_branched(server):
             self._followers.refresh(server)
@@ -236,6 +239,11 @@ class Postgres:
         server = self._server(handle)
         if not server.exists:
             raise NotFound(f"the database {handle} is not on this disk", code="DATABASE_LOST", hint="bough db restore")
+        if is_lost(server):
+            raise NotFound(
+                f"the machine went down as the database {handle} was branched, before anything was committed in it",
+                code="DATABASE_LOST", hint="bough db reset NAME -e BRANCH",
+            )  # fmt: skip
         return server
 
     def _started(self, handle: str) -> Server:

@@ -23,7 +23,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from bough.adapters.sql.postgres_server import SEGMENT_BYTES, Programs, Server
+from bough.adapters.sql.postgres_server import Programs, Server
 from bough.kernel import overlay
 from bough.kernel.errors import Problem
 from bough.kernel.files import as_exhausted, write_whole
@@ -33,7 +33,7 @@ from bough.kernel.trees import remove_tree
 BASE, PREFIX = "base", "base_"
 OWN_BYTES = 64 << 20  # to copy at a cut: beyond, a base is made
 _OPAQUE = "user.overlay.opaque"
-_PAGE_ADDRESS = slice(8, 16)  # of a segment's first page: where in the log it begins
+_PAGE_ADDRESS, _SEGMENT_SIZE = slice(8, 16), slice(32, 36)  # of a segment's first page: where in the log it begins
 _FRESH = {"pg_replslot"}  # folders that begin empty in a copy: slots of the source would keep a log for ever
 LEFT = {"postmaster.pid", "postmaster.opts", "standby.signal"}
 
@@ -57,8 +57,10 @@ class Bases:
         except FileNotFoundError:
             return None
         found = [each for each in segments(server.data) if each.name[:8] == first[:8] and each.name >= first]
-        whole = bool(found) and found[0].name == first and number(found[-1].name) - number(first) == len(found) - 1
-        return found if whole else None
+        if not found or found[0].name != first:
+            return None
+        size = found[0].stat().st_size
+        return found if number(found[-1].name, size) - number(first, size) == len(found) - 1 else None
 
     def put_over(self, server: Server, log: list[Path], target: Server) -> int:
         """Makes `target` a branch of the server's base with this log; the bytes that were copied. The server is held
@@ -149,14 +151,16 @@ def segments(data: Path) -> list[Path]:
     for each in sorted((data / "pg_wal").glob("0*")):
         if len(each.name) == 24:
             with each.open("rb") as file:
-                address = int.from_bytes(file.read(16)[_PAGE_ADDRESS], "little")
-            if address // SEGMENT_BYTES == number(each.name):
+                page = file.read(_SEGMENT_SIZE.stop)
+            address, size = int.from_bytes(page[_PAGE_ADDRESS], "little"), int.from_bytes(page[_SEGMENT_SIZE], "little")
+            if size and address // size == number(each.name, size):
                 found.append(each)
     return found
 
 
-def number(segment: str) -> int:
-    return int(segment[8:16], 16) * ((1 << 32) // SEGMENT_BYTES) + int(segment[16:], 16)
+def number(segment: str, size: int) -> int:
+    """Which one it is, where each has `size` bytes."""
+    return int(segment[8:16], 16) * ((1 << 32) // size) + int(segment[16:], 16)
 
 
 def copy_file(source: Path, target: Path) -> None:

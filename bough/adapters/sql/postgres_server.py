@@ -32,7 +32,7 @@ STOP_S, STILL_S, CONNECT_S = 60.0, 5.0, 20
 STOPPED = "stopped"  # a file with the processes that are held still
 SURE = 2  # looks at a stopped server's processes that find no new one: the kernel's list may miss some while others end
 LEFT_OVER_S = 5.0  # until the last process of a server that was killed has noticed
-SEGMENT_BYTES = 4 << 20  # of the log: a branch begins with copies of whole ones
+SEGMENT_BYTES = 1 << 20  # of the log: a branch begins with copies of whole ones
 LOG_BYTES = 1 << 30  # of the log that is kept for the next branch, at most
 SOCKET_BYTES = 90  # of a folder for sockets: the system allows 107 with the socket's own name
 SETTINGS = f"""
@@ -42,6 +42,8 @@ shared_buffers = 64MB
 max_connections = 50
 wal_level = replica
 max_slot_wal_keep_size = {LOG_BYTES >> 20}MB
+max_wal_size = 256MB
+min_wal_size = 32MB
 log_destination = stderr
 """
 _LEFT_OVER = ("pre-existing shared memory block", "Is another postmaster")
@@ -189,6 +191,11 @@ class Server:
         except Invalid as error:
             return (log.read_text(errors="replace")[before:] if log.exists() else "") or error.message
         return ""
+
+    def reload(self) -> None:
+        """Its processes read their settings anew; who connects from now on has them."""
+        if pid := self.pid():
+            os.kill(pid, signal.SIGHUP)
 
     def stop(self) -> None:
         """Open connections end. Idempotent."""
