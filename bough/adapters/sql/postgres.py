@@ -222,6 +222,11 @@ class Postgres:
 
     def stop(self) -> None:
         """All servers of this home end; `ensure` starts them again."""
+        self._stop_all()
+        self._followers.stop()
+        self._stop_all()  # one that was being made may have started meanwhile
+
+    def _stop_all(self) -> None:
         for folder in self._folders():
             self._server(folder.name).stop()
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from bough.adapters.sql.postgres_lines import Lines
 from bough.adapters.sql.postgres_overlay import drop_slots
 from bough.adapters.sql.postgres_server import Programs, Server
-from bough.adapters.sql.postgres_settling import is_lost, prepare, settle_soon, sync
+from bough.adapters.sql.postgres_settling import is_lost, prepare, settle_soon, sync, sync_from_now
 from bough.kernel.errors import Invalid, Problem
 from bough.kernel.files import as_exhausted, write_whole
 from bough.kernel.names import new_id
@@ -58,7 +58,8 @@ class Followers:
             self._until(follower, f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'")
             self._lines.ask(follower, "SELECT pg_promote(false)")
             self._until(follower, "SELECT NOT pg_is_in_recovery()")
-        except Invalid:
+            sync_from_now(follower)
+        except (Invalid, OSError):
             with contextlib.suppress(Problem):
                 follower.stop()
             return None
@@ -108,6 +109,12 @@ class Followers:
             self._lines.close(follower)
             follower.stop()
         self._lines.close(source)
+
+    def stop(self) -> None:
+        """Once its servers were stopped: one that is being made fails then, or is there, and no line stays open."""
+        for thread in list(self._making.values()):
+            thread.join()
+        self._lines.close_all()
 
     def named(self, source: Server) -> Server | None:
         try:

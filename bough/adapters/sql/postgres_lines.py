@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import threading
+import weakref
 from typing import Any
 
 from bough.adapters.sql.postgres_server import CONNECT_S, Server
@@ -13,10 +14,11 @@ from bough.kernel.errors import Invalid
 
 
 class Lines:
-    """From any thread."""
+    """From any thread. They end with it, at the latest."""
 
     def __init__(self) -> None:
         self._there, self._lock = dict[str, Any](), threading.Lock()
+        weakref.finalize(self, _close_all, self._there)
 
     def ask(self, server: Server, sql: str) -> str:
         """As `Server.ask`, by the connection that stays; a server that was started anew gets another one."""
@@ -41,6 +43,16 @@ class Lines:
             line = self._there.pop(server.place.name, None)
         if line is not None:
             line.close()
+
+    def close_all(self) -> None:
+        """Servers that are asked again get new ones."""
+        with self._lock:
+            _close_all(self._there)
+
+
+def _close_all(lines: dict[str, Any]) -> None:
+    while lines:
+        lines.popitem()[1].close()
 
 
 def _asked(connection: Any, sql: str) -> str:

@@ -1,11 +1,12 @@
 """A server that is handed over before the disk is sure of it: it answers at once, and its commits wait until it is.
 
-A promotion syncs some twenty files one after the other, which is most of its time. So a follower never syncs, and what
-it wrote is synced when it has become a database, beside whoever already reads (`settle`). Until then nothing that is
-committed is acknowledged: PostgreSQL waits for a synchronous standby that does not exist. A machine that goes down in
-that time takes the database with it and no commit that anybody was told of; the file below, which is on the disk long
-before, names the boot, so that such a database is found to be lost rather than opened. Who kills processes loses
-nothing: what they wrote is in the kernel.
+A promotion syncs some twenty files one after the other, which is most of its time. So a follower never syncs. As soon
+as it is a database it syncs like any other (`sync_from_now`), before anybody else knows where it is: a process that
+serves somebody has never been one that does not sync, however long its first statement takes. What was written before
+is synced beside whoever already reads (`settle`). Until then nothing that is committed is acknowledged: PostgreSQL
+waits for a synchronous standby that does not exist. A machine that goes down in that time takes the database with it
+and no commit that anybody was told of; the file below, which is on the disk long before, names the boot, so that such a
+database is found to be lost rather than opened. Who kills processes loses nothing: what they wrote is in the kernel.
 
     <root>/<id>/unsettled.conf      read by the server's own configuration; gone once it is settled
 """
@@ -22,15 +23,10 @@ from bough.kernel.errors import Problem
 from bough.kernel.files import locked, write_whole
 
 UNSETTLED = "unsettled.conf"
-PATIENCE_S = 10.0  # for statements that began before syncs were on again: they end without one
-SOON_S = 0.02  # whoever connects first is not to wait for processes that read their settings anew
+SOON_S = 0.02  # whoever connects first is not to wait for the disk
 _INCLUDED = f"include_if_exists '../{UNSETTLED}'\n"
-_FAST, _WAIT = "fsync = off\n", "synchronous_standby_names = 'settled'\n"
+_FAST, _WAIT = "fsync = off\n", "synchronous_standby_names = 'settled'\nautovacuum = off\n"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_OLDER = """
-SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-AND state = 'active' AND wait_event IS DISTINCT FROM 'SyncRep' AND query_start < '{moment}'
-"""
 
 
 def prepare(server: Server) -> None:
@@ -50,19 +46,21 @@ def is_lost(server: Server) -> bool:
     return False
 
 
+def sync_from_now(server: Server) -> None:
+    """When it has become a database, before anybody is told of it. Its first process takes the signal before it lets
+    the next caller in, so all that begin from now on sync; those that are there read it as they come to it, and none of
+    them serves anybody."""
+    write_whole(server.place / UNSETTLED, f"# {_boot()}\n{_WAIT}".encode(), synced=False)
+    server.reload()
+
+
 def settle(server: Server) -> None:
     """What it wrote reaches the disk; then its commits are acknowledged. Idempotent; one that does not run is settled
     when it does. Raises OSError when the disk fails, and commits wait on."""
     with locked(server.place / "settling"):
         if not (server.place / UNSETTLED).exists() or is_lost(server) or not server.pid():
             return
-        write_whole(server.place / UNSETTLED, f"# {_boot()}\n{_WAIT}".encode(), synced=False)
-        server.reload()
-        moment = server.ask("SELECT clock_timestamp()")  # by a connection that begins after all processes were told
         server.ask("CHECKPOINT")  # one that syncs: the one that a promotion begins may not have
-        deadline = time.monotonic() + PATIENCE_S
-        while server.ask(_OLDER.format(moment=moment)) != "0" and time.monotonic() < deadline:
-            time.sleep(0.02)
         sync(server.data)
         (server.place / UNSETTLED).unlink()
         _sync_one(server.place)
