@@ -46,6 +46,9 @@ def cut(engine: Postgres, handle: str, chance: random.Random) -> None:
         print("c", made, before, flush=True)
         if chance.random() < 0.5:
             engine.settle(handle)
+        engine.keep(handle)  # begins a follower, where there is a warm pool
+        if chance.random() < 0.5:
+            engine._followers.wait(source)
         if chance.random() < 0.3:
             engine.ensure(made)
             print("c", engine.cut(made).handle, before, flush=True)
