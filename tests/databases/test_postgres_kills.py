@@ -1,5 +1,5 @@
-"""Kills around writes, checkpoints, cuts and starts of Postgres: programs, Bough, and the server. BOUGH_KILLS=N, by each
-way, with seeds from BOUGH_KILLS_FIRST on.
+"""Kills around writes, checkpoints, cuts and starts of Postgres: programs, Bough, and the server. BOUGH_KILLS=N, by
+each way, with seeds from BOUGH_KILLS_FIRST on.
 
 Each database is looked at by `pg_amcheck` where its extension is there (BOUGH_POSTGRES_BIN may name such a server),
 else every row is read against the checksums of its page: the wheel ships the program without the extension.
