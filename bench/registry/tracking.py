@@ -1,11 +1,13 @@
 """Tracking beside `mlflow server` on SQLite: the same requests by the same client, medians, ratios.
 
     python -m bench.registry.tracking [--runs 10000] [--artifact-mb 1024] [--many 100000]
+                                      [--parts requests,artifacts,many]
 
-Both servers have one worker. Requests go over one kept connection, one after the other, so that a server's own time
-counts and not how many cores it takes; `client` rows are the same calls by MLflow's own client, which needs a
-millisecond or two for each. The plain copy is a server of the same kind (Starlette on uvicorn) that writes what comes
-into a file and sends it back, without a digest or a sync.
+Both servers have one worker. The first 300 runs come over HTTP and are what is measured of create-run; the others are
+written into both databases (`filling.py`), so that a search finds as many as are asked for. Requests go over one kept
+connection, one after the other, so that a server's own time counts and not how many cores it takes; `client` rows are
+the same calls by MLflow's own client, which needs a millisecond or two for each. The plain copy is a server of the same
+kind (Starlette on uvicorn) that writes what comes into a file and sends it back, without a digest or a sync.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.registry import filling
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.tracking import experiments, runs, schema
 from bough.tracking.models import Metric
@@ -31,6 +35,8 @@ from tests.mlflow.servers import bough_server, free_port, mlflow_server, python,
 
 API = "/api/2.0/mlflow"
 ROUNDS = 5
+MEASURED = 300  # runs that come over HTTP
+Fill = Callable[[str, range, int], None]
 CLIENT = """
 import os, sys, time, json, statistics
 from mlflow import MlflowClient
@@ -122,8 +128,9 @@ def median_s(work: Callable[[int], Any], count: int) -> float:
     return statistics.median(times)
 
 
-def requests(http: Http, count: int) -> tuple[dict[str, float], str]:
+def requests(http: Http, count: int, fill: Fill) -> tuple[dict[str, float], str]:
     """Medians in seconds by request, and the experiment that the runs are in."""
+    measured = min(count, MEASURED)
     experiment = http.post("/experiments/create", name="bench")["experiment_id"]
     made: list[str] = []
 
@@ -132,10 +139,11 @@ def requests(http: Http, count: int) -> tuple[dict[str, float], str]:
         run = http.post("/runs/create", experiment_id=experiment, start_time=at, run_name=f"run {at}", tags=tags)
         made.append(run["run"]["info"]["run_id"])
 
-    times = {"create-run": median_s(create, count)}
+    times = {"create-run": median_s(create, measured)}
     for at, id in enumerate(made):
-        metrics = [{"key": "loss", "value": (at * 7919 % count) / count, "timestamp": at, "step": 0}]
+        metrics = [{"key": "loss", "value": filling.metric(at, count), "timestamp": at, "step": 0}]
         http.post("/runs/log-batch", run_id=id, metrics=metrics, params=[{"key": "depth", "value": str(at % 9)}])
+    fill(experiment, range(measured, count), count)
     run = made[0]
     times["log-metric"] = median_s(
         lambda at: http.post("/runs/log-metric", run_id=run, key="m", value=at / 7, timestamp=at, step=at), 400
@@ -161,18 +169,24 @@ def register(http: Http, run: str, file: Path, place: str) -> float:
     return median_s(lambda at: http.get("/registered-models/alias?name=m&alias=champion"), 200)
 
 
-def side(interpreter: Path, folder: Path, url: str, token: str, count: int, big: Path) -> dict[str, float]:
+def side(
+    interpreter: Path, folder: Path, url: str, token: str, options: argparse.Namespace, big: Path, fill: Fill
+) -> dict[str, float]:
     http = Http(url, token)
-    times, experiment = requests(http, count)
+    asked = "requests" in options.parts
+    times, experiment = requests(http, options.runs, fill) if asked else ({}, "0")
     small = folder / "small"
     small.write_bytes(b"x" * 1000)
     run = http.post("/runs/create", experiment_id=experiment)["run"]["info"]
     place = run["artifact_uri"].partition(":/")[2].lstrip("/")
-    times["get-by-alias"] = register(http, run["run_id"], small, place)
+    if asked:
+        times["get-by-alias"] = register(http, run["run_id"], small, place)
     where = f"/api/2.0/mlflow-artifacts/artifacts/{place}/big"
-    if big.stat().st_size:
+    if "artifacts" in options.parts:
         times["up"] = statistics.median(http.put(f"{where}{at}", _changed(big, at)) for at in range(3))
         times["down"] = statistics.median(http.fetch(f"{where}{at}") for at in range(3))
+    if not asked:
+        return times
     environment = os.environ | {"MLFLOW_TRACKING_URI": url, "MLFLOW_TRACKING_TOKEN": token}
     done = subprocess.run(
         [interpreter, "-c", CLIENT, experiment], env=environment, capture_output=True, text=True, check=True
@@ -238,22 +252,28 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--many", type=int, default=100_000)
     parser.add_argument("--artifact-mb", type=int, default=1024)
+    parser.add_argument("--parts", default="requests,artifacts,many")
     options = parser.parse_args()
+    options.parts = options.parts.split(",")
     interpreter = python()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         big = folder / "big"
         with big.open("wb") as file:
-            for _ in range(options.artifact_mb):
+            for _ in range(options.artifact_mb if "artifacts" in options.parts else 0):
                 file.write(os.urandom(1 << 20))
         for part in ("theirs", "copy"):
             (folder / part).mkdir()
-        with bough_server(folder / "ours") as (url, token):
-            ours = side(interpreter, folder, url, token, options.runs, big)
-        with mlflow_server(interpreter, folder / "theirs") as url:
-            theirs = side(interpreter, folder, url, "", options.runs, big)
-        copied = plain_copy(folder / "copy", big) if options.artifact_mb else {}
-        searches = many(folder, options.many)
+        ours, theirs = dict[str, float](), dict[str, float]()
+        if options.parts != ["many"]:
+            with bough_server(folder / "ours") as (url, token):
+                fill = partial(filling.ours, folder / "ours" / "tracking.db")
+                ours = side(interpreter, folder, url, token, options, big, fill)
+            with mlflow_server(interpreter, folder / "theirs") as url:
+                fill = partial(filling.theirs, folder / "theirs" / "mlflow.db")
+                theirs = side(interpreter, folder, url, "", options, big, fill)
+        copied = plain_copy(folder / "copy", big) if "artifacts" in options.parts else {}
+        searches = many(folder, options.many) if "many" in options.parts else {}
     print(f"{'':24}{'Bough':>12}{'MLflow':>12}{'ratio':>8}   at {options.runs:,} runs")
     for name in ours:
         if name in ("up", "down"):

@@ -2293,6 +2293,7 @@ class _Models:
         idempotency_key: str = ...,
     ) -> Version: ...
     def files(self, *, project: str, model: str, environment: str = ...) -> builtins.list[File]: ...
+    def latest(self, *, project: str, name: str, environment: str = ...) -> builtins.list[Version]: ...
     def list(
         self,
         *,
@@ -2392,6 +2393,8 @@ class _Models:
         environment: str = ...,
         limit: int = ...,
         before: int = ...,
+        order: Any = ...,
+        skip: int = ...,
     ) -> builtins.list[Version]: ...
 
 class _Optimize:

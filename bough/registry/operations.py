@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -79,6 +79,10 @@ class ListVersions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     environment: Environment = PRODUCTION
     limit: Limit = 50
     before: Annotated[int, msgspec.Meta(ge=0, description="only versions with a lower number")] = 0
+    order: Annotated[
+        Literal["number", "changed"], msgspec.Meta(description="what comes first: the highest number, or changed last")
+    ] = "number"
+    skip: Annotated[int, msgspec.Meta(ge=0, le=2**53, description="so many of those changed last are left out")] = 0
 
 
 class OneVersion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -201,12 +205,21 @@ def show(context: Context, request: OneModel) -> Model:
 
 @operation("models.versions", role=Role.VIEWER)
 def versions(context: Context, request: ListVersions) -> list[Version]:
-    """Lists the versions of a model, newest first."""
+    """Lists the versions of a model, newest first, or by when they were changed."""
     place, name = (request.project, request.environment), check_name(request.name)
-    found = store.versions(context.tx, place, name, limit=request.limit, before=request.before)
+    if request.order == "changed":
+        found = store.by_change(context.tx, place, name, limit=request.limit, skip=request.skip)
+    else:
+        found = store.versions(context.tx, place, name, limit=request.limit, before=request.before)
     if not found and not request.before:
         store.model(context.tx, place, name)  # says when there is no such model
     return found
+
+
+@operation("models.latest", role=Role.VIEWER)
+def latest(context: Context, request: OneModel) -> list[Version]:
+    """Lists the newest version of each of MLflow's stages."""
+    return store.latest(context.tx, (request.project, request.environment), check_name(request.name))
 
 
 @operation("models.resolve", role=Role.VIEWER)

@@ -95,6 +95,15 @@ _read_details = msgspec.json.Decoder(_Details).decode
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _VERSIONS = model_version.select().where(model_version.c.id.in_(_IDS))
 _SIGNED = model_signed.select().where(model_signed.c.version.in_(_IDS)).order_by("at")
+_SEEN = catalog.ITEMS.subquery()
+_NUMBER = sa.cast(sa.func.substr(_SEEN.c.key, sa.bindparam("start_of_number", type_=sa.Integer)), sa.Integer)
+_STAGE = sa.func.json_extract(_SEEN.c.value, "$.stage")
+_NEWEST_BY_STAGE = sa.select(sa.func.max(_NUMBER).label("number")).group_by(_STAGE)
+_BY_CHANGE = (
+    sa.select(_NUMBER.label("number"), _SEEN.c.value)
+    .order_by(sa.func.json_extract(_SEEN.c.value, "$.updated_at").desc(), _NUMBER.desc())
+    .limit(sa.bindparam("limit", type_=sa.Integer)).offset(sa.bindparam("skip", type_=sa.Integer))
+)  # fmt: skip
 
 # --- reading
 
@@ -151,6 +160,25 @@ def versions(tx: sa.Connection, place: Place, name: str, *, limit: int, before: 
     entries = list(_entries(tx, at, place, name, limit=limit, before=before))
     aliases = {name: _aliases(tx, at, name)} if entries else {}
     return _versions(tx, [(name, number, value) for number, value in entries], aliases)
+
+
+def latest(tx: sa.Connection, place: Place, name: str) -> list[Version]:
+    """The newest of each stage, the highest number first."""
+    at, start = point_of(tx, place), rules.version_key(name, 0)[:-1]
+    rows = catalog.asked(tx, _NEWEST_BY_STAGE, at, MODEL, start, start_of_number=len(start) + 1)
+    keys = {rules.version_key(name, row.number): row.number for row in rows}
+    there = catalog.several(tx, at, MODEL, list(keys))
+    seen = sorted(((name, keys[key], entry.value) for key, entry in there.items()), key=lambda each: -each[1])
+    return _versions(tx, seen, {name: _aliases(tx, at, name)} if seen else {})
+
+
+def by_change(tx: sa.Connection, place: Place, name: str, *, limit: int, skip: int = 0) -> list[Version]:
+    """Those described, staged or registered last come first."""
+    at, start = point_of(tx, place), rules.version_key(name, 0)[:-1]
+    page = {"start_of_number": len(start) + 1, "limit": limit, "skip": skip}
+    rows = catalog.asked(tx, _BY_CHANGE, at, MODEL, start, **page)
+    seen = [(name, int(row.number), msgspec.json.decode(row.value)) for row in rows]
+    return _versions(tx, seen, {name: _aliases(tx, at, name)} if seen else {})
 
 
 def resolve(tx: sa.Connection, place: Place, reference: str | ModelReference) -> Version:
@@ -466,7 +494,7 @@ def _versions(tx: sa.Connection, seen: list[tuple[str, int, Any]], aliases: dict
     ids = [value["id"] for _, _, value in seen]
     for start in range(0, len(ids), catalog.AT_ONCE):
         part = ids[start : start + catalog.AT_ONCE]
-        rows |= {row.id: row for row in tx.execute(_VERSIONS, {"ids": part})}
+        rows |= {row.id: row for row in tx.execute(_VERSIONS, {"ids": part}).all()}
         for row in tx.execute(_SIGNED, {"ids": part}):
             by = SignedBy(key=row.key, signer=row.signer, at=row.at, by=row.by, bundle=row.bundle)
             signed.setdefault(row.version, []).append(by)

@@ -84,6 +84,33 @@ def test_equal_files_have_an_equal_digest_however_they_are_listed(plane: Plane) 
     assert one.digest == other.digest
 
 
+def test_versions_by_when_they_were_changed_and_the_newest_of_each_stage(plane: Plane) -> None:
+    """Of a name that is the beginning of another's, and of a branch that goes its own way."""
+    at: dict[str, Any] = {"project": "shop", "name": "churn"}
+    for content in "abcde":
+        register(plane, content=content)
+    register(plane, name="churn/versions/9", content="other")
+    branch(plane, "work")
+    for number, stage in ((2, "Staging"), (1, "Staging"), (5, "Archived"), (4, "Archived")):
+        plane.clock.advance(1.0)
+        plane.call("models.stage", project="shop", model=f"churn/{number}", stage=stage)
+    plane.clock.advance(1.0)
+    plane.call("models.delete", project="shop", model="churn/3", environment="work")
+    register(plane, content="f", environment="work")
+    changed = plane.call("models.versions", **at, order="changed")
+    assert [each.number for each in changed] == [4, 5, 1, 2, 3]
+    page = plane.call("models.versions", **at, order="changed", skip=1, limit=2)
+    assert [each.number for each in page] == [5, 1]
+    assert [(each.number, each.stage) for each in plane.call("models.latest", **at)] == [
+        (5, "Archived"), (3, "None"), (2, "Staging")
+    ]  # fmt: skip
+    assert [each.number for each in plane.call("models.latest", **at, environment="work")] == [6]
+    seen = plane.call("models.versions", **at, order="changed", environment="work")
+    assert [each.number for each in seen] == [6, 5, 4, 2, 1]
+    with pytest.raises(NotFound):
+        plane.call("models.versions", project="shop", name="none", order="changed")
+
+
 def test_an_alias_moves_and_its_event_says_from_where(plane: Plane) -> None:
     register(plane)
     register(plane, content="two")

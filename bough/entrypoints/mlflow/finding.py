@@ -62,6 +62,21 @@ def names(filter: str) -> list[str] | None:
     return None
 
 
+def only_name(request: Any) -> str | None:
+    """The name, when all that is asked for are the versions of one model, in no order of their own."""
+    if request.order_by or len(filters.parse(request.filter)) != 1:
+        return None
+    found = names(request.filter)
+    return found[0] if found is not None and len(found) == 1 else None
+
+
+def start_of(request: Any) -> int:
+    """Where a page begins."""
+    if not 0 < request.max_results <= 200_000:
+        raise Invalid(f"max_results is {request.max_results}, and 1 to 200000 are possible", code="REQUEST_INVALID")
+    return rules.offset_of(request.page_token)
+
+
 def page(found: Sequence[Any], limit: int, token: str) -> tuple[Sequence[Any], str]:
     if not 0 < limit <= 200_000:
         raise Invalid(f"max_results is {limit}, and 1 to 200000 are possible", code="REQUEST_INVALID")

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from bough.entrypoints.mlflow import finding, prompts
 from bough.entrypoints.mlflow.calls import Call, Empty, Pair, endpoint, mapping, milliseconds, pairs
+from bough.entrypoints.mlflow.sources import CreateVersion, facts_of, files_at, place_of
 from bough.kernel.errors import Invalid, NotFound, Problem
+from bough.tracking import rules
 
 REGISTERED = "registered"  # the first part of where a version's files are
-_SCHEMES = ("mlflow-artifacts:/", "runs:/", "models:/")
 _PAGE = 1000  # models or versions in one call of an operation
 
 
@@ -62,16 +64,6 @@ class Alias(msgspec.Struct, frozen=True):
     version: str = ""
 
 
-class CreateVersion(msgspec.Struct, frozen=True):
-    name: str
-    source: str
-    run_id: str = ""
-    run_link: str = ""
-    model_id: str = ""
-    description: str = ""
-    tags: list[Pair] = []
-
-
 class Version(msgspec.Struct, frozen=True):
     name: str
     version: str
@@ -95,13 +87,6 @@ class VersionTag(msgspec.Struct, frozen=True):
     version: str
     key: str
     value: str = ""
-
-
-class Place(NamedTuple):
-    """Whose artifacts, and from which folder on."""
-
-    owner: str
-    folder: str
 
 
 @endpoint("POST", "/mlflow/registered-models/create")
@@ -150,7 +135,7 @@ def search(call: Call, request: Search) -> Any:
 def latest(call: Call, request: Latest) -> Any:
     _show(call, request.name)
     wanted = {each.lower() for each in request.stages}
-    found = _latest(_versions(call, request.name))
+    found = call.op("models.latest", environment=call.environment, name=request.name)
     return {"model_versions": [version(each) for each in found if not wanted or each.stage.lower() in wanted]}
 
 
@@ -208,13 +193,13 @@ def create_version(call: Call, request: CreateVersion) -> Any:
         kept = call.op("models.files", environment=call.environment, model=reference)
         files = [{"path": each.path, "digest": each.digest, "size": each.size} for each in kept]
     else:
-        place = _place(request.source)
-        files = _files(call, place)
+        place = place_of(request.source)
+        files = files_at(call, place)
         if not model_id and place.owner.startswith("m-"):
             model_id = place.owner
     made = call.op(
         "models.register", environment=call.environment, name=request.name, files=files, source=request.source,
-        description=request.description, tags=tags, facts=_facts(call, request, model_id),
+        description=request.description, tags=tags, facts=facts_of(call, request, model_id),
     )  # fmt: skip
     return {"model_version": version(made)}
 
@@ -243,10 +228,13 @@ def delete_version(call: Call, request: Version) -> Any:
 
 @endpoint("GET POST", "/mlflow/model-versions/search")
 def search_versions(call: Call, request: Search) -> Any:
-    names = finding.names(request.filter)
-    every = _every_model(call) if names is None else [each for name in names for each in _maybe(call, name)]
-    found = finding.versions([each for model in every for each in _versions(call, model.name)], request)
-    page, token = finding.page(found, min(request.max_results, 200_000), request.page_token)
+    if (name := finding.only_name(request)) is not None:
+        page, token = _by_change(call, name, request)
+    else:
+        names = finding.names(request.filter)
+        every = _every_model(call) if names is None else [each for name in names for each in _maybe(call, name)]
+        found = finding.versions([each for model in every for each in _versions(call, model.name)], request)
+        page, token = finding.page(found, min(request.max_results, 200_000), request.page_token)
     answer: dict[str, Any] = {"model_versions": [version(each) for each in page]}
     return answer | ({"next_page_token": token} if token else {})
 
@@ -315,16 +303,9 @@ def _model(call: Call, found: Any) -> dict[str, Any]:
     if found.description:
         shape["description"] = found.description
     if found.newest:
-        shape["latest_versions"] = [version(each) for each in _latest(_versions(call, found.name))]
+        latest = call.op("models.latest", environment=call.environment, name=found.name)
+        shape["latest_versions"] = [version(each) for each in latest]
     return shape
-
-
-def _latest(versions: list[Any]) -> list[Any]:
-    """The newest of each stage."""
-    newest: dict[str, Any] = {}
-    for each in versions:  # newest first
-        newest.setdefault(each.stage, each)
-    return list(newest.values())
 
 
 def _show(call: Call, name: str) -> Any:
@@ -363,6 +344,23 @@ def _versions(call: Call, name: str) -> list[Any]:
             return found
 
 
+def _by_change(call: Call, name: str, request: Search) -> tuple[Sequence[Any], str]:
+    """A page of a model's versions as they are asked for most often: no more of them are read than are shown."""
+    start, found = finding.start_of(request), list[Any]()
+    if not _maybe(call, name) or prompts.is_prompt(_show(call, name).tags):
+        return [], ""
+    while len(found) <= request.max_results:
+        limit = min(_PAGE, request.max_results + 1 - len(found))
+        page = call.op(
+            "models.versions", environment=call.environment, name=name, limit=limit, order="changed",
+            skip=start + len(found),
+        )  # fmt: skip
+        found += page
+        if len(page) < limit:
+            break
+    return found[: request.max_results], rules.next_page(found, request.max_results, start)
+
+
 def _version(call: Call, name: str, number: str) -> Any:
     return call.op("models.resolve", environment=call.environment, model=f"{name}/{_number(number)}")
 
@@ -377,57 +375,3 @@ def _tag(call: Call, what: str, **fields: Any) -> None:
     if not what.rpartition("/")[2].isdigit():
         _show(call, what)
     call.op("models.tag", environment=call.environment, model=what, **fields)
-
-
-def _place(source: str) -> Place:
-    scheme = next((each for each in _SCHEMES if source.startswith(each)), "")
-    parts = source[len(scheme) :].strip("/").split("/")
-    if scheme in ("runs:/", "models:/") and parts[0]:
-        return Place(parts[0], "/".join(parts[1:]))
-    if scheme and "artifacts" in parts[1:]:
-        at = parts.index("artifacts", 1)
-        return Place(parts[at - 1], "/".join(parts[at + 1 :]))
-    raise Invalid(
-        f"{source[:200]!r} lies outside of Bough, so it cannot be kept as a version",
-        code="MODEL_SOURCE_FOREIGN", hint="log the model to a run first: mlflow.<flavor>.log_model",
-    )  # fmt: skip
-
-
-def _files(call: Call, place: Place) -> list[dict[str, Any]]:
-    found = call.op("artifacts.list", owner=place.owner, path=place.folder, all=True)
-    cut = len(place.folder) + 1 if place.folder else 0
-    files = [{"path": each.path[cut:], "digest": each.digest, "size": each.size} for each in found]
-    if not files:
-        raise Invalid(
-            f"{place.owner} has no artifacts in {place.folder or 'its root'!r}",
-            code="MODEL_EMPTY", hint="log the model first",
-        )  # fmt: skip
-    return files
-
-
-def _facts(call: Call, request: CreateVersion, model_id: str) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "run": request.run_id,
-        "more": {key: value for key, value in (("model_id", model_id), ("run_link", request.run_link)) if value},
-    }
-    params: dict[str, str] = {}
-    metrics: dict[str, float] = {}
-    if model_id:
-        logged = call.op("logged_models.show", id=model_id)
-        facts["run"] = facts["run"] or logged.run
-        params |= logged.params
-        metrics |= {each.key: each.value for each in logged.metrics if isinstance(each.value, float)}
-    if facts["run"]:
-        try:
-            run = call.op("runs.show", id=facts["run"])
-        except NotFound:  # one that is known elsewhere
-            return facts
-        params = run.params | params
-        metrics = {each.key: each.value for each in run.metrics if isinstance(each.value, float)} | metrics
-        facts |= {
-            "commit": run.source.commit, "bundle": run.source.bundle,
-            "python_environment": run.source.python_environment,
-            "inputs": [{"kind": each.kind, "name": each.name, "version": each.version, "role": each.context}
-                       for each in run.inputs],
-        }  # fmt: skip
-    return facts | {"parameters": params, "metrics": metrics}
