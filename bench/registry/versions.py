@@ -26,9 +26,12 @@ MLFLOW = "/mlflow/shop/api/2.0/mlflow"
 
 
 def main(count: int, folder: str | None) -> None:
-    with tempfile.TemporaryDirectory(dir=folder) as place, bough_server(Path(place) / "home") as (url, token):
-        with Client(url, token) as client:
-            print(json.dumps(measured(client, url, token, count)))
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as place,
+        bough_server(Path(place) / "home") as (url, token),
+        Client(url, token) as client,
+    ):
+        print(json.dumps(measured(client, url, token, count)))
 
 
 def measured(client: Client, url: str, token: str, count: int) -> dict[str, float]:
