@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from bough.access import operations as access
 from bough.access.callers import Callers
 from bough.adapters.accelerators import Accelerators
-from bough.adapters.accelerators.nvml import NvmlAccelerators
+from bough.adapters.accelerators.chosen import accelerators as accelerators_here
 from bough.adapters.blobs import Blobs
 from bough.adapters.blobs.directory import DirectoryBlobs
 from bough.adapters.capacity import ON_DEMAND, Offer, Provider, availability
@@ -232,7 +232,7 @@ class Bough:
             *(_providers(self.home, platform, self.clock), self.home.capacity / "seen.json", self.clock, _planning),
         )
         self.capacity: Capacity = self._pools
-        self.accelerators: Accelerators = accelerators or NvmlAccelerators()
+        self.accelerators: Accelerators = accelerators or accelerators_here()
         self.ledger = Ledger(SigningKey(home), self.clock)
         self._receiver = receiver or from_environment(os.environ)
         self.events = _events(self.clock, Recorder(self.ledger))

@@ -39,7 +39,8 @@ class Plane:
     ) -> None:  # fmt: skip
         """`after`: one that was killed over the same folder. Its units and the time go on."""
         self.clock = after.clock if after else VirtualClock()
-        self.engine = after.engine if after else FakeEngine(self.clock)
+        accelerators = accelerators or FakeAccelerators()
+        self.engine = after.engine if after else FakeEngine(self.clock, devices=accelerators.devices)
         self.lanes: list[LaneState] | None = None  # what the gateway says; None: it does not answer
         self.shares: list[ShareState] = []  # the same, of routes that are split
         self.bough = Bough(
@@ -50,7 +51,7 @@ class Plane:
             tables=tables,
             ask_gateway=self._ask_gateway,
             receiver=receiver,
-            accelerators=accelerators or FakeAccelerators(),
+            accelerators=accelerators,
         )
         self.builds_fail: Failure | None = None
         self.behaviour: dict[str, Behaviour] = {}

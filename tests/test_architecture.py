@@ -68,7 +68,11 @@ PROCESSES = {
     "bough.optimizing.rows": ("bough.runtime.loaders",),
     "bough.optimizing.quantizing": ("bough.runtime.loaders",),
     "bough.builds.worker": ("bough.adapters.blobs", "bough.adapters.builder"),
-    "bough.entrypoints.node": ("bough.adapters.engine", "bough.secrets.vault"),  # opens what a unit is given
+    "bough.entrypoints.node": (
+        "bough.adapters.engine",
+        "bough.adapters.accelerators",
+        "bough.secrets.vault",
+    ),  # opens what a unit is given
     "bough.entrypoints.node_http": ("bough.adapters.engine",),
     "bough.entrypoints.gateway": ("bough.gateway.server", "bough.adapters.queue.sqlite"),
     "bough.entrypoints.mlflow": ("bough.tracking.filters", "bough.tracking.rules"),  # one language of filters

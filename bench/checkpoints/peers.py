@@ -38,15 +38,15 @@ class TorchSave:
 
 
 class TorchAsync:
-    """`torch.distributed.checkpoint.async_save`, with a stager that keeps its memory from one save to the next; not
-    pinned, which needs a GPU."""
+    """`torch.distributed.checkpoint.async_save`, with a stager that keeps its memory from one save to the next;
+    `pinned` needs a GPU."""
 
     name = "torch async"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, pinned: bool = False) -> None:
         self._folder, self._number, self._pending = folder, 0, None
         self._stager = DefaultStager(StagingOptions(
-            use_pinned_memory=False, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=False
+            use_pinned_memory=pinned, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=pinned
         ))  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         if not dist.is_initialized():

@@ -4,7 +4,8 @@
 
 Beside it, in turns: plain copies of the same tensors into memory that has been used before, by the C library in one
 thread and by PyTorch, and one plain file of the same bytes, written and synced. PyTorch's own ways save the same state:
-`torch.save`, and `torch.distributed.checkpoint` as it is made to save asynchronously.
+`torch.save`, and `torch.distributed.checkpoint` as it is made to save asynchronously. With `--device cuda` the state is
+on a GPU, and the plain copies go into page-locked memory and into ordinary one.
 """
 
 from __future__ import annotations
@@ -33,49 +34,63 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", default="", help="on the disk that is measured")
     asked = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="bench-checkpoints-", dir=asked.folder or None)).absolute()
     try:
-        measure(place, asked.gigabytes, asked.times)
+        measure(place, asked.gigabytes, asked.times, asked.device)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def measure(place: Path, gigabytes: float, times: int) -> None:
+def measure(place: Path, gigabytes: float, times: int, device: str) -> None:
     count = int(gigabytes * 2**30 / 4 / TENSORS)
-    model = {f"layer{number}.weight": torch.randn(count) for number in range(TENSORS)}
+    model = {f"layer{number}.weight": torch.randn(count, device=device) for number in range(TENSORS)}
     found: dict[str, list[float]] = {}
-    copies = {name: tensor.clone() for name, tensor in model.items()}
+    on_gpu = device != "cpu"
+    copies = {name: torch.empty(count, pin_memory=on_gpu).copy_(tensor) for name, tensor in model.items()}
+    unpinned = {name: torch.empty(count).copy_(tensor) for name, tensor in model.items()} if on_gpu else copies
     ckpt = checkpoint.open(str(place / "bough"), every="24h", version="1")
     ckpt.restore({"model": model})  # says how much memory will be needed
     time.sleep(3)
-    others = (peers.TorchSave(place / "torch"), peers.TorchAsync(place / "async"))
+    others = (peers.TorchSave(place / "torch"), peers.TorchAsync(place / "async", pinned=on_gpu))
     for number in range(times + 1):
         for tensor in model.values():
             tensor += 1.0  # everything is new, so nothing is left out
 
         def copy() -> None:
             for name, tensor in model.items():
-                ctypes.memmove(copies[name].data_ptr(), tensor.data_ptr(), tensor.nbytes)
+                if on_gpu:
+                    copies[name].copy_(tensor, non_blocking=True)
+                else:
+                    ctypes.memmove(copies[name].data_ptr(), tensor.data_ptr(), tensor.nbytes)
+            settle()
 
         def torch_copy() -> None:
             for name, tensor in model.items():
-                copies[name].copy_(tensor)
+                unpinned[name].copy_(tensor)
+            settle()
 
         def note(name: str, seconds: float, number: int = number) -> None:
             found.setdefault(name if number else f"{name}, first", []).append(seconds)
 
+        settle()
         note("memory copy", timed(copy))
-        note("memory copy by PyTorch", timed(torch_copy))
+        note("memory copy, not page-locked" if on_gpu else "memory copy by PyTorch", timed(torch_copy))
         note("Bough: save returns", timed(lambda number=number: ckpt.save(number + 1, {"model": model}, now=True)))
         note("Bough: then on the disk", timed(ckpt.flush))
-        note("plain write and sync", timed(lambda: plain(place / "plain", model)))
+        note("plain write and sync", timed(lambda: plain(place / "plain", copies)))
         for peer in others:
             note(f"{peer.name}: returns", timed(lambda peer=peer: peer.save(model)))
             note(f"{peer.name}: then on the disk", timed(peer.wait))
     ckpt.close()
     report(found, gigabytes)
+
+
+def settle() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def plain(path: Path, model: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from typing import IO
 
 import msgspec
 
+from bough.adapters.accelerators.chosen import accelerators
 from bough.adapters.engine import wire
 from bough.adapters.engine.local import LocalEngine
 from bough.adapters.engine.local_files import read_whole, write_whole
@@ -40,7 +41,9 @@ def run(home: Path, *, node: str = "local", loader: str = "", zygote_idle_s: flo
             signal.signal(number, lambda *_: ended.set())
         state = wire.NodeState(node=node, pid=os.getpid(), starttime=starttime(os.getpid()), started_at=time.time())
         unseal = Vault(home, os.environ).open_text
-        engine = LocalEngine(home, node=node, loader=loader, zygote_idle_s=zygote_idle_s, unseal=unseal)
+        engine = LocalEngine(
+            home, node=node, loader=loader, zygote_idle_s=zygote_idle_s, unseal=unseal, devices=accelerators().devices
+        )
         server = NodeServer(run_folder / "node.sock", engine, state)
         write_whole(run_folder / "node.json", msgspec.json.encode(state))
         gc.collect()

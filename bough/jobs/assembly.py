@@ -55,7 +55,7 @@ def handlers(outside: Outside) -> dict[str, Handler]:
     watching = Watching(outside.engine, outside.capacity, places)
     placing = Placing(outside.capacity, outside.accelerators, outside.machine, watching, outside.weights)
     jobs = JobLoop(
-        *(outside.home, outside.platform, outside.engine, outside.events, outside.capacity, outside.accelerators),
+        *(outside.home, outside.platform, outside.engine, outside.events, outside.capacity),
         *(placing, watching, outside.views, RunTokens(outside.vault, outside.private_digest), tracked),
         outside.databases,
     )

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 import msgspec
 import sqlalchemy as sa
 
-from bough.adapters.accelerators import Accelerators
 from bough.adapters.engine import EXITED, Engine
 from bough.builds import loop as builds
 from bough.builds.models import BuildResult
@@ -32,6 +31,7 @@ from bough.jobs.models import (
     ENDING,
     FAILED,
     KIND,
+    PREFIX,
     QUEUED,
     RUN,
     RUNNING,
@@ -61,7 +61,6 @@ TOGETHER_S = 0.01  # ends that come so close after each other are handled in one
 COUNT_S = 10.0  # between two looks at what queues have had
 SHARE_S = 3600.0  # what a queue had longer ago is forgotten
 VIEW = "BOUGH_DATA"
-PREFIX = "jr_"
 
 log = logging.getLogger("bough.jobs")
 
@@ -71,11 +70,11 @@ class JobLoop:
 
     def __init__(
         self, home: Home, platform: Platform, engine: Engine, events: Events, capacity: Capacity,
-        accelerators: Accelerators, placing: Placing, watching: Watching, views: Views, tokens: RunTokens,
+        placing: Placing, watching: Watching, views: Views, tokens: RunTokens,
         tracked: Tracked, databases: Databases,
     ) -> None:  # fmt: skip
         self._home, self._platform, self._engine, self._events = home, platform, engine, events
-        self._capacity, self._accelerators, self._databases = capacity, accelerators, databases
+        self._capacity, self._databases = capacity, databases
         self._placing, self._watching, self._views = placing, watching, views
         self._tokens, self._tracked, self._places = tokens, tracked, Places(home)
         self._active, self._groups = store.Active(), Groups(tracked)
@@ -90,10 +89,11 @@ class JobLoop:
             needed = store.states(tx, {id for run in runs for id in run.needs})
             shares = self._shares(tx, now) if any(run.state == QUEUED for run in runs) else {}
         leases = {lease.holder: lease for lease in self._capacity.leases()}
-        mine = {each.unit: each for each in self._engine.snapshot() if each.unit.startswith(PREFIX)}
+        there = self._engine.snapshot()
+        mine = {each.unit: each for each in there if each.unit.startswith(PREFIX)}
         if not runs and not leases and not mine:
             return None
-        turnover = Turnover(World(now, {run.id: run for run in runs}, mine, leases))
+        turnover = Turnover(World(now, {run.id: run for run in runs}, mine, leases, units.lent(there)))
         self._advance(turnover, needed)
         self._groups.look(turn, turnover)
         with turn.read() as tx:
@@ -232,8 +232,7 @@ class JobLoop:
 
     def _specs(self, run: JobRun, filled: Filled, before: Mapping[str, str], now: float) -> list[UnitSpec]:
         sealed = Filled(plain=filled.plain, secrets=filled.secrets | {VARIABLE: self._tokens.sealed(run, now)})
-        hides = bool(self._accelerators.devices())
-        return units.specs(run, sealed, self._places, self._platform, before, hides)
+        return units.specs(run, sealed, self._places, self._platform, before)
 
     def _stop(self, world: World, run: JobRun) -> None:
         for each in units.of(run, world.attempts):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from bough.adapters.accelerators import Device
 from bough.jobs.models import JobRun
+from bough.kernel.devices import Device, share_of
 from bough.kernel.jobs import accelerator, bounds
 from bough.kernel.project import Resources
 
@@ -35,10 +35,12 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 class Room:
     """What is left of a machine."""
 
-    def __init__(self, machine: Machine, running: Iterable[JobRun]) -> None:
+    def __init__(self, machine: Machine, running: Iterable[JobRun], lent: Mapping[str, float] | None = None) -> None:
+        """`lent`: accelerators that services have, and how much of each."""
         self._machine = machine
         self._cpus, self._memory_mb = machine.cpus, machine.memory_mb
-        self._free = {each.id: 1.0 for each in machine.devices}  # the share of each that nobody has
+        lent = lent or {}
+        self._free = {each.id: 1.0 - lent.get(each.id, 0.0) for each in machine.devices}  # the share that nobody has
         self._idle = True
         for run in running:
             self.take(run, run.size, run.devices)
@@ -48,7 +50,7 @@ class Room:
         self._cpus -= cpus_of(need) * size
         self._memory_mb -= need.memory_mb * size
         for each in devices:
-            self._free[each] = self._free.get(each, 0.0) - share_of(need)
+            self._free[each] = self._free.get(each, 0.0) - share_of(need.gpus)
         self._idle = False
 
     def fit(self, run: JobRun, *, simulated: bool = False) -> Fit | None:
@@ -99,12 +101,12 @@ class Room:
     def _devices(self, need: Resources, number: int, besides: Sequence[str] = ()) -> tuple[str, ...] | None:
         """The first kind of the list of which enough are free."""
         for wanted in map(accelerator, need.accelerators):
-            free = self._with_room(share_of(need), wanted.kind, besides)
+            free = self._with_room(share_of(need.gpus), wanted.kind, besides)
             if len(free) >= wanted.count * number:
                 return tuple(free[: wanted.count * number])
         if need.accelerators:
             return None
-        free = self._with_room(share_of(need), "", besides)
+        free = self._with_room(share_of(need.gpus), "", besides)
         count = math.ceil(need.gpus) * number
         return tuple(free[:count]) if len(free) >= count else None
 
@@ -113,11 +115,6 @@ class Room:
         processes of one run cannot meet on one device (NCCL refuses it)."""
         free = [each.id for each in self._machine.devices if kind in ("", each.kind) and each.id not in besides]
         return sorted((id for id in free if self._free[id] >= share - EXACT), key=lambda id: self._free[id])
-
-
-def share_of(need: Resources) -> float:
-    """Of each device that a process has."""
-    return need.gpus if 0.0 < need.gpus < 1.0 else 1.0
 
 
 def cpus_of(need: Resources) -> float:

@@ -11,6 +11,7 @@ from bough.capacity.models import Lease
 from bough.environments.models import JobManifest
 from bough.kernel.jobs import Value
 
+PREFIX = "jr_"  # of the ids of job runs, and so of their units
 KIND, ALL = "jobs", "all"  # one object looks after all job runs: what they share is decided in one place
 RUN = "job-run"  # and one for each that has files to bring in
 

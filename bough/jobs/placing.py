@@ -38,7 +38,7 @@ class Placing:
         if not queued:
             self._grow(turnover, running)
             return
-        room = Room(self._here(), running)
+        room = Room(self._here(), running, world.lent)
         used = dict(shares)
         for run in running:
             queue = run.manifest.settings.queue
@@ -117,7 +117,7 @@ class Placing:
 
     def _grow(self, turnover: Turnover, running: list[JobRun]) -> None:
         """With nobody waiting, a run that could use more processes gets them, at its next save."""
-        room = Room(self._here(), running)
+        room = Room(self._here(), running, turnover.world.lent)
         for run in running:
             bounds_left = units.is_parallel(run) and run.state == RUNNING and not run.wanted_size
             if not bounds_left or turnover.world.now - run.attempt_at < GROW_AFTER_S:

@@ -21,6 +21,7 @@ class World(msgspec.Struct):
     runs: dict[str, JobRun]
     attempts: dict[str, Attempt]
     leases: dict[str, Lease]  # by holder
+    lent: dict[str, float]  # accelerators that services have: how much of each
 
     @property
     def singles(self) -> list[JobRun]:

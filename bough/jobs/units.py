@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from bough.adapters.engine import Attempt
+from bough.adapters.engine import EXITED, Attempt
 from bough.builds.models import BuildRequest
 from bough.environments.references import Filled
-from bough.jobs.machine import share_of
-from bough.jobs.models import JobRun
+from bough.jobs.models import PREFIX, JobRun
+from bough.kernel.devices import share_of
 from bough.kernel.jobs import bounds
 from bough.kernel.platform import Home, Platform
 from bough.kernel.references import without
@@ -54,9 +54,7 @@ def build_request(run: JobRun) -> BuildRequest:
     )  # fmt: skip
 
 
-def specs(
-    run: JobRun, filled: Filled, places: Places, platform: Platform, before: Mapping[str, str], hides_devices: bool
-) -> list[UnitSpec]:
+def specs(run: JobRun, filled: Filled, places: Places, platform: Platform, before: Mapping[str, str]) -> list[UnitSpec]:
     """One for each process. `before`: output folders of the jobs that it comes after."""
     settings, build = run.manifest.settings, run.build
     assert build is not None  # noqa: S101 - nothing is started before it is built
@@ -77,14 +75,25 @@ def specs(
             unit=run.unit(rank), attempt=run.attempt, kind="job",
             argv=build.argv or ["/bin/sh", "-c", build.shell or settings.command],
             python=build.python, cwd=build.workdir,
-            environment=environment | _rank(run, rank) | _devices(run, rank, each, hides_devices),
+            environment=environment | _rank(run, rank),
             secrets=filled.secrets,
             labels={"project": run.project, "environment": run.environment, "job": run.job, "job_run": run.id},
             grace_s=settings.grace_s,
+            gpus=min(settings.resources.gpus, 1.0) * each if settings.resources.gpus else float(each),
+            devices=run.devices[rank * each : (rank + 1) * each],
             limits=Limits(memory_mb=settings.resources.memory_mb, cpus=settings.resources.cpus, nice=NICE),
         )
         for rank in range(run.size)
     ]  # fmt: skip
+
+
+def lent(attempts: Iterable[Attempt]) -> dict[str, float]:
+    """Accelerators that others than jobs have now, and how much of each."""
+    found: dict[str, float] = {}
+    for each in attempts:
+        for id in each.devices if each.state != EXITED and not each.unit.startswith(PREFIX) else ():
+            found[id] = found.get(id, 0.0) + share_of(each.gpus)
+    return found
 
 
 def of(run: JobRun, attempts: Mapping[str, Attempt]) -> list[Attempt | None]:
@@ -122,11 +131,3 @@ def _rank(run: JobRun, rank: int) -> dict[str, str]:
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(run.port),
         "TORCHELASTIC_RUN_ID": run.id, "TORCHELASTIC_RESTART_COUNT": str(run.attempt - 1),
     }  # fmt: skip
-
-
-def _devices(run: JobRun, rank: int, each: int, hides_devices: bool) -> dict[str, str]:
-    if run.devices:
-        visible = {"CUDA_VISIBLE_DEVICES": ",".join(run.devices[rank * each : (rank + 1) * each])}
-        share = share_of(run.manifest.settings.resources)
-        return visible | ({"BOUGH_GPU_SHARE": f"{share:g}"} if share < 1.0 else {})
-    return {"CUDA_VISIBLE_DEVICES": ""} if hides_devices else {}

@@ -110,7 +110,7 @@ def wrong(job: Any, name: str, jobs: Mapping[str, Any]) -> tuple[str, str, str] 
             accelerator(text)
         except ValueError as error:
             return "resources", str(error), 'accelerators = ["h100:2", "a100:4"]'
-    if (found := _wrong_share(job.resources)) is not None:
+    if (found := wrong_share(job.resources)) is not None:
         return found
     if job.catch_up not in CATCH_UPS:
         return "catch_up", f"{job.catch_up!r} is not one of {', '.join(CATCH_UPS)}", 'catch_up = "latest"'
@@ -125,7 +125,8 @@ def wrong(job: Any, name: str, jobs: Mapping[str, Any]) -> tuple[str, str, str] 
     return _wrong_sweep(job) or _wrong_order(name, jobs) or _wrong_zone(job)
 
 
-def _wrong_share(resources: Any) -> tuple[str, str, str] | None:
+def wrong_share(resources: Any) -> tuple[str, str, str] | None:
+    """The key, what is wrong with it, what to write instead."""
     gpus = resources.gpus
     if gpus > 1.0 and gpus != int(gpus):
         return "resources", f"{gpus:g} gpus are neither whole ones nor a share of one", "gpus = 0.5"

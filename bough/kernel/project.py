@@ -20,7 +20,7 @@ import msgspec
 
 from bough.kernel import model_references, queue, traffic
 from bough.kernel.errors import Problem
-from bough.kernel.jobs import Count, Distill, Processes, Retries, Sweep, Value, wrong
+from bough.kernel.jobs import Count, Distill, Processes, Retries, Sweep, Value, wrong, wrong_share
 from bough.kernel.model_references import check_name as check_model
 from bough.kernel.names import check_name
 from bough.kernel.policy import ModelPolicy
@@ -422,8 +422,8 @@ def _check_what_runs(document: Document, path: KeyPath, workload: Workload, else
         raise document.error(place, f"needs exactly one of {allowed}; {said}")
     if isinstance(workload, Service):
         _check_models(document, path, workload, elsewhere)
-    if isinstance(workload, Service):
         _check_scale(document, path, workload, elsewhere)
+        _check_resources(document, path, workload, elsewhere)
     if isinstance(workload, Service) and workload.model and ":" not in workload.model:
         raise document.error(
             (*elsewhere.get("model", path), "model"),
@@ -438,6 +438,14 @@ def _check_scale(document: Document, path: KeyPath, service: Service, elsewhere:
         raise document.error((*place, "max"), f"{scale.max} is less than min = {scale.min}", f"max = {scale.min}")
     if unknown := [each for each in scale.signals if each not in SIGNALS]:
         raise document.error((*place, "signals"), f"{unknown[0]!r} is not one of {', '.join(SIGNALS)}")
+
+
+def _check_resources(document: Document, path: KeyPath, service: Service, elsewhere: Mapping[str, KeyPath]) -> None:
+    place = (*elsewhere.get("resources", path), "resources")
+    if service.resources.accelerators:
+        raise document.error((*place, "accelerators"), "only jobs choose among kinds of accelerators", "gpus = 1")
+    if (found := wrong_share(service.resources)) is not None:
+        raise document.error((*place, "gpus"), found[1], found[2])
 
 
 def _check_models(document: Document, path: KeyPath, service: Service, elsewhere: Mapping[str, KeyPath]) -> None:

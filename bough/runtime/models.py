@@ -15,14 +15,14 @@ what does not, by framework:
 * PyTorch: loading (and running, with torch.set_num_threads(1) before the first operation) survives. Autograd's own
   thread starts only with backward().
 * CUDA does not survive: a context made before the fork is an error in the child. Where PyTorch finds a device
-  (asked through NVML, which makes no context), `load` runs after the fork. The same for TensorFlow and JAX, whose
-  runtimes start threads when first used.
+  (asked through NVML, which makes no context), or the service has one, `load` runs after the fork. The same for
+  TensorFlow and JAX, whose runtimes start threads when first used.
 * Connections, files opened for writing and running event loops are shared by the forks in ways that nobody wants: a
   class that opens any in `load` sets `preload = "imports"`. `async def load` always runs after the fork.
 * Random state is copied: the zygote reseeds numpy in each replica; Python reseeds `random` by itself, we torch.
 
-What slips through is caught by the zygote: when native threads are alive after loading, it starts over and loads after
-the fork.
+What slips through is caught by the zygote: when native threads are alive after loading, or a GPU is held, it starts
+over and loads after the fork; when importing alone does that, it imports after the fork, too.
 """
 
 from __future__ import annotations
@@ -50,13 +50,23 @@ _LOAD_AFTER_FORK = ("tensorflow", "jax")
 
 
 class Prepared:
-    """A model on its way: imported, and loaded when `loaded`. Forks cheaply; holds no thread, socket or open file."""
+    """A model on its way: imported (unless `preload` is `none`), and loaded when `loaded`. Forks cheaply; holds no
+    thread, socket or open file."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
         self.loaded = False
         self.instance: Any = None
-        self._target = None if spec.reference.startswith("file:") else import_target(spec)
+        self._imported = False
+        self._target: Any = None
+        if spec.preload != "none":
+            self.bring_in()
+
+    def bring_in(self) -> None:
+        """Imports the user's code, once."""
+        if not self._imported and not self.spec.reference.startswith("file:"):
+            self._target = import_target(self.spec)
+        self._imported = True
 
     @property
     def async_load(self) -> bool:
@@ -66,6 +76,7 @@ class Prepared:
         """Makes the instance and runs its `load`; an `async def load` is left to `load_async`."""
         if self.loaded:
             return
+        self.bring_in()
         for model in self.spec.models.values():
             verified.check(model)
         self._make()
@@ -142,7 +153,8 @@ def prepare(spec: ModelSpec) -> Prepared:
         prepared = Prepared(spec)
         if loads_before_fork(spec, prepared):
             prepared.load()
-        prepared.signature()  # a predict that cannot be served is told now
+        if spec.preload != "none":
+            prepared.signature()  # a predict that cannot be served is told now
         return prepared
     except (Exception, SystemExit) as error:  # user code may raise anything
         raise as_load_error(error, spec) from error

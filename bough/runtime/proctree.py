@@ -7,6 +7,10 @@ from __future__ import annotations
 import os
 import resource
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bough.runtime.gpumeter import GpuMeter
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 # Positions in /proc/PID/stat, counted after the command's closing parenthesis.
@@ -68,6 +72,7 @@ class Meter:
         self.read_bytes = 0
         self.written_bytes = 0
         self.processes = 0
+        self.gpus: GpuMeter | None = None
         self._io: dict[int, tuple[int, int]] = {}
         self._io_gone = (0, 0)
 
@@ -76,6 +81,8 @@ class Meter:
         process of 100 MB) and idle processes do not grow."""
         pids = descendants(os.getpid())
         self.processes = len(pids)
+        if self.gpus:
+            self.gpus.sample(pids)
         reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = reaped.ru_utime + reaped.ru_stime
         for pid in pids:
@@ -91,11 +98,11 @@ class Meter:
 
     def as_json(self, dropped_log_bytes: int) -> str:
         return (
-            '{"cpu_s":%.3f,"memory_bytes":%d,"memory_peak_bytes":%d,"read_bytes":%d,"written_bytes":%d,'
+            '{"cpu_s":%.3f,"gpu_s":%.3f,"memory_bytes":%d,"memory_peak_bytes":%d,"read_bytes":%d,"written_bytes":%d,'
             '"dropped_log_bytes":%d}'
             % (
-                self.cpu_s, self.memory_bytes, self.memory_peak_bytes, self.read_bytes, self.written_bytes,
-                dropped_log_bytes,
+                self.cpu_s, self.gpus.used_s if self.gpus else 0.0, self.memory_bytes, self.memory_peak_bytes,
+                self.read_bytes, self.written_bytes, dropped_log_bytes,
             )
         )  # fmt: skip
 

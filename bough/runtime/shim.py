@@ -24,6 +24,7 @@ import sys
 import time
 
 from bough.runtime import kernelcalls, proctree
+from bough.runtime.gpumeter import GpuMeter
 from bough.runtime.logsegments import SegmentWriter
 
 TYPE_CHECKING = False
@@ -149,6 +150,7 @@ class _Guard:
             self._finish()
             return
         output = self._start(body, (wake_read, wake_write))
+        self._meter.gpus = _gpu_meter(self._folder)  # only now: files that were open before are closed by now
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {SIGTERM})
         self._watch(wake_read, output)
         self._end_everything(output)
@@ -347,6 +349,19 @@ class _Guard:
                 if error.errno == errno.ENOENT:
                     return  # the folder was removed
                 time.sleep(0.1)
+
+
+def _gpu_meter(folder: str) -> GpuMeter | None:
+    """For a unit to which the node has given accelerators: `SHARE ID...` in a file of its folder."""
+    try:
+        fd = os.open(folder + "/devices", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        share, *ids = os.read(fd, 65536).decode().split()
+    finally:
+        os.close(fd)
+    return GpuMeter(ids, float(share))
 
 
 def _become_unit(plan: Plan, shim: int, output: int) -> None:

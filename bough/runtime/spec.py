@@ -3,6 +3,7 @@ file, then a rename), so that a reader never sees a part.
 
     spec.json       written by the node before anything starts: `UnitSpec`
     pid.json        written by the shim: `Started`
+    devices         written by the node before it starts a unit that has accelerators: `SHARE ID...`
     ready.json      written by a model replica or zygote once it can answer: `frames.Signature`
     error.json      written by a unit that fails in a way it can explain: `Failure`
     exit.json       written by the shim at the very end, always: `Exited`
@@ -68,6 +69,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     trust: bool = False  # allow formats that run code when read (pickle, joblib)
     sample_per_s: int = 20  # items at most whose inputs and outputs each replica counts; 0: none
     models: dict[str, RegisteredModel] = {}  # by the name that the service gives them; checked before every load
+    on_device: bool = False  # loaded onto an accelerator: by each replica, as no process that holds one can be forked
 
 
 class UnitSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -91,6 +93,8 @@ class UnitSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     grace_s: float = 10.0
     lease_s: float = 0.0  # 0: none. Otherwise the unit stops when `apply` has not renewed it for so long
     limits: Limits = Limits()
+    gpus: float = 0.0  # accelerators that it has to itself; below 1: a share of one
+    devices: list[str] = []  # these, if somebody has chosen already; else the engine chooses
     confine: bool = False  # may change files only below its own folder, `cwd` and the temporary folder (Landlock)
 
 

@@ -9,7 +9,8 @@ per connection: `{"folder": F, "environment": {...}}`, answered by `{"pid": P}` 
 An order forks a shim, which forks the replica: every replica has the same guardian as any other unit and survives us.
 A process with threads cannot be forked safely (a lock held by a thread that does not exist in the child is held for
 ever), so we stay single-threaded: native pools are told to use one thread, and when loading a model starts threads
-all the same, `preload = "auto"` starts over, going one step less far: model, then imports, then none.
+(or takes hold of a GPU) all the same, `preload = "auto"` starts over, going one step less far: model, then imports,
+then none.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (Exception, SystemExit) as error:  # user code may raise anything; all of it becomes error.json
         _explain(folder, spec, error)
         sys.exit(1)
-    if _threads() > 1 and spec.preload in _LESS and not _asked_for(folder, spec.preload):
+    if (_threads() > 1 or _holds_device()) and spec.preload in _LESS and not _asked_for(folder, spec.preload):
         _start_over(folder, rest, _LESS[spec.preload])
     ready = Ready(
         pid=os.getpid(), preload=spec.preload, threads=_threads(), seconds=round(time.monotonic() - started_at, 3)
@@ -191,7 +192,8 @@ def _read_all(connection: socket.socket) -> bytes:
 
 
 def _reduced(spec: ModelSpec) -> ModelSpec:
-    level = os.environ.get(_PRELOAD_VARIABLE) or ("model" if spec.preload == "auto" else spec.preload)
+    furthest = "imports" if spec.on_device else "model"
+    level = os.environ.get(_PRELOAD_VARIABLE) or (furthest if spec.preload == "auto" else spec.preload)
     return msgspec.structs.replace(spec, preload=level)
 
 
@@ -201,7 +203,8 @@ def _asked_for(folder: str, level: str) -> bool:
 
 
 def _start_over(folder: str, rest: list[str], level: str) -> None:
-    print(f"bough: loading started {_threads() - 1} threads; replicas load after the fork (preload = {level})")
+    what = "took hold of a GPU" if _holds_device() else f"started {_threads() - 1} threads"
+    print(f"bough: loading {what}; replicas load after the fork (preload = {level})")
     sys.stdout.flush()
     boot = "import sys; sys.path[:1] = []; from bough.runtime.zygote import main; main()"
     environment = {**os.environ, _PRELOAD_VARIABLE: level}
@@ -210,6 +213,15 @@ def _start_over(folder: str, rest: list[str], level: str) -> None:
 
 def _threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
+
+
+def _holds_device() -> bool:
+    """Whether CUDA has begun here: it does not work in a process that was forked afterwards."""
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that reads the folder
+            if str(each.readlink()).startswith("/dev/nvidia"):
+                return True
+    return False
 
 
 def _explain(folder: str, spec: ModelSpec | None, error: BaseException) -> None:

@@ -101,7 +101,10 @@ class ReplicaView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     started_at: float = 0.0
     seconds_to_ready: float = 0.0
     cpu_s: float = 0.0
+    gpu_s: float = 0.0  # device-seconds that its accelerators have worked
     memory_bytes: int = 0
+    devices: list[str] = []  # accelerators that it has
+    waits: str = ""  # for what it waits before it can start
     exit: dict[str, Any] = {}
 
 

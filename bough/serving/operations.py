@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -98,7 +98,7 @@ def show(context: Context, request: OneService) -> ServiceView:
 @operation("releases.follow", role=Role.VIEWER)
 def follow_release(context: Context, request: FollowRelease) -> Iterator[Progress]:
     """Streams what happens to a release until it is live or has failed: build output, services, the end."""
-    engine, offsets, routed = context.part(Engine), dict[str, int](), False
+    engine, offsets, waits, routed = context.part(Engine), dict[str, int](), dict[str, str](), False
     with context.read() as tx:
         release, manifest = environments.find(tx, request.id)
         place = release.project, release.environment
@@ -116,6 +116,7 @@ def follow_release(context: Context, request: FollowRelease) -> Iterator[Progres
         for deployment in found.values():
             if deployment is not None:
                 yield from _build_output(engine, deployment, release, offsets)
+        yield from _waits(engine, mine, waits)
         for each in news:
             if each.name == API_BROKEN and each.subject == release.id:
                 yield Progress(kind="note", at=each.at, service=each.data["service"], text=each.data["text"])
@@ -200,9 +201,21 @@ def _replica(attempt: Attempt, usage: Usage) -> ReplicaView:
         started_at=attempt.started_at,
         seconds_to_ready=round(max(attempt.ready_at - attempt.started_at, 0.0), 4) if attempt.ready_at else 0.0,
         cpu_s=usage.cpu_s,
+        gpu_s=usage.gpu_s,
         memory_bytes=usage.memory_bytes,
+        devices=attempt.devices,
+        waits=attempt.waits,
         exit=msgspec.to_builtins(attempt.exit) if attempt.exit else {},
     )
+
+
+def _waits(engine: Engine, mine: Mapping[str, str], said: dict[str, str]) -> Iterator[Progress]:
+    """For what replicas of these deployments wait, once for each that is new."""
+    for each in engine.snapshot():
+        service = mine.get(each.unit.rpartition("-")[0], "")
+        if service and each.waits and said.get(service) != each.waits:
+            said[service] = each.waits
+            yield Progress(kind="note", at=time.time(), service=service, text=f"{service} {each.waits}")
 
 
 def _build_output(

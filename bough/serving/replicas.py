@@ -142,7 +142,8 @@ class Replicas:
         ):
             return self._change(turn, deployment, state=FAILED, failure=look.failure, then=0.0)
         if deployment.state == STARTING and now - deployment.changed_at > deployment.settings.health_timeout_s + 5.0:
-            return self._change(turn, deployment, state=FAILED, failure=self._not_ready(deployment), then=0.0)
+            failure = self._not_ready(deployment, attempts)
+            return self._change(turn, deployment, state=FAILED, failure=failure, then=0.0)
         if look.start:
             return self._start(turn, deployment, look)
         if look.ready >= deployment.wanted:
@@ -313,8 +314,15 @@ class Replicas:
             change(tx, self._events, deployment.id, turn.clock.now(), **values)
         return then
 
-    def _not_ready(self, deployment: Deployment) -> dict[str, str]:
+    def _not_ready(self, deployment: Deployment, attempts: list[Attempt]) -> dict[str, str]:
         settings = deployment.settings
+        mine = [each for each in attempts if each.unit.rsplit("-", 1)[0] == deployment.id]
+        if waits := next((each.waits for each in mine if each.waits), ""):
+            return {
+                "code": "DEVICES_BUSY",
+                "message": f"{deployment.service} did not start within {settings.health_timeout_s:.0f} s: it {waits}",
+                "hint": "end what holds them, or share one: resources = { gpus = 0.5 } in both",
+            }
         asked = f"GET {settings.health} did not answer below 500" if settings.is_web else "load did not finish"
         return {
             "code": "NOT_READY_IN_TIME",
@@ -391,6 +399,7 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int, filled: Filled) -
             concurrency=settings.concurrency,
             trust=settings.trust,
             sample_per_s=settings.sample_per_s,
+            on_device=settings.resources.gpus > 0,
         )
     return UnitSpec(
         unit=unit,
@@ -408,6 +417,7 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int, filled: Filled) -
         health_timeout_s=settings.health_timeout_s,
         grace_s=settings.grace_s,
         limits=limits,
+        gpus=settings.resources.gpus,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from bough.adapters.accelerators.fake import FakeAccelerators
 from bough.adapters.engine import Attempt, Engine, LogChunk, wire
 from bough.adapters.engine.fake import Behaviour, FakeEngine
 from bough.adapters.engine.faults import FaultyEngine
@@ -30,6 +31,7 @@ _shared_runtime = tempfile.TemporaryDirectory(prefix="bough-runtime-")
 
 LOADER_FOLDER = Path(__file__).parent / "engine_loader"
 PATIENCE_S = 20.0
+DEVICES = ("t4:2",)  # accelerators of each engine under test: 0 and 1
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,7 +207,7 @@ class FakeRig(Rig):
     def __init__(self, seed: int | None) -> None:
         super().__init__(seed)
         self._clock = VirtualClock()
-        self.inner = FakeEngine(self._clock, node="local")
+        self.inner = FakeEngine(self._clock, node="local", devices=FakeAccelerators(*DEVICES).devices)
         self.engine = self.wrap(self.inner)
 
     def script(self, unit: str, behaviour: Behaviour) -> None:
@@ -226,7 +228,10 @@ class LocalRig(Rig):
         self.start()
 
     def start(self) -> None:
-        self.inner = LocalEngine(self.home, loader="engine_loader_module", inherited=clean_environment())
+        self.inner = LocalEngine(
+            self.home, loader="engine_loader_module", inherited=clean_environment(),
+            devices=FakeAccelerators(*DEVICES).devices,
+        )  # fmt: skip
         self.engine = self.wrap(self.inner)
 
     def restart(self) -> None:
@@ -241,7 +246,10 @@ class LocalRig(Rig):
 
 class RemoteRig(LocalRig):
     def start(self) -> None:
-        self.inner = LocalEngine(self.home, loader="engine_loader_module", inherited=clean_environment())
+        self.inner = LocalEngine(
+            self.home, loader="engine_loader_module", inherited=clean_environment(),
+            devices=FakeAccelerators(*DEVICES).devices,
+        )  # fmt: skip
         state = wire.NodeState(node="local", pid=os.getpid(), starttime=0, started_at=0.0)
         self._server = NodeServer(self.home / "run" / "node.sock", self.inner, state)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))

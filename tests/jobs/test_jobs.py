@@ -192,10 +192,10 @@ def test_jobs_with_half_a_device_run_two_at_a_time_and_see_it(with_devices: Call
     for _ in range(60):
         jobs.let_pass(0.1)
         most = max(most, len(jobs.running()))
-        given = [jobs.engine.spec(each.unit).environment for each in jobs.engine.snapshot() if each.kind == "job"]
-        seen |= {(each["CUDA_VISIBLE_DEVICES"], each["BOUGH_GPU_SHARE"]) for each in given}
+        jobs_there = [each for each in jobs.engine.snapshot() if each.kind == "job"]
+        seen |= {(each.gpus, *each.devices) for each in jobs_there}
     assert (most, jobs.states("fit")) == (2, [SUCCEEDED] * 5)
-    assert seen == {("0", "0.5")}
+    assert seen == {(0.5, "0")}
 
 
 def test_a_sweep_runs_every_combination_and_names_the_best(jobs: Jobs) -> None:

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import msgspec
-
-
-class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`id` is what CUDA_VISIBLE_DEVICES takes; `kind` a short lower-case name such as h100."""
-
-    id: str
-    kind: str
-    name: str = ""
-    memory_mb: int = 0
+from bough.kernel.devices import Device
 
 
 class Accelerators(Protocol):

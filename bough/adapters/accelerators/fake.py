@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bough.adapters.accelerators import Device
+from bough.kernel.devices import Device
 from bough.kernel.jobs import accelerator
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from bough.adapters.accelerators import Device
+from bough.kernel.devices import Device
 
 log = logging.getLogger("bough.accelerators")
 # What people call them, in names such as "NVIDIA A100-SXM4-80GB" or "Tesla T4".
@@ -20,8 +22,26 @@ class NvmlAccelerators:
     def devices(self) -> list[Device]:
         """Asked once: devices do not come and go while a machine runs."""
         if self._found is None:
-            self._found = _ask()
+            self._found = visible(_ask(), os.environ)
         return list(self._found)
+
+
+def visible(devices: list[Device], environment: Mapping[str, str]) -> list[Device]:
+    """Those that CUDA_VISIBLE_DEVICES, if it is set, leaves to us, in its order: by number, or by the beginning of the
+    id; as with CUDA, the first that is not there ends the list."""
+    said = environment.get("CUDA_VISIBLE_DEVICES")
+    if said is None:
+        return devices
+    found: list[Device] = []
+    for word in filter(None, (each.strip() for each in said.split(","))):
+        if word.isdigit():
+            named = devices[int(word) : int(word) + 1]
+        else:
+            named = [each for each in devices if each.id.startswith(word)]
+        if len(named) != 1 or named[0] in found:
+            break
+        found += named
+    return found
 
 
 def kind_of(name: str) -> str:

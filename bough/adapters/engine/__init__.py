@@ -38,6 +38,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ready_at: float = 0.0
     signature: dict[str, Any] = {}  # of a model replica: frames.Signature as plain data
     exit: Exited | None = None
+    gpus: float = 0.0  # how many accelerators it asks for; below 1: a share of one
+    devices: list[str] = []  # and those that it has
+    waits: str = ""  # for what it waits before it can start, in words
     cold: bool = False  # its model has to be loaded before it can be forked
 
 
@@ -60,7 +63,9 @@ class Engine(Protocol):
     def apply(self, spec: UnitSpec) -> Attempt:
         """Makes sure that this attempt runs, and renews its lease. Idempotent on (unit, attempt), whatever state the
         attempt is in: an attempt that has exited stays so. Refuses (`Conflict`, code ATTEMPT_SUPERSEDED) an attempt
-        lower than one it knows; a higher one first stops the lower. Returns at once, usually in state starting."""
+        lower than one it knows; a higher one first stops the lower. Returns at once, usually in state
+        starting. One that asks for accelerators waits in that state until they are free, in the order of asking; one
+        that asks for more than there are ends at once (DEVICES_TOO_FEW)."""
 
     def stop(self, unit: str, attempt: int, grace_s: float | None = None) -> None:
         """SIGTERM, then SIGKILL to everything of the unit after `grace_s` (the spec's own when None). Returns at

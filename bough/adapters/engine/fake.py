@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,8 +22,10 @@ from bough.adapters.engine import (
     Hint,
     LogChunk,
 )
+from bough.adapters.engine.devices import place, waits
 from bough.kernel.clock import Clock, VirtualClock
-from bough.kernel.errors import Busy, Conflict, NotFound, Unavailable
+from bough.kernel.devices import Device
+from bough.kernel.errors import Busy, Conflict, NotFound, Problem, Unavailable
 from bough.runtime.spec import Exited, Failure, UnitSpec, Usage
 
 _SEGMENTS = 8
@@ -52,7 +54,9 @@ class _Run:
         self.behaviour = behaviour
         self.port = port
         self.pid = pid
-        self.started_at = 0.0  # 0: waits for an older attempt to end
+        self.started_at = 0.0  # 0: waits for an older attempt to end, or for accelerators
+        self.devices: list[str] = []
+        self.waits = ""
         self.renewed_at = 0.0
         self.kill_at: float | None = None
         self.reason = ""
@@ -76,14 +80,18 @@ class _Registration(msgspec.Struct, frozen=True):
 
 
 class FakeEngine:
-    def __init__(self, clock: Clock | None = None, *, node: str = "fake") -> None:
+    def __init__(
+        self, clock: Clock | None = None, *, node: str = "fake", devices: Callable[[], Sequence[Device]] = list
+    ) -> None:
         self.clock: Clock = clock or VirtualClock()
+        self._devices = devices
         self.node = node
         self._scripts: dict[str, Behaviour] = {}
         self._says: Callable[[UnitSpec], Behaviour | None] = lambda spec: None
         self._units: dict[str, dict[int, _Run]] = defaultdict(dict)
         self._registered: dict[str, _Registration] = {}
         self._woken_at: dict[str, float] = {}
+        self._waiting: list[_Run] = []  # for accelerators, in the order of asking
         self._lock = threading.RLock()
         self._news = threading.Event()
         self._cursor = 1
@@ -295,10 +303,34 @@ class FakeEngine:
                 run = runs[attempt]
                 if not run.started_at and run.exit is None:
                     older = [runs[other] for other in runs if other < attempt]
-                    if all(other.exit for other in older):
+                    if all(other.exit for other in older) and self._give(run):
                         run.started_at = now
                         self._note(unit)
                 self._pass_time(run, now)
+
+    def _give(self, run: _Run) -> bool:
+        """Its accelerators, unless somebody has them, or asked for some before."""
+        if not run.spec.gpus:
+            return True
+        runs = [each for runs in self._units.values() for each in runs.values() if each.exit is None]
+        holders = [(each.spec, each.devices) for each in runs if each.devices]
+        try:
+            found = place(run.spec, self._devices(), holders)
+        except Problem as problem:
+            detail = problem.detail()
+            run.failure = Failure(code=detail.code, message=detail.message, hint=detail.hint)
+            self._end(run, 1, "exited", self.clock.now())
+            return False
+        self._waiting = [each for each in self._waiting if each.exit is None]
+        if found is None or any(each is not run for each in self._waiting[:1]):
+            if run not in self._waiting:
+                self._waiting.append(run)
+                run.waits = waits(run.spec, holders)
+                self._note(run.spec.unit)
+            return False
+        run.devices, run.waits = list(found), ""
+        self._waiting = self._waiting[1:]
+        return True
 
     def _pass_time(self, run: _Run, now: float) -> None:
         if run.exit or not run.started_at:
@@ -381,7 +413,8 @@ class FakeEngine:
             unit=spec.unit, attempt=spec.attempt, state=state, kind=spec.kind, labels=spec.labels, node=self.node,
             address=address, pid=run.pid, started_at=run.started_at,
             ready_at=run.ready_at() if run.was_ready else 0.0, exit=run.exit,
-            signature=run.behaviour.signature if run.was_ready else {},
+            signature=run.behaviour.signature if run.was_ready else {}, gpus=spec.gpus, devices=run.devices,
+            waits=run.waits,
         )  # fmt: skip
 
     def _latest(self, unit: str) -> _Run:

@@ -21,7 +21,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -30,6 +30,7 @@ from bough.adapters.engine import WOKEN_S, Attempt, Hint, LogChunk
 from bough.adapters.engine import local_files as files
 from bough.adapters.engine.health import await_health
 from bough.adapters.engine.isolation import landlock_abi
+from bough.adapters.engine.local_devices import Allotment
 from bough.adapters.engine.local_events import Events
 from bough.adapters.engine.local_launch import Launcher
 from bough.adapters.engine.local_processes import hold
@@ -38,6 +39,7 @@ from bough.adapters.engine.local_registered import FILE_NAME as REGISTERED
 from bough.adapters.engine.local_registered import Registered
 from bough.adapters.engine.local_runtime import free_port, stage_runtime
 from bough.adapters.engine.local_zygotes import LOG_NAME, Zygotes
+from bough.kernel.devices import Device
 from bough.kernel.errors import Busy, Conflict, Exhausted, Invalid, NotFound, Problem, Unavailable
 from bough.kernel.files import as_exhausted
 from bough.runtime.spec import Failure, UnitSpec, Usage
@@ -54,7 +56,7 @@ _HEARTBEAT_S = 5.0
 
 class LocalEngine:
     """`loader` replaces Bough's own loading of models in zygotes (for tests and other runtimes); `unseal` opens sealed
-    secrets."""
+    secrets; `devices` are the accelerators that units may ask for."""
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class LocalEngine:
         loader: str = "",
         inherited: Mapping[str, str] | None = None,
         unseal: Callable[[str], str] | None = None,
+        devices: Callable[[], Sequence[Device]] = list,
     ) -> None:
         self.node = node
         self._home = home.resolve()
@@ -78,6 +81,7 @@ class LocalEngine:
         self._changed = threading.Condition(self._lock)
         self._units: dict[str, dict[int, Record]] = defaultdict(dict)
         self._registered = Registered(self._home)
+        self._allotment = Allotment(devices)
         self._woken_at: dict[str, float] = {}  # monotonic; of units that nobody has asked to sleep since
         self._first_cursor = self._cursor = time.time_ns() // 1000  # later than any cursor of an earlier engine
         self._hints: dict[str, int] = {}
@@ -296,12 +300,19 @@ class LocalEngine:
                 (record.folder / "lease").touch(mode=0o600)
 
     def _launch(self, record: Record) -> None:
-        """Starts the attempt unless something stands in the way: an older attempt that still runs, a zygote that
-        still loads. Called again when that has changed. Slow parts run outside the lock."""
+        """Starts the attempt unless something stands in the way: an older attempt that still runs, accelerators that
+        others have, a zygote that still loads. Called again when that has changed. Slow parts run outside the lock."""
         with self._lock:
             older = [other for other in self._units.get(record.spec.unit, {}).values()
                      if other.spec.attempt < record.spec.attempt and other.exit is None]  # fmt: skip
             if record.launched or record.stopping or record.exit or older or self._closed:
+                return
+            try:
+                if not self._allotment.give(record, self._records()):
+                    self._note(record.spec.unit)
+                    return
+            except Problem as problem:
+                self._launch_failed(record, problem)
                 return
             record.launched = True
         try:
@@ -434,6 +445,8 @@ class LocalEngine:
         latest = self._units[record.spec.unit][max(self._units[record.spec.unit])]
         if latest is not record:
             self._events.soon(lambda: self._launch(latest))
+        for other in self._allotment.waiting() if record.spec.gpus else []:
+            self._events.soon(lambda other=other: self._launch(other))  # type: ignore[misc]  # bound now
 
     def _note(self, unit: str) -> None:
         self._cursor += 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from bough.adapters.engine import devices
 from bough.adapters.engine.local_records import Record, point_link
 from bough.adapters.engine.local_runtime import base_environment, unit_environment
 from bough.adapters.engine.local_zygotes import Zygotes, key_of
@@ -46,7 +47,7 @@ class Launcher:
 
     def _spawn(self, record: Record) -> int:
         spec, limits = record.spec, record.spec.limits
-        environment = unit_environment(spec, self._base(record), record.folder, record.port) | self._secrets(spec)
+        environment = self._environment(record, self._base(record)) | self._secrets(spec)
         python: str = getattr(sys, "_base_executable", sys.executable)  # not the venv's link: saves a search
         plan = (
             record.folder, spec.cwd, spec.grace_s, spec.lease_s, limits.log_mb << 20, limits.memory_mb << 20,
@@ -75,7 +76,7 @@ class Launcher:
         if not zygote.is_ready():
             return 0
         point_link(record)
-        environment = unit_environment(record.spec, base, record.folder, record.port) | secrets
+        environment = self._environment(record, base) | secrets
         return self._zygotes.fork(zygote, record.folder, environment)
 
     def _secrets(self, spec: UnitSpec) -> dict[str, str]:
@@ -89,5 +90,12 @@ class Launcher:
         texts = {name: parts[::2] for name, parts in spec.secrets.items()}
         return opened | {SECRETS_VARIABLE: msgspec.json.encode(texts).decode()}
 
+    def _environment(self, record: Record, base: dict[str, str]) -> dict[str, str]:
+        spec = record.spec
+        given = devices.variables(spec, record.devices) if spec.gpus else {}
+        return unit_environment(spec, base, record.folder, record.port) | given
+
     def _base(self, record: Record) -> dict[str, str]:
-        return base_environment(record.spec, self._runtime, self._inherited)
+        """A zygote sees all accelerators if its replicas have some, each its own, and none otherwise."""
+        base = base_environment(record.spec, self._runtime, self._inherited)
+        return base if record.spec.gpus or record.spec.kind == "build" else base | devices.variables(record.spec, ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 from bough.adapters.engine import EXITED, READY, RUNNING, STARTING, STOPPING, Attempt
 from bough.adapters.engine import local_files as files
 from bough.adapters.engine.local_processes import Handle, hold, kill_leftovers
+from bough.kernel.devices import share_of
 from bough.runtime.spec import SOCKET_NAME, Exited, Failure, Started, UnitSpec, Usage
 
 _SETTLES_NS = 50_000_000  # several ticks of the slowest usual kernel (100 Hz)
@@ -39,6 +41,8 @@ class Record:
         self.zygote_tries = 0
         self.asked = (folder / "stop.json").exists()  # to stop, by a caller: then nothing wakes it
         self.stopping = self.asked
+        self.devices = _devices_of(folder)  # accelerators that it has
+        self.waits = ""  # for which it waits, in words
         self.port = files.read_whole(folder / "port.json", int) or 0
         self.ready_at = 0.0
         self.signature: dict[str, Any] = {}
@@ -95,6 +99,12 @@ class Record:
             if self.shim:
                 self.shim.signal(signal.SIGTERM)
 
+    def give(self, devices: Sequence[str]) -> None:
+        """Before it starts: what it has is known again after a restart, and its shim measures it."""
+        share = f"{share_of(self.spec.gpus):g}"
+        files.write_whole(self.folder / "devices", " ".join((share, *devices)).encode())
+        self.devices, self.waits = list(devices), ""
+
     def end_unhealthy(self, failure: Failure) -> None:
         """Ends a unit that never became healthy. Nobody asked for that, so a later `wake` may try again."""
         self.stopping = True
@@ -128,7 +138,8 @@ class Record:
             unit=spec.unit, attempt=spec.attempt, state=self._state(), kind=spec.kind, labels=spec.labels, node=node,
             address=self._address(), pid=started.pid if started else 0, started_at=started.at if started else 0.0,
             ready_at=self.ready_at, signature=self.signature, exit=self.exit,
-            cold=bool(self.waits_for) and not self.launched,
+            cold=bool(self.waits_for) and not self.launched, gpus=spec.gpus, devices=self.devices,
+            waits=self.waits,
         )  # fmt: skip
 
     def lived_s(self) -> float:
@@ -186,6 +197,11 @@ class Record:
         said = files.read_whole(self.folder / "error.json", Failure)
         failure = exited.failure or said
         self.exit = msgspec.structs.replace(exited, failure=failure)
+
+
+def _devices_of(folder: Path) -> list[str]:
+    path = folder / "devices"
+    return path.read_text().split()[1:] if path.exists() else []
 
 
 def link_of(home: Path, unit: str) -> Path:

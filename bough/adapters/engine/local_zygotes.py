@@ -207,7 +207,7 @@ def key_of(spec: UnitSpec, environment: dict[str, str]) -> str:
     gets one day counts until somebody thinks about it."""
     shared = msgspec.structs.replace(
         spec, unit="", attempt=0, labels={}, environment={}, python=spec.python or sys.executable, limits=Limits(),
-        health_timeout_s=0.0, grace_s=0.0, lease_s=0.0, confine=False,
+        devices=[], health_timeout_s=0.0, grace_s=0.0, lease_s=0.0, confine=False,
     )  # fmt: skip
     return hashlib.sha256(msgspec.json.encode((shared, environment), order="sorted")).hexdigest()[:16]
 

@@ -34,6 +34,7 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     shape: list[int]
     size: int
     copy_into: Callable[[memoryview], None]
+    device: int = -1  # the GPU it is on: `copy_into` only begins the copy, and `pinning.settle` waits for it
     address: int = 0  # of its bytes, where they lie one after the other in this process's memory; 0: they do not
 
 
@@ -119,12 +120,13 @@ def _describe_torch(value: Any, name: str) -> tuple[Leaf, Stored]:
 
     def copy_into(target: memoryview) -> None:
         if size:
-            torch.frombuffer(target, dtype=plain.dtype).view(plain.shape).copy_(plain)
+            torch.frombuffer(target, dtype=plain.dtype).view(plain.shape).copy_(plain, non_blocking=device >= 0)
 
+    device = plain.get_device() if plain.device.type == "cuda" else -1
     here = type(plain) is torch.Tensor and plain.device.type == "cpu" and plain.is_contiguous()
     leaf = Leaf(
         name=name, dtype=_TORCH[word], shape=list(plain.shape), size=size, copy_into=copy_into,
-        address=plain.data_ptr() if here else 0,
+        device=device, address=plain.data_ptr() if here else 0,
     )  # fmt: skip
     return leaf, Stored(TORCH, name, word, list(plain.shape), transposed)
 

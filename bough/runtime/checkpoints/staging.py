@@ -16,6 +16,7 @@ from typing import NamedTuple, Optional
 
 from bough.runtime.checkpoints import arrays, copying
 from bough.runtime.checkpoints.arrays import Leaf
+from bough.runtime.checkpoints.pinning import Pinned, settle
 
 PIECE_BYTES = 16 << 20  # no piece is larger
 _SMALLEST_BYTES = 256 << 10  # arrays are put together until a piece has so much, or a 64th of all
@@ -35,6 +36,7 @@ class Placed(NamedTuple):
 class Staging:
     def __init__(self) -> None:
         self._memory: Optional[mmap.mmap] = None
+        self._pinned: Optional[Pinned] = None
         self._warming: Optional[threading.Thread] = None
 
     @property
@@ -45,15 +47,22 @@ class Staging:
         """Makes the memory ready in the background for a state like this one."""
         needed = lay_out(leaves)[1]
         if needed > self.size and (self._warming is None or not self._warming.is_alive()):
-            self._memory = _reserve(needed)
-            self._warming = threading.Thread(target=_touch, args=(self._memory,), daemon=True)
+            self._make(needed)
+            self._warming = threading.Thread(
+                target=self._warm, args=(self._memory, bool(_devices(leaves))), daemon=True
+            )
             self._warming.start()
 
     def copy(self, leaves: Mapping[str, list[Leaf]]) -> dict[str, list[memoryview]]:
         """The pieces of each entry. They are valid until the next call."""
         placed, needed = lay_out(leaves)
         if self._memory is None or needed > self.size:
-            self._memory = _reserve(needed)
+            self._make(needed)
+        assert self._memory is not None  # noqa: S101 - just made
+        devices = _devices(leaves)
+        is_warming = self._warming is not None and self._warming.is_alive()
+        if devices and self._pinned is None and not is_warming:
+            self._pinned = Pinned(self._memory)
         memory, into = memoryview(self._memory), copying.address_of(self._memory)
         found, moves = {}, []
         for name, each in placed.items():
@@ -65,7 +74,25 @@ class Staging:
                     leaf.copy_into(memory[offset : offset + leaf.size])
             found[name] = [memory[start : start + size] for start, size in each.pieces]
         copying.move(moves)
+        settle(devices)
         return found
+
+    def _make(self, size: int) -> None:
+        if self._warming is not None:
+            self._warming.join()
+        if self._pinned is not None:
+            self._pinned.release()
+        self._memory, self._pinned = _reserve(size), None
+
+    def _warm(self, memory: mmap.mmap, on_device: bool) -> None:
+        _touch(memory)
+        if on_device:
+            self._pinned = Pinned(memory)
+
+
+def _devices(leaves: Mapping[str, list[Leaf]]) -> set[int]:
+    """The GPUs on which any of it is."""
+    return {leaf.device for each in leaves.values() for leaf in each} - {-1}
 
 
 def lay_out(leaves: Mapping[str, list[Leaf]]) -> tuple[dict[str, Placed], int]:
