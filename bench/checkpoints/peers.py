@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.staging import BlockingAsyncStager, DefaultStager, StagingOptions
 
 
 class TorchSave:
@@ -45,8 +45,8 @@ class TorchAsync:
 
     def __init__(self, folder: Path, *, pinned: bool = False) -> None:
         self._folder, self._number, self._pending = folder, 0, None
-        self._stager = DefaultStager(StagingOptions(
-            use_pinned_memory=pinned, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=pinned
+        self._stager = BlockingAsyncStager(cache_staged_state_dict=True) if pinned else DefaultStager(StagingOptions(
+            use_pinned_memory=False, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=False
         ))  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         if not dist.is_initialized():

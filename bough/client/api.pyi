@@ -1246,7 +1246,10 @@ class ReplicaView(Record):
     started_at: float
     seconds_to_ready: float
     cpu_s: float
+    gpu_s: float
     memory_bytes: int
+    devices: builtins.list[str]
+    waits: str
     exit: dict[str, Any]
 
 class Resources(Record):

@@ -127,5 +127,5 @@ def said(need: Resources, number: int) -> str:
     if need.accelerators:
         parts.append(" or ".join(need.accelerators) + (f" for each of {number} processes" if number > 1 else ""))
     elif need.gpus:
-        parts.append(f"{need.gpus * number:g} accelerators")
+        parts.append(f"{need.gpus * number:g} GPU{'s' * (need.gpus * number > 1)}")
     return ", ".join(parts) or f"room for {math.ceil(number)} more"

@@ -77,6 +77,7 @@ class Prepared:
         if self.loaded:
             return
         self.bring_in()
+        _keep_to_share()
         for model in self.spec.models.values():
             verified.check(model)
         self._make()
@@ -172,6 +173,15 @@ def loads_before_fork(spec: ModelSpec, prepared: Prepared) -> bool:
         torch.set_num_threads(1)
         return not torch.cuda.is_available()
     return True
+
+
+def _keep_to_share() -> None:
+    """Where a replica has a part of a GPU, PyTorch takes no more of its memory: who takes too much fails by itself,
+    and not its neighbours."""
+    torch, share = sys.modules.get("torch"), float(os.environ.get("BOUGH_GPU_SHARE", "0"))
+    if torch is not None and share:
+        with contextlib.suppress(RuntimeError, AssertionError):  # made-up devices, or PyTorch without CUDA
+            torch.cuda.set_per_process_memory_fraction(share)
 
 
 def describe_failure(error: BaseException, spec: ModelSpec) -> Failure:

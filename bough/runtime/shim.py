@@ -35,6 +35,7 @@ SIGTERM, SIGKILL, SIGCHLD = int(_signal.SIGTERM), int(_signal.SIGKILL), int(_sig
 
 _TICK_S = 1.0  # usage.json is refreshed this often
 _MEMORY_TICK_S = 0.2  # a unit may overshoot its memory limit for this long
+_GPU_AFTER_S = 3.0  # opening NVIDIA's driver to measure takes a second, in which the unit could not open it
 _REAP_S = 5.0  # how long killed processes may take to go (uninterruptible sleep) before we end without them
 _READ_BYTES = 65536
 _RESERVE_BYTES = 16384  # room for exit.json, taken while there is space
@@ -129,6 +130,7 @@ class _Guard:
         self._kill_at = 0.0  # monotonic; 0: not stopping
         self._meter = proctree.Meter()
         self._usage = ""
+        self._meter_gpus_at = time.monotonic() + _GPU_AFTER_S
         self._lease_mtime = 0
         self._lease_seen = time.monotonic()
         self._log = SegmentWriter(plan.folder, plan.log_bytes)
@@ -150,7 +152,6 @@ class _Guard:
             self._finish()
             return
         output = self._start(body, (wake_read, wake_write))
-        self._meter.gpus = _gpu_meter(self._folder)  # only now: files that were open before are closed by now
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {SIGTERM})
         self._watch(wake_read, output)
         self._end_everything(output)
@@ -214,6 +215,8 @@ class _Guard:
 
     def _tick(self) -> None:
         plan, meter = self._plan, self._meter
+        if self._meter_gpus_at and time.monotonic() >= self._meter_gpus_at:
+            self._meter_gpus_at, meter.gpus = 0.0, _gpu_meter(self._folder)
         meter.sample(memory=plan.memory_bytes > 0)
         usage = meter.as_json(self._log.dropped_bytes)
         if usage != self._usage:

@@ -74,6 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (Exception, SystemExit) as error:  # user code may raise anything; all of it becomes error.json
         _explain(folder, spec, error)
         sys.exit(1)
+    _let_go()
     if (_threads() > 1 or _holds_device()) and spec.preload in _LESS and not _asked_for(folder, spec.preload):
         _start_over(folder, rest, _LESS[spec.preload])
     ready = Ready(
@@ -212,16 +213,27 @@ def _start_over(folder: str, rest: list[str], level: str) -> None:
 
 
 def _threads() -> int:
-    return len(list(Path("/proc/self/task").iterdir()))
+    """Besides the one that NVIDIA's driver leaves behind when it was only asked what there is: that one survives being
+    forgotten. Where CUDA has begun, its device is held, which counts by itself."""
+    names = [(each / "comm").read_text() for each in Path("/proc/self/task").iterdir()]
+    return sum(not name.startswith("cuda") for name in names)
 
 
 def _holds_device() -> bool:
-    """Whether CUDA has begun here: it does not work in a process that was forked afterwards."""
+    """Whether CUDA has begun here: it does not work in a process that was forked afterwards. Called after `_let_go`."""
     for each in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # the one that reads the folder
-            if str(each.readlink()).startswith("/dev/nvidia"):
+            if str(each.readlink()).startswith("/dev/nvidia-uvm"):
                 return True
     return False
+
+
+def _let_go() -> None:
+    """Of the driver's library, which PyTorch leaves open, devices and all, when it has asked it what there is."""
+    if "libnvidia-ml" in Path("/proc/self/maps").read_text():
+        nvml = importlib.import_module("ctypes").CDLL("libnvidia-ml.so.1")
+        while nvml.nvmlShutdown() == 0:
+            pass
 
 
 def _explain(folder: str, spec: ModelSpec | None, error: BaseException) -> None:

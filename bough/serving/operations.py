@@ -215,7 +215,7 @@ def _waits(engine: Engine, mine: Mapping[str, str], said: dict[str, str]) -> Ite
         service = mine.get(each.unit.rpartition("-")[0], "")
         if service and each.waits and said.get(service) != each.waits:
             said[service] = each.waits
-            yield Progress(kind="note", at=time.time(), service=service, text=f"{service} {each.waits}")
+            yield Progress(kind="note", at=time.time(), service=service, text=each.waits)
 
 
 def _build_output(

@@ -168,7 +168,7 @@ def test_a_killed_job_frees_its_device(with_devices: Callable[..., Jobs]) -> Non
     jobs.deploy(FILE + "resources = { gpus = 1 }\n")
     first, second = jobs.ask("fit"), jobs.ask("fit")
     jobs.let_pass(1.0)
-    assert jobs.run(second.id).said == "waits for 1 accelerators of this machine"
+    assert jobs.run(second.id).said == "waits for 1 GPU of this machine"
     jobs.engine.crash(jobs.run(first.id).unit(0))
     jobs.let_pass(1.0)
     assert (jobs.run(first.id).state, jobs.run(second.id).state) == (FAILED, RUNNING)

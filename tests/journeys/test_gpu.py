@@ -125,7 +125,7 @@ def test_device_seconds_are_those_in_which_kernels_ran(own_machine: Machine) -> 
     own_machine.predict("api", 0.1)
     time.sleep(2.0)
     before = used_s(own_machine, project)
-    own_machine.ask("/v1/api/predict", 6.0)
+    assert own_machine.ask("/v1/api/predict", 6.0)[0] == 200
     time.sleep(2.0)
     between = used_s(own_machine, project)
     time.sleep(6.0)
@@ -142,7 +142,7 @@ def test_halves_of_a_gpu_are_shared_and_measured_apart(own_machine: Machine) -> 
     for name in ("api", "idle"):
         own_machine.predict(name, 0.1)
     time.sleep(2.0)
-    own_machine.ask("/v1/api/predict", 6.0)
+    assert own_machine.ask("/v1/api/predict", 6.0)[0] == 200
     time.sleep(2.0)
     there = {name: each[0] for name, each in replicas(own_machine, project).items()}
     print({name: used_s(own_machine, project, name) for name in there})
@@ -155,6 +155,7 @@ def test_a_gpu_that_is_taken_hold_of_while_modules_are_imported_still_works_in_r
     project = own_machine.project("hasty", toml("Product"), service_py=code)
     own_machine.deploy(project)
     assert own_machine.predict("api", 2.0)["device"] == "cuda:0"
+    print([path.read_text() for path in own_machine.home.glob("zygotes/*/ready.json")])
 
 
 def test_a_busy_gpu_asks_for_more_replicas(own_machine: Machine) -> None:

@@ -97,6 +97,11 @@ def test_what_is_loaded_before_the_fork(prepare: Prepare, change: str, preload: 
     assert run.stdout.split() == (["loading", "True"] if loaded else ["False"])
 
 
+def test_with_none_not_even_the_code_is_imported_before_the_fork(prepare: Prepare) -> None:
+    assert prepare("print('imported')\n" + GOOD, preload="none").stdout.split() == ["False"]
+    assert prepare("print('imported')\n" + GOOD, preload="imports").stdout.split() == ["imported", "False"]
+
+
 def test_paths_count_from_the_project_and_one_thread_is_set(prepare: Prepare, tmp_path: Path) -> None:
     (tmp_path / "weights.txt").write_text("7")
     code = "import os\n" + GOOD.replace(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from bough.adapters.accelerators.chosen import accelerators
 from bough.adapters.engine import isolation
 from bough.data.trees import CLONE, COPY, OVERLAY, ways
 from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, columns_of, paint, size
@@ -43,7 +44,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 def run(session: Session) -> None:
     home = session.home
     findings = [
-        *(*_machine(home), *_processes(home), *_tools(), *_limits()),
+        *(*_machine(home), *_processes(home), *_tools(), *_limits(), *_accelerators()),
         *(_master_key(home), *_isolation(home), *_trees(home)),
     ]
     problems = [each for each in findings if each.state == PROBLEM]
@@ -104,10 +105,22 @@ def _limits() -> list[Finding]:
     said = {
         "memory": (YES, "resources.memory_mb: measured once a second, a unit above it is ended"),
         "cpu": (NO, "resources.cpus is part of the plan and limits nothing yet: units share the machine's cores"),
-        "gpus": (NO, "resources.gpus places jobs; a share of a GPU is not isolated, and services see every GPU"),
-        "gpu time": (NO, "gpu_s in a unit's usage is not measured and stays 0"),
+        "gpu share": (NO, "resources.gpus = 0.5 places two on a device and limits PyTorch's memory in services only"),
     }  # fmt: skip
     return [Finding(area="limits", name=name, state=state, detail=detail) for name, (state, detail) in said.items()]
+
+
+def _accelerators() -> list[Finding]:
+    """What `resources.gpus` can give."""
+    found = accelerators().devices()
+    if not found:
+        why = "none that NVIDIA's driver tells of; BOUGH_ACCELERATORS=t4:2 bough up makes some up, to try placing"
+        return [Finding(area="accelerators", name="gpus", state=NO, detail=why)]
+    return [
+        Finding(area="accelerators", name=each.kind, state=YES,
+                detail=f"{each.name}, {each.memory_mb >> 10} GB, {each.id}" if each.name else f"made up, {each.id}")
+        for each in found
+    ]  # fmt: skip
 
 
 def _master_key(home: Home) -> Finding:
