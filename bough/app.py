@@ -97,6 +97,7 @@ from bough.jobs import assembly as jobs
 from bough.jobs import loop as jobs_loop
 from bough.jobs import operations as job_operations
 from bough.jobs import store as job_runs
+from bough.jobs.models import PREFIX as JOB_PREFIX
 from bough.kernel.catalog import DATABASE, MODEL, SERVICE, TABLE
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
@@ -324,7 +325,7 @@ class Bough:
     def wake_units(self, units: set[str]) -> None:
         """Something happened to these units: whoever owns them looks again."""
         jobs_too = False
-        if all(unit.startswith(jobs_loop.PREFIX) for unit in units):
+        if all(unit.startswith(JOB_PREFIX) for unit in units):
             with self.database.read() as tx:
                 if jobs_loop.expects_hints(tx, self.clock.now()):
                     return
@@ -336,7 +337,7 @@ class Bough:
                     for deployment in deployments.in_state(tx, "building"):
                         wake(tx, deployments.KIND, deployment.id)
                     jobs_too = True
-                elif owner.startswith(jobs_loop.PREFIX):
+                elif owner.startswith(JOB_PREFIX):
                     jobs_too = True
                 elif kind is not None:
                     wake(tx, kind, owner)
