@@ -161,6 +161,10 @@ def _settings(home: Home, wanted: dict[str, Any]) -> Platform:
 
 
 def _check_ports(home: Home, platform: Platform, missing: list[str]) -> None:
+    """Before anything is started. Beside a living keeper a port may be that of a part which it has just started again
+    and which has not said so yet; if it is somebody else's, the part says that."""
+    if pid_of(home, KEEPER):
+        return
     wanted = {
         GATEWAY: (platform.gateway_host, platform.gateway_port, "bough up --gateway-port PORT"),
         SERVER: (platform.api_host, platform.api_port, "bough up --api-port PORT"),

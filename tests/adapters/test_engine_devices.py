@@ -97,7 +97,7 @@ def test_one_that_asks_for_more_than_there_are_ends_at_once_and_says_so(rig: Rig
     rig.engine.apply(rig.spec("a", rigs.runs(), gpus=3.0))
     ended = rig.exited("a")
     assert ended.failure.code == "DEVICES_TOO_FEW"
-    assert "asks for 3 GPUs, and this machine has 1 t4, 1 t4" in ended.failure.message
+    assert "asks for 3 GPUs, and this machine has 2 t4" in ended.failure.message
 
 
 def test_a_release_that_takes_over_may_use_the_devices_of_the_one_before(rig: Rig) -> None:

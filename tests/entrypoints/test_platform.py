@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
-from bough.entrypoints.processes import KEEPER, PARTS, answers, pid_of
-from bough.entrypoints.supervision import take_down
+from bough.entrypoints.processes import KEEPER, PARTS, answers, pid_of, say
+from bough.entrypoints.supervision import configure, prepare, take_down
+from bough.kernel.errors import Unavailable
 from bough.kernel.platform import Home
 from tests.ports import free_port
 
@@ -135,6 +136,17 @@ def test_a_port_in_use_is_named_with_its_holder_and_the_option(machine: Machine)
             assert option in error["hint"]
     assert not any(pid_of(machine.home, name) for name in (*PARTS, KEEPER))
     machine.up()
+
+
+def test_a_port_that_a_part_has_just_taken_again_does_not_stop_up(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    prepare(home)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        wanted = {"api_port": listener.getsockname()[1], "gateway_port": free_port()}
+        with pytest.raises(Unavailable, match="in use"):
+            configure(home, wanted)
+        say(home, KEEPER, time.time(), "", 0)
+        assert configure(home, wanted) == list(PARTS)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

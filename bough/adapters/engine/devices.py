@@ -8,7 +8,7 @@ a machine could not be deployed again without an outage.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from bough.kernel.devices import Device, share_of
@@ -29,7 +29,8 @@ def place(spec: UnitSpec, devices: Sequence[Device], holders: Iterable[Holder]) 
     count, share = math.ceil(spec.gpus), share_of(spec.gpus)
     known = {each.id for each in devices}
     if len(devices) < count or not known.issuperset(spec.devices):
-        there = ", ".join(f"1 {each.kind}" for each in devices) or "none"
+        kinds = Counter(each.kind for each in devices)
+        there = ", ".join(f"{number} {kind}" for kind, number in kinds.items()) or "none"
         raise Invalid(
             f"asks for {spec.gpus:g} GPU{'s' * (count > 1)}, and this machine has {there}", code="DEVICES_TOO_FEW",
             hint="lower resources.gpus in bough.toml; bough doctor shows what this machine has",
