@@ -68,18 +68,17 @@ PROCESSES = {
     "bough.optimizing.rows": ("bough.runtime.loaders",),
     "bough.optimizing.quantizing": ("bough.runtime.loaders",),
     "bough.builds.worker": ("bough.adapters.blobs", "bough.adapters.builder"),
-    "bough.entrypoints.node": (
-        "bough.adapters.engine",
-        "bough.adapters.accelerators",
-        "bough.secrets.vault",
-    ),  # opens what a unit is given
+    "bough.entrypoints.node": (  # gives units their devices, and opens their secrets
+        *("bough.adapters.engine", "bough.adapters.accelerators", "bough.secrets.vault"),
+    ),
     "bough.entrypoints.node_http": ("bough.adapters.engine",),
     "bough.entrypoints.gateway": ("bough.gateway.server", "bough.adapters.queue.sqlite"),
     "bough.entrypoints.mlflow": ("bough.tracking.filters", "bough.tracking.rules"),  # one language of filters
     "bough.entrypoints.server": ("bough.gateway.portholder",),  # keeps the gateway's port while that starts again
     "bough.entrypoints.supervision": ("bough.gateway.portholder", "bough.adapters.engine.remote"),
-    "bough.entrypoints.cli.doctor": (  # shows the ladder, ways of trees, and whether the master key is safe
+    "bough.entrypoints.cli.doctor": (  # shows the ladder, ways of trees, devices, and whether the master key is safe
         *("bough.adapters.engine.isolation", "bough.data.trees", "bough.gateway.portholder", "bough.secrets.vault"),
+        "bough.adapters.accelerators",
     ),
     "bough.entrypoints.cli.down": ("bough.adapters.sql",),  # servers of databases end with everything else
     "bough.entrypoints.cli.check_building": ("bough.builds", "bough.adapters.blobs"),  # keeps what the worker reads

@@ -132,7 +132,7 @@ def test_doctor_tells_what_it_tried(bough: Bough) -> None:
     assert {"landlock", "reflink", "gpu"} <= {name for area, name in found if area == "isolation"}
     assert all(each["detail"] for each in found.values())
     assert found["limits", "memory"]["state"] == "yes"
-    for name, said in (("cpu", "limits nothing"), ("gpu time", "stays 0")):
+    for name, said in (("cpu", "limits nothing"), ("gpu share", "in services only")):
         assert found["limits", name]["state"] == "no" and said in found["limits", name]["detail"]
     assert "landlock" in bough("doctor")[1]
 
