@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,76 @@ def test_migrations_run_on_the_branch_and_with_a_merge_on_the_parent(plane: Plan
     plane.call("environments.merge", project=PROJECT, branch="test")
     assert run(url, "SELECT id FROM more") == [(1,)]
     run(url, "DROP TABLE more, bough_migration")
+
+
+POLICY = {"people.email": "hash", "people.name": "token", "people.age": "noise", "people.phone": "drop"}
+CLEAR = (b"ada@example.org", b"Ada Lovelace", b"+44 20 7946", b"bob\t@example.org")
+
+
+def people(url: str, *more: str) -> None:
+    run(url, "DROP TABLE IF EXISTS people, notes")
+    run(url, "CREATE TABLE people (id serial PRIMARY KEY, name text, email text UNIQUE, age integer, phone text)")
+    run(url, "COMMENT ON COLUMN people.name IS 'for example Ada Lovelace'")
+    run(
+        url,
+        "INSERT INTO people (name, email, age, phone) VALUES ('Ada Lovelace', 'ada@example.org', 40, '+44 20 7946')",
+    )
+    run(url, r"INSERT INTO people (email, age) VALUES (E'bob\t@example.org', 50)")
+    for each in more:
+        run(url, each)
+
+
+def masked(plane: Plane, url: str) -> Any:
+    plane.call("databases.add", project=PROJECT, name="events", engine="postgres", server=url)
+    plane.call("databases.policy", project=PROJECT, name="events", policy="share", columns=POLICY)
+    plane.call("environments.create", project=PROJECT, branch="shared", mask="share")
+    for _ in range(200):
+        plane.let_pass(0.1)
+        found = plane.call("databases.show", project=PROJECT, name="events", environment="shared")
+        if found.state != "making":
+            return found
+        time.sleep(0.05)  # it is made by programs
+    raise AssertionError("it is not made")
+
+
+def test_masked_columns_are_nowhere_in_the_files_of_the_branch(plane: Plane, server: Server, url: str) -> None:
+    people(url)
+    found = masked(plane, url)
+    assert found.state == "ready", found.failure
+    other = plane.call("databases.url", project=PROJECT, name="events", environment="shared").url
+    rows = run(other, "SELECT * FROM people ORDER BY id")
+    assert [len(row) for row in rows] == [4, 4] and rows[1][1] is None
+    assert rows[0][1].startswith("tok_") and len(rows[0][2]) == 64 and 36 <= rows[0][3] <= 44
+    run(other, "INSERT INTO people (name, email) VALUES ('new', 'new')")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        run(other, "INSERT INTO people (email) VALUES ('new')")
+    ((number,),) = run(other, "SELECT oid FROM pg_database WHERE datname = current_database()")
+    run(url, "CHECKPOINT")
+    files = [path for path in (server.data / "base" / str(number)).iterdir() if path.is_file()]
+    assert len(files) > 100
+    assert [path for path in files if any(clear in path.read_bytes() for clear in CLEAR)] == []
+    ((parent,),) = run(url, "SELECT oid FROM pg_database WHERE datname = current_database()")
+    lie = [path.read_bytes() for path in (server.data / "base" / str(parent)).iterdir() if path.is_file()]
+    assert all(any(clear in content for content in lie) for clear in CLEAR), "the search can find them"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "CREATE TABLE notes AS SELECT 'call ada@example.org back' AS text",
+        r"CREATE TABLE notes AS SELECT E'call bob\t@example.org' AS text",
+        "CREATE TABLE notes (text text DEFAULT 'ada@example.org')",
+        "CREATE TABLE notes AS SELECT convert_to('ada@example.org', 'UTF8') AS bytes",
+    ],
+)
+def test_a_value_that_stands_in_clear_elsewhere_is_found_and_nothing_stays(plane: Plane, url: str, more: str) -> None:
+    people(url, more)
+    before = set(run(url, "SELECT datname FROM pg_database"))
+    found = masked(plane, url)
+    assert found.state == "failed" and "people.email" in found.failure["message"]
+    made = set(run(url, "SELECT datname FROM pg_database")) - before
+    assert len(made) == 1, "what was cut, and no masked one"
+    run(url, "DROP TABLE people, notes")
 
 
 def test_what_is_no_server_is_refused_and_nothing_is_made(plane: Plane, tmp_path: Path) -> None:

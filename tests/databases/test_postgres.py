@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from bough.adapters.sql import Script
+from bough.adapters.sql import Script, postgres_server
 from bough.adapters.sql.postgres import Postgres
 from bough.adapters.sql.postgres_server import Programs
-from bough.kernel.errors import Invalid
+from bough.kernel.errors import Invalid, Problem
+from bough.kernel.files import write_whole
 from tests.databases.conftest import PROJECT
 from tests.plane import Plane
 
@@ -344,3 +345,23 @@ def test_what_a_killed_cutter_held_still_goes_on(first: tuple[Postgres, str]) ->
         engine.keep(handle)
         assert emails(engine, handle) == BOTH
     engine.close(handle)
+
+
+def test_one_that_still_starts_is_waited_for(first: tuple[Postgres, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever started it may have been killed before it answered."""
+    engine, handle = first
+    engine.ensure(handle)
+    said = engine._server(handle).data / "postmaster.pid"
+    ready = said.read_text()
+    write_whole(said, ready.replace("ready   ", "starting").encode())
+    try:
+        monkeypatch.setattr(postgres_server, "START_S", 0.05)
+        with pytest.raises(Problem, match="still starts"):
+            engine.ensure(handle)
+        monkeypatch.setattr(postgres_server, "START_S", 60.0)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(engine.ensure, handle)
+            write_whole(said, ready.encode())
+            assert waiting.result(60)
+    finally:
+        write_whole(said, ready.encode())

@@ -18,7 +18,7 @@ from typing import Any
 from bough.adapters.sql import Announced, Cut, Script, Way
 from bough.adapters.sql.files import CLONE, COPY, Files
 from bough.adapters.sql.postgres_follower import WARM, Followers
-from bough.adapters.sql.postgres_masks import columns_of, copy_masked, leak, literal
+from bough.adapters.sql.postgres_masks import columns_of, copy_masked, leak_in_files, literal, side_of
 from bough.adapters.sql.postgres_overlay import LEFT, PREFIX, Bases, copied_of, size_of
 from bough.adapters.sql.postgres_server import DATABASE, Programs, Server
 from bough.adapters.sql.postgres_settling import is_lost, settle
@@ -198,9 +198,10 @@ class Postgres:
         made = self.make(_way(handle))
         target = self._server(made)
         try:
-            copy_masked(self._programs, source, target, policy)
+            read = side_of(self._programs, source)
+            copy_masked(read, side_of(self._programs, target), policy)
             target.psql("CHECKPOINT")
-            if found := leak(source, target, policy):
+            if found := leak_in_files(read, target, policy):
                 raise Conflict(found, code="MASK_LEAKS", hint="bough db policy: mask or drop that column as well")
         except BaseException as error:
             self._drop(made)

@@ -1,23 +1,49 @@
-"""Masked databases of Postgres: rows pass from one server to another as they are masked, and are searched for after."""
+"""Masked databases of Postgres: rows pass from one to another as they are masked, and are searched for after."""
 
 from __future__ import annotations
 
 import contextlib
 import mmap
 import secrets
-from collections.abc import Mapping
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import IO
 
-from bough.adapters.sql.postgres_server import DATABASE, Programs, Server
+import msgspec
+
+from bough.adapters.sql.postgres_server import DATABASE, PLAIN, Programs, Server
 from bough.kernel.errors import Invalid
 
 SHORTEST, SEARCHED = 6, 200  # bytes and number of values that are searched for
+BLOCK_BYTES = 1 << 20  # of a dump that is searched
+_LEFT = ("--no-owner", "--no-privileges", "--no-comments", "--no-publications", "--no-subscriptions")
+
+_LEAKS = "a value of {} stands in clear elsewhere: mask the column that repeats it, or drop it"
 
 
-def copy_masked(programs: Programs, source: Server, target: Server, policy: Mapping[str, str]) -> None:
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """One database, as PostgreSQL's programs reach it: with these words, and this password."""
+
+    programs: Programs
+    words: tuple[str, ...]
+    password: str = ""
+
+    def psql(self, sql: str, *, words: Sequence[str] = ()) -> str:
+        return self.programs.run("psql", *PLAIN, *self.words, *words, stdin=sql, password=self.password)
+
+    def dump(self, section: str) -> str:
+        return self.programs.run("pg_dump", f"--section={section}", *_LEFT, *self.words, password=self.password)
+
+
+def side_of(programs: Programs, server: Server) -> Side:
+    return Side(programs=programs, words=("-h", str(server.sockets), "-d", DATABASE))
+
+
+def copy_masked(source: Side, target: Side, policy: Mapping[str, str]) -> None:
     """Tables, then rows as they are masked, then indexes and keys: nothing passes through it in clear."""
     key = secrets.token_hex(16)
-    dump = ["-h", str(source.sockets), "--no-owner", DATABASE]
-    target.psql(programs.run("pg_dump", "--section=pre-data", *dump))
+    target.psql(source.dump("pre-data"))
     columns: dict[str, list[tuple[str, str]]] = {}
     for table, column, kind in columns_of(source):
         columns.setdefault(table, []).append((column, kind))
@@ -30,14 +56,37 @@ def copy_masked(programs: Programs, source: Server, target: Server, policy: Mapp
                 continue
             into.append(quoted(column))
             shown.append(_masked(quoted(column), kind, how, key))
-        rows = source.psql(f"COPY (SELECT {', '.join(shown)} FROM {quoted(table)}) TO STDOUT")  # noqa: S608 - quoted
-        target.psql(f"COPY {quoted(table)} ({', '.join(into)}) FROM STDIN;\n{rows}\\.\n")
+        out = f"COPY (SELECT {', '.join(shown)} FROM {quoted(table)}) TO STDOUT"  # noqa: S608 - quoted
+        _pipe(source, out, target, f"COPY {quoted(table)} ({', '.join(into)}) FROM STDIN")
     with contextlib.suppress(Invalid):  # what hangs on a dropped column stays away with it
-        target.psql(programs.run("pg_dump", "--section=post-data", *dump), words=["-v", "ON_ERROR_STOP=0"])
+        target.psql(source.dump("post-data"), words=["-v", "ON_ERROR_STOP=0"])
     for line in source.psql("SELECT format('%I.%I', schemaname, sequencename), coalesce(last_value, 1), "
                             "last_value IS NOT NULL FROM pg_sequences").splitlines():  # fmt: skip
         name, value, used = line.split("\t")
         target.psql(f"SELECT setval({literal(name)}, {int(value)}, {'true' if used == 't' else 'false'})")
+
+
+def _pipe(source: Side, out: str, target: Side, into: str) -> None:
+    """What one statement answers is what another reads; tables may be larger than memory."""
+    first = source.programs.command("psql", *PLAIN, *source.words, "-c", out)
+    second = target.programs.command("psql", *PLAIN, *target.words, "-c", into)
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(  # noqa: S603 - our own words
+            first, stdout=subprocess.PIPE, stderr=errors, cwd="/", env=source.programs.environment(source.password)
+        ) as reading,
+    ):  # fmt: skip
+        writing = subprocess.run(  # noqa: S603 - as above
+            second, stdin=reading.stdout, capture_output=True, cwd="/", check=False,
+            env=target.programs.environment(target.password),
+        )  # fmt: skip
+        assert reading.stdout is not None  # noqa: S101 - asked for above
+        reading.stdout.close()
+        failed = reading.wait() != 0 or writing.returncode != 0
+        errors.seek(0)
+        said = (writing.stderr + errors.read()).decode(errors="replace").strip()
+    if failed:  # also when only reading did: the other has taken what came for all
+        raise Invalid(f"PostgreSQL says: {said}", code="POSTGRES_SAYS", hint="bough db check NAME")
 
 
 def _masked(column: str, kind: str, how: str, key: str) -> str:
@@ -56,7 +105,7 @@ def _masked(column: str, kind: str, how: str, key: str) -> str:
     }[how]
 
 
-def columns_of(server: Server) -> list[tuple[str, str, str]]:
+def columns_of(server: Side | Server) -> list[tuple[str, str, str]]:
     """Table, column and type of what is stored, of the schema `public`."""
     rows = server.psql(
         "SELECT c.table_name, c.column_name, c.data_type FROM information_schema.columns c"
@@ -67,22 +116,69 @@ def columns_of(server: Server) -> list[tuple[str, str, str]]:
     return [(table, column, kind) for table, column, kind in (line.split("\t") for line in rows.splitlines())]
 
 
-def leak(source: Server, target: Server, policy: Mapping[str, str]) -> str:
+def leak_in_files(source: Side, target: Server, policy: Mapping[str, str]) -> str:
+    """What is said of a clear value that lies in the bytes of `target`; empty when none does."""
+    wanted = _wanted(source, policy)
+    for path in target.data.rglob("*"):
+        if path.is_file() and path.stat().st_size:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                for name, value in wanted:
+                    if content.find(value) >= 0:
+                        return _LEAKS.format(name)
+    return ""
+
+
+def leak_in_dump(source: Side, target: Side, policy: Mapping[str, str]) -> str:
+    """The same of a database whose files are elsewhere: in all that it says of itself, schema and rows. It was written
+    anew, so its files hold nothing beyond that."""
+    wanted = [
+        (name, form)
+        for name, value in _wanted(source, policy)
+        for form in {value, _as_copied(value), value.hex().encode()}
+    ]
+    words = target.programs.command("pg_dump", *target.words)
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(  # noqa: S603 - our own words
+            words, stdout=subprocess.PIPE, stderr=errors, cwd="/", env=target.programs.environment(target.password)
+        ) as dumping,
+    ):  # fmt: skip
+        assert dumping.stdout is not None  # noqa: S101 - asked for above
+        found = _found(dumping.stdout, wanted)
+        dumping.stdout.close()
+        failed = dumping.wait() != 0 and not found  # it ends early when nobody reads on
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip()
+    if failed:
+        raise Invalid(f"PostgreSQL says: {said}", code="POSTGRES_SAYS", hint="bough db check NAME")
+    return _LEAKS.format(found) if found else ""
+
+
+def _found(stream: IO[bytes], wanted: Sequence[tuple[str, bytes]]) -> str:
+    """The name of the first one whose bytes are in the stream; values may lie over the edge of two blocks."""
+    longest, last = max((len(each) for _, each in wanted), default=0), b""
+    while block := stream.read(BLOCK_BYTES):
+        content = last + block
+        for name, value in wanted:
+            if value in content:
+                return name
+        last = content[len(content) - longest :]
+    return ""
+
+
+def _wanted(source: Side, policy: Mapping[str, str]) -> list[tuple[str, bytes]]:
     wanted: list[tuple[str, bytes]] = []
     for name in policy:
         table, _, column = name.partition(".")
         query = f"SELECT DISTINCT {quoted(column)}::text FROM {quoted(table)} LIMIT {SEARCHED}"  # noqa: S608 - quoted
         values = [each.encode() for each in source.psql(query).splitlines()]
         wanted += [(name, each) for each in values if len(each) >= SHORTEST and not each.isdigit()]
-    for path in target.data.rglob("*"):
-        if path.is_file() and path.stat().st_size:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                for name, value in wanted:
-                    if content.find(value) >= 0:
-                        return (
-                            f"a value of {name} stands in clear elsewhere: mask the column that repeats it, or drop it"
-                        )
-    return ""
+    return wanted
+
+
+def _as_copied(value: bytes) -> bytes:
+    """As COPY writes it."""
+    return value.replace(b"\\", b"\\\\").replace(b"\t", b"\\t")
 
 
 def quoted(name: str) -> str:

@@ -21,9 +21,9 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from bough.adapters.sql import Announced, Cut, Script, Way
-from bough.adapters.sql.postgres_masks import quoted
+from bough.adapters.sql.postgres_masks import Side, copy_masked, leak_in_dump, literal, quoted
 from bough.adapters.sql.postgres_server import Programs
-from bough.kernel.errors import Invalid, NotFound, Unavailable
+from bough.kernel.errors import Conflict, Invalid, NotFound, Unavailable
 from bough.kernel.files import as_exhausted, write_whole
 from bough.kernel.names import new_id
 
@@ -193,25 +193,48 @@ class OwnServers:
         return [each.name for each in fresh]
 
     def mask(self, handle: str, policy: Mapping[str, str]) -> str:
-        raise Invalid(
-            "databases on a server of your own cannot be masked: its disk is not Bough's to search",
-            code="MASK_INVALID", hint="bough db add NAME --engine postgres",
-        )  # fmt: skip
+        """A database of the same server that is written anew, row by row."""
+        known = self._known(handle)
+        target = msgspec.structs.replace(known, database=f"bough_{new_id('db')[3:]}", ours=True)
+        made = self._keep(target)  # first, so that a sweep finds what a kill leaves
+        try:
+            with self._open(known, elsewhere=True) as connection:
+                _make_empty(connection, target.database, like=known.database)
+            sides = self._side(known), self._side(target)
+            copy_masked(*sides, policy)
+            if found := leak_in_dump(*sides, policy):
+                raise Conflict(found, code="MASK_LEAKS", hint="bough db policy: mask or drop that column as well")
+        except BaseException as error:
+            self._drop(made)
+            if isinstance(error, Invalid) and error.own_code == "POSTGRES_SAYS":
+                raise Invalid(
+                    f"it cannot be masked; {error.message}", code="MASK_INVALID",
+                    hint="bough db policy; BOUGH_POSTGRES_BIN names programs of the server's version",
+                ) from error  # fmt: skip
+            raise
+        return made
+
+    def _side(self, known: _Known) -> Side:
+        password = unquote(self._password(known))
+        return Side(programs=self._programs, words=("-d", _at(known.server, known.database)), password=password)
 
     def sweep(self, live: Collection[str], older_than_s: float) -> int:
         before, freed = time.time() - older_than_s, 0
         for path in self._root.glob(f"{TEMPLATE}_*.json"):
             if path.stem not in live and path.stat().st_mtime < before:
-                known = self._known(path.stem)
-                with contextlib.suppress(Invalid, Unavailable, NotFound):  # a server that is away: another time
-                    if known.ours:
-                        with self._open(known, elsewhere=True) as connection:
-                            size = (
-                                "SELECT coalesce(sum(pg_database_size(datname)), 0) FROM pg_database WHERE datname = %s"
-                            )
-                            freed += int(connection.execute(size, (known.database,)).fetchone()[0])
-                            connection.execute(f"DROP DATABASE IF EXISTS {quoted(known.database)} WITH (FORCE)")
-                    path.unlink()
+                freed += self._drop(path.stem)
+        return freed
+
+    def _drop(self, handle: str) -> int:
+        """The bytes that it freed; 0 of a server that is away: the next sweep tries again."""
+        known, freed = self._known(handle), 0
+        size = "SELECT coalesce(sum(pg_database_size(datname)), 0) FROM pg_database WHERE datname = %s"
+        with contextlib.suppress(Invalid, Unavailable, NotFound):
+            if known.ours:
+                with self._open(known, elsewhere=True) as connection:
+                    freed = int(connection.execute(size, (known.database,)).fetchone()[0])
+                    connection.execute(f"DROP DATABASE IF EXISTS {quoted(known.database)} WITH (FORCE)")
+            self.path(handle).unlink()
         return freed
 
     def _known(self, handle: str) -> _Known:
@@ -271,6 +294,14 @@ def _alone(connection: Any, database: str) -> Iterator[None]:
         yield
     finally:
         connection.execute(f"ALTER DATABASE {quoted(database)} ALLOW_CONNECTIONS true")
+
+
+def _make_empty(connection: Any, name: str, *, like: str) -> None:
+    asked = "SELECT pg_encoding_to_char(encoding), datcollate, datctype FROM pg_database WHERE datname = %s"
+    encoding, collate, kinds = (literal(each) for each in connection.execute(asked, (like,)).fetchone())
+    connection.execute(
+        f"CREATE DATABASE {quoted(name)} TEMPLATE template0 ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {kinds}"
+    )
 
 
 def _let_nobody_in(connection: Any, database: str) -> None:

@@ -46,6 +46,8 @@ max_wal_size = 256MB
 min_wal_size = 32MB
 log_destination = stderr
 """
+PLAIN = ("-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1")  # words of psql, for programs to read
+_STATUS = 7  # the line of postmaster.pid, from 0, that says how far it is
 _LEFT_OVER = ("pre-existing shared memory block", "Is another postmaster")
 _NEWER = [(17, "summarize_wal = off\n"), (18, "file_copy_method = clone\n")]  # settings, by version
 # Recovery syncs the disk, and not file by file: to open a file is to copy it into the overlay.
@@ -82,7 +84,7 @@ class Programs:
             raise Unavailable(self.why_not, code="POSTGRES_MISSING", hint="bough db ways --engine postgres")
         done = subprocess.run(  # noqa: S603 - our own words
             self.command(program, *words, over=over), input=stdin, capture_output=True, text=True, timeout=timeout_s,
-            check=False, cwd="/", env=self._environment() | ({"PGPASSWORD": password} if password else {}),
+            check=False, cwd="/", env=self.environment(password),
         )  # fmt: skip
         if done.returncode != 0:
             raise Invalid(f"PostgreSQL says: {_said(done.stderr)}", code="POSTGRES_SAYS", hint="bough db check NAME")
@@ -101,9 +103,13 @@ class Programs:
         needed = os.geteuid() == 0 and program in ("initdb", "pg_ctl", "postgres")
         return [*(as_user if needed else ()), str(self.folder / program), *words]
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self, password: str = "") -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        return kept | {"LC_ALL": "C", "PGUSER": USER, "PGCONNECT_TIMEOUT": str(CONNECT_S)}
+        return (
+            kept
+            | {"LC_ALL": "C", "PGUSER": USER, "PGCONNECT_TIMEOUT": str(CONNECT_S)}
+            | ({"PGPASSWORD": password} if password else {})
+        )
 
 
 class Server:
@@ -163,10 +169,11 @@ class Server:
         self.psql(f"CREATE DATABASE {DATABASE}", database="postgres")
 
     def start(self) -> None:
-        """Returns when it answers. Idempotent; of several who start it at once, one does and the others wait."""
+        """Returns when it answers. Idempotent; of several who start it at once, one does and the others wait, also for
+        one whose starter was killed."""
         with locked(self.place / "starting"):
             self.let_go()
-            if self.pid():
+            if self._has_started():
                 return
             self.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._wanted.touch()
@@ -179,6 +186,21 @@ class Server:
             raise Problem(
                 f"PostgreSQL did not start; {_said(said)}", code="POSTGRES_START", hint=str(self.place / "log")
             )
+
+    def _has_started(self) -> bool:
+        """Waits for one that is starting. Raises `Problem` (POSTGRES_START) where that takes very long."""
+        deadline = time.monotonic() + START_S
+        while self.pid():
+            with contextlib.suppress(FileNotFoundError):
+                said = (self.data / "postmaster.pid").read_text().splitlines()
+                if len(said) > _STATUS and said[_STATUS].strip() in ("ready", "standby"):  # as pg_ctl has it
+                    return True
+            if time.monotonic() > deadline:
+                raise Problem(
+                    "PostgreSQL still starts: it reads its log", code="POSTGRES_START", hint=str(self.place / "log")
+                )
+            time.sleep(0.01)
+        return False
 
     def _try(self) -> str:
         """Starts it; what it said if that failed."""
@@ -216,8 +238,7 @@ class Server:
 
     def psql(self, sql: str, *, database: str = DATABASE, words: Sequence[str] = ()) -> str:
         """Runs SQL; rows come unaligned, with tabs between. Raises `Invalid` (POSTGRES_SAYS)."""
-        fixed = ["-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-h", str(self.sockets), "-d", database]
-        return self._programs.run("psql", *fixed, *words, stdin=sql)
+        return self._programs.run("psql", *PLAIN, "-h", str(self.sockets), "-d", database, *words, stdin=sql)
 
     def ask(self, sql: str) -> str:
         """The first value that one statement answers, as text; through psycopg where it is installed, which takes a
