@@ -189,12 +189,12 @@ def _queues(tx: sa.Connection, platform: Platform, release: Release, manifest: M
 
 
 def _divided(known: _Known, attempts: list[Attempt], route: Route, shares: list[Share]) -> Route:
-    """With those deployments as variants that are there to answer. What runs alone cannot be divided: a web service's
-    connections belong to one process."""
+    """With those deployments as variants that are there to answer. Nothing is copied to a web service: what its
+    requests change is its own matter."""
     variants = []
     for each in shares:
         deployment = known.deployments.get(each.deployment)
-        if deployment is None or route.kind == WEB or each.deployment == route.deployment:
+        if deployment is None or each.deployment == route.deployment or (route.kind == WEB and each.copies):
             continue
         variants.append(
             Variant(

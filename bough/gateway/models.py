@@ -12,7 +12,8 @@ from bough.runtime.frames import Signature
 MODEL, WEB, MOCK = "model", "web", "mock"
 ANY_KEY, ANY_TOKEN, EITHER = "key", "jwt", "key-or-jwt"  # of `access`, beside public
 ROUTE, TENANT = "route", "tenant"  # what is limited, beside KEY: whoever calls
-KEY, REQUEST, HEADER = "key", "request", "header:"  # what a split may go by; the last with the header's name
+# What a split may go by; the last two with a name.
+KEY, REQUEST, HEADER, COOKIE = "key", "request", "header:", "cookie:"
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

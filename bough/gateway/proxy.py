@@ -36,6 +36,16 @@ def start(client: Connection, call: Call) -> Proxied:
     return Proxied(client, call)
 
 
+def _lane_of(call: Call, head: Head) -> WebLane:
+    """The deployment whose turn it is where several share the route; its answer is counted there."""
+    entry = cast(Entry, call.plan.entry)
+    share = entry.split.choose(call.plan, head) if entry.split is not None else None
+    if share is None:
+        return cast(WebLane, entry.lane)
+    call.plan = share.plan_of(call.plan)
+    return cast(WebLane, share.lane.lane if isinstance(share.lane, Entry) else share.lane)
+
+
 class Proxied:
     """Implements `upstream.Exchange`."""
 
@@ -45,7 +55,7 @@ class Proxied:
         self._client = client
         self._call = call
         self._head = head
-        self._lane = cast(WebLane, cast(Entry, call.plan.entry).lane)
+        self._lane = _lane_of(call, head)
         self._upstream: Upstream | None = None
         self._websocket = head.upgrade == b"websocket" and b"upgrade" in head.connection
         self._tunnelled = False

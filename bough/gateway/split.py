@@ -1,8 +1,9 @@
 """One route, several deployments: each gets its share of the requests, or copies of them.
 
 A split stands between an entry and its lanes only while the table asks for one: an entry without it hands requests to
-its lane as ever. Shares are dealt out exactly, not by chance, so that 5 % of 20 requests is one; where a header, the
-key or the request's id is to decide, its hash does, and the same caller is always answered by the same deployment.
+its lane as ever. Shares are dealt out exactly, not by chance, so that 5 % of 20 requests is one; where a header, a
+cookie, the key or the request's id is to decide, its hash does, and the same caller is always answered by the same
+deployment.
 
 A deployment that nobody can reach takes no share: the route's own answers for it. A copy is sent after the request it
 copies, nobody waits for it, and it is left out when its deployment is behind: it can cost a caller nothing but the
@@ -19,7 +20,7 @@ import msgspec
 
 from bough.gateway.call import Call, Head
 from bough.gateway.metrics import RouteStats
-from bough.gateway.models import HEADER, KEY, REQUEST, Route, ShareState, Variant
+from bough.gateway.models import COOKIE, HEADER, KEY, REQUEST, Route, ShareState, Variant
 from bough.gateway.pairs import Answered
 from bough.gateway.watched import Watched
 from bough.kernel.errors import Problem
@@ -90,7 +91,7 @@ class Split:
     def submit(self, call: Call, verb: int, body: bytes, meta: str, now: float) -> None:
         """As a lane does; raises what the chosen lane raises."""
         plan = call.plan
-        chosen = self._choose(plan, call.head)
+        chosen = self.choose(plan, call.head)
         if chosen is None:
             self._main().submit(call, verb, body, meta, now)
         else:
@@ -109,7 +110,7 @@ class Split:
     def progress(self, call: Call, now: float) -> None:
         self._main().progress(call, now)
 
-    def _choose(self, plan: Plan, head: Head | None) -> Share | None:
+    def choose(self, plan: Plan, head: Head | None) -> Share | None:
         """The share whose turn it is; None: the route's own deployment."""
         if head is not None:
             plan.picked = _picked(self.shares, plan, head)
@@ -190,7 +191,19 @@ def _mark(sticky: str, plan: Plan, head: Head | None) -> bytes | None:
             plan.mark = head.key or head.authorization
         elif sticky == REQUEST:
             plan.mark = head.rid
+        elif sticky.startswith(COOKIE):
+            plan.mark = _cookie(head, sticky.removeprefix(COOKIE).encode())
         else:
             name = sticky.removeprefix(HEADER).lower().encode()
             plan.mark = next((value for known, value in head.headers if known == name), b"")
     return plan.mark or None
+
+
+def _cookie(head: Head, name: bytes) -> bytes:
+    """The value of a cookie of the request (RFC 6265, 4.2.1); empty: it has none of that name."""
+    for known, value in head.headers:
+        for pair in value.split(b";") if known == b"cookie" else ():
+            key, _, said = pair.strip().partition(b"=")
+            if key == name:
+                return said
+    return b""

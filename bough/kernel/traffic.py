@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 HIGH, NORMAL, LOW = "high", "normal", "low"
 PRIORITIES = (HIGH, NORMAL, LOW)
 CORS_HEADERS = ["authorization", "content-type", "x-api-key", "x-request-id", "traceparent"]
-STICKY = ("key", "request")  # what a split may go by, beside "header:NAME"
+STICKY = ("key", "request")  # what a split may go by, beside "header:NAME" and "cookie:NAME"
+_BY_NAME = re.compile(r"(header:[A-Za-z0-9-]+|cookie:[A-Za-z0-9_.-]+)\Z")
 _PERIODS_S = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
 _QUOTA = re.compile(r"\s*(\d{1,12})\s*/\s*(s|min|h|day)(?:\s+burst\s+(\d{1,12}))?\s*\Z")
 _THIS_MACHINE = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|\Z)")
@@ -127,8 +128,8 @@ def mistakes(name: str, services: Mapping[str, Service]) -> Iterator[tuple[tuple
         yield ("sunset",), f"is before {since}, when it becomes deprecated", ""
     if until is not None and since is False:
         yield ("sunset",), "only a deprecated API version goes away", f"deprecated = {until.year}-01-01"
-    if service.sticky and service.sticky not in STICKY and not re.match(r"header:[A-Za-z0-9-]+\Z", service.sticky):
-        yield ("sticky",), f"{service.sticky!r} is not one of key, request, header:NAME", ""
+    if service.sticky and service.sticky not in STICKY and not _BY_NAME.match(service.sticky):
+        yield ("sticky",), f"{service.sticky!r} is not one of key, request, header:NAME, cookie:NAME", ""
     if service.access in ("jwt", "key-or-jwt") and not service.issuers:
         hint = 'issuers = [{ issuer = "https://login.example.com", audience = "shop" }]'
         yield ("access",), "nobody is named who signs tokens", hint
@@ -147,15 +148,19 @@ def mistakes(name: str, services: Mapping[str, Service]) -> Iterator[tuple[tuple
 
 def _split_mistakes(name: str, services: Mapping[str, Service]) -> Iterator[tuple[tuple[str, ...], str, str]]:
     service = services[name]
-    if service.split and service.is_web:
-        yield ("split",), "a web service's connections belong to one process: only model services are split", ""
     for rule in service.split:
         other = services.get(rule.to)
         if other is None or rule.to == name:
             yield ("split",), f"there is no other service {rule.to!r}", f"add [services.{rule.to}]"
-        elif other.is_web or other.split:
-            why = "a web service" if other.is_web else "split itself"
+        elif other.is_web != service.is_web or other.split:
+            why = "split itself" if other.split else "a web service" if other.is_web else "a model service"
             yield ("split",), f"{rule.to} is {why}: requests cannot be handed to it", ""
+        if rule.copies and service.is_web:
+            yield (
+                ("split",),
+                "requests to a web service are not copied here",
+                "bough mirror copies those that only read",
+            )
         if not (rule.percent or rule.header or rule.keys or rule.copies):
             yield ("split",), f"nothing says which requests {rule.to} gets", "add percent, header, keys or copies"
     if (whole := sum(rule.percent for rule in service.split)) > 100:

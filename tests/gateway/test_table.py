@@ -83,6 +83,23 @@ def test_what_a_key_may_do_is_in_the_table(plane: Plane) -> None:
 
 
 @pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ('[{ to = "churn", percent = 5 }]', "churn is a model service: requests cannot be handed to it"),
+        ('[{ to = "page", copies = true }]', "a web service gets no copies"),
+        ('[{ to = "page", percent = 5 }]', ""),
+    ],
+)
+def test_web_services_share_requests_among_each_other(split: str, said: str) -> None:
+    web = f'[services.web]\ncommand = "x"\nsticky = "cookie:id"\nsplit = {split}\n[services.page]\ncommand = "y"\n'
+    if not said:
+        assert resolve(Document(ONE + web)).services["web"].split[0].to == "page"
+        return
+    with pytest.raises(ProjectFileInvalid, match=said):
+        resolve(Document(ONE + web))
+
+
+@pytest.mark.parametrize(
     ("setting", "at", "said"),
     [
         ('limits = { key = "many" }', "services.churn.limits.key", "is no quota"),
