@@ -156,11 +156,7 @@ def _split_mistakes(name: str, services: Mapping[str, Service]) -> Iterator[tupl
             why = "split itself" if other.split else "a web service" if other.is_web else "a model service"
             yield ("split",), f"{rule.to} is {why}: requests cannot be handed to it", ""
         if rule.copies and service.is_web:
-            yield (
-                ("split",),
-                "requests to a web service are not copied here",
-                "bough mirror copies those that only read",
-            )
+            yield ("split",), "a web service gets no copies of requests", "bough mirror sends those that only read"
         if not (rule.percent or rule.header or rule.keys or rule.copies):
             yield ("split",), f"nothing says which requests {rule.to} gets", "add percent, header, keys or copies"
     if (whole := sum(rule.percent for rule in service.split)) > 100:
