@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,22 +31,45 @@ needs_torch = pytest.mark.skipif(
 )
 
 
+PRELOADED = ("sklearn.datasets", "torch._dynamo", "safetensors.torch")  # of them, what there is
+
+
+class Forks:
+    """A process from which programs are forked, with what they import in memory."""
+
+    def __init__(self) -> None:
+        there = [each for each in PRELOADED if find_spec(each.partition(".")[0]) is not None]
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("forking.py")), *there], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},  # else the folders would fill
+        )  # fmt: skip
+
+    def run(self, programs: list[dict[str, Any]]) -> list[int]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(programs) + "\n")
+        self._process.stdin.flush()
+        return list(json.loads(self._process.stdout.readline()))
+
+    def end(self) -> None:
+        self._process.communicate()
+
+
 class Trainer:
     """Runs the program of an example in a folder of its own, as often as it is told to."""
 
-    def __init__(self, example: str, folder: Path, **params: Any) -> None:
+    def __init__(self, forks: Forks, example: str, folder: Path, **params: Any) -> None:
         self.program, self.folder, self.params = ROOT / "examples" / example / "train.py", folder, params
         self.folder.mkdir()
+        self._forks = forks
 
     def run(self, *, processes: int = 1, **plan: Any) -> list[int]:
         """Statuses of its processes; `plan`: where it is interrupted."""
         with socket.socket() as found:  # where they find each other
             found.bind(("127.0.0.1", 0))
             port = found.getsockname()[1]
-        started = [self._start(rank, processes, port, Interruptions(save_every=3, **plan)) for rank in range(processes)]
-        for each in started:
-            each.wait(100)
-        return [each.returncode for each in started]
+        interruptions = Interruptions(save_every=3, **plan)
+        return self._forks.run([self._asked(rank, processes, port, interruptions) for rank in range(processes)])
 
     @property
     def output(self) -> Path:
@@ -63,19 +87,25 @@ class Trainer:
     def digests(self) -> dict[str, str]:
         return {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in self.output.iterdir()}
 
-    def _start(self, rank: int, world: int, port: int, plan: Interruptions) -> subprocess.Popen[bytes]:
+    def _asked(self, rank: int, world: int, port: int, plan: Interruptions) -> dict[str, Any]:
         variables = {
             "BOUGH_PARAMS": json.dumps(self.params), "BOUGH_CHECKPOINTS": str(self.folder / "checkpoints"),
-            "BOUGH_OUTPUT": str(self.output), VARIABLE: msgspec.json.encode(plan).decode(), "PYTHONPATH": str(ROOT),
-            "PYTHONDONTWRITEBYTECODE": "1",  # else the folder of the example would fill
+            "BOUGH_OUTPUT": str(self.output), VARIABLE: msgspec.json.encode(plan).decode(),
         }  # fmt: skip
         if world > 1:
             variables |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
             variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        with (self.folder / f"log-{rank}").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, str(self.program)], cwd=self.folder, env=os.environ | variables, stdout=log, stderr=log
-            )
+        return {
+            "program": str(self.program), "folder": str(self.folder), "log": str(self.folder / f"log-{rank}"),
+            "variables": variables,
+        }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    made = Forks()
+    yield made
+    made.end()
 
 
 def test_every_example_says_what_it_is_in_a_valid_project_file() -> None:
@@ -86,8 +116,8 @@ def test_every_example_says_what_it_is_in_a_valid_project_file() -> None:
     assert all(found[name].jobs["train"].register for name in trains)
 
 
-def test_the_incremental_model_is_the_same_when_it_was_told_to_end_meanwhile(tmp_path: Path) -> None:
-    whole, cut = (Trainer("incremental-sklearn", tmp_path / name, epochs=4) for name in ("whole", "cut"))
+def test_the_incremental_model_is_the_same_when_it_was_told_to_end_meanwhile(tmp_path: Path, forks: Forks) -> None:
+    whole, cut = (Trainer(forks, "incremental-sklearn", tmp_path / name, epochs=4) for name in ("whole", "cut"))
     assert whole.run() == [0], whole.log
     assert cut.run(notice_at_step=20) == [0], cut.log
     assert not cut.progress.get("done") and not cut.output.exists()
@@ -98,8 +128,8 @@ def test_the_incremental_model_is_the_same_when_it_was_told_to_end_meanwhile(tmp
 
 
 @needs_torch
-def test_the_classifier_of_digits_is_the_same_when_it_was_killed_meanwhile(tmp_path: Path) -> None:
-    whole, cut = (Trainer("digits-torch", tmp_path / name, steps=20, width=8) for name in ("whole", "cut"))
+def test_the_classifier_of_digits_is_the_same_when_it_was_killed_meanwhile(tmp_path: Path, forks: Forks) -> None:
+    whole, cut = (Trainer(forks, "digits-torch", tmp_path / name, steps=20, width=8) for name in ("whole", "cut"))
     assert whole.run() == [0], whole.log
     assert cut.run(notice_at_step=6) == [0], cut.log  # so that something is on the disk, however slow that is
     assert cut.run(kill_at_step=14) == [-9]
@@ -113,9 +143,9 @@ def test_the_classifier_of_digits_is_the_same_when_it_was_killed_meanwhile(tmp_p
 
 @needs_torch
 def test_what_the_language_model_has_learned_is_streamed_word_by_word(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, forks: Forks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = Trainer("orchard-lm", tmp_path / "whole", steps=120, width=32, lr=0.01)
+    trainer = Trainer(forks, "orchard-lm", tmp_path / "whole", steps=120, width=32, lr=0.01)
     assert trainer.run() == [0], trainer.log
     monkeypatch.syspath_prepend(ROOT / "examples/orchard-lm")
     service = importlib.import_module("service").Orchard()
@@ -132,8 +162,18 @@ def test_what_the_language_model_has_learned_is_streamed_word_by_word(
 
 
 @needs_torch
-def test_two_processes_are_killed_and_go_on_and_come_to_the_same(tmp_path: Path) -> None:
-    whole, cut = (Trainer("data-parallel", tmp_path / name, steps=20) for name in ("whole", "cut"))
+def test_the_language_model_is_the_same_when_it_was_told_to_end_meanwhile(tmp_path: Path, forks: Forks) -> None:
+    whole, cut = (Trainer(forks, "orchard-lm", tmp_path / name, steps=20, width=16) for name in ("whole", "cut"))
+    assert whole.run() == [0], whole.log
+    assert cut.run(notice_at_step=11) == [0], cut.log
+    assert not cut.progress.get("done") and cut.run() == [0], cut.log
+    assert cut.progress["restored_step"] == 11
+    assert cut.digests() == whole.digests()
+
+
+@needs_torch
+def test_two_processes_are_killed_and_go_on_and_come_to_the_same(tmp_path: Path, forks: Forks) -> None:
+    whole, cut = (Trainer(forks, "data-parallel", tmp_path / name, steps=20) for name in ("whole", "cut"))
     assert whole.run(processes=2) == [0, 0], whole.log
     assert cut.run(processes=2, notice_at_step=6) == [0, 0], cut.log
     assert cut.run(processes=2, kill_at_step=14) == [-9, -9]
