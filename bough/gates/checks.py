@@ -39,7 +39,7 @@ class Checks:
         if attempt is not None:
             if attempt.state == EXITED:
                 return _failed(run, f"their process ended ({attempt.exit.reason if attempt.exit else 'lost'})")
-            if turn.clock.now() - run.started_at > LONGEST_S:
+            if attempt.seconds(turn.clock.now()) > LONGEST_S:
                 self._engine.stop(unit, attempt.attempt, 1.0)
                 return _failed(run, f"took longer than {LONGEST_S:.0f} s")
             return CHECK_S

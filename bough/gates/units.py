@@ -42,7 +42,7 @@ class GateUnits:
                 return [GateResult(gate="run", passed=False, said=answer.failure.message)]
             return answer.results
         if attempt is not None and attempt.state != EXITED:
-            if turn.clock.now() - run.started_at > LONGEST_S:
+            if attempt.seconds(turn.clock.now()) > LONGEST_S:
                 self._engine.stop(unit, attempt.attempt, 1.0)
                 return [GateResult(gate="run", passed=False, said=f"took longer than {LONGEST_S:.0f} s")]
             return CHECK_S

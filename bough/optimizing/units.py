@@ -43,7 +43,7 @@ class OptimizingUnits:
             return msgspec.json.decode((folder / "result.json").read_bytes(), type=OptimizationAnswer)
         attempt = next((each for each in self._engine.snapshot() if each.unit == unit), None)
         if attempt is not None and attempt.state != EXITED:
-            if turn.clock.now() - of.started_at > LONGEST_S:
+            if attempt.seconds(turn.clock.now()) > LONGEST_S:
                 self._engine.stop(unit, attempt.attempt, 1.0)
                 return _failed("OPTIMIZATION_TIMEOUT", f"it took longer than {LONGEST_S:.0f} s")
             return CHECK_S

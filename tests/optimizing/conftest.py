@@ -15,10 +15,11 @@ from tests.plane import Plane
 
 
 class Bench:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, fresh: bool = True) -> None:
         self.plane = Plane(folder)
         self.home = self.plane.bough.home.path
-        self.plane.call("projects.create", name="shop")
+        if fresh:
+            self.plane.call("projects.create", name="shop")
 
     def call(self, operation: str, **fields: Any) -> Any:
         return self.plane.call(operation, project="shop", **fields)
@@ -62,7 +63,11 @@ def worker(*paths: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    made = Bench(tmp_path)
+    return prepared(tmp_path)
+
+
+def prepared(folder: Path) -> Bench:
+    made = Bench(folder)
     made.register(digits.as_onnx())
     made.put("images/test.npz", digits.npz())
     made.put("images/train.npz", digits.calibration())

@@ -43,6 +43,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     waits: str = ""  # for what it waits before it can start, in words
     cold: bool = False  # its model has to be loaded before it can be forked
 
+    def seconds(self, now: float) -> float:
+        """How long it has been running; not what it was asked for, which may have waited for a machine."""
+        return now - self.started_at if self.started_at else 0.0
+
 
 class Hint(msgspec.Struct, frozen=True, kw_only=True):
     """`unit` may have changed. `cursor` goes back into `watch` to continue."""
