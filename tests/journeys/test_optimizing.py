@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bough.kernel.project import resolve
 from bough.kernel.settings import Document
-from tests.journeys.machine import Machine
+from tests.journeys.machine import Machine, wait_until
 from tests.optimizing import digits
 
 
-def test_a_smaller_version_is_made_and_a_student_is_prepared(machine: Machine, tmp_path: Path) -> None:
+def test_a_smaller_version_is_made_and_a_student_learns_from_its_teacher(machine: Machine, tmp_path: Path) -> None:
     project = machine.project("small", "", **{"note.txt": "nothing to serve"})
     for name, content in (
         ("model.onnx", digits.as_onnx()),
         ("test.npz", digits.npz()),
-        ("train.npz", digits.calibration()),
+        ("train.npz", digits.calibration(1000)),
     ):
         (tmp_path / name).write_bytes(content)
     machine.bough("models", "register", "digits", str(tmp_path / "model.onnx"), "--alias", "champion", cwd=project)
@@ -38,7 +39,30 @@ def test_a_smaller_version_is_made_and_a_student_is_prepared(machine: Machine, t
 
     folder = tmp_path / "student"
     machine.bough("optimize", "distill", "digits@champion", "images/train.npz", "images/test.npz", str(folder),
-                  "--label", "digit", cwd=project)  # fmt: skip
+                  "--label", "digit", "--max-loss", "0.05", cwd=project)  # fmt: skip
     job = resolve(Document.read(folder / "bough.toml")).jobs["distill"]
     assert (job.register, job.distill.teacher, job.data) == ("digits-small", "digits/1", ["images"])
     assert (folder / "teacher" / "model.onnx").read_bytes() == digits.as_onnx()
+
+    trained = machine.run("train", cwd=folder, timeout_s=300)
+    assert trained.returncode == 0 and "it is measured beside its teacher digits/1" in trained.stdout, trained
+    wait_until(lambda: student(machine, folder)["state"] != "running", "the student is measured")
+    made = student(machine, folder)
+    before, after = made["contenders"]
+    assert (made["state"], made["version"], before["name"], after["name"]) == ("done", 1, "before", "after"), made
+    assert after.get("loss", 0.0) <= 0.05 and after["bytes"] < before["bytes"] / 10 and after["p50_ms"] > 0
+    table = machine.run("optimize", "show", made["id"], cwd=folder).stdout
+    assert "ACCURACY" in table and "registered digits-small/1" in table
+
+    small = machine.bough("models", "resolve", "digits-small@candidate", cwd=folder)
+    (run,) = machine.bough("jobs", "list", cwd=folder)
+    assert (small["facts"]["parent"], small["facts"]["run"]) == ("digits/1", run["run"])
+    assert "digits/1" in str(machine.bough("lineage", "digits-small/1", "--up", cwd=folder)["arrows"])
+    timeline = machine.bough("jobs", "show", run["id"], cwd=folder)["timeline"]
+    (said,) = (each["said"] for each in timeline if each["what"] == "registered")
+    assert said.startswith("digits-small/1 from digits/1: after: ")
+
+
+def student(machine: Machine, folder: Path) -> Any:
+    (found,) = (each for each in machine.bough("optimize", "list", cwd=folder) if each["kind"] == "distill")
+    return found
