@@ -100,7 +100,9 @@ class ChangeBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     project: str
     branch: BranchName
     ttl: Annotated[str, msgspec.Meta(description="from now on, such as 3d; none: it stays")] = ""
-    budget: Annotated[float, msgspec.Meta(ge=-1, le=1e9, description="a month; 0: none; -1: as it is")] = -1.0
+    budget: Annotated[
+        float, msgspec.Meta(ge=-1, le=1e9, description="a month, shown only; 0: none; -1: as it is")
+    ] = -1.0
     paused: Annotated[str, msgspec.Meta(description="yes or no: whether its schedules rest; empty: as it is")] = ""
 
 
