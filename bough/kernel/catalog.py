@@ -28,6 +28,7 @@ import sqlalchemy as sa
 
 from bough.kernel.context import Principal, Role
 from bough.kernel.errors import Conflict, Forbidden, Invalid, NotFound
+from bough.kernel.prepared import Prepared
 from bough.kernel.tables import metadata
 
 # What may stand in a layer. A kind without a merger of its own (kernel/merging.py) conflicts by key.
@@ -160,14 +161,14 @@ def moves(tx: sa.Connection, after: int = 0) -> dict[int, Point]:
 
 def layer_of(tx: sa.Connection, project: str, environment: str) -> int:
     """The layer of an environment; raises `NotFound` (ENVIRONMENT_NOT_FOUND)."""
-    found = tx.execute(_LAYER_OF, {"project": project, "environment": environment}).scalar()
+    found = _LAYER_OF.first(tx, project=project, environment=environment)
     if found is None:
         raise NotFound(
             f"there is no {project}/{environment}",
             code="ENVIRONMENT_NOT_FOUND",
             hint=f"bough branch list --project {project}, or bough branch create {environment}",
         )
-    return int(found)
+    return int(found.layer)
 
 
 def environment_of(tx: sa.Connection, project: str, layer: int) -> str:
@@ -270,9 +271,7 @@ def set_tag(tx: sa.Connection, project: str, name: str, environment: str, at: fl
 
 def get(tx: sa.Connection, at: Point, kind: str, key: str) -> Entry | None:
     """What (kind, key) is at a point; None when it is not there."""
-    row = tx.execute(
-        _GET, {"start": at.layer, "until": at.seq, "kind": kind, "key": key, "sealed": f"%,{kind},%"}
-    ).first()
+    row = _GET.first(tx, start=at.layer, until=at.seq, kind=kind, key=key, sealed=f"%,{kind},%")
     if row is None or row.value is None:
         return None
     return Entry(kind=kind, key=key, value=msgspec.json.decode(row.value), layer=row.layer, seq=row.seq)
@@ -282,14 +281,14 @@ def items(tx: sa.Connection, at: Point, kind: str, prefix: str = "") -> list[Ent
     """Every entry of a kind at a point whose key begins with `prefix`, by key."""
     return [
         Entry(kind=kind, key=key, value=msgspec.json.decode(value), layer=of, seq=seq)
-        for key, of, seq, value in asked(tx, ITEMS, at, kind, prefix)
+        for key, of, seq, value in asked(tx, _ITEMS, at, kind, prefix)
     ]
 
 
-def asked(tx: sa.Connection, query: sa.Select[Any], at: Point, kind: str, prefix: str, **more: Any) -> Sequence[Any]:
+def asked(tx: sa.Connection, query: Prepared, at: Point, kind: str, prefix: str, **more: Any) -> Sequence[Any]:
     """Rows of a statement that is made of `ITEMS`, for who has too many entries to read them all."""
     values = {"start": at.layer, "until": at.seq, "kind": kind, "sealed": f"%,{kind},%"}
-    return tx.execute(query, {**values, "low": prefix, "high": prefix + "\U0010ffff", **more}).all()
+    return query.all(tx, **values, low=prefix, high=prefix + "\U0010ffff", **more)
 
 
 def several(tx: sa.Connection, at: Point, kind: str, keys: Sequence[str]) -> dict[str, Entry]:
@@ -444,6 +443,7 @@ def _chain_query() -> sa.Select[Any]:
     return sa.select(shown.c.layer, shown.c.seq).order_by(shown.c.depth)
 
 
-_LAYER_OF = sa.select(head.c.layer).where(*_is(sa.bindparam("project"), sa.bindparam("environment")))
-_GET, _SEVERAL, _CHAIN_QUERY = _get(), _several(), _chain_query()
+_LAYER_OF = Prepared(sa.select(head.c.layer).where(*_is(sa.bindparam("project"), sa.bindparam("environment"))))
+_SEVERAL, _CHAIN_QUERY = _several(), _chain_query()
 ITEMS = _items()  # key, layer, seq and value (JSON) of entries
+_GET, _ITEMS = Prepared(_get()), Prepared(ITEMS)

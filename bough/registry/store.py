@@ -23,6 +23,7 @@ from bough.kernel.context import Context
 from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.model_references import ModelReference, check_alias, parse
 from bough.kernel.names import new_id
+from bough.kernel.prepared import Prepared
 from bough.kernel.tables import metadata
 from bough.registry import rules
 from bough.registry.models import Draft, Facts, Model, ModelSignature, Place, SignedBy, Version
@@ -91,15 +92,17 @@ class _FactsAlone(msgspec.Struct, frozen=True, kw_only=True):
 
 _read_facts = msgspec.json.Decoder(_FactsAlone).decode
 _read_details = msgspec.json.Decoder(_Details).decode
-# Made once: SQLAlchemy needs longer to put a statement together than SQLite to answer it.
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _VERSIONS = model_version.select().where(model_version.c.id.in_(_IDS))
 _SIGNED = model_signed.select().where(model_signed.c.version.in_(_IDS)).order_by("at")
+_ID = sa.bindparam("id", type_=sa.Text)
+_ONE_VERSION = Prepared(model_version.select().where(model_version.c.id == _ID))
+_ONE_SIGNED = Prepared(model_signed.select().where(model_signed.c.version == _ID).order_by("at"))
 _SEEN = catalog.ITEMS.subquery()
 _NUMBER = sa.cast(sa.func.substr(_SEEN.c.key, sa.bindparam("start_of_number", type_=sa.Integer)), sa.Integer)
 _STAGE = sa.func.json_extract(_SEEN.c.value, "$.stage")
-_NEWEST_BY_STAGE = sa.select(sa.func.max(_NUMBER).label("number")).group_by(_STAGE)
-_BY_CHANGE = (
+_NEWEST_BY_STAGE = Prepared(sa.select(sa.func.max(_NUMBER).label("number")).group_by(_STAGE))
+_BY_CHANGE = Prepared(
     sa.select(_NUMBER.label("number"), _SEEN.c.value)
     .order_by(sa.func.json_extract(_SEEN.c.value, "$.updated_at").desc(), _NUMBER.desc())
     .limit(sa.bindparam("limit", type_=sa.Integer)).offset(sa.bindparam("skip", type_=sa.Integer))
@@ -494,8 +497,14 @@ def _versions(tx: sa.Connection, seen: list[tuple[str, int, Any]], aliases: dict
     ids = [value["id"] for _, _, value in seen]
     for start in range(0, len(ids), catalog.AT_ONCE):
         part = ids[start : start + catalog.AT_ONCE]
-        rows |= {row.id: row for row in tx.execute(_VERSIONS, {"ids": part}).all()}
-        for row in tx.execute(_SIGNED, {"ids": part}):
+        found: Sequence[Any]
+        by_whom: Sequence[Any]
+        if len(part) == 1:
+            found, by_whom = _ONE_VERSION.all(tx, id=part[0]), _ONE_SIGNED.all(tx, id=part[0])
+        else:
+            found, by_whom = tx.execute(_VERSIONS, {"ids": part}).all(), tx.execute(_SIGNED, {"ids": part}).all()
+        rows |= {row.id: row for row in found}
+        for row in by_whom:
             by = SignedBy(key=row.key, signer=row.signer, at=row.at, by=row.by, bundle=row.bundle)
             signed.setdefault(row.version, []).append(by)
     return [
