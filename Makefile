@@ -71,6 +71,7 @@ bench-registry: $(READY) ## Measure tracking beside an MLflow server, the ledger
 	$(BIN)/python bench/registry/ledger.py
 	$(BIN)/python bench/registry/signing.py
 	$(BIN)/python -m bench.registry.versions
+	$(BIN)/python -m bench.registry.lineage
 
 bench-scale: $(READY) ## Simulate our scaling rule beside KPA, HPA, Ray Serve, target tracking and a clairvoyant bound
 	$(BIN)/python -m bench.scale.run $(ARGS)

@@ -6,7 +6,7 @@ keeps the edges that do. So a edge is found from either of its ends, and there i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -27,6 +27,10 @@ from bough.tracking.models import Run, Source
 _MODEL = "model"  # an input that is a version itself
 _STATE = "version"  # how one state of a thing comes from it
 _MADE = (kinds.VERSION, kinds.RUN, kinds.BUNDLE, kinds.RELEASE, kinds.DEPLOYMENT, kinds.SERVICE, _MODEL)
+_NOT_READ = (
+    *(kinds.RUN, kinds.PARAMETERS, kinds.COMMIT, kinds.BUNDLE, kinds.PYTHON_ENVIRONMENT),
+    *(kinds.RELEASE, kinds.DEPLOYMENT, kinds.SERVICE, kinds.JOB),
+)
 _SHOWN_PARAMETERS = 4
 
 
@@ -40,11 +44,25 @@ class Derived:
         self._edges: dict[str, list[Edge]] = {}  # of versions
         self._named: dict[tuple[str, str], list[str]] | None = None  # what facts say -> ids of versions
         self._versions: dict[str, Thing] = {}
+        self._names: dict[str, str] = {}  # of versions, now
+        self._reported: dict[str, list[Edge]] = {}
+        self._readers: dict[tuple[str, str], list[Run]] = {}
+
+    def ahead(self, things: Sequence[Thing], backward: bool) -> None:
+        """Reads what `touching` is about to be asked for: a statement for many things, not for each."""
+        unknown = [each.id for each in things if each.id not in self._reported]
+        self._reported |= outside.edges(self._tx, unknown)
+        mine = [each for each in things if not backward or each.kind in _MADE]
+        self._read_records(each.id.partition(":")[2] for each in mine if each.kind == kinds.VERSION)
+        self._read_records(id for each in mine for id in self._versions_that_name(each))
+        self._read_runs(mine)
 
     def touching(self, thing: Thing, backward: bool) -> list[Edge]:
         """Every edge to `thing` (`backward`) or from it, by records and by what others have reported."""
         found: dict[tuple[str, str], Edge] = {}
-        for edge in (*self._derived(thing, backward), *outside.edges(self._tx, thing)):
+        if thing.id not in self._reported:
+            self._reported |= outside.edges(self._tx, [thing.id])
+        for edge in (*self._derived(thing, backward), *self._reported[thing.id]):
             mine = edge.target if backward else edge.source
             if mine.id == thing.id and edge.source.id != edge.target.id:
                 found.setdefault((edge.source.id, edge.target.id), edge)
@@ -67,7 +85,7 @@ class Derived:
     def version(self, version: Version) -> Thing:
         """A version under the name that it has now."""
         if version.id not in self._versions:
-            name = registry.name_now(self._tx, self._place, version)
+            name = self._names.get(version.id) or registry.name_now(self._tx, self._place, version)
             self._versions[version.id] = rules.known_by(
                 kinds.VERSION, version.id, f"{name}/{version.number}",
                 digest=version.digest[: rules.SHORT], by=version.by, environment=version.environment,
@@ -82,6 +100,11 @@ class Derived:
         if id not in self._records:
             self._records[id] = registry.by_id(self._tx, id)
         return self._records[id]
+
+    def _read_records(self, ids: Iterable[str]) -> None:
+        found = registry.by_ids(self._tx, [id for id in dict.fromkeys(ids) if id not in self._records])
+        self._records |= {each.id: each for each in found}
+        self._names |= registry.names_now(self._tx, self._place, found)
 
     def _of_versions(self, thing: Thing) -> Iterator[Edge]:
         seen: set[str] = set()
@@ -179,6 +202,36 @@ class Derived:
             self._runs[id] = self._tracked.get(self._place[0], id)
         return self._runs[id]
 
+    def _read_runs(self, things: Sequence[Thing]) -> None:
+        wanted = [id for each in things if (id := self._own_run(each)) and id not in self._runs]
+        wanted += [each.facts.run for each in self._records.values() if each.facts.run not in (*self._runs, "")]
+        self._runs |= self._tracked.several(self._place[0], list(dict.fromkeys(wanted)))
+        for kind in dict.fromkeys(each.kind for each in things):
+            names = [name for each in things if each.kind == kind for name in self._read_as(each)[1]]
+            self._read_readers(_MODEL if kind == kinds.VERSION else kind, names)
+
+    def _read_readers(self, kind: str, names: Iterable[str]) -> None:
+        unknown = [name for name in dict.fromkeys(names) if (kind, name) not in self._readers]
+        if unknown:
+            found = self._tracked.that_read(self._place[0], kind, unknown)
+            self._readers |= {(kind, name): runs for name, runs in found.items()}
+
+    def _read_as(self, thing: Thing) -> tuple[str, list[str]]:
+        """Kind and names under which a run says that it has read a thing; no names: none can say so."""
+        if thing.kind in _NOT_READ:
+            return thing.kind, []
+        if thing.kind == kinds.VERSION:
+            known_as = {self._record(thing.id.partition(":")[2]).reference, thing.name}
+            return _MODEL, sorted(known_as | {each.rpartition("/")[0] for each in known_as})
+        return thing.kind, sorted({thing.name, thing.name.rpartition("/")[0]})
+
+    def _own_run(self, thing: Thing) -> str:
+        """The run that a thing is, or is of; empty for others."""
+        if thing.kind == kinds.RUN:
+            return self._run_id(thing)
+        of, _, id = thing.id.partition(":")[2].partition("/")
+        return id if thing.kind == kinds.PARAMETERS and of == kinds.RUN else ""
+
     def _run_id(self, thing: Thing) -> str:
         return thing.id.removeprefix(f"{kinds.RUN}:{self._place[0]}/")
 
@@ -190,21 +243,15 @@ class Derived:
     def _runs_that_name(self, thing: Thing) -> list[Run]:
         project, rest = self._place[0], thing.id.partition(":")[2]
         if thing.kind in (kinds.RUN, kinds.PARAMETERS):
-            of, _, id = rest.partition("/")
-            if thing.kind == kinds.PARAMETERS and of != kinds.RUN:
-                return []
-            found = self._run(self._run_id(thing) if thing.kind == kinds.RUN else id)
+            own = self._own_run(thing)
+            found = self._run(own) if own else None
             return [found] if found else []
         if thing.kind in (kinds.COMMIT, kinds.BUNDLE, kinds.PYTHON_ENVIRONMENT):
             commit = rest if thing.kind == kinds.COMMIT else ""
             return self._tracked.with_code(project, _text(thing.kind, rest), commit)
-        if thing.kind == kinds.VERSION:
-            known_as = {self._record(rest).reference, thing.name}
-            names = sorted(known_as | {each.rpartition("/")[0] for each in known_as})
-            return self._tracked.that_read(project, _MODEL, names)
-        if thing.kind in (kinds.RELEASE, kinds.DEPLOYMENT, kinds.SERVICE, kinds.JOB):
-            return []
-        read = self._tracked.that_read(project, thing.kind, sorted({thing.name, thing.name.rpartition("/")[0]}))
+        kind, names = self._read_as(thing)
+        self._read_readers(kind, names)
+        read = [run for name in names for run in self._readers[kind, name]]
         return read + (self._tracked.that_made(project, thing.name) if thing.kind == _MODEL else [])
 
     def _edges_of_run(self, run: Run) -> Iterator[Edge]:

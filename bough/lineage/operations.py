@@ -49,7 +49,10 @@ def show(context: Context, request: ShowLineage) -> Lineage:
     derived = Derived(context.tx, place, context.part(TrackedRuns), past=request.past)
     start = _start(context, place, derived, request.of)
     both = request.up == request.down
-    found = rules.walk(start, derived.touching, up=both or request.up, down=both or request.down, depth=request.depth)
+    found = rules.walk(
+        start, derived.touching, up=both or request.up, down=both or request.down, depth=request.depth,
+        ahead=derived.ahead,
+    )  # fmt: skip
     return msgspec.structs.replace(found, svg=picture.svg(found)) if request.picture else found
 
 

@@ -6,7 +6,8 @@ lineage_thing   datasets and jobs that only others know, with the newest that wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -52,13 +53,18 @@ def job(name: str) -> Thing:
     return Thing(id=f"{kinds.JOB}:{name}", kind=kinds.JOB, name=name)
 
 
-def edges(tx: sa.Connection, thing: Thing) -> list[Edge]:
-    """Those that were reported at a thing."""
-    row = lineage_edge
-    query = row.select().where(sa.or_(row.c.source == thing.id, row.c.target == thing.id)).limit(MOST_EDGES)
-    rows = tx.execute(query).all()
+def edges(tx: sa.Connection, ids: Sequence[str]) -> dict[str, list[Edge]]:
+    """Those that were reported at things, by their ids."""
+    rows = [
+        row
+        for start in range(0, len(ids), rules.AT_ONCE)
+        for row in tx.execute(_EDGES, {"ids": ids[start : start + rules.AT_ONCE]}).all()
+    ]
     known = _things(tx, {end for each in rows for end in (each.source, each.target)})
-    return [Edge(source=known[each.source], target=known[each.target], how=each.how) for each in rows]
+    found: dict[str, list[Edge]] = {id: [] for id in ids}
+    for each in rows:
+        found[each.at].append(Edge(source=known[each.source], target=known[each.target], how=each.how))
+    return found
 
 
 def find(tx: sa.Connection, id: str) -> Thing | None:
@@ -102,6 +108,22 @@ def _things(tx: sa.Connection, ids: set[str]) -> dict[str, Thing]:
             details = msgspec.json.decode(row.details)
             found[row.id] = Thing(id=row.id, kind=row.kind, project=row.project, name=row.name, details=details)
     return found
+
+
+def _edges() -> sa.Select[Any]:
+    """Of every thing, at most MOST_EDGES."""
+    row, ids = lineage_edge.c, sa.bindparam("ids", expanding=True, type_=sa.Text)
+    columns = row.source, row.target, row.how
+    ends = sa.union_all(
+        sa.select(*columns, row.source.label("at")).where(row.source.in_(ids)),
+        sa.select(*columns, row.target.label("at")).where(row.target.in_(ids)),
+    ).subquery()
+    place = sa.func.row_number().over(partition_by=ends.c.at, order_by=(ends.c.source, ends.c.target))
+    placed = sa.select(ends, place.label("place")).subquery()
+    return sa.select(placed).where(placed.c.place <= MOST_EDGES)
+
+
+_EDGES = _edges()
 
 
 def _encoded(details: dict[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from bough.lineage.models import Arrow, Edge, Lineage, Thing
 
@@ -12,6 +12,7 @@ SHORT = 12  # characters of a digest that people see
 
 Touching = Callable[[Thing, bool], Iterable[Edge]]
 """Every edge to a thing (True: backward) or from it."""
+Ahead = Callable[[Sequence[Thing], bool], None]
 
 
 def thing(kind: str, project: str, name: str, version: str = "", **details: str) -> Thing:
@@ -25,9 +26,13 @@ def known_by(kind: str, id: str, name: str, **details: str) -> Thing:
     return Thing(id=f"{kind}:{id}", kind=kind, name=name, details=_said(details))
 
 
-def walk(start: Thing, touching: Touching, *, up: bool, down: bool, depth: int, most: int = MOST_THINGS) -> Lineage:
+def walk(
+    start: Thing, touching: Touching, *, up: bool, down: bool, depth: int, most: int = MOST_THINGS,
+    ahead: Ahead = lambda things, backward: None,
+) -> Lineage:  # fmt: skip
     """What `start` came from and what came of it, at most `depth` edges away. Breadth first, each thing once, also
-    where edges go round in a circle. What lies beside (made from the same things) is not followed: up stays up."""
+    where edges go round in a circle. What lies beside (made from the same things) is not followed: up stays up.
+    `ahead` is told of each step's things before `touching` is asked about any of them."""
     things, arrows = {start.id: start}, dict[tuple[str, str], Arrow]()
     left_out: dict[tuple[str, bool], None] = {}
     memory: dict[tuple[str, bool], list[Edge]] = {}
@@ -42,6 +47,7 @@ def walk(start: Thing, touching: Touching, *, up: bool, down: bool, depth: int, 
         seen, front = {start.id}, [start]
         for step in range(depth + 1):
             following: list[Thing] = []
+            ahead([each for each in front if (each.id, backward) not in memory], backward)
             for each in front:
                 for edge in edges(each, backward):
                     other = edge.source if backward else edge.target

@@ -11,7 +11,7 @@ from bough.kernel.errors import NotFound
 from bough.lineage import models as kinds
 from bough.lineage import rules
 from bough.lineage.models import Thing
-from bough.tracking import runs
+from bough.tracking import related, runs
 from bough.tracking.models import Run
 
 
@@ -29,34 +29,40 @@ class TrackedRuns:
             except NotFound:
                 return None
 
-    def that_read(self, project: str, kind: str, names: Sequence[str]) -> list[Run]:
+    def several(self, project: str, ids: Sequence[str]) -> dict[str, Run | None]:
+        """By id; None for one that was reported elsewhere."""
         with self._read() as tx:
-            return runs.that_read(tx, project, kind, names)
+            found = {each.id: each for each in related.several(tx, project, ids)}
+        return {id: found.get(id) for id in ids}
+
+    def that_read(self, project: str, kind: str, names: Sequence[str]) -> dict[str, list[Run]]:
+        with self._read() as tx:
+            return related.that_read(tx, project, kind, names)
 
     def that_made(self, project: str, model: str) -> list[Run]:
         with self._read() as tx:
-            return runs.that_made(tx, project, model)
+            return related.that_made(tx, project, model)
 
     def with_code(self, project: str, said: str, commit: str = "") -> list[Run]:
         with self._read() as tx:
-            return runs.with_code(tx, project, said, commit)
+            return related.with_code(tx, project, said, commit)
 
     def newest(self) -> int:
         with self._read() as tx:
-            return runs.newest(tx)
+            return related.newest(tx)
 
     def numbers(self, after: int, limit: int) -> list[int]:
         with self._read() as tx:
-            return runs.numbers(tx, after, limit)
+            return related.numbers(tx, after, limit)
 
     def open_ones(self) -> list[int]:
         with self._read() as tx:
-            return runs.open_ones(tx)
+            return related.open_ones(tx)
 
     def ended(self, numbers: Sequence[int]) -> dict[int, Run | None]:
         """Those of these that have ended; None: it is gone."""
         with self._read() as tx:
-            return runs.ended(tx, numbers)
+            return related.ended(tx, numbers)
 
 
 def thing(project: str, id: str, run: Run | None) -> Thing:

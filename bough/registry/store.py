@@ -214,6 +214,15 @@ def by_id(tx: sa.Connection, id: str) -> Version:
     return _versions(tx, [(row.name, row.number, {"id": id})], {})[0]
 
 
+def by_ids(tx: sa.Connection, ids: Sequence[str]) -> list[Version]:
+    """As `by_id`, those that there are."""
+    row, seen = model_version, list[tuple[str, int, Any]]()
+    for start in range(0, len(ids), catalog.AT_ONCE):
+        query = sa.select(row.c.name, row.c.number, row.c.id).where(row.c.id.in_(ids[start : start + catalog.AT_ONCE]))
+        seen += [(each.name, each.number, {"id": each.id}) for each in tx.execute(query)]
+    return _versions(tx, seen, {})
+
+
 def of_runs(tx: sa.Connection, place: Place, runs: Sequence[str]) -> list[Version]:
     """Those that came from these runs, newest first, as an environment sees them."""
     at, row = point_of(tx, place), model_version
@@ -237,6 +246,16 @@ def id_of(tx: sa.Connection, project: str, name: str, number: int) -> str:
     row = model_version
     same = row.c.project == project, row.c.name == name, row.c.number == number
     return str(tx.execute(sa.select(row.c.id).where(*same)).scalar() or "")
+
+
+def names_now(tx: sa.Connection, place: Place, versions: Sequence[Version]) -> dict[str, str]:
+    """As `name_now`, by id: all that were not renamed in one statement for every AT_ONCE."""
+    keys = {rules.version_key(each.name, each.number): each for each in versions}
+    there = catalog.several(tx, point_of(tx, place), MODEL, list(keys))
+    same = {
+        each.id: each.name for key, each in keys.items() if key in there and there[key].value["id"] == each.id
+    }  # fmt: skip
+    return {each.id: same.get(each.id) or name_now(tx, place, each) for each in versions}
 
 
 def name_now(tx: sa.Connection, place: Place, version: Version) -> str:

@@ -18,11 +18,10 @@ from bough.tracking.search import Clause, Column, Keyed, Scope
 
 # Tags by which MLflow's clients say what Bough keeps as fields.
 NAME_TAG = "mlflow.runName"
-MOST_FOUND = 200  # runs that one question about what they have in common finds
 COMMIT_TAG = "mlflow.source.git.commit"
 PROGRAM_TAG = "mlflow.source.name"
 
-_RUN = (
+RUN = (
     "SELECT r.id, r.run_id, r.experiment, r.environment, r.name, r.by, r.status, r.state, r.started_ms, r.ended_ms,"
     " r.location, r.source, e.project, e.number, e.name AS experiment_name"
     " FROM run r JOIN experiment e ON e.id = r.experiment"
@@ -86,9 +85,9 @@ def create(tx: sa.Connection, project: str, fresh: Fresh) -> Run:
     tags[NAME_TAG] = rules.check_text(name, "the name of a run", rules.TAG_LENGTH)
     owner = experiments.active_row(tx, project, fresh.experiment)
     id = rules.check_id(fresh.id, "run") if fresh.id else new_id("run")
-    if fresh.id and (row := tx.exec_driver_sql(f"{_RUN} WHERE r.run_id = ?", (id,)).first()) is not None:
+    if fresh.id and (row := tx.exec_driver_sql(f"{RUN} WHERE r.run_id = ?", (id,)).first()) is not None:
         if (row.project, row.experiment, row.started_ms) == (project, owner.id, fresh.started_ms):
-            return _full(tx, [row])[0]
+            return full(tx, [row])[0]
         raise Conflict(f"there is a run {id} already", code="RUN_EXISTS", hint="leave the id out")
     place = f"{owner.location.rstrip('/')}/{id}/artifacts"
     source = msgspec.json.encode(fresh.source).decode()
@@ -106,11 +105,11 @@ def create(tx: sa.Connection, project: str, fresh: Fresh) -> Run:
 
 
 def get(tx: sa.Connection, project: str, id: str) -> Run:
-    return _full(tx, [row_of(tx, project, id)])[0]
+    return full(tx, [row_of(tx, project, id)])[0]
 
 
 def row_of(tx: sa.Connection, project: str, id: str) -> Any:
-    row = tx.exec_driver_sql(f"{_RUN} WHERE r.run_id = ?", (id,)).first()
+    row = tx.exec_driver_sql(f"{RUN} WHERE r.run_id = ?", (id,)).first()
     if row is None or row.project != project:
         raise NotFound(f"{project} has no run {id[:300]!r}", code="RUN_NOT_FOUND", hint="bough runs list")
     return row
@@ -271,59 +270,8 @@ def find(
     found: dict[int, Any] = {}
     for start in range(0, len(ids), 900):
         part = tuple(ids[start : start + 900])
-        found |= {row[0]: row for row in tx.exec_driver_sql(f"{_RUN} WHERE r.id IN ({rules.marks(part)})", part)}
-    return _full(tx, [found[id] for id in ids])
-
-
-def that_read(tx: sa.Connection, project: str, kind: str, names: Sequence[str]) -> list[Run]:
-    """The newest runs that say they have read something of this kind under one of these names, in any version."""
-    sql = (
-        f"{_RUN} WHERE e.project = ? AND r.id IN (SELECT owner FROM input WHERE kind = ? AND name IN"
-        f" ({rules.marks(names)})) ORDER BY r.id DESC LIMIT {MOST_FOUND}"
-    )
-    return _full(tx, tx.exec_driver_sql(sql, (project, kind, *names)).all())
-
-
-def that_made(tx: sa.Connection, project: str, model: str) -> list[Run]:
-    """The runs that made a logged model."""
-    sql = (
-        f"{_RUN} WHERE e.project = ? AND (r.id IN (SELECT owner FROM output WHERE model = ?) OR r.run_id IN"
-        " (SELECT run FROM logged_model WHERE model_id = ?))"
-    )
-    return _full(tx, tx.exec_driver_sql(sql, (project, model, model)).all())
-
-
-def with_code(tx: sa.Connection, project: str, said: str, commit: str = "") -> list[Run]:
-    """The newest runs whose source holds the JSON text `said`, or that clients of MLflow said to be of `commit`."""
-    sql = (
-        f"{_RUN} WHERE e.project = ? AND (instr(r.source, ?) > 0 OR r.id IN"
-        f" (SELECT owner FROM tag WHERE key = ? AND value = ?)) ORDER BY r.id DESC LIMIT {MOST_FOUND}"
-    )
-    return _full(tx, tx.exec_driver_sql(sql, (project, said, COMMIT_TAG, commit or " ")).all())
-
-
-def newest(tx: sa.Connection) -> int:
-    """The number of the last run that began, of all projects."""
-    return tx.exec_driver_sql("SELECT max(id) FROM run").scalar() or 0
-
-
-def numbers(tx: sa.Connection, after: int, limit: int) -> list[int]:
-    """Of the runs that began after the one with the number `after`."""
-    sql = "SELECT id FROM run WHERE id > ? ORDER BY id LIMIT ?"
-    return list(tx.exec_driver_sql(sql, (after, limit)).scalars())
-
-
-def open_ones(tx: sa.Connection) -> list[int]:
-    """Of the runs that have not ended."""
-    return list(tx.exec_driver_sql("SELECT id FROM run WHERE status IN ('running', 'scheduled')").scalars())
-
-
-def ended(tx: sa.Connection, numbers: Sequence[int]) -> dict[int, Run | None]:
-    """Those of these runs that have ended, by number; None for one that is gone."""
-    rows = tx.exec_driver_sql(f"{_RUN} WHERE r.id IN ({rules.marks(numbers)})", tuple(numbers)).all()
-    done = [row for row in rows if row.status not in ("running", "scheduled")]
-    gone: dict[int, Run | None] = {number: None for number in set(numbers) - {row.id for row in rows}}
-    return gone | dict(zip((row.id for row in done), _full(tx, done), strict=True))
+        found |= {row[0]: row for row in tx.exec_driver_sql(f"{RUN} WHERE r.id IN ({rules.marks(part)})", part)}
+    return full(tx, [found[id] for id in ids])
 
 
 def input_names(tx: sa.Connection, project: str, experiment_ids: Sequence[str]) -> list[tuple[str, str, str, str]]:
@@ -362,7 +310,7 @@ def _insert(tx: sa.Connection, sql: str, rows: list[tuple[Any, ...]]) -> None:
         tx.exec_driver_sql(sql, rows if len(rows) > 1 else rows[0])
 
 
-def _full(tx: sa.Connection, rows: Sequence[Any]) -> list[Run]:
+def full(tx: sa.Connection, rows: Sequence[Any]) -> list[Run]:
     """Rows with all that hangs on them, by one statement per kind."""
     ids = [row[0] for row in rows]
     params, tags = _pairs(tx, "param", ids), _pairs(tx, "tag", ids)

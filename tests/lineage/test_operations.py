@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from bough.kernel.context import Principal, Role
 from bough.kernel.errors import Forbidden, Invalid, NotFound
@@ -265,3 +266,27 @@ def test_a_run_without_a_version_is_found_as_well(plane: Plane) -> None:
 def test_a_commit_that_only_a_client_of_mlflow_knows_counts(plane: Plane) -> None:
     plane.call("runs.create", project="shop", name="tagged", tags={"mlflow.source.git.commit": COMMIT})
     assert names(show(plane, f"commit:{COMMIT}"), "run") == {"run tagged"}
+
+
+def test_a_walk_asks_by_the_step_and_not_by_the_thing(plane: Plane) -> None:
+    def statements(model: str, tables: int) -> int:
+        names = [f"{model}{at}" for at in range(tables)]
+        for each in names:
+            told = event(f"load {each}", reads=(f"s3://raw {each}.csv",), writes=(f"bough://shop table/{each}",))
+            plane.call("lineage.accept", event=told)
+        made = plane.call("runs.create", project="shop", name="fit")
+        register(plane, model, run=made.id, inputs=[{"kind": "table", "name": each} for each in names])
+        asked: list[str] = []
+
+        def count(*said: Any) -> None:
+            asked.append(said[2])
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", count)
+        try:
+            found = show(plane, model, up=True)
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", count)
+        assert len(found.things) == 3 * tables + 2
+        return len(asked)
+
+    assert statements("few", 2) == statements("many", 40)
