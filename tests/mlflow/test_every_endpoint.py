@@ -12,6 +12,8 @@ from starlette.testclient import TestClient
 
 from bough.access import operations as access
 from bough.entrypoints.http.app import build
+from bough.entrypoints.mlflow import experiments, logged_models, registry, runs, traces, traces_v2
+from bough.entrypoints.mlflow.calls import Table
 from tests.mlflow.servers import python
 from tests.plane import Plane
 
@@ -86,3 +88,25 @@ def test_prompts_of_a_trace_are_linked_once(client: TestClient) -> None:
         assert client.post("/api/2.0/mlflow/traces/link-prompts", json=linked).status_code == 200
     tags = client.get(f"/api/3.0/mlflow/traces/{begun}").json()["trace"]["trace_info"]["tags"]
     assert json.loads(tags["mlflow.linkedPrompts"]) == [{"name": "p", "version": "1"}]
+
+
+QUICK = {
+    "/mlflow/registered-models/alias": {"name": "p", "alias": "best"},
+    "/mlflow/model-versions/get": {"name": "p", "version": "1"},
+    "/mlflow/experiments/get": {"experiment_id": "0"},
+    "/mlflow/experiments/get-by-name": {"experiment_name": "Default"},
+}
+
+
+@pytest.mark.timeout(60)
+def test_what_is_read_in_the_event_loop_waits_for_no_writer(plane: Plane, client: TestClient) -> None:
+    api, prompt = "/api/2.0/mlflow", [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
+    client.post(f"{api}/registered-models/create", json={"name": "p", "tags": prompt})
+    client.post(f"{api}/model-versions/create", json={"name": "p", "source": "prompt-template", "tags": prompt})
+    client.post(f"{api}/registered-models/alias", json={"name": "p", "alias": "best", "version": "1"})
+    modules = (experiments, logged_models, registry, runs, traces, traces_v2)
+    quick = [each for each in Table(*modules).endpoints if each.quick]
+    assert {(each.method, each.path) for each in quick} == {("GET", path) for path in QUICK}
+    with plane.bough.database.write(), plane.bough._tracking.write():
+        for path, asked in QUICK.items():
+            assert client.get(f"/api/2.0{path}", params=asked).status_code == 200

@@ -79,7 +79,7 @@ class SqliteDatabase:
             f"sqlite:///{self.path}",
             connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
             pool_size=8,
-            max_overflow=32,
+            max_overflow=40,  # with the others one for each of the API's threads, its event loop and a few loops
         )
 
         @sa.event.listens_for(made, "connect")

@@ -72,19 +72,23 @@ class Endpoint(NamedTuple):
     path: str  # below /api/2.0 and /api/3.0; {name} stands for a part
     function: Callable[[Call, Any], Any]
     request: type[msgspec.Struct]
+    quick: bool = False  # a few rows by their keys, whatever there is besides: read in the event loop
 
 
 class Empty(msgspec.Struct, frozen=True):
     """A request of which nothing is read, or an answer that says no more than that it is done."""
 
 
-def endpoint(method: str, *paths: str) -> Callable[[Callable[[Call, R], Any]], Callable[[Call, R], Any]]:
-    """Declares `function(call, request)`; the request's type says what is read of body, query and path."""
+def endpoint(
+    method: str, *paths: str, quick: bool = False
+) -> Callable[[Callable[[Call, R], Any]], Callable[[Call, R], Any]]:
+    """Declares `function(call, request)`; the request's type says what is read of body, query and path. A `quick` one
+    never writes, for a write may wait for another one or for a disk."""
 
     def declare(function: Callable[[Call, R], Any]) -> Callable[[Call, R], Any]:
         hints = typing.get_type_hints(function)
         request = hints[list(inspect.signature(function).parameters)[1]]
-        made = [Endpoint(each, path, function, request) for each in method.split() for path in paths]
+        made = [Endpoint(each, path, function, request, quick) for each in method.split() for path in paths]
         function.__dict__.setdefault("endpoints", []).extend(made)
         return function
 

@@ -60,12 +60,12 @@ def search(call: Call, request: Search) -> Any:
     return answer | ({"next_page_token": found.next_page} if found.next_page else {})
 
 
-@endpoint("GET", "/mlflow/experiments/get")
+@endpoint("GET", "/mlflow/experiments/get", quick=True)
 def get(call: Call, request: One) -> Any:
     return {"experiment": shape(call.op("experiments.show", id=request.experiment_id))}
 
 
-@endpoint("GET", "/mlflow/experiments/get-by-name")
+@endpoint("GET", "/mlflow/experiments/get-by-name", quick=True)
 def named(call: Call, request: Named) -> Any:
     return {"experiment": shape(call.op("experiments.named", name=request.experiment_name))}
 

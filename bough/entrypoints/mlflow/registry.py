@@ -166,7 +166,7 @@ def delete_alias(call: Call, request: Alias) -> Any:
     return Empty()
 
 
-@endpoint("GET", "/mlflow/registered-models/alias")
+@endpoint("GET", "/mlflow/registered-models/alias", quick=True)
 def by_alias(call: Call, request: Alias) -> Any:
     if request.alias.lower() == "latest":  # no alias, and never set: the newest, as MLflow has it
         for each in call.op("models.versions", environment=call.environment, name=request.name, limit=1):
@@ -204,7 +204,7 @@ def create_version(call: Call, request: CreateVersion) -> Any:
     return {"model_version": version(made)}
 
 
-@endpoint("GET", "/mlflow/model-versions/get")
+@endpoint("GET", "/mlflow/model-versions/get", quick=True)
 def get_version(call: Call, request: Version) -> Any:
     return {"model_version": version(_version(call, request.name, request.version))}
 
