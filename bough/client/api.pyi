@@ -246,6 +246,8 @@ class DatabasePlan(Record):
     seconds: float
     bytes: int
     held_ms: float
+    first_read_bytes: int
+    first_read_seconds: float
 
 class DatabaseRemoved(Record):
     name: str

@@ -16,6 +16,7 @@ import pytest
 
 from bough.adapters.sql import Script, postgres_server
 from bough.adapters.sql.postgres import Postgres
+from bough.adapters.sql.postgres_overlay import size_of
 from bough.adapters.sql.postgres_server import Programs
 from bough.kernel.errors import Invalid, Problem
 from bough.kernel.files import write_whole
@@ -215,6 +216,9 @@ def test_an_overlay_takes_what_was_announced_and_what_came_after_the_frozen_fold
     assert "other" not in engine.columns(second) and "other" in engine.columns(handle)
     assert engine.check(second) == []
     assert engine.own_bytes(made.handle) < told.size / 2, "the large table was never opened"
+    before = size_of(server.data / "base")
+    assert server.ask("SELECT count(*) FROM much") == "40000"
+    assert told.first_read_bytes / 2 < size_of(server.data / "base") - before <= told.first_read_bytes
     for each in (made.handle, second):
         engine.close(each)
 

@@ -32,6 +32,7 @@ OVERLAY, BRANCHED = "overlay", "branched"
 HANDED_S, ANSWERS_S = 0.01, 0.007  # until a follower is handed over, and until it answers who connects then
 REPLAY_BYTES_PER_S = 1.5e8  # of the log
 CLONE_BYTES_PER_S, COPY_BYTES_PER_S = 5.0e9, 0.4e9  # for what is announced, until a cut has shown better
+FIRST_READ_BYTES_PER_S = 0.12e9  # of a frozen folder: the kernel copies the file and syncs it, as measured
 START_S = 1.0  # until a start has shown better
 LEDGER = "bough_migration"
 _ABOUT = {
@@ -88,10 +89,11 @@ class Postgres:
         way, copied = self._next(server)
         speed = self._speed.get(way) or (CLONE_BYTES_PER_S if way == CLONE else COPY_BYTES_PER_S)
         held_s = 0.01 + (size if way == CLONE else copied) / speed
+        shared = self._bases.shared_by(server) if way == OVERLAY else 0
         replayed_s = copied / REPLAY_BYTES_PER_S if way == OVERLAY else 0.0
         return Announced(
             way=way, about=_ABOUT[way], size=size, seconds=held_s + self._start_s + replayed_s, bytes=copied,
-            held_s=held_s,
+            held_s=held_s, first_read_bytes=shared, first_read_s=shared / FIRST_READ_BYTES_PER_S,
         )  # fmt: skip
 
     def cut(self, handle: str, *, at_rest: bool = False) -> Cut:

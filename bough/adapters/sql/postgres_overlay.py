@@ -62,6 +62,13 @@ class Bases:
         size = found[0].stat().st_size
         return found if number(found[-1].name, size) - number(first, size) == len(found) - 1 else None
 
+    def shared_by(self, server: Server) -> int:
+        """The bytes of the frozen folder that a branch stands on: what it copies when it opens all of its files."""
+        base = (server.place / overlay.LOWER).resolve() if server.is_overlay else None
+        if self.log_since(server) is not None and (own := self._of(server)) is not None:
+            base = own / "data"
+        return size_of(base) if base is not None else 0
+
     def put_over(self, server: Server, log: list[Path], target: Server) -> int:
         """Makes `target` a branch of the server's base with this log; the bytes that were copied. The server is held
         still."""
