@@ -38,7 +38,7 @@ HANDLER_SLEEPS_S = 60.0  # of a queue's function
 MOST = 1_000_000_000  # of anything; keeps nonsense from reaching the operating system
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=MOST)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # not MOST: typing may take a bound of another kind for it
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 LongSeconds = Annotated[float, msgspec.Meta(ge=0, le=31_536_000)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
