@@ -31,7 +31,8 @@ needs_torch = pytest.mark.skipif(
 )
 
 
-PRELOADED = ("sklearn.datasets", "torch._dynamo", "safetensors.torch")  # of them, what there is
+# Of them, what there is; skops loads all of scikit-learn, and an optimizer of torch `_dynamo`.
+PRELOADED = ("sklearn.datasets", "torch._dynamo", "torch.onnx", "safetensors.torch", "skops.io")
 
 
 class Forks:
