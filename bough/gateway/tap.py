@@ -1,14 +1,16 @@
 """Stands before an entry's lanes where the table asks for it: keeps requests, and sends copies of a share of them to
 another environment, whose answers are compared with those that callers get.
 
-A caller can lose nothing by it: a copy is sent when the answer was written, nobody waits for it, and it is left out
-when its deployment is behind or away. A request whose turn it is not passes by untouched, and an entry that is not
-tapped does not know that taps exist.
+A caller can lose nothing by it: a copy is sent a moment after the answer was written, nobody waits for it, and it is
+left out when its deployment is behind or away. A request whose turn it is not passes by untouched, and an entry that is
+not tapped does not know that taps exist.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from bough.gateway.call import Call, Head
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from bough.gateway.plan import Plan
     from bough.gateway.routes import Entry
 
+LATER_S = 0.001  # after the answer: a caller on a busy machine reads it before the branch has something to do
 COPIES_WAITING = 64  # of one mirror; further copies are left out until its deployment has caught up
 _KNOWN_PLANS = 1024
 
@@ -46,6 +49,7 @@ class Tap:
         self._main, self._target, self._tape = main, target, tape
         self.mirrors: dict[str, Mirror] = {}
         self.route: Route
+        self._later: list[Callable[[], None]] = []  # copies of what was just answered
 
     def take(self, route: Route) -> None:
         """The table's newest wishes."""
@@ -68,7 +72,7 @@ class Tap:
         if keep is not None:
             watched.then.append(self._keeping(call, body, meta))
         for mirror in chosen:
-            watched.then.append(self._copying(mirror, call, watched, (verb, body, meta)))
+            watched.then.append(self._copying(mirror, call, (verb, body, meta)))
         call.client = watched
         try:
             self._main().submit(call, verb, body, meta, now)
@@ -104,18 +108,21 @@ class Tap:
 
         return done
 
-    def _copying(
-        self, mirror: Mirror, call: Call, watched: Watched, asked: tuple[int, bytes, str]
-    ) -> Callable[[Answered, bytes], None]:
-        """Sends the copy, when it is called with the caller's answer."""
+    def _copying(self, mirror: Mirror, call: Call, asked: tuple[int, bytes, str]) -> Callable[[Answered, bytes], None]:
+        """Sends the copy, soon after it is called with the caller's answer."""
         id, plan, size = call.id, call.plan, call.size
 
         def send(said: Answered, answer: bytes) -> None:
+            if not self._later:
+                asyncio.get_running_loop().call_later(LATER_S, self._send)
+            self._later.append(lambda: send_now(said, answer))
+
+        def send_now(said: Answered, answer: bytes) -> None:
             entry = self._target(mirror.wanted.environment)
             if entry is None or not entry.lane.ready or mirror.waiting >= COPIES_WAITING:
                 mirror.left_out += 1
                 return
-            now = watched.ended
+            now = monotonic()
             copy = Watched(None, now)
             copied = Call(id, copy, mirror.plan_of(plan, entry), now)
             copied.size = size
@@ -128,6 +135,11 @@ class Tap:
                 self._count(mirror)
 
         return send
+
+    def _send(self) -> None:
+        later, self._later = self._later, []
+        for each in later:
+            each()
 
     def watch_web(self, head: Head, call: Call) -> WebWatch | None:
         """For a request to a web service that some mirror is to have; None for any other."""

@@ -16,12 +16,11 @@ class Watched:
     """Hands an answer on to who waits for it (nobody: None), then to whoever else wants to know. Implements
     `call.Client`."""
 
-    __slots__ = ("_arrived", "_parts", "_size", "_status", "ended", "inner", "then")
+    __slots__ = ("_arrived", "_parts", "_size", "_status", "inner", "then")
 
     def __init__(self, inner: Client | None, arrived: float) -> None:
         self.inner: Client = inner if inner is not None else _NOBODY
         self.then: list[Callable[[Answered, bytes], None]] = []
-        self.ended = arrived  # once it is answered: when that was
         self._arrived, self._parts, self._size, self._status = arrived, list[bytes](), 0, 0
 
     def answer(self, call: Call, reply: Reply, now: float) -> None:
@@ -49,7 +48,6 @@ class Watched:
 
     def _done(self, status: int, now: float, body: bytes) -> None:
         then, self.then = self.then, []
-        self.ended = now
         said = Answered(status, round(max(0.0, now - self._arrived), 6))
         for each in then:
             each(said, body)
