@@ -10,7 +10,7 @@ import datetime
 import hashlib
 import http.client
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ from bough.gateway.models import (
     Key,
     Mirrored,
     Route,
-    Table,
     Target,
     Variant,
 )
@@ -64,14 +63,14 @@ def changed(tx: sa.Connection, _event: object = None) -> None:
 
 
 def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> Handler:
+    made, announced = _Made(platform), set[str]()
+
     def turn(turn: Turn) -> float | None:
         attempts = engine.snapshot()
         with turn.read() as tx:
             live = environments.all_live(tx)
-            owners = bare_owners(live)
-            known = _Known(tx)
-            found = [route for each in live for route in _routes(known, platform, attempts, *each)]
-            routes = [msgspec.structs.replace(each, bare=_owner(owners, each) == each.project) for each in found]
+            known = _Known(tx, attempts, made, bare_owners(live))
+            routes = [route for each in live for route in _routes(known, *each)]
             keys = _keys(tx)
             queues = [queue for each in live for queue in _queues(tx, platform, *each)]
             draining = serving.in_state(tx, deployments.DRAINING)
@@ -79,7 +78,9 @@ def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> H
         state, now = _poke(home.gateway_socket), turn.clock.now()
         behind = state is not None and state.generation < generation
         if not behind:
-            _announce(turn, events, [release for release, _ in live])
+            _announce(turn, events, [release for release, _ in live if release.id not in announced])
+            announced.clear()
+            announced.update(release.id for release, _ in live)
         leaving = [each for each in draining if not each.drained]
         for deployment in leaving:
             if _has_drained(deployment, state, generation, now):
@@ -92,6 +93,8 @@ def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> H
 
 def _announce(turn: Turn, events: Events, live: list[Release]) -> None:
     """Says once of each release that requests reach it now (or will, as soon as there is a gateway again)."""
+    if not live:
+        return
     with turn.read() as tx:
         said = happened_of(tx, ROUTED, [release.id for release in live])
     new = [release for release in live if release.id not in said]
@@ -103,17 +106,18 @@ def _announce(turn: Turn, events: Events, live: list[Release]) -> None:
 
 def publish(path: Path, routes: list[Route], keys: list[Key], queues: list[QueueRoute]) -> int:
     """Writes the table if it differs from what the file holds; returns the generation in force."""
-    rest = hashlib.blake2b(msgspec.json.encode((routes, keys, queues)), digest_size=16).hexdigest()
+    rest = msgspec.json.encode(_Rest(routes, keys, queues))
+    digest = hashlib.blake2b(rest, digest_size=16).hexdigest()
     try:
         old = msgspec.json.decode(path.read_bytes(), type=_Written)
     except (FileNotFoundError, msgspec.DecodeError):
         old = _Written()
-    if old.digest == rest:
+    if old.digest == digest:
         return old.generation
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = Table(generation=old.generation + 1, digest=rest, routes=routes, keys=keys, queues=queues)
-    write_whole(path, msgspec.json.encode(table), mode=0o600)
-    return table.generation
+    head = msgspec.json.encode(_Written(generation=old.generation + 1, digest=digest))
+    write_whole(path, head[:-1] + b"," + rest[1:], mode=0o600)
+    return old.generation + 1
 
 
 class _Written(msgspec.Struct, frozen=True):
@@ -128,30 +132,75 @@ def state_of(control: Path) -> GatewayState | None:
     return _ask(control, "GET", "/state")
 
 
+class _Rest(msgspec.Struct, frozen=True):
+    """A table without what is in `_Written`."""
+
+    routes: list[Route]
+    keys: list[Key]
+    queues: list[QueueRoute]
+
+
+class _Made:
+    """Routes as they were made: of a hundred branches one has changed, and the others' stay the same objects."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._routes: dict[str, tuple[Deployment, int, list[Attempt], str, Route]] = {}
+
+    def route(self, release: Release, deployment: Deployment, attempts: list[Attempt], owner: str) -> Route:
+        """`attempts`: those of the deployment's units; `owner`: the project that its name alone means."""
+        before = self._routes.get(deployment.id)
+        if before is not None and before[0] is deployment and before[1:4] == (release.number, attempts, owner):
+            return before[4]
+        made = _route(self._platform, attempts, release, deployment, owner)
+        self._routes[deployment.id] = deployment, release.number, attempts, owner, made
+        return made
+
+    def keep(self, ids: Collection[str]) -> None:
+        """Forgets all others."""
+        for id in self._routes.keys() - ids:
+            del self._routes[id]
+
+
 class _Known:
     """What routes are made of, of all environments at once: the table is written anew at every change, and questions
     for each of a hundred branches would hold up whoever makes the next one."""
 
-    def __init__(self, tx: sa.Connection) -> None:
+    def __init__(
+        self, tx: sa.Connection, attempts: list[Attempt], made: _Made, owners: dict[tuple[str, str, str], str]
+    ) -> None:
+        self._made, self._owners = made, owners
+        self._attempts: dict[str, list[Attempt]] = {}
+        for each in attempts:
+            self._attempts.setdefault(each.unit.rpartition("-")[0], []).append(each)
         self.deployments = {each.id: each for each in serving.in_state(tx, *_ROUTED)}
         self.of_services = {
             (each.project, each.environment, each.service, each.digest): each for each in self.deployments.values()
         }
         self.shares = serving.all_shares(tx)
         self.mirrors = mirroring.running(tx)
+        made.keep(self.deployments.keys())
+
+    def route(self, release: Release, deployment: Deployment) -> Route:
+        """The one that leads to a deployment, not divided yet."""
+        settings = deployment.settings
+        owner = self._owners[deployment.environment, settings.api, settings.route or deployment.service]
+        return self._made.route(release, deployment, self.attempts(deployment), owner)
+
+    def attempts(self, deployment: Deployment) -> list[Attempt]:
+        """Of its units."""
+        return self._attempts.get(deployment.id, [])
 
 
-def _routes(
-    known: _Known, platform: Platform, attempts: list[Attempt], release: Release, manifest: Manifest
-) -> list[Route]:
+def _routes(known: _Known, release: Release, manifest: Manifest) -> list[Route]:
     place, found = (release.project, release.environment), []
     shares = known.shares.get(place, [])
     mirrors = [each for each in known.mirrors if (each.project, each.environment) == place]
     for name, service in sorted(manifest.services.items()):
         deployment = known.of_services.get((*place, name, service.digest))
         if deployment is not None:
-            route = _route(platform, attempts, release, deployment)
-            route = _divided(known, attempts, route, [each for each in shares if each.service == name])
+            route = known.route(release, deployment)
+            route = _divided(known, route, [each for each in shares if each.service == name])
             found.append(_mirrored(route, [each for each in mirrors if each.service in ("", name)]))
     routed = {(each.api, each.service): each for each in found}
     names = {name: (each.settings.api, each.settings.route or name) for name, each in manifest.services.items()}
@@ -188,9 +237,11 @@ def _queues(tx: sa.Connection, platform: Platform, release: Release, manifest: M
     return found
 
 
-def _divided(known: _Known, attempts: list[Attempt], route: Route, shares: list[Share]) -> Route:
+def _divided(known: _Known, route: Route, shares: list[Share]) -> Route:
     """With those deployments as variants that are there to answer. Nothing is copied to a web service: what its
     requests change is its own matter."""
+    if not shares:
+        return route
     variants = []
     for each in shares:
         deployment = known.deployments.get(each.deployment)
@@ -199,7 +250,7 @@ def _divided(known: _Known, attempts: list[Attempt], route: Route, shares: list[
         variants.append(
             Variant(
                 deployment=deployment.id, name=each.name, percent=each.percent, copies=each.copies,
-                targets=_targets(route.kind, attempts, deployment), signature=deployment.signature,
+                targets=_targets(route.kind, known.attempts(deployment), deployment), signature=deployment.signature,
                 asleep=deployment.state == deployments.ASLEEP,
             )
         )  # fmt: skip
@@ -234,11 +285,7 @@ def declared(route: Route, settings: Service, places: Mapping[str, Route]) -> Ro
     return msgspec.structs.replace(route, variants=variants, sticky=route.sticky or settings.sticky)
 
 
-def _owner(owners: dict[tuple[str, str, str], str], route: Route) -> str:
-    return owners[route.environment, route.api, route.service]
-
-
-def _route(platform: Platform, attempts: list[Attempt], release: Release, deployment: Deployment) -> Route:
+def _route(platform: Platform, attempts: list[Attempt], release: Release, deployment: Deployment, owner: str) -> Route:
     settings = deployment.settings
     kind = MOCK if settings.mock else WEB if settings.is_web else MODEL
     access_rule = settings.access
@@ -266,6 +313,7 @@ def _route(platform: Platform, attempts: list[Attempt], release: Release, deploy
         mock_latency_ms=settings.mock_latency_ms,
         asleep=deployment.state == deployments.ASLEEP,
         wait_s=settings.scale.target,
+        bare=owner == deployment.project,
     )
 
 
@@ -295,9 +343,9 @@ def _midnight(day: datetime.date) -> float:
 
 
 def _targets(kind: str, attempts: list[Attempt], deployment: Deployment) -> list[Target]:
-    """A model's replica keeps its socket's path over attempts, so it stays listed while it restarts and its requests
-    wait for it. A web service is listed while its present port answers. Of one that is asleep all are listed, also
-    those that the engine does not know yet."""
+    """`attempts`: those of its units. A model's replica keeps its socket's path over attempts, so it stays listed while
+    it restarts and its requests wait for it. A web service is listed while its present port answers. Of one that is
+    asleep all are listed, also those that the engine does not know yet."""
     wanted = {deployment.unit(number) for number in range(deployment.wanted)}
     warm = {deployment.unit(number) for number in range(deployment.answering, deployment.wanted)}
     if kind == WEB:  # its replicas begin to answer when the table says so

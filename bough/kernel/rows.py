@@ -11,6 +11,7 @@ import msgspec
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 KEPT = 256  # shared texts of a table that are remembered
+KEPT_ROWS = 4096  # and structs of rows that did not change
 
 
 class Rows(Generic[Kind]):
@@ -20,6 +21,7 @@ class Rows(Generic[Kind]):
     def __init__(self, kind: type[Kind], *texts: str, shared: Iterable[str] = ()) -> None:
         self._kind, self._texts, self._shared = kind, texts, frozenset(shared)
         self._kept = lru_cache(maxsize=KEPT)(self._decoded)
+        self._same: dict[tuple[Any, ...], Kind] = {}
 
     def columns(self, **values: Any) -> dict[str, Any]:
         """Values of some fields, or of further columns, as they are written."""
@@ -33,6 +35,17 @@ class Rows(Generic[Kind]):
         """What a row of the table means."""
         fields = {name: getattr(row, name) for name in self._kind.__struct_fields__}
         return msgspec.convert(fields | {name: self._meaning(name, fields[name]) for name in self._texts}, self._kind)
+
+    def same(self, row: Any) -> Kind:
+        """As `struct`, and the very same object while the row, of all columns, says the same: for whoever looks at many
+        rows again and again. It must not be changed."""
+        values = tuple(row)
+        found = self._same.get(values)
+        if found is None:
+            if len(self._same) >= KEPT_ROWS:
+                self._same.clear()
+            found = self._same[values] = self.struct(row)
+        return found
 
     def _meaning(self, name: str, text: str) -> Any:
         return self._kept(name, text) if name in self._shared else msgspec.json.decode(text)

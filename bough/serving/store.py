@@ -100,7 +100,7 @@ def in_environment(tx: sa.Connection, place: tuple[str, str], *, ended: bool = F
 
 
 def in_state(tx: sa.Connection, *states: str) -> list[Deployment]:
-    return [_ROWS.struct(row) for row in tx.execute(deployment.select().where(deployment.c.state.in_(states)))]
+    return [_ROWS.same(row) for row in tx.execute(deployment.select().where(deployment.c.state.in_(states)))]
 
 
 def built(tx: sa.Connection, project: str, digest: str) -> Deployment | None:
