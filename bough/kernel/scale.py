@@ -39,7 +39,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     buffer: _Count = 0  # least replicas in the pool, above all that is needed
     cooldown: Annotated[float, msgspec.Meta(ge=-1, le=86_400)] = -1.0  # least seconds before a replica is given up
     schedule: tuple[Slot, ...] = ()
-    budget: Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)] = 0.0  # replica-hours of a day (UTC) at most; 0: any
+    budget: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0  # replica-hours of a day (UTC) at most; 0: any
 
     @property
     def late_worth(self) -> float:
