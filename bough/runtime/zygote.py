@@ -229,8 +229,10 @@ def _holds_device() -> bool:
 
 
 def _let_go() -> None:
-    """Of the driver's library, which PyTorch leaves open, devices and all, when it has asked it what there is."""
-    if "libnvidia-ml" in Path("/proc/self/maps").read_text():
+    """Of the driver's library, which PyTorch leaves open, devices and all, when it has asked it what there is. Whoever
+    has opened it through pynvml goes on to use it, and replicas then open it anew."""
+    uses = getattr(sys.modules.get("pynvml"), "_nvmlLib_refcount", 0)
+    if not uses and "libnvidia-ml" in Path("/proc/self/maps").read_text():
         nvml = importlib.import_module("ctypes").CDLL("libnvidia-ml.so.1")
         while nvml.nvmlShutdown() == 0:
             pass

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from bough.adapters.accelerators.nvml import visible
 from bough.adapters.engine import Attempt, devices
 from bough.kernel.devices import Device, share_of
 from bough.kernel.errors import Invalid
+from bough.runtime import gpumeter
 from bough.runtime.gpumeter import GpuMeter
 from bough.runtime.spec import UnitSpec
 from tests.adapters import engine_rigs as rigs
@@ -199,6 +202,44 @@ def test_what_the_machine_hides_is_not_given_away(said: str | None, ids: list[st
     both = [Device(id="GPU-a1", kind="t4"), Device(id="GPU-b2", kind="t4")]
     there = {} if said is None else {"CUDA_VISIBLE_DEVICES": said}
     assert [each.id for each in visible(both, there)] == ids
+
+
+class Driver:
+    """NVML as far as a meter asks it, with the layout that NVIDIA's header gives its structures."""
+
+    def __init__(self) -> None:
+        self.device, self.samples, self.asked_since = 0, list[tuple[int, int, int]](), list[int]()
+
+    def nvmlDeviceGetUtilizationRates(self, handle: Any, rates: Any) -> int:
+        rates.raw = struct.pack("=II", self.device, 99)
+        return 0
+
+    def nvmlDeviceGetProcessUtilization(self, handle: Any, into: Any, count: Any, since: Any) -> int:
+        self.asked_since.append(since.value)
+        if not self.samples:
+            return 6  # NVML_ERROR_NOT_FOUND
+        parts = [struct.pack("=I4xQIIII", pid, at, percent, 1, 2, 3) for pid, at, percent in self.samples]
+        into[: 32 * len(parts)] = b"".join(parts)
+        count._obj.value = len(parts)
+        return 0
+
+
+def test_a_meter_adds_up_what_its_device_or_its_processes_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, now = Driver(), [100.0]
+    monkeypatch.setattr(gpumeter, "_open", lambda ctypes, devices: (driver, [1]))
+    monkeypatch.setattr(gpumeter.time, "monotonic", lambda: now[0])
+    whole, part = GpuMeter(["GPU-1"], 1.0), GpuMeter(["GPU-1"], 0.5)
+    driver.device, driver.samples = 80, [(7, 5_000_000_000_000_000, 30), (8, 4_000_000_000_000_000, 20), (9, 1, 50)]
+    now[0] += 2.0
+    whole.sample([7, 8])
+    part.sample([7, 8])
+    assert (round(whole.used_s, 6), round(part.used_s, 6)) == (1.6, 1.0)
+    driver.device, driver.samples = 0, []
+    now[0] += 2.0
+    whole.sample([7, 8])
+    part.sample([7, 8])
+    assert (round(whole.used_s, 6), round(part.used_s, 6)) == (1.6, 1.0)
+    assert driver.asked_since[1] == 5_000_000_000_000_000
 
 
 def test_a_meter_without_a_driver_measures_nothing_and_breaks_nothing() -> None:

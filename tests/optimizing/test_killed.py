@@ -12,15 +12,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from bough.adapters.engine import EXITED
 from bough.kernel.reconcile import LEASE_S
+from tests.dying import Doom, in_a_process
 from tests.optimizing.conftest import Bench, prepared, run_units
 
 KILLS = int(os.environ.get("BOUGH_KILLS", "4"))
@@ -118,14 +116,7 @@ def run_and_die(folder: Path, made: Path, commits: int) -> None:
     """Dies before the `commits`th commit."""
     bench = Bench(folder, fresh=False)
     bench.plane.clock.advance(LEASE_S)
-    left = {"commits": commits}
-
-    def about_to_commit(connection: sa.Connection) -> None:
-        if left["commits"] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left["commits"] -= 1
-
-    sa.event.listen(sa.Engine, "commit", about_to_commit)
+    Doom(commits).begin()
     drive(bench, made)
 
 
@@ -138,15 +129,3 @@ def drive(bench: Bench, made: Path) -> None:
             for each in ("dynamic.onnx", "result.json"):
                 shutil.copy(made / each, folder / each)
             bench.plane.engine.crash(unit, code=0)
-
-
-def in_a_process(work: Callable[[], Any]) -> int:
-    """Runs it in a fork; the signal that ended that, 0 for an ordinary end."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from bough.kernel.reconcile import LEASE_S
+from tests.dying import Doom, in_a_process
 from tests.plane import Plane
 
 from .conftest import BOB, Shop
@@ -113,36 +113,16 @@ def run_and_die(folder: Path, stage: str, commits: int) -> None:
     plane = Plane(folder)
     plane.lanes = []
     plane.clock.advance(60)
-    left = {"commits": -1}
+    doom = Doom(commits)
 
     def reached(now: str) -> None:
-        if now == stage and left["commits"] < 0:
-            left["commits"] = commits
+        if now == stage:
+            doom.begin()
 
     for name in ("started", "gated", "approved", "verified", "done"):
         plane.bough.events.on(f"promotion.{name}", lambda tx, event, name=name: reached(name))
     plane.bough.events.on(
         "promotion.step", lambda tx, event: reached("copies" if event.data["copies"] else f"{event.data['percent']:g}")
     )
-
-    def about_to_commit(connection: sa.Connection) -> None:
-        if left["commits"] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if left["commits"] > 0:
-            left["commits"] -= 1
-
-    sa.event.listen(sa.Engine, "commit", about_to_commit)
     shop = Shop(plane)
     drive(shop, shop.promote())
-
-
-def in_a_process(work: Any) -> int:
-    """Runs it in a fork; the signal that ended that, 0 for an ordinary end."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0

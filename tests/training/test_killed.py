@@ -9,12 +9,11 @@ import os
 import random
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from bough.kernel.reconcile import LEASE_S
+from tests.dying import Doom, in_a_process
 
 from .test_registering import FILE, Lab
 
@@ -48,24 +47,5 @@ def run_and_die(folder: Path, commits: int) -> None:
     lab = Lab(folder)
     bundles = {".": lab.bundle({"fit.py": "1"})}
     lab.call("jobs.run", project="lab", job="fit", file=FILE, bundles=bundles)
-    left = {"commits": commits}
-
-    def about_to_commit(connection: sa.Connection) -> None:
-        if left["commits"] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left["commits"] -= 1
-
-    sa.event.listen(sa.Engine, "commit", about_to_commit)
+    Doom(commits).begin()
     lab.let_pass(6)
-
-
-def in_a_process(work: Any) -> int:
-    """Runs it in a fork; the signal that ended that, 0 for an ordinary end."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0

@@ -1,4 +1,4 @@
-"""Which accelerators a unit gets. Pure: what others hold is given, what is free follows.
+"""Which accelerators a unit gets, and whose turn it is. What others hold is given, what is free follows.
 
 Two units never have more of a device than there is of it, with one exception: replicas of one service that belong to
 different deployments count once, as one of the two takes over from the other. Otherwise a service on the only device of
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bough.kernel.devices import Device, share_of
 from bough.kernel.errors import Invalid
@@ -48,6 +48,30 @@ def place(spec: UnitSpec, devices: Sequence[Device], holders: Iterable[Holder]) 
     if spec.devices:
         return tuple(spec.devices) if found.issuperset(spec.devices) else None
     return tuple(id for _, _, id in sorted(free, key=lambda each: each[:2])[:count]) if len(free) >= count else None
+
+
+class Allotment:
+    """Who waits for accelerators, and in which order. Not for threads: engines have a lock of their own."""
+
+    def __init__(self, there: Callable[[], Sequence[Device]]) -> None:
+        """`there`: the accelerators of this machine, looked up when the first unit asks for some."""
+        self._there = there
+        self.waiting: list[str] = []  # keys, first come first served
+
+    def give(self, key: str, spec: UnitSpec, holders: Iterable[Holder]) -> tuple[str, ...] | None:
+        """What `place` gives whose turn it is. Nobody is overtaken: who asks for much would wait for ever."""
+        found = place(spec, self._there(), holders)
+        if key not in self.waiting:
+            self.waiting.append(key)
+        if found is None or self.waiting[0] != key:
+            return None
+        self.waiting.remove(key)
+        return found
+
+    def leave(self, key: str) -> None:
+        """It has ended, and waits no more."""
+        if key in self.waiting:
+            self.waiting.remove(key)
 
 
 def variables(spec: UnitSpec, given: Sequence[str]) -> dict[str, str]:

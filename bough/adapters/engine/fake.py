@@ -22,7 +22,7 @@ from bough.adapters.engine import (
     Hint,
     LogChunk,
 )
-from bough.adapters.engine.devices import place, waits
+from bough.adapters.engine.devices import Allotment, waits
 from bough.kernel.clock import Clock, VirtualClock
 from bough.kernel.devices import Device
 from bough.kernel.errors import Busy, Conflict, NotFound, Problem, Unavailable
@@ -65,6 +65,10 @@ class _Run:
         self.exit: Exited | None = None
         self.was_ready = False
 
+    @property
+    def key(self) -> str:
+        return f"{self.spec.unit}/{self.spec.attempt}"
+
     def ready_at(self) -> float:
         after = self.behaviour.ready_after_s if self.spec.kind in ("replica", "web") else None
         return self.started_at + after if self.started_at and after is not None else float("inf")
@@ -84,14 +88,13 @@ class FakeEngine:
         self, clock: Clock | None = None, *, node: str = "fake", devices: Callable[[], Sequence[Device]] = list
     ) -> None:
         self.clock: Clock = clock or VirtualClock()
-        self._devices = devices
+        self._allotment = Allotment(devices)
         self.node = node
         self._scripts: dict[str, Behaviour] = {}
         self._says: Callable[[UnitSpec], Behaviour | None] = lambda spec: None
         self._units: dict[str, dict[int, _Run]] = defaultdict(dict)
         self._registered: dict[str, _Registration] = {}
         self._woken_at: dict[str, float] = {}
-        self._waiting: list[_Run] = []  # for accelerators, in the order of asking
         self._lock = threading.RLock()
         self._news = threading.Event()
         self._cursor = 1
@@ -315,21 +318,18 @@ class FakeEngine:
         runs = [each for runs in self._units.values() for each in runs.values() if each.exit is None]
         holders = [(each.spec, each.devices) for each in runs if each.devices]
         try:
-            found = place(run.spec, self._devices(), holders)
+            found = self._allotment.give(run.key, run.spec, holders)
         except Problem as problem:
             detail = problem.detail()
             run.failure = Failure(code=detail.code, message=detail.message, hint=detail.hint)
             self._end(run, 1, "exited", self.clock.now())
             return False
-        self._waiting = [each for each in self._waiting if each.exit is None]
-        if found is None or any(each is not run for each in self._waiting[:1]):
-            if run not in self._waiting:
-                self._waiting.append(run)
-                run.waits = waits(run.spec, holders)
+        if found is None:
+            if not run.waits:
                 self._note(run.spec.unit)
+            run.waits = waits(run.spec, holders)
             return False
         run.devices, run.waits = list(found), ""
-        self._waiting = self._waiting[1:]
         return True
 
     def _pass_time(self, run: _Run, now: float) -> None:
@@ -367,6 +367,7 @@ class FakeEngine:
 
     def _end(self, run: _Run, code: int, reason: str, at: float) -> None:
         failure = run.failure or (run.behaviour.failure if reason == "exited" else None)
+        self._allotment.leave(run.key)
         run.exit = Exited(code=code, reason=reason, at=at, usage=Usage(cpu_s=run.used_s(at)), failure=failure)
         self._note(run.spec.unit)
 

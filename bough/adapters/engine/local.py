@@ -28,9 +28,9 @@ import msgspec
 
 from bough.adapters.engine import WOKEN_S, Attempt, Hint, LogChunk
 from bough.adapters.engine import local_files as files
+from bough.adapters.engine.devices import Allotment, waits
 from bough.adapters.engine.health import await_health
 from bough.adapters.engine.isolation import landlock_abi
-from bough.adapters.engine.local_devices import Allotment
 from bough.adapters.engine.local_events import Events
 from bough.adapters.engine.local_launch import Launcher
 from bough.adapters.engine.local_processes import hold
@@ -308,7 +308,7 @@ class LocalEngine:
             if record.launched or record.stopping or record.exit or older or self._closed:
                 return
             try:
-                if not self._allotment.give(record, self._records()):
+                if not self._give(record):
                     self._note(record.spec.unit)
                     return
             except Problem as problem:
@@ -330,6 +330,18 @@ class LocalEngine:
                     record.shim.signal(signal.SIGTERM)
         if pid == 0 and self._zygotes.settled(record.waits_for):
             self._events.soon(lambda: self._zygote_changed(record.waits_for))
+
+    def _give(self, record: Record) -> bool:
+        """Whether it has the accelerators that it asks for. What each has is in its folder, and nowhere else."""
+        if not record.spec.gpus or record.devices:
+            return True
+        holders = [(each.spec, each.devices) for each in self._records() if each.devices and not each.exit]
+        found = self._allotment.give(record.key, record.spec, holders)
+        if found is None:
+            record.waits = waits(record.spec, holders)
+            return False
+        record.give(found)
+        return True
 
     def _launch_failed(self, record: Record, problem: Problem) -> None:
         with self._lock:
@@ -445,8 +457,11 @@ class LocalEngine:
         latest = self._units[record.spec.unit][max(self._units[record.spec.unit])]
         if latest is not record:
             self._events.soon(lambda: self._launch(latest))
-        for other in self._allotment.waiting() if record.spec.gpus else []:
-            self._events.soon(lambda other=other: self._launch(other))  # type: ignore[misc]  # bound now
+        if record.spec.gpus:
+            self._allotment.leave(record.key)
+            line = {other.key: other for other in self._records()}
+            for key in self._allotment.waiting:
+                self._events.soon(lambda other=line[key]: self._launch(other))  # type: ignore[misc]  # bound now
 
     def _note(self, unit: str) -> None:
         self._cursor += 1

@@ -68,25 +68,44 @@ def copy_masked(source: Side, target: Side, policy: Mapping[str, str]) -> None:
 
 def _pipe(source: Side, out: str, target: Side, into: str) -> None:
     """What one statement answers is what another reads; tables may be larger than memory."""
-    first = source.programs.command("psql", *PLAIN, *source.words, "-c", out)
     second = target.programs.command("psql", *PLAIN, *target.words, "-c", into)
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(  # noqa: S603 - our own words
-            first, stdout=subprocess.PIPE, stderr=errors, cwd="/", env=source.programs.environment(source.password)
-        ) as reading,
-    ):  # fmt: skip
-        writing = subprocess.run(  # noqa: S603 - as above
-            second, stdin=reading.stdout, capture_output=True, cwd="/", check=False,
+    with _Output(source, "psql", *PLAIN, *source.words, "-c", out) as reading:
+        writing = subprocess.run(  # noqa: S603 - our own words
+            second, stdin=reading.stream, capture_output=True, cwd="/", check=False,
             env=target.programs.environment(target.password),
         )  # fmt: skip
-        assert reading.stdout is not None  # noqa: S101 - asked for above
-        reading.stdout.close()
-        failed = reading.wait() != 0 or writing.returncode != 0
-        errors.seek(0)
-        said = (writing.stderr + errors.read()).decode(errors="replace").strip()
-    if failed:  # also when only reading did: the other has taken what came for all
-        raise Invalid(f"PostgreSQL says: {said}", code="POSTGRES_SAYS", hint="bough db check NAME")
+    if reading.failed or writing.returncode != 0:  # only reading: the other has taken what came for all
+        raise _says(writing.stderr + reading.complaint)
+
+
+class _Output:
+    """What a program of PostgreSQL's writes, as it comes; how it ended is known when the block has."""
+
+    def __init__(self, side: Side, *words: str) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        self._process = subprocess.Popen(  # noqa: S603 - our own words
+            side.programs.command(*words), stdout=subprocess.PIPE, stderr=self._errors, cwd="/",
+            env=side.programs.environment(side.password),
+        )  # fmt: skip
+        assert self._process.stdout is not None  # noqa: S101 - asked for above
+        self.stream: IO[bytes] = self._process.stdout
+        self.failed, self.complaint = False, b""
+
+    def __enter__(self) -> _Output:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """It ends early, as failed, when nobody reads on."""
+        self.stream.close()
+        self.failed = self._process.wait() != 0
+        self._errors.seek(0)
+        self.complaint = self._errors.read()
+        self._errors.close()
+
+
+def _says(complaint: bytes) -> Invalid:
+    said = complaint.decode(errors="replace").strip()
+    return Invalid(f"PostgreSQL says: {said}", code="POSTGRES_SAYS", hint="bough db check NAME")
 
 
 def _masked(column: str, kind: str, how: str, key: str) -> str:
@@ -136,21 +155,10 @@ def leak_in_dump(source: Side, target: Side, policy: Mapping[str, str]) -> str:
         for name, value in _wanted(source, policy)
         for form in {value, _as_copied(value), value.hex().encode()}
     ]
-    words = target.programs.command("pg_dump", *target.words)
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(  # noqa: S603 - our own words
-            words, stdout=subprocess.PIPE, stderr=errors, cwd="/", env=target.programs.environment(target.password)
-        ) as dumping,
-    ):  # fmt: skip
-        assert dumping.stdout is not None  # noqa: S101 - asked for above
-        found = _found(dumping.stdout, wanted)
-        dumping.stdout.close()
-        failed = dumping.wait() != 0 and not found  # it ends early when nobody reads on
-        errors.seek(0)
-        said = errors.read().decode(errors="replace").strip()
-    if failed:
-        raise Invalid(f"PostgreSQL says: {said}", code="POSTGRES_SAYS", hint="bough db check NAME")
+    with _Output(target, "pg_dump", *target.words) as dumping:
+        found = _found(dumping.stream, wanted)
+    if dumping.failed and not found:  # else it was not read to its end
+        raise _says(dumping.complaint)
     return _LEAKS.format(found) if found else ""
 
 
