@@ -8,7 +8,7 @@ import json
 import sys
 
 import mlflow
-from client import thought, told
+from client import look_up, thought, told
 from mlflow import MlflowClient
 from mlflow.entities import AssessmentSource, TraceInfo, TraceLocation, TraceState
 from mlflow.utils.rest_utils import http_request
@@ -20,10 +20,6 @@ IN_A_FILE = "tr-" + "f" * 32
 def fill(client):
     experiment = client.create_experiment(NAME)
     mlflow.set_experiment(experiment_id=experiment)
-
-    @mlflow.trace(span_type="TOOL", attributes={"model": "gpt-x", "temperature": 0.5})
-    def look_up(word):
-        return {"found": [word, "☃", 1, 1.5, None, True]}
 
     @mlflow.trace(name="answer")
     def answer(question):

@@ -559,15 +559,16 @@ def flavors(client):
     say("by id", mlflow.sklearn.load_model(logged["sk"].model_uri).predict(rows).tolist())
 
 
+@mlflow.trace(span_type="TOOL", attributes={"model": "gpt-x", "temperature": 0.5})
+def look_up(word):
+    return {"found": [word, "☃", 1, 1.5, None, True]}
+
+
 def traces(client):
     section("traces")
     experiment = client.create_experiment("traces")
     id_of(experiment, "experiment")
     mlflow.set_experiment(experiment_id=experiment)
-
-    @mlflow.trace(span_type="TOOL", attributes={"model": "gpt-x", "temperature": 0.5})
-    def look_up(word):
-        return {"found": [word, "☃", 1, 1.5, None, True]}
 
     @mlflow.trace(name="answer")
     def answer(question):

@@ -13,6 +13,7 @@ from typing import Any
 
 from bough.client import Client
 from bough.entrypoints.mlflow import importing_traces, prompts
+from bough.entrypoints.mlflow.contents import below, file
 from bough.entrypoints.mlflow.source import FROM, Source
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
 
@@ -232,14 +233,13 @@ class Importing:
             found = self._call("artifacts.list", owner=owner, path=folder, all=True) if owner else []
         except Problem:  # its run is gone
             found = []
-        cut = len(folder) + 1 if folder else 0
-        return [{"path": each.path[cut:], "digest": each.digest, "size": each.size} for each in found]
+        return below(folder, found)
 
     def _prompt(self, tags: Mapping[str, str]) -> dict[str, Any]:
         name, content = prompts.file_of(tags)
         digest = hashlib.sha256(content).hexdigest()
         self._client.upload(digest, io.BytesIO(content), len(content))
-        return {"path": name, "digest": digest, "size": len(content)}
+        return file(name, digest, len(content))
 
     def _tags(self, theirs: Mapping[str, Any]) -> dict[str, str]:
         """Of a model. A prompt's say which experiments it belongs to: those have numbers of their own here."""

@@ -12,6 +12,7 @@ import msgspec
 
 from bough.entrypoints.mlflow import finding, prompts
 from bough.entrypoints.mlflow.calls import Call, Empty, Pair, endpoint, mapping, milliseconds, pairs
+from bough.entrypoints.mlflow.contents import file
 from bough.entrypoints.mlflow.sources import CreateVersion, facts_of, files_at, place_of
 from bough.kernel.errors import Invalid, NotFound, Problem
 from bough.tracking import rules
@@ -187,7 +188,7 @@ def create_version(call: Call, request: CreateVersion) -> Any:
     model_id, files, tags = request.model_id, list[dict[str, Any]](), mapping(request.tags)
     if prompts.is_prompt(tags):
         name, content = prompts.file_of(tags)
-        files = [{"path": name, "digest": call.blobs.put(content), "size": len(content)}]
+        files = [file(name, call.blobs.put(content), len(content))]
     elif request.source.startswith("models:/") and ("@" in request.source or "/" in request.source[len("models:/") :]):
         reference = request.source[len("models:/") :]
         kept = call.op("models.files", environment=call.environment, model=reference)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bough.entrypoints.mlflow.calls import Call, Pair
+from bough.entrypoints.mlflow.contents import below
 from bough.kernel.errors import Invalid, NotFound
 
 _SCHEMES = ("mlflow-artifacts:/", "runs:/", "models:/")
@@ -44,15 +45,13 @@ def place_of(source: str) -> Place:
 
 
 def files_at(call: Call, place: Place) -> list[dict[str, Any]]:
-    found = call.op("artifacts.list", owner=place.owner, path=place.folder, all=True)
-    cut = len(place.folder) + 1 if place.folder else 0
-    files = [{"path": each.path[cut:], "digest": each.digest, "size": each.size} for each in found]
-    if not files:
+    found = below(place.folder, call.op("artifacts.list", owner=place.owner, path=place.folder, all=True))
+    if not found:
         raise Invalid(
             f"{place.owner} has no artifacts in {place.folder or 'its root'!r}",
             code="MODEL_EMPTY", hint="log the model first",
         )  # fmt: skip
-    return files
+    return found
 
 
 def facts_of(call: Call, request: CreateVersion, model_id: str) -> dict[str, Any]:
