@@ -140,11 +140,10 @@ class Collector:
             for of, kind, key, seq in marked.entries:
                 same = entry.c.layer == of, entry.c.kind == kind, entry.c.key == key, entry.c.seq == seq
                 tx.execute(entry.delete().where(*same))
-            tx.execute(layer.update().where(layer.c.id.in_(marked.emptied)).values(parent=None, at=0))
+            for of in marked.emptied:
+                catalog.cut_layer(tx, of)
             for of in marked.layers:
-                tx.execute(entry.delete().where(entry.c.layer == of))
-                tx.execute(change.delete().where(change.c.layer == of))
-                tx.execute(layer.delete().where(layer.c.id == of))
+                catalog.drop_layer(tx, of)
         return True
 
     def _sweep(self, marked: Marked, since: float, dry_run: bool) -> Collected:

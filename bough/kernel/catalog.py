@@ -6,6 +6,7 @@ writes afterwards. Everything that an environment has — files, tables, secrets
 under (kind, key) and resolves through the same chain of layers, so a branch is atomic over all kinds.
 
     layer   a place to write; `parent`, and `at`: the last change of the parent that it shows
+    shown   the layers that a layer shows, from itself up to the one without a parent; written when it is made
     change  one commit: a number that only grows, when, by whom, why. All entries of a transaction carry its number
     entry   what (kind, key) is in a layer from a change on; a value, or gone
     head    the name of an environment -> its layer
@@ -46,6 +47,19 @@ layer = sa.Table(
     sa.Column("parent", sa.Integer, sa.ForeignKey("layer.id"), index=True),
     sa.Column("at", sa.Integer, nullable=False),
     sa.Column("sealed", sa.Text, nullable=False),  # kinds that it does not take from its parent, with commas around
+)
+
+# A layer's parent never changes, so the way up is walked once: a row for each layer above costs a branch some bytes;
+# through twenty layers, the walk was most of a lookup's time.
+shown = sa.Table(
+    "shown",
+    metadata,
+    sa.Column("layer", sa.Integer, primary_key=True),
+    sa.Column("depth", sa.Integer, primary_key=True),  # 0: the layer itself
+    sa.Column("above", sa.Integer, nullable=False, index=True),  # whose entries it shows
+    sa.Column("seq", sa.Integer, nullable=False),  # up to this change
+    sa.Column("sealed", sa.Text, nullable=False),  # kinds that some layer on the way does not take from its parent
+    sqlite_with_rowid=False,
 )
 
 change = sa.Table(
@@ -213,19 +227,37 @@ def seal(tx: sa.Connection, of: int, kind: str, sealed: bool) -> None:
     found = tx.execute(sa.select(layer.c.sealed).where(layer.c.id == of)).scalar() or ""
     kinds = sorted({*filter(None, found.split(",")), kind} if sealed else {*filter(None, found.split(","))} - {kind})
     tx.execute(layer.update().where(layer.c.id == of).values(sealed=f",{','.join(kinds)}," if kinds else ""))
+    below = sa.select(shown.c.layer, shown.c.depth).where(shown.c.above == of).order_by(shown.c.depth)
+    for each in tx.execute(below).all():  # the nearest first: who is further down takes it from there
+        _show_above(tx, each.layer)
 
 
 # --- points
 
 
 def new_layer(tx: sa.Connection, parent: Point | None, sealed: Sequence[str] = ()) -> int:
-    """One row. `parent` at LAST means the parent as it is now."""
+    """One row, and one for each layer above. `parent` at LAST means the parent as it is now."""
     at = 0 if parent is None else min(parent.seq, newest(tx))
     kinds = f",{','.join(sealed)}," if sealed else ""
     values = {"parent": None if parent is None else parent.layer, "at": at, "sealed": kinds}
     key = tx.execute(layer.insert(), values).inserted_primary_key
     assert key is not None  # noqa: S101 - an insert into a table with a key always has one
+    tx.execute(shown.insert().values(layer=key[0], depth=0, above=key[0], seq=LAST, sealed=""))
+    _show_above(tx, int(key[0]))
     return int(key[0])
+
+
+def drop_layer(tx: sa.Connection, of: int) -> None:
+    """Forgets a layer that nothing shows, with all that was written into it."""
+    for table in (entry, change, shown):
+        tx.execute(table.delete().where(table.c.layer == of))
+    tx.execute(layer.delete().where(layer.c.id == of))
+
+
+def cut_layer(tx: sa.Connection, of: int) -> None:
+    """Takes a layer that nothing shows from its parent, for the sake of entries that must stay."""
+    tx.execute(layer.update().where(layer.c.id == of).values(parent=None, at=0))
+    _show_above(tx, of)
 
 
 def newest(tx: sa.Connection) -> int:
@@ -314,7 +346,7 @@ def chain(tx: sa.Connection, at: Point, kind: str = "") -> list[Point]:
     """The layers that a point shows (for `kind`: up to where that is sealed off), its own first, each with the last
     change that shows through."""
     values = {"start": at.layer, "until": at.seq, "sealed": f"%,{kind},%" if kind else "-"}
-    return [Point(row.layer, row.seq) for row in tx.execute(_CHAIN_QUERY, values)]
+    return [Point(*row) for row in tx.execute(_CHAIN_QUERY, values)]
 
 
 def history(tx: sa.Connection, at: Point, kind: str = "", key: str = "", limit: int = 100) -> list[Commit]:
@@ -381,36 +413,37 @@ def _encode(value: Any) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
 
 
-# A layer shows what its chain shows: the newest entry of the nearest layer that has one. Statements are built once.
+def _show_above(tx: sa.Connection, of: int) -> None:
+    """Writes down anew what a layer shows of those above, from what its parent shows."""
+    tx.execute(shown.delete().where(shown.c.layer == of, shown.c.depth > 0))
+    seen = _least(shown.c.seq, layer.c.at)
+    rows = sa.select(layer.c.id, shown.c.depth + 1, shown.c.above, seen, layer.c.sealed + shown.c.sealed)
+    rows = rows.join(shown, shown.c.layer == layer.c.parent).where(layer.c.id == of)
+    tx.execute(shown.insert().from_select(["layer", "depth", "above", "seq", "sealed"], rows))
 
 
-def _chain_of() -> sa.CTE:
-    start, until = sa.bindparam("start", type_=sa.Integer), sa.bindparam("until", type_=sa.Integer)
-    columns: list[sa.ColumnElement[Any]] = [start.label("layer"), until.label("seq"), sa.literal(0).label("depth")]
-    own = sa.select(*columns)
-    above = own.cte("chain", recursive=True)
-    seen = sa.case((layer.c.at < above.c.seq, layer.c.at), else_=above.c.seq)
-    up = (
-        sa.select(layer.c.parent, seen, above.c.depth + 1)
-        .join(layer, layer.c.id == above.c.layer)
-        .where(layer.c.parent.is_not(None), layer.c.sealed.not_like(sa.bindparam("sealed", type_=sa.Text)))
-    )
-    return above.union_all(up)
+def _least(one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    return sa.case((one < other, one), else_=other)
+
+
+# A layer shows the newest entry of the nearest layer above that has one. Statements are built once.
+
+_UNTIL = _least(shown.c.seq, sa.bindparam("until", type_=sa.Integer))
+_SHOWN = (
+    shown.c.layer == sa.bindparam("start", type_=sa.Integer),
+    shown.c.sealed.not_like(sa.bindparam("sealed", type_=sa.Text)),
+)
+
+
+def _inside(*which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    kind = entry.c.kind == sa.bindparam("kind", type_=sa.Text)
+    return sa.and_(entry.c.layer == shown.c.above, kind, *which, entry.c.seq <= _UNTIL)
 
 
 def _get() -> sa.Select[Any]:
-    shown, other = _chain_of(), entry.alias()
-    kind, key = sa.bindparam("kind", type_=sa.Text), sa.bindparam("key", type_=sa.Text)
-    newest_in_layer = (
-        sa.select(sa.func.max(other.c.seq))
-        .where(other.c.layer == shown.c.layer, other.c.kind == kind, other.c.key == key, other.c.seq <= shown.c.seq)
-        .correlate(shown)
-        .scalar_subquery()
-    )
-    same = sa.and_(
-        entry.c.layer == shown.c.layer, entry.c.kind == kind, entry.c.key == key, entry.c.seq == newest_in_layer
-    )
-    return sa.select(entry.c.layer, entry.c.seq, entry.c.value).join(shown, same).order_by(shown.c.depth).limit(1)
+    inside = _inside(entry.c.key == sa.bindparam("key", type_=sa.Text))
+    found = sa.select(entry.c.layer, entry.c.seq, entry.c.value).join(shown, inside).where(*_SHOWN)
+    return found.order_by(shown.c.depth, entry.c.seq.desc()).limit(1)
 
 
 def _items() -> sa.Select[Any]:
@@ -425,22 +458,14 @@ def _several() -> sa.Select[Any]:
 
 
 def _newest(*which: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    shown = _chain_of()
-    inside = sa.and_(
-        entry.c.layer == shown.c.layer,
-        entry.c.kind == sa.bindparam("kind", type_=sa.Text),
-        *which,
-        entry.c.seq <= shown.c.seq,
-    )
     order = sa.func.row_number().over(partition_by=entry.c.key, order_by=(shown.c.depth, entry.c.seq.desc()))
-    ranked = sa.select(entry, order.label("rank")).join(shown, inside).subquery()
+    ranked = sa.select(entry, order.label("rank")).join(shown, _inside(*which)).where(*_SHOWN).subquery()
     wanted = ranked.c.rank == 1, ranked.c.value.is_not(None)
     return sa.select(ranked.c.key, ranked.c.layer, ranked.c.seq, ranked.c.value).where(*wanted).order_by(ranked.c.key)
 
 
 def _chain_query() -> sa.Select[Any]:
-    shown = _chain_of()
-    return sa.select(shown.c.layer, shown.c.seq).order_by(shown.c.depth)
+    return sa.select(shown.c.above, _UNTIL.label("seq")).where(*_SHOWN).order_by(shown.c.depth)
 
 
 _LAYER_OF = Prepared(sa.select(head.c.layer).where(*_is(sa.bindparam("project"), sa.bindparam("environment"))))

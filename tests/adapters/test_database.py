@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -26,6 +27,8 @@ from alembic.script import ScriptDirectory
 
 from bough.adapters.database import migrate
 from bough.adapters.database.sqlite import SqliteDatabase
+from bough.kernel import catalog
+from bough.kernel.catalog import FILE, LAST, SECRET, Point, Write
 from bough.kernel.errors import Conflict, Exhausted, Problem, Unavailable
 from bough.kernel.tables import metadata as all_tables
 
@@ -374,6 +377,32 @@ def test_a_database_that_an_older_bough_made_is_brought_up_to_date(tmp_path: Pat
     connection = sqlite3.connect(tmp_path / "new.db")
     assert connection.execute(names).fetchall() == found
     connection.close()
+
+
+def test_an_upgrade_writes_down_what_layers_show_as_branching_does(tmp_path: Path) -> None:
+    path = tmp_path / "bough.db"
+    migrate.upgrade(path)
+    database, draw = SqliteDatabase(path, durable=False), random.Random(19)
+    with database.write() as tx:
+        layers = [catalog.new_layer(tx, None)]
+        for number in range(40):
+            parent = Point(draw.choice(layers), draw.choice((LAST, number)))
+            layers.append(catalog.new_layer(tx, parent, draw.choice(((), (SECRET,), (FILE, SECRET)))))
+            catalog.commit(tx, layers[-1], [Write(FILE, "a", number)], at=float(number), by="", why="")
+        for each in draw.sample(layers, 9):
+            catalog.seal(tx, each, FILE, draw.random() < 0.5)
+        everything = sa.select(catalog.shown).order_by(catalog.shown.c.layer, catalog.shown.c.depth)
+        before = [(*row[:4], sorted(filter(None, row.sealed.split(",")))) for row in tx.execute(everything)]
+        tx.exec_driver_sql("DROP TABLE shown")
+        tx.exec_driver_sql("UPDATE alembic_version SET version_num = '0018'")
+    database.close()
+    migrate.upgrade(path)
+    database = SqliteDatabase(path)
+    with database.read() as tx:
+        after = [(*row[:4], sorted(filter(None, row.sealed.split(",")))) for row in tx.execute(everything)]
+    database.close()
+    assert before == after
+    assert max(row[1] for row in after) > 3
 
 
 def test_an_upgrade_of_what_is_up_to_date_does_not_even_import_alembic(tmp_path: Path) -> None:

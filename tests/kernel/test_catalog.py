@@ -99,6 +99,22 @@ def test_a_sealed_kind_is_not_inherited_through_any_number_of_layers(tx: sa.Conn
     assert catalog.sealed_kinds(tx, sealed) == (SECRET,)
 
 
+def test_a_kind_that_is_sealed_or_opened_later_is_so_for_all_that_branched_before(tx: sa.Connection) -> None:
+    main = catalog.open_head(tx, "shop", "main", None)
+    put(tx, main, "key", 1, kind=SECRET)
+    put(tx, main, "file", 1)
+    middle = catalog.open_head(tx, "shop", "middle", Point(main))
+    below = catalog.open_head(tx, "shop", "below", Point(catalog.open_head(tx, "shop", "between", Point(middle))))
+    catalog.seal(tx, middle, SECRET, True)
+    assert (seen(tx, below, "key", kind=SECRET), seen(tx, below, "file")) == (None, 1)
+    catalog.seal(tx, below, SECRET, True)
+    catalog.seal(tx, middle, SECRET, False)
+    assert (seen(tx, middle, "key", kind=SECRET), seen(tx, below, "key", kind=SECRET)) == (1, None)
+    catalog.seal(tx, below, SECRET, False)
+    assert seen(tx, below, "key", kind=SECRET) == 1
+    assert [each.layer for each in catalog.chain(tx, Point(below), SECRET)] == [below, below - 1, middle, main]
+
+
 def test_the_past_can_be_named_by_time_and_by_tag_and_branched(tx: sa.Connection) -> None:
     main = catalog.open_head(tx, "shop", "main", None)
     put(tx, main, "a", 1, at=100.0)

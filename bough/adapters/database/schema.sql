@@ -685,5 +685,19 @@ CREATE TABLE scaling_habit (
 	PRIMARY KEY (project, environment, service)
 );
 
-INSERT INTO alembic_version VALUES ('0018');
+CREATE TABLE shown (
+	layer INTEGER NOT NULL,
+	depth INTEGER NOT NULL,
+	above INTEGER NOT NULL,
+	seq INTEGER NOT NULL,
+	sealed TEXT NOT NULL,
+	PRIMARY KEY (layer, depth)
+)
+ WITHOUT ROWID
+
+;
+
+CREATE INDEX ix_shown_above ON shown (above);
+
+INSERT INTO alembic_version VALUES ('0019');
 
