@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from bough.runtime.buffers import aligned
 from bough.runtime.failures import LoadError
 from bough.runtime.spec import RegisteredModel
 
@@ -39,11 +40,10 @@ def check(model: RegisteredModel) -> None:
 
 
 def digest_of(place: Path) -> str:
-    hasher, buffer = hashlib.sha256(), bytearray(_CHUNK_BYTES)
-    view = memoryview(buffer)
+    hasher, buffer = hashlib.sha256(), aligned(_CHUNK_BYTES)
     with place.open("rb", buffering=0) as stream:
         while size := stream.readinto(buffer):
-            hasher.update(view[:size])
+            hasher.update(buffer[:size])
     return hasher.hexdigest()
 
 

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import hashlib
 import io
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,7 @@ def _chunks(source: BinaryIO) -> Iterator[memoryview | bytes]:
         while piece := source.read(CHUNK_BYTES):
             yield piece
         return
-    buffer = memoryview(bytearray(BUFFER_BYTES))
+    buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))  # begins at a page: see runtime/buffers.py
     while count := source.readinto(buffer):
         yield buffer[:count]
 

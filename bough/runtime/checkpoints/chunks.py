@@ -17,6 +17,7 @@ from bough.runtime.checkpoints import disk
 from bough.runtime.checkpoints.checking import moment
 from bough.runtime.checkpoints.failures import damaged
 from bough.runtime.checkpoints.manifest import CHUNKS, ChunkRef
+from bough.runtime.verified import digest_of
 
 _OPEN_AT_ONCE = 256  # files that wait for the disk
 
@@ -115,12 +116,7 @@ def read(folder: Path, rank: int, ref: ChunkRef, into: memoryview) -> None:
 
 
 def _digest_of(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb", buffering=0) as file:
-            buffer = memoryview(bytearray(1 << 20))
-            while count := file.readinto(buffer):
-                digest.update(buffer[:count])
+        return digest_of(path)
     except OSError:
         return ""
-    return digest.hexdigest()

@@ -11,6 +11,7 @@ from typing import Any, Callable, Optional
 
 import msgspec
 
+from bough.runtime.buffers import aligned
 from bough.runtime.checkpoints import arrays, chunks, manifest
 from bough.runtime.checkpoints.checking import moment
 from bough.runtime.checkpoints.failures import CheckpointError
@@ -81,7 +82,7 @@ def read_item(folder: Path, shard: Shard, name: str) -> memoryview:
 
 
 def _load_item(folder: Path, rank: int, item: Item, confirm: Optional[Confirm]) -> memoryview:
-    content, at = memoryview(bytearray(item.size)), 0
+    content, at = aligned(item.size), 0
     for ref in item.chunks:
         chunks.read(folder, rank, ref, content[at : at + ref.size])
         at += ref.size
