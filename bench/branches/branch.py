@@ -108,18 +108,19 @@ def fill(home: Path, gigabytes: float) -> None:
 
 def depth_ratio(home: Path) -> float:
     """The time of one lookup through 20 layers over that through one."""
-    database, times = SqliteDatabase(home / "bough.db"), []
+    database = SqliteDatabase(home / "bough.db")
     with database.write() as tx:
         layer = catalog.layer_of(tx, PROJECT, "main")
         deep = layer
         for _ in range(19):
             deep = catalog.new_layer(tx, Point(deep))
+    times: dict[int, list[float]] = {layer: [], deep: []}
     with database.read() as tx:
-        for each in (layer, deep):
-            rounds = [timed(lambda e=each: catalog.get(tx, Point(e), FILE, "images/00007.bin")) for _ in range(501)]  # type: ignore[misc]  # bound now
-            times.append(statistics.median(rounds))
+        for _ in range(2001):  # in turns, so that whatever else runs is in both
+            for each in (layer, deep):
+                times[each].append(timed(lambda e=each: catalog.get(tx, Point(e), FILE, "images/00007.bin")))  # type: ignore[misc]  # bound now
     database.close()
-    return times[1] / times[0]
+    return statistics.median(times[deep]) / statistics.median(times[layer])
 
 
 def size_of(home: Path) -> int:
