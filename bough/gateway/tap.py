@@ -113,14 +113,11 @@ class Tap:
         id, plan, size = call.id, call.plan, call.size
 
         def send(said: Answered, answer: bytes) -> None:
-            if not self._later:
-                asyncio.get_running_loop().call_later(LATER_S, self._send)
-            self._later.append(lambda: send_now(said, answer))
+            self._soon(lambda: send_now(said, answer))
 
         def send_now(said: Answered, answer: bytes) -> None:
-            entry = self._target(mirror.wanted.environment)
-            if entry is None or not entry.lane.ready or mirror.waiting >= COPIES_WAITING:
-                mirror.left_out += 1
+            entry = self._reached(mirror)
+            if entry is None:
                 return
             now = monotonic()
             copy = Watched(None, now)
@@ -136,11 +133,6 @@ class Tap:
 
         return send
 
-    def _send(self) -> None:
-        later, self._later = self._later, []
-        for each in later:
-            each()
-
     def watch_web(self, head: Head, call: Call) -> WebWatch | None:
         """For a request to a web service that some mirror is to have; None for any other."""
         if not may_be_copied(head):
@@ -151,13 +143,38 @@ class Tap:
     def copy_web(
         self, mirror: Mirror, id: str, request: bytes, head_only: bool, source: tuple[Answered, bytes]
     ) -> None:
+        """Sends the copy, soon after it is called with the caller's answer."""
+
+        def send_now() -> None:
+            entry = self._reached(mirror)
+            if entry is None:
+                return
+            if not isinstance(entry.lane, WebLane) or entry.lane.full:
+                mirror.left_out += 1
+                return
+            self._count(mirror)
+            WebCopy(entry.lane, request, head_only, lambda target: self._compare(mirror, id, source, target))
+
+        self._soon(send_now)
+
+    def _soon(self, copy: Callable[[], None]) -> None:
+        """Lets callers read their answers first; the copies of one moment are sent together."""
+        if not self._later:
+            asyncio.get_running_loop().call_later(LATER_S, self._send)
+        self._later.append(copy)
+
+    def _send(self) -> None:
+        later, self._later = self._later, []
+        for copy in later:
+            copy()
+
+    def _reached(self, mirror: Mirror) -> Entry | None:
+        """Where a copy can be sent now; None, and counted, where it cannot."""
         entry = self._target(mirror.wanted.environment)
-        lane = entry.lane if entry is not None else None
-        if not isinstance(lane, WebLane) or not lane.ready or lane.full or mirror.waiting >= COPIES_WAITING:
-            mirror.left_out += 1
-            return
-        self._count(mirror)
-        WebCopy(lane, request, head_only, lambda target: self._compare(mirror, id, source, target))
+        if entry is not None and entry.lane.ready and mirror.waiting < COPIES_WAITING:
+            return entry
+        mirror.left_out += 1
+        return None
 
     def _count(self, mirror: Mirror) -> None:
         mirror.waiting += 1
