@@ -115,6 +115,7 @@ from bough.ledger.store import Ledger
 from bough.lineage import loop as lineage_loop
 from bough.lineage import operations as lineage
 from bough.lineage.runs import TrackedRuns
+from bough.mirrors import baselines
 from bough.mirrors import loop as mirrors_loop
 from bough.mirrors import operations as mirror_operations
 from bough.mirrors import store as replays
@@ -173,7 +174,7 @@ OPERATION_MODULES: list[ModuleType] = [
     *(gate_operations, promotion_operations, optimizing_operations, job_operations),
     *(scaling, scaling_views),
     *(models, model_signing, model_cards, serving, pushes, forge_operations),
-    *(mirror_operations, ledger_operations, lineage, platform_operations),
+    *(mirror_operations, baselines, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments, queue_operations),
     *(databases, database_states),
     capacity,

@@ -19,6 +19,7 @@ from bough.environments.models import (
     EnvironmentDiff,
     EnvironmentView,
     Merge,
+    Merges,
 )
 from bough.environments.operations import make_release
 from bough.kernel import catalog, merging, points
@@ -52,6 +53,11 @@ class CreateBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ttl: Annotated[str, msgspec.Meta(description="discard it so long after its last deploy, such as 3d")] = ""
     sealed: Annotated[bool, msgspec.Meta(description="inherit no secrets")] = False
     mask: Annotated[str, msgspec.Meta(description="policy by which its databases are masked: bough db policy")] = ""
+
+
+class MergesOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
 
 
 class OneBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -213,6 +219,12 @@ def merge(context: Context, request: MergeBranch) -> Commit[Merge]:
         return found.apply(context, plan, request.message)
 
     return commit
+
+
+@operation("environments.merges", role=Role.VIEWER, command="branch merges")
+def list_merges(context: Context, request: MergesOf) -> Merges:
+    """Lists merges of a project's branches, and how long each took from the branch's beginning, with the median."""
+    return rules.times(store.merges(context.tx, request.project, request.limit))
 
 
 @operation("environments.reset", role=Role.DEVELOPER, writes=True, command="branch reset")

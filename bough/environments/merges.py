@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from bough.data.rules import clashes
 from bough.environments import references, rules, store
 from bough.environments.branching import manifest_at, rebase, repinned
-from bough.environments.models import ConflictView, Merge, Migrations
+from bough.environments.models import MERGED, ConflictView, Merge, Migrations
 from bough.environments.operations import make_release
 from bough.kernel import catalog, merging
 from bough.kernel.catalog import DATABASE, FILE, SECRET, SERVICE, Point
@@ -136,7 +136,7 @@ class Merging:
         rebased = self._go_on(context, plan)
         made_at = store.view(tx, self.place).created_at
         context.emit(
-            "environment.merged", "/".join(self.place), project=self.place[0], environment=self.place[1],
+            MERGED, "/".join(self.place), project=self.place[0], environment=self.place[1],
             into=self.into[1], change=change, by=context.principal.name, seconds=round(now - made_at, 3),
             rebased=list(rebased),
         )  # fmt: skip

@@ -27,6 +27,7 @@ PENDING, STARTING, LIVE, FAILED, SUPERSEDED, OVERTAKEN = (
     "superseded",
     "overtaken",
 )
+MERGED = "environment.merged"  # the event
 ROUTED = "release.routed"  # the event that requests reach a live release
 ENDED = (LIVE, FAILED, SUPERSEDED, OVERTAKEN)
 
@@ -203,3 +204,21 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     migrations: dict[str, list[str]] = {}
     release: Release | None = None
     dry_run: bool = False
+
+
+class MergedBranch(msgspec.Struct, frozen=True, kw_only=True):
+    """`seconds`: from the branch's beginning, or its merge before, to this one: what trying the change out took."""
+
+    environment: str
+    into: str
+    by: str
+    at: float
+    seconds: float
+
+
+class Merges(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first."""
+
+    merges: list[MergedBranch]
+    median_s: float = 0.0
+    slowest_s: float = 0.0

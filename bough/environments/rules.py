@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -16,6 +17,8 @@ from bough.environments.models import (
     Change,
     JobManifest,
     Manifest,
+    MergedBranch,
+    Merges,
     ModelPin,
     Plan,
     ServiceManifest,
@@ -258,3 +261,18 @@ def _link(name: str, settings: Service) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(_encode(value)).hexdigest()
+
+
+def times(merges: Sequence[MergedBranch]) -> Merges:
+    """`merges` newest first, each with the seconds since its branch began."""
+    found, later = [], dict[str, int]()
+    for each in merges:
+        if (after := later.get(each.environment)) is not None:
+            since = found[after].at - each.at
+            found[after] = msgspec.structs.replace(found[after], seconds=min(found[after].seconds, round(since, 3)))
+        later[each.environment] = len(found)
+        found.append(each)
+    seconds = [each.seconds for each in found]
+    if not seconds:
+        return Merges(merges=[])
+    return Merges(merges=found, median_s=round(median(seconds), 3), slowest_s=max(seconds))

@@ -13,6 +13,7 @@ from bough.environments.models import (
     ENDED,
     JOB_PREFIX,
     LIVE,
+    MERGED,
     OVERTAKEN,
     PENDING,
     QUEUE_PREFIX,
@@ -20,6 +21,7 @@ from bough.environments.models import (
     SUPERSEDED,
     EnvironmentView,
     Manifest,
+    MergedBranch,
     Release,
 )
 from bough.kernel import catalog
@@ -27,7 +29,7 @@ from bough.kernel.catalog import LAST, SERVICE, Point, Write
 from bough.kernel.errors import NotFound
 from bough.kernel.names import check_name, new_id
 from bough.kernel.project import PRODUCTION
-from bough.kernel.tables import metadata
+from bough.kernel.tables import event, metadata
 
 project = sa.Table(
     "project",
@@ -346,3 +348,10 @@ def _views() -> sa.Select[Any]:
 def _view(row: Any) -> EnvironmentView:
     fields = {field: getattr(row, field) for field in EnvironmentView.__struct_fields__}
     return EnvironmentView(**fields | {"release": row.release or 0})
+
+
+def merges(tx: sa.Connection, project_name: str, limit: int) -> list[MergedBranch]:
+    """As their events have them; newest first."""
+    inside = sa.and_(event.c.subject >= f"{project_name}/", event.c.subject < f"{project_name}0")  # "0" follows "/"
+    query = event.select().where(inside, event.c.name == MERGED).order_by(event.c.seq.desc()).limit(limit)
+    return [msgspec.convert({"at": row.at, **msgspec.json.decode(row.data)}, MergedBranch) for row in tx.execute(query)]

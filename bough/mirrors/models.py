@@ -86,3 +86,23 @@ class TrafficReport(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float
     services: list[ServiceComparison]
     details: dict[str, Any] = {}
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """`measured`: by name, what is known of its requests: how many, the share of errors, latencies in milliseconds."""
+
+    project: str
+    name: str
+    by: str
+    at: float
+    measured: dict[str, dict[str, float]]
+
+
+class BaselineChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric of one name. `change_percent` is 0 where the baseline's is."""
+
+    name: str
+    metric: str
+    baseline: float
+    now: float
+    change_percent: float

@@ -1,4 +1,4 @@
-"""The table of replays."""
+"""The tables of replays and baselines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from bough.kernel.errors import NotFound
 from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
-from bough.mirrors.models import Replay
+from bough.mirrors.models import Baseline, Replay
 
 KIND = "replay"
 
@@ -34,7 +34,18 @@ replay = sa.Table(
     sa.Index("ix_replay_project", "project", "started_at"),
 )
 
+baseline = sa.Table(
+    "baseline",
+    metadata,
+    sa.Column("project", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("measured", sa.Text, nullable=False),  # JSON
+)
+
 _ROWS = Rows(Replay, "cpu_before", "cpu_after")
+_BASELINES = Rows(Baseline, "measured")
 
 
 def add(tx: sa.Connection, made: Replay) -> None:
@@ -55,3 +66,23 @@ def listed(tx: sa.Connection, project: str, limit: int) -> list[Replay]:
 
 def change(tx: sa.Connection, id: str, **values: Any) -> None:
     tx.execute(replay.update().where(replay.c.id == id).values(**_ROWS.columns(**values)))
+
+
+def add_baseline(tx: sa.Connection, made: Baseline) -> None:
+    tx.execute(baseline.insert().values(**_BASELINES.row(made)))
+
+
+def baselines(tx: sa.Connection, project: str) -> list[Baseline]:
+    query = baseline.select().where(baseline.c.project == project).order_by(baseline.c.at.desc())
+    return [_BASELINES.struct(row) for row in tx.execute(query)]
+
+
+def baseline_named(tx: sa.Connection, project: str, name: str) -> Baseline:
+    found = [each for each in baselines(tx, project) if each.name == name]
+    if not found:
+        raise NotFound(f"{project} has no baseline {name!r}", code="BASELINE_NOT_FOUND", hint="bough baselines list")
+    return found[0]
+
+
+def remove_baseline(tx: sa.Connection, project: str, name: str) -> None:
+    tx.execute(baseline.delete().where(baseline.c.project == project, baseline.c.name == name))

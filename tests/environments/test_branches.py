@@ -165,6 +165,26 @@ def test_a_branch_goes_on_after_its_merge_and_merges_again(plane: Plane) -> None
         assert (seen(plane, "dev", "b"), seen(plane, "main", "a")) == (number, number)
 
 
+def test_how_long_changes_took_from_a_branch_to_production_is_known(plane: Plane) -> None:
+    put(plane, "main", "a", 1)
+    assert plane.call("environments.merges", project="shop").merges == []
+    branch(plane)
+    for value, seconds in ((2, 40.0), (3, 10.0)):
+        plane.clock.advance(seconds)
+        put(plane, "dev", "a", value)
+        plane.call("environments.merge", project="shop", branch="dev")
+    plane.call("environments.discard", project="shop", branch="dev")
+    plane.clock.advance(100.0)
+    branch(plane)
+    plane.clock.advance(30.0)
+    put(plane, "dev", "a", 4)
+    plane.call("environments.merge", project="shop", branch="dev")
+    found = plane.call("environments.merges", project="shop")
+    assert [each.seconds for each in found.merges] == [30.0, 10.0, 40.0], "the second began with the first merge"
+    assert {(each.environment, each.into) for each in found.merges} == {("dev", "main")}
+    assert (found.median_s, found.slowest_s) == (30.0, 40.0)
+
+
 def test_secrets_stay_behind_unless_they_are_asked_for(plane: Plane) -> None:
     plane.call("secrets.set", project="shop", values={"password": "one"})
     branch(plane)

@@ -699,5 +699,14 @@ CREATE TABLE shown (
 
 CREATE INDEX ix_shown_above ON shown (above);
 
-INSERT INTO alembic_version VALUES ('0019');
+CREATE TABLE baseline (
+	project TEXT NOT NULL,
+	name TEXT NOT NULL,
+	"by" TEXT NOT NULL,
+	at FLOAT NOT NULL,
+	measured TEXT NOT NULL,
+	PRIMARY KEY (project, name)
+);
+
+INSERT INTO alembic_version VALUES ('0020');
 

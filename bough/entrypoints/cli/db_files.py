@@ -18,7 +18,7 @@ def sent(session: Session, path: Path | None) -> str:
     if path is None:
         return ""
     if not path.is_file():
-        raise NotFound(f"there is no file {path}", code="DATABASE_FILE_NOT_FOUND", hint="name an existing file")
+        raise NotFound(f"there is no file {path}", code="NO_SUCH_FILE", hint="name an existing file")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         store = data_store.store(session)

@@ -35,6 +35,7 @@ HAND_WRITTEN = {
 # takes its place.
 IN_GROUPS = {
     "audit": ("export",),
+    "baselines": ("add",),
     "chaos": ("preempt",),
     "ci": ("init", "run"),
     "data": ("get", "mount", "put", "run", "verify"),
