@@ -78,4 +78,4 @@ def test_a_page_shows_nothing_of_answers_as_markup() -> None:
         "services": msgspec.to_builtins(found),
     }  # fmt: skip
     text = page(report)
-    assert "<script>" not in text and "&lt;script&gt;" in text and "<svg" in text
+    assert "<script>" not in text and "&lt;script&gt;" in text

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,46 @@ from bough.entrypoints.cli.session import Session
 from bough.kernel.files import write_whole
 
 Answer = Mapping[str, Any]
-BAR_PX = 260
+Sides = tuple[Answer, Answer]
+NONE = "-"
+PARTS = (50, 95, 99)
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --one: #4c78a8; --two: #e08a2c; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin-top: 2.5rem; }
-table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-code { font-size: .9em; overflow-wrap: anywhere; } .dim { opacity: .7; }
-.bar { fill: var(--one); } .bar.two { fill: var(--two); } text { fill: currentColor; font-size: 12px; }
+:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1b1f24; --dim: #5d6671; --line: #e3e6ea;
+  --one: #3f6fb5; --two: #d9822b; --good: #1a7f4b; --bad: #c0392b; }
+@media (prefers-color-scheme: dark) { :root { --page: #111418; --card: #1a1e24; --ink: #e8eaed; --dim: #9aa4af;
+  --line: #2c323a; --one: #6f9fe0; --two: #eda155; --good: #58c48a; --bad: #f0806f; } }
+* { box-sizing: border-box; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0; padding: 2rem 1rem 4rem; background: var(--page);
+  color: var(--ink); }
+main { max-width: 60rem; margin: auto; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: .2rem 0; } h2 { font-size: 1.2rem; margin: 0 0 1rem; }
+h3 { font-size: .8rem; font-weight: 600; color: var(--dim); margin: 1.8rem 0 .5rem; }
+p { margin: .3rem 0; } .dim { color: var(--dim); } .good { color: var(--good); } .bad { color: var(--bad); }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1.4rem;
+  margin-top: 1.4rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: 1rem; margin: 0; }
+.tiles dt { font-size: .8rem; color: var(--dim); } .tiles dd { margin: 0; }
+.tiles b { font-size: 1.5rem; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; display: block; }
+.tiles small { color: var(--dim); }
+.key i { display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin: 0 .4em 0 0; }
+.key span { margin-right: 1.2em; white-space: nowrap; font-size: .87rem; }
+.one { background: var(--one); } .two { background: var(--two); }
+.bars { display: grid; grid-template-columns: 2.6rem 1fr; gap: .5rem .6rem; align-items: center; }
+.bars div { display: flex; align-items: center; gap: .5rem; margin: 2px 0; }
+.bars i { height: .8rem; border-radius: 3px; min-width: 2px; flex: none; } .bars small { white-space: nowrap; }
+.bars small, .bars > span { font-size: .8rem; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th:last-child, td:last-child { padding-right: 0; }
+th { font-size: .8rem; font-weight: 600; color: var(--dim); } tr:last-child td { border-bottom: 0; }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+code { font: .87em/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
+.pair { display: grid; grid-template-columns: minmax(6rem, 1fr) 2fr 2fr; gap: 0 1rem; padding: .35rem 0; }
+.asked { border-bottom: 1px solid var(--line); padding: .4rem 0; } .asked:last-child { border: 0; }
+.pair span { border-left: 3px solid; padding-left: .6rem; }
+.pair .first { border-color: var(--one); } .pair .second { border-color: var(--two); }
+@media (max-width: 34rem) { section { padding: 1rem; } .pair { grid-template-columns: 1fr; gap: .25rem; }
+  th, td { padding-right: .5rem; } .tiles { grid-template-columns: 1fr 1fr; } }
 """
 
 
@@ -36,88 +67,124 @@ def run(session: Session, id: str, to: Path) -> None:
 
 def page(of: Answer) -> str:
     """The whole document; everything that requests or answers say is escaped."""
-    what = f"{of['project']}: {of['source']} and {of['target']}"
-    parts = [f"<h1>{escape(what)}</h1>", f"<p class=dim>{escape(_when(of))}</p>"]
+    what = f"{of['target']} against {of['source']}"
+    parts = [f"<p class=dim>{escape(_kind(of))}</p><h1>{escape(what)}</h1><p class=dim>{escape(_when(of))}</p>"]
     if why := of["details"].get("why"):
-        parts.append(f"<p>{escape(str(why))}</p>")
-    parts += [_service(each) for each in of["services"]] or ["<p>Nothing was compared yet.</p>"]
+        parts.append(f"<p class=bad>{escape(str(why))}</p>")
+    parts += [_service(each) for each in of["services"]] or ["<section>Nothing was compared yet.</section>"]
     return (
         f'<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width">'
-        f"<title>{escape(what)}</title><style>{_STYLE}</style>{''.join(parts)}</html>\n"
+        f"<title>{escape(of['project'])}: {escape(what)}</title><style>{_STYLE}</style>"
+        f"<main>{''.join(parts)}</main></html>\n"
     )
+
+
+def _kind(of: Answer) -> str:
+    share = of["details"].get("percent", 100.0)
+    return f"{of['project']}, {of['kind']} {of['id']}, {of['state']}" + (f", {share:g} %" if share < 100 else "")
 
 
 def _when(of: Answer) -> str:
-    time = f"{drawing.moment(of['started_at'])} to {drawing.moment(of['ended_at'])}"
-    return f"{of['kind']} {of['id']}, {of['state']}, {time}"
+    began = drawing.moment(of["started_at"])
+    return f"{began} to {drawing.moment(of['ended_at'])}" if of["ended_at"] else f"since {began}"
 
 
 def _service(of: Answer) -> str:
-    share = f" ({100 * of['same'] / of['compared']:.1f} %)" if of["compared"] else ""
-    said = (
-        f"{of['compared']} of {of['seen']} requests compared, {of['left_out']} left out, {of['same']} the same{share}"
-    )
-    sides = (of["source"], of["target"])
-    rows = [
-        ("answers", *(each["answers"] for each in sides)), ("errors", *(each["errors"] for each in sides)),
-        *((f"p{part} ms", *(each[f"p{part}_ms"] for each in sides)) for part in (50, 95, 99)),
-        ("CPU s per 1,000", *(each["cpu_s_per_1000"] if each["cpu_s_per_1000"] >= 0 else "-" for each in sides)),
-    ]  # fmt: skip
-    parts = [
-        f"<h2>{escape(of['service'])}</h2><p>{escape(said)}</p>",
-        _table(("", *(each["environment"] for each in sides)), rows),
-        _latencies(sides),
-    ]
+    sides = before, after = (of["source"], of["target"])
+    parts = [f"<h2>{escape(of['service'])}</h2>", _tiles(of, sides), _latencies(sides)]
     if of["statuses"]:
-        parts.append(_table(("status", "times"), of["statuses"].items()))
+        both = f"{before['environment']} -> {after['environment']}"
+        parts.append(_table("Statuses", (both, "times"), of["statuses"].items()))
     if of["fields"]:
-        fields = [(each["path"] or "(all)", each["different"], each["mean"], each["largest"]) for each in of["fields"]]
-        parts.append(_table(("differs", "times", "mean", "at most"), fields))
+        parts.append(_table("What differs", ("in the answer", "times", "mean", "at most"), map(_field, of["fields"])))
     if of["examples"]:
-        rows = [
-            (each["id"], difference["path"] or "(all)", repr(difference["source"]), repr(difference["target"]))
-            for each in of["examples"]
-            for difference in each["differences"]
-        ]
-        parts.append(_table(("request", "where", *(each["environment"] for each in sides)), rows))
-    return "".join(parts)
+        asked = "".join(_example(each) for each in of["examples"])
+        parts.append(f"<h3>Requests whose answers differ</h3>{asked}")
+    return f"<section>{''.join(parts)}</section>"
 
 
-def _latencies(sides: tuple[Answer, Answer]) -> str:
+def _tiles(of: Answer, sides: Sides) -> str:
+    compared, before, after = of["compared"], *sides
+    spent = [f"{each['cpu_s_per_1000']:,.3g} s" if each["cpu_s_per_1000"] >= 0 else NONE for each in sides]
+    found = [
+        ("the same answer", f"{_percent(of['same'], compared)}", f"{of['same']:,} of {compared:,}", ""),
+        ("compared", f"{compared:,}", f"of {of['seen']:,} requests, {of['left_out']:,} left out", ""),
+        ("errors", f"{after['errors']:,}", f"{before['errors']:,} in {before['environment']}",
+         "bad" if after["errors"] > before["errors"] else ""),
+        ("median", f"{after['p50_ms']:,.3g} ms", _change(before["p50_ms"], after["p50_ms"]), ""),
+        ("CPU for 1,000", spent[1], f"{spent[0]} in {before['environment']}" if spent[0] != NONE else "", ""),
+    ]  # fmt: skip
+    cells = "".join(
+        f"<div><dt>{escape(name)}</dt><dd><b{f' class={colour}' if colour else ''}>{escape(value)}</b>"
+        f"<small>{escape(about)}</small></dd></div>"
+        for name, value, about, colour in found
+    )
+    return f"<dl class=tiles>{cells}</dl>"
+
+
+def _latencies(sides: Sides) -> str:
     """Bars for the percentiles of both sides, on one scale."""
-    longest = max((each[f"p{part}_ms"] for each in sides for part in (50, 95, 99)), default=0.0) or 1.0
-    bars, y = [], 0
-    for part in (50, 95, 99):
-        for at, side in enumerate(sides):
-            ms = side[f"p{part}_ms"]
-            label = f"p{part} {side['environment']}"
-            bars.append(
-                f'<text x=0 y={y + 12}>{escape(label)}</text><rect class="bar{" two" if at else ""}" x=160 y={y + 2} '
-                f"width={BAR_PX * ms / longest:.1f} height=12 /><text x={165 + BAR_PX * ms / longest:.1f} y={y + 12}>"
-                f"{ms:g} ms</text>"
-            )
-            y += 18
-        y += 6
-    return f'<svg width=520 height={y} role=img aria-label="latencies">{"".join(bars)}</svg>'
+    longest = max((each[f"p{part}_ms"] for each in sides for part in PARTS), default=0.0) or 1.0
+    rows = []
+    for part in PARTS:
+        bars = "".join(
+            f'<div><i class={colour} style="width:{75 * side[f"p{part}_ms"] / longest:.1f}%"></i>'
+            f"<small>{side[f'p{part}_ms']:,.3g} ms</small></div>"
+            for side, colour in zip(sides, ("one", "two"), strict=True)
+        )
+        rows.append(f"<span class=dim>p{part}</span><div style=display:block>{bars}</div>")
+    key = "".join(
+        f"<span><i class={colour}></i>{escape(side['environment'])}, {side['answers']:,} answers</span>"
+        for side, colour in zip(sides, ("one", "two"), strict=True)
+    )
+    return f"<h3>Latency</h3><p class=key>{key}</p><div class=bars>{''.join(rows)}</div>"
 
 
-def _table(head: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
-    """A column of numbers is set to the right, its head as well."""
-    body = [list(each) for each in rows]
-    right = [any(isinstance(value, int | float) for value in column) for column in zip(*body, strict=True)]
+def _field(of: Answer) -> Sequence[Any]:
+    """Amounts are there for numbers alone."""
+    apart = (of["mean"], of["largest"]) if of["largest"] else (NONE, NONE)
+    return of["path"] or "all of it", of["different"], *apart
+
+
+def _example(of: Answer) -> str:
+    pairs = "".join(
+        f"<div class=pair><code>{escape(each['path'] or 'all of it')}</code>"
+        f"<span class=first><code>{escape(_said(each['source']))}</code></span>"
+        f"<span class=second><code>{escape(_said(each['target']))}</code></span></div>"
+        for each in of["differences"]
+    )
+    return f"<div class=asked><small class=dim>request {escape(of['id'])}</small>{pairs}</div>"
+
+
+def _table(title: str, head: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
+    """The first column is what requests and answers say; the others are numbers."""
 
     def line(tag: str, values: Iterable[Any]) -> str:
-        cells = (
-            f"<{tag}{' class=n' if at_right else ''}><code>{escape(_text(value))}</code></{tag}>"
-            for value, at_right in zip(values, right, strict=True)
-        )
-        return f"<tr>{''.join(cells)}</tr>"
+        first, *others = (escape(_text(value)) for value in values)
+        first = f"<code>{first}</code>" if tag == "td" else first
+        return f"<tr><{tag}>{first}</{tag}>{''.join(f'<{tag} class=n>{each}</{tag}>' for each in others)}</tr>"
 
-    return f"<table>{line('th', head)}{''.join(line('td', each) for each in body)}</table>"
+    body = "".join(line("td", each) for each in rows)
+    return f"<h3>{escape(title)}</h3><div class=wide><table>{line('th', head)}{body}</table></div>"
 
 
 def _text(value: Any) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, float) and abs(value) < 1000:
+        return f"{value:,.4g}"
+    return f"{value:,.0f}" if isinstance(value, int | float) else str(value)
+
+
+def _said(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _percent(part: int, of: int) -> str:
+    """Rounded down: what is not all of it never reads as 100 %."""
+    return f"{1000 * part // of / 10:g} %" if of else NONE
+
+
+def _change(before: float, now: float) -> str:
+    return f"{100 * (now / before - 1):+.0f} % of {before:,.3g} ms" if before else ""
 
 
 command = make(
