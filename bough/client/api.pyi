@@ -76,6 +76,20 @@ class AuditEntry(Record):
     milliseconds: float
     request_digest: str
 
+class Baseline(Record):
+    project: str
+    name: str
+    by: str
+    at: float
+    measured: dict[str, dict[str, float]]
+
+class BaselineChange(Record):
+    name: str
+    metric: str
+    baseline: float
+    now: float
+    change_percent: float
+
 class Batch(Record):
     max_size: int
     max_wait_ms: float
@@ -248,6 +262,8 @@ class DatabasePlan(Record):
     held_ms: float
     first_read_bytes: int
     first_read_seconds: float
+    first_write_bytes: int
+    first_write_seconds: float
 
 class DatabaseRemoved(Record):
     name: str
@@ -793,6 +809,18 @@ class Merge(Record):
     migrations: dict[str, builtins.list[str]]
     release: Release | None
     dry_run: bool
+
+class MergedBranch(Record):
+    environment: str
+    into: str
+    by: str
+    at: float
+    seconds: float
+
+class Merges(Record):
+    merges: builtins.list[MergedBranch]
+    median_s: float
+    slowest_s: float
 
 class Metric(Record):
     key: str
@@ -1830,6 +1858,12 @@ class _Audit:
     def rekey(self, *, idempotency_key: str = ...) -> LedgerEntry: ...
     def verify(self, *, key: str = ...) -> LedgerVerified: ...
 
+class _Baselines:
+    def add(self, *, project: str, name: str, content: str, idempotency_key: str = ...) -> Baseline: ...
+    def diff(self, *, project: str, name: str, against: str, side: str = ...) -> builtins.list[BaselineChange]: ...
+    def list(self, *, project: str) -> builtins.list[Baseline]: ...
+    def remove(self, *, project: str, name: str, idempotency_key: str = ...) -> Nothing: ...
+
 class _Blobs:
     def missing(self, *, digests: builtins.list[str]) -> builtins.list[str]: ...
 
@@ -1981,6 +2015,7 @@ class _Environments:
         message: str = ...,
         idempotency_key: str = ...,
     ) -> Merge: ...
+    def merges(self, *, project: str, limit: int = ...) -> Merges: ...
     def protect(
         self,
         *,
@@ -2952,6 +2987,7 @@ class Api:
     artifacts: _Artifacts
     assessments: _Assessments
     audit: _Audit
+    baselines: _Baselines
     blobs: _Blobs
     capacity: _Capacity
     chaos: _Chaos

@@ -98,8 +98,8 @@ class DatabaseUrl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DatabasePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a branch of this database would be, said before it is made. `first_read_bytes` and `first_read_seconds`:
-    what it takes in all, later, when the branch first reads tables whose files it shares until then."""
+    """What a branch of this database would be, said before it is made. `first_read_…` and `first_write_…`: what it
+    takes in all, later, when the branch first reads, or writes into, all tables whose files it shares until then."""
 
     name: str
     engine: str
@@ -111,6 +111,8 @@ class DatabasePlan(msgspec.Struct, frozen=True, kw_only=True):
     held_ms: float
     first_read_bytes: int = 0
     first_read_seconds: float = 0.0
+    first_write_bytes: int = 0
+    first_write_seconds: float = 0.0
 
 
 class SnapshotView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

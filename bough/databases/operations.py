@@ -156,7 +156,7 @@ def variables(context: Context, request: DatabasesOf) -> dict[str, str]:
 @operation("databases.plan", role=Role.VIEWER, command="data plan")
 def plan(context: Context, request: DatabasesOf) -> list[DatabasePlan]:
     """Says what a branch of an environment would do with its databases, before it is made: which way, how long until
-    it can be used, how many bytes it takes, how long writers wait, what the first reads of shared tables copy.
+    it can be used, how many bytes it takes, how long writers wait, what first reads and writes of shared tables copy.
     Files and tables branch by one row."""
     found = []
     disk = context.part(Databases)
@@ -165,9 +165,11 @@ def plan(context: Context, request: DatabasesOf) -> list[DatabasePlan]:
             continue
         told = disk.engine(each.engine).announce(each.handle)
         found.append(DatabasePlan(
-            name=each.name, engine=each.engine, way=told.way, about=told.about, size=told.size, seconds=told.seconds,
+            name=each.name, engine=each.engine, way=told.way, about=told.about, size=told.size,
+            seconds=round(told.seconds, 3),
             bytes=told.bytes, held_ms=round(told.held_s * 1000, 3), first_read_bytes=told.first_read_bytes,
-            first_read_seconds=round(told.first_read_s, 3),
+            first_read_seconds=round(told.first_read_s, 3), first_write_bytes=told.first_write_bytes,
+            first_write_seconds=round(told.first_write_s, 3),
         ))  # fmt: skip
     return found
 

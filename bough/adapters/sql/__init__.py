@@ -34,8 +34,8 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
 
 class Announced(msgspec.Struct, frozen=True, kw_only=True):
     """What a branch of a database will be: `seconds` until it can be used, `bytes` of disk that it takes at first, and
-    for how long writers wait, at most about `held_s`. `first_read_bytes`, `first_read_s`: what it takes in all when the
-    branch first reads tables whose files it shares until then; 0 where reading costs nothing more."""
+    for how long writers wait, at most about `held_s`. `first_read_…`, `first_write_…`: what it takes in all when the
+    branch first reads, or writes into, all tables whose files it shares until then; 0 where that costs nothing more."""
 
     way: str
     about: str
@@ -45,6 +45,8 @@ class Announced(msgspec.Struct, frozen=True, kw_only=True):
     held_s: float
     first_read_bytes: int = 0
     first_read_s: float = 0.0
+    first_write_bytes: int = 0
+    first_write_s: float = 0.0
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bough.adapters.sql import Announced, Cut, Script, Way
+from bough.adapters.sql import Announced, Cut, Script, Way, postgres_sharing
 from bough.adapters.sql.files import CLONE, COPY, Files
 from bough.adapters.sql.postgres_follower import WARM, Followers
 from bough.adapters.sql.postgres_masks import columns_of, copy_masked, leak_in_files, literal, side_of
@@ -32,12 +32,12 @@ OVERLAY, BRANCHED = "overlay", "branched"
 HANDED_S, ANSWERS_S = 0.01, 0.007  # until a follower is handed over, and until it answers who connects then
 REPLAY_BYTES_PER_S = 1.5e8  # of the log
 CLONE_BYTES_PER_S, COPY_BYTES_PER_S = 5.0e9, 0.4e9  # for what is announced, until a cut has shown better
-FIRST_READ_BYTES_PER_S = 0.12e9  # of a frozen folder: the kernel copies the file and syncs it, as measured
+UNSHARE_BYTES_PER_S = 0.12e9  # of a frozen folder: the kernel copies the file and syncs it, as measured
 START_S = 1.0  # until a start has shown better
 LEDGER = "bough_migration"
 _ABOUT = {
     CLONE: "the file system shares the blocks of the data folder",
-    OVERLAY: "a frozen data folder is shared; its files are copied when the branch first opens them",
+    OVERLAY: "a frozen data folder is shared; its files are copied when the branch first writes into them",
     COPY: "the data folder is copied while the server is held still",
     WARM: "a server that follows is handed over; one for each database that is branched",
 }
@@ -90,10 +90,12 @@ class Postgres:
         speed = self._speed.get(way) or (CLONE_BYTES_PER_S if way == CLONE else COPY_BYTES_PER_S)
         held_s = 0.01 + (size if way == CLONE else copied) / speed
         shared = self._bases.shared_by(server) if way == OVERLAY else 0
+        read = 0 if postgres_sharing.find(self._root) else shared
         replayed_s = copied / REPLAY_BYTES_PER_S if way == OVERLAY else 0.0
         return Announced(
             way=way, about=_ABOUT[way], size=size, seconds=held_s + self._start_s + replayed_s, bytes=copied,
-            held_s=held_s, first_read_bytes=shared, first_read_s=shared / FIRST_READ_BYTES_PER_S,
+            held_s=held_s, first_read_bytes=read, first_read_s=read / UNSHARE_BYTES_PER_S,
+            first_write_bytes=shared, first_write_s=shared / UNSHARE_BYTES_PER_S,
         )  # fmt: skip
 
     def cut(self, handle: str, *, at_rest: bool = False) -> Cut:
@@ -234,7 +236,8 @@ class Postgres:
             self._server(folder.name).stop()
 
     def _folders(self) -> list[Path]:
-        return list(self._root.iterdir()) if self._root.is_dir() else []
+        found = list(self._root.iterdir()) if self._root.is_dir() else []
+        return [each for each in found if each.name != postgres_sharing.FOLDER]
 
     def _is_branched(self, server: Server) -> bool:
         """Whether it runs, and others are branched from it."""

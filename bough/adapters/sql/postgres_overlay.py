@@ -5,8 +5,8 @@
     <root>/<id>/lower           of a branch: a link to a base; upper, work and tree as `kernel/overlay.py` has them
 
 A cut copies nothing but the write-ahead log since the base, while the server is held still: the new server recovers
-from both, as PostgreSQL does from a backup. A file of the base is copied when the branch first opens it, since
-PostgreSQL opens every file for writing, and only then: a large table that nobody asks for costs nothing.
+from both, as PostgreSQL does from a backup. A file of the base is copied when the branch first writes into it (first
+opens it, where `postgres_sharing.py` does not work), and only then: a large table that nobody changes costs nothing.
 
 Where the log since the base is not whole any more, or has grown large, a cut copies what is the database's own (an
 overlay's upper folder, else all of it) and `refresh` makes a new base beside it, in a thread of its own. What a base

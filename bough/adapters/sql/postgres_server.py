@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bough.adapters.sql import postgres_sharing
 from bough.kernel import overlay
 from bough.kernel.errors import Busy, Invalid, Problem, Unavailable
 from bough.kernel.files import disk_full, locked, write_whole
@@ -79,7 +80,7 @@ class Programs:
         password: str = "",
     ) -> str:  # fmt: skip
         """Its output; raises `Invalid` (POSTGRES_SAYS) with what it said when it fails. `over`: the folder of an
-        overlay in which it runs."""
+        overlay in which it runs, without copying the tables that it reads where that can be."""
         if self.why_not:
             raise Unavailable(self.why_not, code="POSTGRES_MISSING", hint="bough db ways --engine postgres")
         done = subprocess.run(  # noqa: S603 - our own words
@@ -93,9 +94,10 @@ class Programs:
     def command(self, program: str, *words: str, over: Path | None = None) -> list[str]:
         assert self.folder is not None  # noqa: S101 - asked before
         if over is not None:
-            user = NOBODY if os.geteuid() == 0 else None
+            user, sharing = (NOBODY if os.geteuid() == 0 else None), postgres_sharing.find(over.parent)
             return [
                 *overlay.launcher(over, writable=True, durable=True, as_user=user),
+                *(postgres_sharing.preloaded(sharing) if sharing else ()),
                 str(self.folder / program),
                 *words,
             ]

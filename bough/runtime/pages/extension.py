@@ -1,4 +1,5 @@
-"""The loadable extension: built on demand where a C compiler is, kept by the digest of its source."""
+"""The loadable extension: built on demand where a C compiler is, kept by the digest of its source, as other libraries
+are."""
 
 from __future__ import annotations
 
@@ -17,20 +18,25 @@ TIMEOUT_S = 60.0
 
 def find(folder: Path) -> Path | None:
     """The extension in `folder`, built there first if it is not there yet; None where it cannot be built."""
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
-    target = folder / f"{digest}-{platform.machine()}" / "boughpages.so"
+    return library(SOURCE, folder, "boughpages.so")
+
+
+def library(source: Path, folder: Path, name: str) -> Path | None:
+    """The same of any one file of C."""
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    target = folder / f"{digest}-{platform.machine()}" / name
     if target.exists():
         return target
     compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
-    return target if compiler and _build(compiler, target) else None
+    return target if compiler and _build(compiler, source, target) else None
 
 
-def _build(compiler: str, target: Path) -> bool:
+def _build(compiler: str, source: Path, target: Path) -> bool:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             made = Path(folder) / target.name
-            command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(made), str(SOURCE)]
+            command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(made), str(source), "-ldl"]
             done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)  # noqa: S603 - our own words
             if done.returncode == 0:
                 made.replace(target)
