@@ -12,6 +12,8 @@ from bough.kernel.errors import Unavailable
 from bough.mirrors.rules import SOURCE, TARGET, side_of
 from bough.serving import store as serving
 
+TOLD_S = 1.25  # until all that was used has been told: units say it every second
+
 
 def services(tx: sa.Connection, project: str, source: str, target: str, service: str, *, web: bool = True) -> list[str]:
     """Services that both environments have live; `service` alone if it is named. `web`: web services as well."""

@@ -34,6 +34,10 @@ COPY_BYTES_PER_S = 1.0e9  # of a plain copy on an ordinary disk; only for what i
 _CODES: dict[str, type[Problem]] = {
     "MASK_LEAKS": Conflict, "MASK_INVALID": Invalid, "MIGRATION_FAILED": Invalid, "DATABASE_FILE_INVALID": Invalid,
 }  # fmt: skip
+_HINTS = {
+    "MASK_LEAKS": "bough db policy: mask or drop that column as well", "MASK_INVALID": "bough db policy",
+    "MIGRATION_FAILED": "change it, try again", "DATABASE_FILE_INVALID": "sqlite3 FILE 'PRAGMA integrity_check'",
+}  # fmt: skip
 _ABOUT = {
     PAGES: "pages are shared and copied when they are written",
     CLONE: "the file system shares the blocks of the file",
@@ -192,7 +196,7 @@ class Sqlite:
             raise disk_full(f"no space left to {do} {task['path']}", self._root)
         kind = _CODES.get(answer["code"])
         if kind is not None:
-            raise kind(answer["message"], code=answer["code"])
+            raise kind(answer["message"], code=answer["code"], hint=_HINTS[answer["code"]])
         raise Problem(f"SQLite could not {do} {task['path']}; {answer['message']}", code="DATABASE_FAILED")
 
 

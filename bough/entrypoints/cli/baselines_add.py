@@ -29,5 +29,5 @@ command = make(
         *data_store.common()[:1],
     ],
     run,
-    examples="Examples:\n  bough baselines add before old-host.har\n  bough baselines diff before --against mir_1a2b",
+    examples="Examples:\n  bough baselines add before old-host.har\n  bough baselines diff before mir_1a2b",
 )  # fmt: skip

@@ -1,8 +1,8 @@
-"""What `bough mirrors report` says on a terminal."""
+"""What `bough mirrors` and `bough replays` say on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bough.entrypoints.cli import drawing
@@ -17,6 +17,29 @@ def started(session: Session, answer: Answer) -> str:
     return f"{answer['id']}: {what}\n  bough mirrors report {answer['id']}    what differs"
 
 
+def mirrors(session: Session, answer: Sequence[Answer]) -> str:
+    rows = [
+        _traffic(each) | {
+            "sample": f"{each['percent']:g} %", "state": each["state"], "since": drawing.moment(each["started_at"]),
+            "until": drawing.moment(each["stopped_at"] or each["until"]), "by": each["by"],
+        }
+        for each in answer
+    ]  # fmt: skip
+    return drawing.table(rows)
+
+
+def replays(session: Session, answer: Sequence[Answer]) -> str:
+    rows = [
+        _traffic(each) | {
+            "requests": f"{each['count']:,} at most", "state": each["state"],
+            "since": drawing.moment(each["started_at"]), "until": drawing.moment(each["finished_at"]), "by": each["by"],
+            "why": each["why"],
+        }
+        for each in answer
+    ]  # fmt: skip
+    return drawing.table(rows)
+
+
 def report(session: Session, answer: Answer) -> str:
     ended = f", ended {drawing.moment(answer['ended_at'])}" if answer["state"] != "running" else ""
     what = f"{answer['kind']} {answer['id']} of {answer['project']}/{answer['source']} to {answer['target']}"
@@ -28,6 +51,10 @@ def report(session: Session, answer: Answer) -> str:
     for service in answer["services"]:
         lines += ["", *_service(service)]
     return "\n".join(lines)
+
+
+def _traffic(of: Answer) -> dict[str, str]:
+    return {"id": of["id"], "from": of["environment"], "to": of["target"], "service": of["service"] or "all"}
 
 
 def _service(of: Answer) -> list[str]:
@@ -66,6 +93,8 @@ def _plain(differences: Any) -> list[tuple[str, Any, Any]]:
 
 SAYS: dict[str, Callable[[Session, Any], str]] = {
     "mirrors.start": started,
+    "mirrors.list": mirrors,
+    "replays.list": replays,
     "replays.start": started,
     "mirrors.report": report,
 }
