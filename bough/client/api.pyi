@@ -2049,7 +2049,7 @@ class _Experiments:
         project: str,
         filter: str = ...,
         order: builtins.list[str] = ...,
-        state: Any = ...,
+        state: str = ...,
         limit: int = ...,
         page: str = ...,
     ) -> ExperimentPage: ...
@@ -2134,10 +2134,10 @@ class _Forges:
         *,
         project: str,
         repository: str,
-        kind: Any = ...,
-        url: str = ...,
+        kind: str = ...,
+        forge_url: str = ...,
         token_secret: str = ...,
-        forks: Any = ...,
+        forks: str = ...,
         branches: builtins.list[str] = ...,
         idempotency_key: str = ...,
     ) -> ForgeAdded: ...
@@ -2433,7 +2433,7 @@ class _Models:
         environment: str = ...,
         limit: int = ...,
         before: int = ...,
-        order: Any = ...,
+        order: str = ...,
         skip: int = ...,
     ) -> builtins.list[Version]: ...
 
@@ -2640,7 +2640,7 @@ class _Runs:
         experiment_ids: Any = ...,
         filter: str = ...,
         order: builtins.list[str] = ...,
-        state: Any = ...,
+        state: str = ...,
         limit: int = ...,
         page: str = ...,
     ) -> RunPage: ...
@@ -2961,7 +2961,7 @@ class _Traces:
         id: str,
         started_at: float,
         experiment_id: str = ...,
-        state: Any = ...,
+        state: str = ...,
         seconds: Any = ...,
         request_id: Any = ...,
         request: Any = ...,

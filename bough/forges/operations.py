@@ -28,13 +28,9 @@ class AddForge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     project: str
     repository: Annotated[str, msgspec.Meta(min_length=3, max_length=300, description="OWNER/NAME at the forge")]
     kind: Annotated[Literal["github", "gitlab", "gitea"], msgspec.Meta(description="what the forge runs")] = "github"
-    url: Annotated[
-        str,
-        msgspec.Meta(
-            description="of the forge's pages; github.com or gitlab.com without it",
-            extra_json_schema={"flag": "forge-url"},
-        ),
-    ] = ""
+    forge_url: Annotated[str, msgspec.Meta(description="of the forge's pages; github.com or gitlab.com without it")] = (
+        ""
+    )
     token_secret: Annotated[
         str, msgspec.Meta(description="secret of production with a token: for comments, and for private repositories")
     ] = ""
@@ -75,14 +71,14 @@ def add(context: Context, request: AddForge) -> ForgeAdded:
 
     From then on pull requests open, update and close environments. The webhook's secret is a secret of production."""
     tx, now = context.tx, context.clock.now()
-    if request.kind == GITEA and not request.url:
+    if request.kind == GITEA and not request.forge_url:
         raise Invalid("Gitea runs somewhere of its own; where is missing", code="FORGE_URL_INVALID",
                       hint="--forge-url https://HOST")  # fmt: skip
     if "/" not in request.repository.strip("/") or " " in request.repository:
         raise Invalid(f"{request.repository!r} is not OWNER/NAME", code="FORGE_REPOSITORY_INVALID",
                       hint="bough forges add OWNER/NAME")  # fmt: skip
     for each in store.links(tx, request.project):
-        if (each.kind, each.repository, each.url) == (request.kind, request.repository, request.url):
+        if (each.kind, each.repository, each.url) == (request.kind, request.repository, request.forge_url):
             raise Conflict(f"{request.project} is linked with {request.repository} already", code="FORGE_LINKED",
                            hint=f"bough forges remove {each.id}")  # fmt: skip
     catalog.layer_of(tx, request.project, PRODUCTION)
@@ -93,7 +89,7 @@ def add(context: Context, request: AddForge) -> ForgeAdded:
     wanted = secret_operations.SetSecrets(project=request.project, values={name: fresh}, deploy=False)
     secret_operations.set_.function(context, wanted)
     link = ForgeLink(
-        id=id, project=request.project, kind=request.kind, repository=request.repository, url=request.url,
+        id=id, project=request.project, kind=request.kind, repository=request.repository, url=request.forge_url,
         secret=name, token=request.token_secret, forks=request.forks, branches=request.branches,
         by=context.principal.name, at=now,
     )  # fmt: skip

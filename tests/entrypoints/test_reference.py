@@ -16,6 +16,8 @@ import pytest
 from bough.app import OPERATION_MODULES
 from bough.client import Client
 from bough.client.contract import contract
+from bough.entrypoints.cli import derived as derived_commands
+from bough.entrypoints.cli import options
 from bough.entrypoints.cli.main import HAND_WRITTEN, application
 from bough.entrypoints.reference.__main__ import derived, stale
 from bough.entrypoints.reference.pages import pages
@@ -34,6 +36,21 @@ def test_a_change_is_noticed_and_shown(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one\ntwo\n")
     assert stale(tmp_path, {"a": "one\ntwo\n"}) == []
     assert stale(tmp_path, {"a": "one\n2\n", "b": "new\n"}) == ["a is out of date: -two", "b is out of date: +new"]
+
+
+def test_no_field_takes_the_name_of_an_option_that_every_command_has() -> None:
+    """Both would be one value on the command line."""
+    common = {str(each.name) for each in options.common()}
+    taken = {(name, field["name"]) for name, each in contract()["operations"].items() for field in each["fields"]
+             if field["name"] in common}  # fmt: skip
+    assert taken == set()
+
+
+def test_one_of_a_few_texts_is_typed_as_it_is_and_checked() -> None:
+    fields = {field["name"]: field for field in contract()["operations"]["forges.add"]["fields"]}
+    assert fields["kind"]["choices"] == ["gitea", "github", "gitlab"]
+    with pytest.raises(click.BadParameter, match="gitea"):
+        derived_commands.parameters(contract()["operations"]["forges.add"])[2].type.convert("svn", None, None)
 
 
 def test_no_page_of_a_command_that_is_gone_is_left() -> None:

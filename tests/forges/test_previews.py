@@ -29,7 +29,7 @@ class Linked:
         self.plane.deploy(TOML)
         self.plane.call("secrets.set", project="shop", values={"PRICE_KEY": "s3cret", "FORGE_TOKEN": TOKEN})
         made = self.plane.call(
-            "forges.add", project="shop", repository="ada/shop", kind=kind, url=self.forge.url,
+            "forges.add", project="shop", repository="ada/shop", kind=kind, forge_url=self.forge.url,
             token_secret="FORGE_TOKEN", **fields,
         )  # fmt: skip
         self.id, self.secret = made.link.id, made.webhook_secret
@@ -282,10 +282,10 @@ def test_a_token_is_in_no_row_and_in_no_log(github: Linked, caplog: pytest.LogCa
 
 
 def test_links_are_added_once_listed_and_removed(github: Linked) -> None:
-    add = {"project": "shop", "repository": "ada/shop", "url": github.forge.url}
+    add = {"project": "shop", "repository": "ada/shop", "forge_url": github.forge.url}
     with pytest.raises(Conflict):
         github.plane.call("forges.add", **add)
-    for wrong in ({"repository": "shop"}, {"repository": "ada/new", "kind": "gitea", "url": ""},
+    for wrong in ({"repository": "shop"}, {"repository": "ada/new", "kind": "gitea", "forge_url": ""},
                   {"repository": "ada/new", "token_secret": "NONE"}):  # fmt: skip
         with pytest.raises((Invalid, NotFound)):
             github.plane.call("forges.add", **(add | wrong))

@@ -114,6 +114,8 @@ def _is_argument(field: Mapping[str, Any]) -> bool:
 
 
 def _type(field: Mapping[str, Any]) -> click.ParamType[Any]:
+    if "choices" in field:
+        return click.Choice(field["choices"])
     low, high = field.get("minimum"), field.get("maximum")
     if field["kind"] == "integer" and (low is not None or high is not None):
         return click.IntRange(low, high)

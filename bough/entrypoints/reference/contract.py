@@ -49,6 +49,8 @@ def _field(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
     for key in ("minimum", "maximum", "flag"):
         if key in schema:
             described[key] = schema[key]
+    if _is_choice(schema):
+        described["choices"] = [*schema["enum"]]
     if schema.get("x-argument"):  # a position on the command line although it may be left out
         described["argument"] = schema.get("x-metavar", field.encode_name.upper())
     return described
@@ -56,7 +58,7 @@ def _field(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
 
 def _kind(schema: dict[str, Any]) -> str:
     """string, integer, number, boolean; list and map of strings; json for all else."""
-    kind = schema.get("type", "")
+    kind = "string" if _is_choice(schema) else schema.get("type", "")
     if kind in ("string", "integer", "number", "boolean"):
         return str(kind)
     if kind == "array" and schema.get("items") == {"type": "string"}:
@@ -64,3 +66,8 @@ def _kind(schema: dict[str, Any]) -> str:
     if kind == "object" and schema.get("additionalProperties") == {"type": "string"}:
         return "map"
     return "json"
+
+
+def _is_choice(schema: dict[str, Any]) -> bool:
+    """One of a few texts."""
+    return "enum" in schema and all(isinstance(each, str) for each in schema["enum"])
