@@ -58,6 +58,8 @@ def _field(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
 
 def _kind(schema: dict[str, Any]) -> str:
     """string, integer, number, boolean; list and map of strings; json for all else."""
+    known = [each for each in schema.get("anyOf", [schema]) if each != {"type": "null"}]
+    schema = known[0] if len(known) == 1 else schema
     kind = "string" if _is_choice(schema) else schema.get("type", "")
     if kind in ("string", "integer", "number", "boolean"):
         return str(kind)
