@@ -123,14 +123,14 @@ def restore(context: Context, request: RestoreDatabase) -> Commit[DatabaseView]:
     engine = disk.engine(found.engine)
     if request.content:
         with taken_out(context, request.content) as source:
-            cut = Cut(handle=engine.make(declared.way, source), size=0, held_s=0.0)
+            cut, of = Cut(handle=engine.make(declared.way, source), size=0, held_s=0.0), "a backup"
     else:
-        cut = engine.cut(_chosen(known, request).handle)
+        snapshot = _chosen(known, request)
+        cut, of = engine.cut(snapshot.handle), snapshot.tag or snapshot.id
 
     def commit(context: Context) -> DatabaseView:
         catalog.writable_layer(context.tx, *place, context.principal)
-        why = f"before a restore from {request.snapshot or 'a backup'}"
-        return _replaced(context, place, declared, cut, request.name, why)
+        return _replaced(context, place, declared, cut, request.name, f"before a restore from {of}")
 
     return commit
 

@@ -10,6 +10,8 @@ from bough.kernel.context import StreamClosed
 from bough.kernel.errors import Problem
 from bough.kernel.events import Events
 from bough.kernel.reconcile import Handler, Turn
+from bough.pushes import store as pushes
+from bough.pushes.models import Push
 
 CHECK_S = 0.5  # while a step is under way
 RETRY_S = (5.0, 600.0)  # first and longest pause after the forge could not be reached; doubles in between
@@ -38,7 +40,8 @@ def handler(bringing: Bringing, events: Events) -> Handler:
             if step == rules.BRING and preview.state != DEPLOYING:
                 _write(turn, events, preview, state=DEPLOYING)
             return CHECK_S
-        _write(turn, events, preview, failures=0, **changes)
+        now = turn.clock.now()
+        _write(turn, events, preview, rules.push_of(preview, link, changes, now), failures=0, **changes)
         return 0.0
 
     return turn
@@ -49,11 +52,14 @@ def _failed(turn: Turn, events: Events, preview: Preview, problem: Problem) -> f
     return min(RETRY_S[1], RETRY_S[0] * 2.0 ** min(preview.failures, 10))
 
 
-def _write(turn: Turn, events: Events, preview: Preview, **changes: object) -> None:
-    """Fields that a webhook has changed meanwhile stay as the webhook has them: only `changes` are written."""
+def _write(turn: Turn, events: Events, preview: Preview, push: Push | None = None, **changes: object) -> None:
+    """Fields that a webhook has changed meanwhile stay as the webhook has them: only `changes` are written, and the
+    `push` that it was."""
     now = turn.clock.now()
     with turn.apply() as tx:
         store.change(tx, preview.id, changed_at=now, **changes)
+        if push is not None:
+            pushes.record(tx, events, push)
         if changes.get("state", preview.state) != preview.state:
             events.emit(
                 tx, CHANGED, preview.id, project=preview.project, number=preview.number, branch=preview.branch,

@@ -11,6 +11,7 @@ from bough.adapters.forges import OPEN, Pull
 from bough.environments.rules import environment_name
 from bough.forges.models import ASK, CLOSED, DEPLOYING, FAILED, LIVE, NEVER, WAITING, ForgeLink, Preview
 from bough.kernel.project import PRODUCTION
+from bough.pushes.models import Push
 
 NOTHING, BRING, REMOVE, SAY = "nothing", "bring", "remove", "say"
 _STATUS = {WAITING: "pending", DEPLOYING: "pending", LIVE: "success", FAILED: "failure"}
@@ -101,3 +102,14 @@ def comment(preview: Preview, services: Sequence[Mapping[str, Any]]) -> str:
 
 def _plain(text: str) -> str:
     return text.replace("```", "'''")[:2000]
+
+
+def push_of(preview: Preview, link: ForgeLink, changes: Mapping[str, Any], now: float) -> Push | None:
+    """What a commit of a pull request was that has been deployed, or has failed: from the webhook to its URL."""
+    if not changes.get("deployed"):
+        return None
+    return Push(
+        project=preview.project, environment=changes["environment"], branch=preview.branch, state=changes["state"],
+        seconds=round(max(0.0, now - preview.changed_at), 3), by=f"{link.kind}:{link.repository}",
+        commit=changes["commit"], release=changes["release"], why=changes["why"],
+    )  # fmt: skip

@@ -116,6 +116,9 @@ def test_a_pull_request_opens_updates_and_closes_an_environment(linked: Linked) 
     linked.pull(7, "synchronize" if linked.kind != "gitlab" else "update", second, at="2026-05-01T11:00:00Z")
     assert linked.wait(7, "live").deployed == second
     assert linked.commits("feature-x")[0] == second and len(linked.forge.comments) == 1
+    pushed = linked.plane.call("pushes.list", project="shop")
+    assert [(each.commit, each.state) for each in pushed.pushes] == [(second, "live"), (first, "live")]
+    assert pushed.live == 2 and 0 < pushed.median_s <= pushed.slowest_s, "from the webhook to the URL"
 
     linked.pull(7, "closed" if linked.kind != "gitlab" else "merge", second, at="2026-05-01T12:00:00Z")
     linked.wait(7, "closed")

@@ -1,4 +1,4 @@
-"""What `bough data plan` says on a terminal."""
+"""What `bough data plan` and some of `bough db` say on a terminal."""
 
 from __future__ import annotations
 
@@ -31,8 +31,20 @@ def plan(session: Session, answer: Sequence[Answer]) -> str:
     return "\n".join(lines)
 
 
+def variables(session: Session, answer: Mapping[str, str]) -> str:
+    return "\n".join(f"{name}={value}" for name, value in answer.items()) or "none"
+
+
+def check(session: Session, answer: Sequence[str]) -> str:
+    return "\n".join(answer) or "it is whole"
+
+
 def _time(seconds: float) -> str:
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-SAYS: dict[str, Callable[[Session, Any], str]] = {"databases.plan": plan}
+SAYS: dict[str, Callable[[Session, Any], str]] = {
+    "databases.plan": plan,
+    "databases.variables": variables,
+    "databases.check": check,
+}
