@@ -42,6 +42,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str = ""
     priority: str = ""
     quota: str = ""
+    environments: list[str] = []
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):

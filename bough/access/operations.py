@@ -39,6 +39,9 @@ class CreateToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class CreateKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     project: str
     services: Annotated[list[str], msgspec.Meta(description="services it may call; none: all of the project")] = []
+    environments: Annotated[
+        list[str], msgspec.Meta(description="environments that it opens, such as a branch; none: all of the project")
+    ] = []
     label: str = ""
     days: Days = 0.0
     scopes: Annotated[list[str], msgspec.Meta(description="what it may do, in words that services ask for")] = []
@@ -140,7 +143,7 @@ def create_key(context: Context, request: CreateKey) -> NewKey:
         KeyView(
             id="", project=request.project, services=request.services, label=request.label, created_at=now,
             expires_at=now + request.days * DAY_S if request.days else 0.0, revoked=False, scopes=request.scopes,
-            tenant=request.tenant, priority=request.priority, quota=request.quota,
+            tenant=request.tenant, priority=request.priority, quota=request.quota, environments=request.environments,
         ),
     )  # fmt: skip
 

@@ -50,6 +50,7 @@ key = sa.Table(
     sa.Column("tenant", sa.Text, nullable=False, server_default=sa.text("''")),
     sa.Column("priority", sa.Text, nullable=False, server_default=sa.text("''")),
     sa.Column("quota", sa.Text, nullable=False, server_default=sa.text("''")),
+    sa.Column("environments", sa.Text, nullable=False, server_default="[]"),  # JSON list; empty: all of the project
 )
 
 
@@ -159,6 +160,7 @@ def add_key(tx: sa.Connection, given: KeyView, hash: str) -> str:
         "tenant": given.tenant,
         "priority": given.priority,
         "quota": given.quota,
+        "environments": msgspec.json.encode(given.environments).decode(),
     }
     tx.execute(key.insert().values(id=id, **values))
     return id
@@ -194,6 +196,7 @@ def _key_view(row: sa.Row[Any]) -> KeyView:
         expires_at=row.expires_at,
         revoked=row.revoked_at is not None,
         scopes=msgspec.json.decode(row.scopes),
+        environments=msgspec.json.decode(row.environments),
         tenant=row.tenant,
         priority=row.priority,
         quota=row.quota,

@@ -711,6 +711,7 @@ class KeyView(Record):
     tenant: str
     priority: str
     quota: str
+    environments: builtins.list[str]
 
 class LedgerEntry(Record):
     number: int
@@ -2207,6 +2208,7 @@ class _Keys:
         *,
         project: str,
         services: builtins.list[str] = ...,
+        environments: builtins.list[str] = ...,
         label: str = ...,
         days: float = ...,
         scopes: builtins.list[str] = ...,

@@ -96,9 +96,10 @@ class Keyring:
         if key is None or _is_over(key):
             what = "is not known" if key is None else "has expired"
             raise Unauthenticated(f"this API key {what}", code="KEY_UNKNOWN", hint="ask for a new one")
-        if key.project != route.project or (key.services and route.service not in key.services):
+        if not _opens(key, route):
             raise Forbidden(
-                f"this API key ({key.id}) does not open {route.service} of project {route.project}", code="KEY_SCOPE"
+                f"this API key ({key.id}) does not open {route.service} of {route.project}/{route.environment}",
+                code="KEY_SCOPE",
             )
         return _caller(key)
 
@@ -117,6 +118,14 @@ def presented(head: Head) -> bytes:
     if token and scheme.lower() == b"bearer":
         return token.strip()
     return head.key
+
+
+def _opens(key: Key, route: Route) -> bool:
+    return (
+        key.project == route.project
+        and (not key.services or route.service in key.services)
+        and (not key.environments or route.environment in key.environments)
+    )
 
 
 def _is_over(key: Key) -> bool:

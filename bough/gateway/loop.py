@@ -371,6 +371,7 @@ def _keys(tx: sa.Connection) -> list[Key]:
             hash=hashes[each.id],
             project=each.project,
             services=each.services,
+            environments=each.environments,
             expires_at=each.expires_at,
             scopes=each.scopes,
             tenant=each.tenant,

@@ -103,13 +103,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An API key, by the SHA-256 (hex) of its whole text. Empty `services` means all of the project. `quota` takes the
-    place of what routes say of each key."""
+    """An API key, by the SHA-256 (hex) of its whole text. Empty `services` means all of the project, as do empty
+    `environments`. `quota` takes the place of what routes say of each key."""
 
     id: str
     hash: str
     project: str
     services: list[str] = []
+    environments: list[str] = []
     expires_at: float = 0.0
     scopes: list[str] = []
     tenant: str = ""

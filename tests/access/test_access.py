@@ -187,12 +187,19 @@ def test_a_caller_is_remembered_until_something_is_committed_or_a_second_has_pas
 
 
 def test_a_rotated_key_has_the_rights_of_the_old_one_which_ends_after_the_grace(bench: Bench) -> None:
-    asked = {"services": ["churn"], "scopes": ["predict"], "tenant": "acme", "priority": "high", "quota": "5/s"}
+    asked = {
+        "services": ["churn"],
+        "environments": ["dev"],
+        "scopes": ["predict"],
+        "tenant": "acme",
+        "priority": "high",
+        "quota": "5/s",
+    }
     old = bench.call("keys.create", project="shop", days=30, **asked)
     new = bench.call("keys.rotate", id=old.id, grace_h=2)
     assert new.secret != old.secret
     views = {each.id: each for each in bench.call("keys.list")}
-    kept = ("project", "services", "scopes", "tenant", "priority", "quota")
+    kept = ("project", "services", "environments", "scopes", "tenant", "priority", "quota")
     assert [getattr(views[new.id], name) for name in kept] == [getattr(views[old.id], name) for name in kept]
     assert views[new.id].expires_at - views[new.id].created_at == pytest.approx(30 * 86_400)
     assert views[old.id].expires_at == pytest.approx(views[new.id].created_at + 2 * 3600)

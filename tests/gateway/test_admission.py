@@ -119,6 +119,16 @@ def test_scopes_are_asked_for_and_named(gateway: Running, replicas: Make) -> Non
     assert headers["www-authenticate"] == 'Bearer error="insufficient_scope", scope="predict churn"'
 
 
+def test_a_key_of_one_environment_opens_no_other(gateway: Running, replicas: Make) -> None:
+    found = route("churn", replicas(), access="key")
+    gateway.start(
+        routes=[found], keys=[key("here", environments=[found.environment]), key("there", environments=["dev"])]
+    )
+    assert gateway.post("churn", {}, X_API_Key="here")[0] == 200
+    status, _, body = gateway.post("churn", {}, X_API_Key="there")
+    assert (status, code(body)) == (403, "KEY_SCOPE")
+
+
 def test_pages_that_were_named_may_call_and_others_not(gateway: Running, replicas: Make) -> None:
     rule = CorsRule(origins=[PAGE], headers=["content-type", "x-api-key"], age_s=60)
     gateway.start(routes=[route("churn", replicas(), access="key", cors=rule)], keys=[key("good")])

@@ -74,11 +74,12 @@ def test_what_a_service_says_of_its_requests_is_in_the_table_and_restarts_nothin
 
 def test_what_a_key_may_do_is_in_the_table(plane: Plane) -> None:
     plane.deploy(ONE)
-    asked = {"scopes": ["predict"], "tenant": "acme", "priority": "high", "quota": "5/s"}
+    asked = {"scopes": ["predict"], "environments": ["dev"], "tenant": "acme", "priority": "high", "quota": "5/s"}
     made = plane.call("keys.create", project="shop", **asked)
     plane.let_pass(0.5)
     [key] = msgspec.json.decode(plane.bough.home.table.read_bytes(), type=Table).keys
     assert (key.id, key.scopes, key.tenant, key.priority) == (made.id, ["predict"], "acme", "high")
+    assert key.environments == ["dev"]
     assert key.quota == Quota(5, 1, 5)
 
 

@@ -67,7 +67,7 @@ CREATE TABLE "key" (
 	label TEXT NOT NULL,
 	created_at FLOAT NOT NULL,
 	expires_at FLOAT NOT NULL,
-	revoked_at FLOAT, scopes TEXT DEFAULT '[]' NOT NULL, tenant TEXT DEFAULT '' NOT NULL, priority TEXT DEFAULT '' NOT NULL, quota TEXT DEFAULT '' NOT NULL,
+	revoked_at FLOAT, scopes TEXT DEFAULT '[]' NOT NULL, tenant TEXT DEFAULT '' NOT NULL, priority TEXT DEFAULT '' NOT NULL, quota TEXT DEFAULT '' NOT NULL, environments TEXT DEFAULT '[]' NOT NULL,
 	PRIMARY KEY (id),
 	UNIQUE (hash)
 );
@@ -708,5 +708,5 @@ CREATE TABLE baseline (
 	PRIMARY KEY (project, name)
 );
 
-INSERT INTO alembic_version VALUES ('0020');
+INSERT INTO alembic_version VALUES ('0021');
 
