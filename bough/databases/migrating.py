@@ -32,7 +32,13 @@ class Migrating:
         for each in writes:
             if each.value is not None:
                 declared = msgspec.convert(each.value, Declared)
-                found[each.key] = tried(context, place, each.key, declared)
+                try:
+                    found[each.key] = tried(context, place, each.key, declared)
+                except Invalid as error:
+                    raise Invalid(
+                        f"a migration fails on a fresh branch of {place[1]}, so nothing was merged; {error.message}",
+                        code="MIGRATION_FAILED", hint=f"bough branch create NAME --from {place[1]}, and try it there",
+                    ) from error  # fmt: skip
         return {name: names for name, names in found.items() if names}
 
     def run(self, context: Context, place: Place, writes: Sequence[Write]) -> None:

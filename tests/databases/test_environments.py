@@ -159,7 +159,7 @@ def test_a_migration_that_fails_on_the_parent_s_rows_merges_nothing(plane: Plane
     unique = {"001.sql": "CREATE UNIQUE INDEX once ON orders (customer)"}
     plane.call("databases.migrate", project=PROJECT, name="orders", environment="test", scripts=unique)
     rows.run("INSERT INTO orders (id, customer) VALUES (3, 'Ada')")
-    with pytest.raises(Invalid, match=r"001\.sql: UNIQUE"):
+    with pytest.raises(Invalid, match=r"nothing was merged; 001\.sql: UNIQUE"):
         plane.call("environments.merge", project=PROJECT, branch="test")
     assert plane.call("databases.show", project=PROJECT, name="orders").migrations == []
     assert len(rows.run(ALL)) == 3

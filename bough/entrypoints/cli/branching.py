@@ -101,6 +101,9 @@ def merged(session: Session, answer: Mapping[str, Any]) -> str:
     counts = _counts(answer["merged"]) or "nothing"
     how = "would merge" if answer.get("dry_run") else "merged"
     lines = [f"{how} {counts} into {answer['into']}{' (fast-forward)' if answer['fast_forward'] else ''}"]
+    for database, names in answer.get("migrations", {}).items():
+        ran = "would run" if answer.get("dry_run") else "ran"
+        lines.append(f"{ran} on {database} of {answer['into']}, tried on a fresh branch of it: {', '.join(names)}")
     for each in answer.get("conflicts", []):
         head = paint(f"! {each['id']}", RED, session.colour)
         lines.append(f"{head}  {answer['into']} {each['ours']}, the branch {each['theirs']}")
