@@ -62,6 +62,7 @@ from bough.data.tables.merging import TableMerger
 from bough.data.tables.store import TableFiles
 from bough.data.trees import Trees
 from bough.data.views import Views
+from bough.databases import cutting
 from bough.databases import loop as databases_loop
 from bough.databases import operations as databases
 from bough.databases import operations_states as database_states
@@ -533,6 +534,7 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
         events.on(name, inheriting.on_trust_changed)
     for name in (data.CHANGED, tables_loop.CHANGED, "environment.merged", branching.RESET):
         events.on(name, served_data.on_changed)
+    events.on(cutting.CHANGED, served_data.on_databases)
     jobs.listen(events)
     training_loop.listen(events)
     events.on(branching.BRANCHED, inheriting.on_branched)

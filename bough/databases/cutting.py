@@ -31,6 +31,7 @@ class Cutting:
         self._disk = disk
 
     def listen(self, events: Events) -> None:
+        self._events = events
         events.on("environment.branched", self.on_branched)
         events.on("environment.discarded", self.on_discarded)
         events.on("environment.reset", self.on_reset)
@@ -127,6 +128,7 @@ class Cutting:
         self._put(tx, made)
         for each in before:
             self.let_go(tx, each)
+        self._events.emit(tx, CHANGED, f"{made.project}/{made.environment}", name=made.name, state=made.state)
         return kept[0] if kept else None
 
     def let_go(self, tx: sa.Connection, of: Instance) -> None:

@@ -31,7 +31,12 @@ def variables_of(tx: sa.Connection, place: Place, disk: Databases) -> Given | No
     if len(found) == 1 and sealed:
         sealed[rules.ONLY] = next(iter(sealed.values()))
     plain = given(disk, [each for each in found if rules.variable_of(each.name) not in sealed], alone=len(found) == 1)
-    return Given(plain=plain, secrets=sealed)
+    return Given(plain=plain, secrets=sealed, mark=rules.mark({each.name: each.handle for each in found}))
+
+
+def mark_of(tx: sa.Connection, place: Place) -> str:
+    """`Given.mark`, as it is now."""
+    return rules.mark({each.name: each.handle for each in store.of(tx, place)})
 
 
 def under(found: Given, filled: Filled) -> Filled:
@@ -39,6 +44,7 @@ def under(found: Given, filled: Filled) -> Filled:
     own = {*filled.plain, *filled.secrets}
     return msgspec.structs.replace(
         filled,
+        databases=found.mark,
         plain={name: value for name, value in found.plain.items() if name not in own} | filled.plain,
         secrets={name: parts for name, parts in found.secrets.items() if name not in own} | filled.secrets,
     )

@@ -63,10 +63,12 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
-    """Variables of programs: `secrets` as texts and sealed envelopes in turn, a text first and last."""
+    """Variables of programs: `secrets` as texts and sealed envelopes in turn, a text first and last. `mark` is another
+    one when a database was replaced, added or removed since."""
 
     plain: dict[str, str]
     secrets: dict[str, list[str]]
+    mark: str = ""
 
 
 class DatabaseView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

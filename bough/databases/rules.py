@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -22,6 +23,12 @@ def variables(urls: Mapping[str, str], *, alone: bool = True) -> dict[str, str]:
     """What programs are given, of the URLs by name. `alone`: the environment has no other databases."""
     found = {variable_of(name): url for name, url in urls.items()}
     return found | ({ONLY: next(iter(urls.values()))} if len(urls) == 1 and alone else {})
+
+
+def mark(handles: Mapping[str, str]) -> str:
+    """Stands for these databases, by name; empty for none."""
+    said = "\n".join(f"{name} {handle}" for name, handle in sorted(handles.items()))
+    return hashlib.sha256(said.encode()).hexdigest()[:16] if said else ""
 
 
 def is_server(url: str) -> bool:

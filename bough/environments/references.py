@@ -45,11 +45,12 @@ Releasing = Callable[[Context, Place, Manifest, str, str], Release]  # the manif
 
 class Filled(msgspec.Struct, frozen=True, kw_only=True):
     """Variables of a process. `secrets`: by variable, texts and sealed envelopes in turn, a text first and last.
-    `models`: where the versions lie that it loads."""
+    `models`: where the versions lie that it loads. `databases` stands for those that it is given."""
 
     plain: dict[str, str] = {}
     secrets: dict[str, list[str]] = {}
     models: dict[str, RegisteredModel] = {}
+    databases: str = ""
 
 
 def pins(tx: sa.Connection, project: Project, document: Document) -> dict[str, str]:

@@ -21,3 +21,10 @@ def on_changed(tx: sa.Connection, event: Event) -> None:
         for each in store.in_environment(tx, (project, name)):
             if each.state == ASLEEP and each.settings.data:
                 wake(tx, store.KIND, each.id)
+
+
+def on_databases(tx: sa.Connection, event: Event) -> None:
+    """Those that an environment has by now are for services that run as well: they start anew with them."""
+    project, environment = event.subject.split("/")
+    for each in store.in_environment(tx, (project, environment)):
+        wake(tx, store.KIND, each.id)

@@ -16,7 +16,7 @@ from bough.builds import loop as builds
 from bough.builds.models import BuildRequest, BuildResult
 from bough.data.views import Views
 from bough.databases.disk import Databases
-from bough.databases.giving import under, variables_of
+from bough.databases.giving import mark_of, under, variables_of
 from bough.environments import references
 from bough.environments import store as environments
 from bough.environments.models import ServiceManifest
@@ -149,6 +149,9 @@ class Replicas:
         if look.ready >= deployment.wanted:
             if deployment.state == STARTING and not self._within_memory(deployment, attempts, now):
                 return BUILD_CHECK_S
+            for old in rules.outdated(deployment, attempts, self._databases_of(turn, deployment))[:1]:
+                self._engine.stop(old.unit, old.attempt, deployment.settings.grace_s)  # one by one: the others answer
+                return START_CHECK_S
             return min(self._ready(turn, deployment, attempts), WATCH_S if shed else SHED_S)
         return START_CHECK_S
 
@@ -210,7 +213,11 @@ class Replicas:
         places = {variable_of(name): each.folder for name, each in models.items()}
         places |= {VIEW: str(view)} if view else {}
         filled = under(given, filled)
-        return Filled(plain=filled.plain | places, secrets=filled.secrets, models=models)
+        return msgspec.structs.replace(filled, plain=filled.plain | places, models=models)
+
+    def _databases_of(self, turn: Turn, deployment: Deployment) -> str:
+        with turn.read() as tx:
+            return mark_of(tx, (deployment.project, deployment.environment))
 
     def _reader(self, deployment: Deployment, turn: Turn) -> str:
         """A web service loads its models by itself: they are read for it before each start of its units."""
@@ -223,10 +230,14 @@ class Replicas:
             for number in range(deployment.wanted):
                 self._engine.forget(deployment.unit(number))  # nothing wakes what would load it
             return self._say(turn, deployment, refused, REST_S)
-        left_s = 0.0 if look.register else self._shows_for_s(turn, deployment)
+        databases = self._databases_of(turn, deployment)
+        for old in rules.outdated(deployment, attempts, databases):
+            self._engine.stop(old.unit, old.attempt, deployment.settings.grace_s)
+        anew = bool(rules.outdated(deployment, attempts, databases, UNIT_ASLEEP))
+        left_s = 0.0 if look.register or anew else self._shows_for_s(turn, deployment)
         if left_s <= 0:
             try:
-                is_registered = self._register(turn, deployment, look)
+                is_registered = self._register(turn, deployment, look, anew=anew)
             except Problem as problem:  # what its variables refer to is gone: said, and tried again
                 self._shown.pop(deployment.id, None)
                 return self._say(turn, deployment, msgspec.to_builtins(problem.detail()), REST_S)
@@ -258,9 +269,9 @@ class Replicas:
             newest = catalog.newest(tx)
         return REST_S if change == newest else max(0.0, since + REFRESH_S - turn.clock.now())
 
-    def _register(self, turn: Turn, deployment: Deployment, look: rules.Look) -> bool:
-        """What a wake starts; False while data are being laid out for it. They are those of the moment when that
-        began: data that never stop changing would never be ready."""
+    def _register(self, turn: Turn, deployment: Deployment, look: rules.Look, *, anew: bool) -> bool:
+        """What a wake starts, `anew` of all units; False while data are being laid out for it. They are those of the
+        moment when that began: data that never stop changing would never be ready."""
         with turn.read() as tx:
             goal = catalog.newest(tx), turn.clock.now(), False
         change, since, done = self._shown.get(deployment.id, goal)
@@ -271,7 +282,7 @@ class Replicas:
         if filled is None:
             return False
         view = filled.plain.get(VIEW)
-        units = [deployment.unit(number) for number in range(deployment.wanted)] if view else look.register
+        units = [deployment.unit(number) for number in range(deployment.wanted)] if view or anew else look.register
         made = [self._engine.register(unit_spec(deployment, unit, 1, filled)) for unit in units]
         self._shown[deployment.id] = change, since, True
         if view and all(each.state == UNIT_ASLEEP for each in made):  # else one may run in an earlier view
@@ -411,7 +422,7 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int, filled: Filled) -
         cwd=build.workdir,
         environment=build.environment | filled.plain,
         secrets=filled.secrets,
-        labels=_labels(deployment),
+        labels=_labels(deployment) | ({rules.DATABASES: filled.databases} if filled.databases else {}),
         wants_port=settings.is_web,
         health_path=health,
         health_timeout_s=settings.health_timeout_s,

@@ -15,6 +15,7 @@ from bough.serving.models import ASLEEP, STARTING, Deployment
 
 STABLE_S = 10.0  # a replica that lived this long did not crash because of how it was started
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
+DATABASES = "databases"  # the label of a unit that says which ones it was given
 START_TRIES = 3  # exits of a new deployment's replicas before the rollout is given up
 
 
@@ -48,7 +49,7 @@ def look(deployment: Deployment, attempts: list[Attempt]) -> Look:
                 start.append((unit, attempt.attempt + 1 if attempt else 1))
             elif attempt is None or attempt.state == EXITED:
                 register.append(unit)
-            if attempt is not None and attempt.state == EXITED and not _is_of_an_earlier_try(deployment, attempt):
+            if attempt is not None and attempt.state == EXITED and not _was_to_end(deployment, attempt):
                 failure, explained = why(attempt)
         elif attempt.state != STOPPING:
             awake += 1
@@ -119,9 +120,19 @@ def why(attempt: Attempt) -> tuple[dict[str, Any], bool]:
     return found | {"hint": f"bough logs {service}"}, False
 
 
-def _is_of_an_earlier_try(deployment: Deployment, attempt: Attempt) -> bool:
-    """A rollout that begins again after a failed one finds the units of that: what ailed them may be mended."""
-    return deployment.state == STARTING and attempt.exit is not None and attempt.exit.at < deployment.changed_at
+def outdated(deployment: Deployment, attempts: list[Attempt], databases: str, state: str = READY) -> list[Attempt]:
+    """Its units in `state` that were given other databases than its environment has by now."""
+    mine = [each for each in attempts if each.unit.rsplit("-", 1)[0] == deployment.id and each.state == state]
+    return [each for each in mine if each.labels.get(DATABASES, databases) != databases]
+
+
+def _was_to_end(deployment: Deployment, attempt: Attempt) -> bool:
+    """It was asked to; or a rollout that begins again finds the units of one that failed: what ailed them may be
+    mended."""
+    gone = attempt.exit
+    if gone is None:
+        return False
+    return gone.reason == "stopped" or (deployment.state == STARTING and gone.at < deployment.changed_at)
 
 
 def pause_s(crashes: int) -> float:

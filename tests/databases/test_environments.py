@@ -15,6 +15,7 @@ from tests.plane import Plane
 
 ALL = "SELECT id, customer FROM orders ORDER BY id"
 TWO = [(1, "Ada"), (2, "Bob")]
+API = 'name = "shop"\n[services.api]\nmodel = "service:Api"\n'
 
 
 def branch(plane: Plane, name: str, **more: object) -> None:
@@ -73,10 +74,39 @@ def test_each_environment_is_given_a_url_of_its_own(plane: Plane, rows: Rows) ->
 
 
 def test_services_are_started_with_it(plane: Plane, rows: Rows) -> None:
-    release = plane.deploy('name = "shop"\n[services.api]\nmodel = "service:Api"\n')
-    assert release.state == "live"
+    assert plane.deploy(API).state == "live"
     unit = plane.engine.next_spec(plane.running()[0])
     assert unit.environment["ORDERS_URL"] == rows.url()
+
+
+def test_services_start_anew_when_a_database_is_replaced_or_added(plane: Plane, rows: Rows) -> None:
+    plane.deploy(API)
+    (before,) = plane.units()
+    kept = plane.call("databases.snapshot", project=PROJECT, name="orders").id
+    plane.call("databases.restore", project=PROJECT, name="orders", snapshot=kept)
+    plane.let_pass(3.0)
+    (after,) = plane.units()
+    assert (after.unit, after.attempt, after.state) == (before.unit, before.attempt + 1, "ready")
+    plane.call("databases.add", project=PROJECT, name="other")
+    plane.let_pass(3.0)
+    (after,) = plane.units()
+    assert after.attempt == before.attempt + 2 and "OTHER_URL" in plane.engine.next_spec(after.unit).environment
+    plane.let_pass(20.0)
+    assert plane.units()[0].attempt == after.attempt, "once for each change"
+    names = [each.name for each in plane.call("events.list", limit=1000)]
+    assert "replica.restarted" not in names, "it did not crash"
+
+
+def test_a_service_that_sleeps_wakes_with_the_database_that_is_there_by_then(plane: Plane, rows: Rows) -> None:
+    plane.deploy(API)
+    branch(plane, "test")
+    plane.let_pass(1.0)
+    (asleep,) = [each for each in plane.units() if each.labels["environment"] == "test"]
+    assert asleep.state == "asleep"
+    plane.call("databases.reset", project=PROJECT, name="orders", environment="test")
+    plane.let_pass(1.0)
+    (again,) = [each for each in plane.units() if each.labels["environment"] == "test"]
+    assert again.state == "asleep" and again.labels["databases"] != asleep.labels["databases"]
 
 
 def test_a_tag_keeps_the_rows_and_a_branch_of_it_has_them(plane: Plane, rows: Rows) -> None:
