@@ -265,7 +265,7 @@ def _digest(value: Any) -> str:
 
 def times(merges: Sequence[MergedBranch]) -> Merges:
     """`merges` newest first, each with the seconds since its branch began."""
-    found, later = [], dict[str, int]()
+    found, later = list[MergedBranch](), dict[str, int]()
     for each in merges:
         if (after := later.get(each.environment)) is not None:
             since = found[after].at - each.at

@@ -95,7 +95,8 @@ def _har(whole: Any) -> Measured:
 def _k6(whole: Any) -> Measured:
     def of(metric: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = whole["metrics"].get(metric, {})
-        return found.get("values", found)
+        values: Mapping[str, Any] = found.get("values", found)
+        return values
 
     latency, failed = of("http_req_duration"), of("http_req_failed")
     share = failed.get("rate", failed.get("value", 0.0))
