@@ -1,4 +1,4 @@
-"""What smooth traffic costs at least whoever knows its true rate, and nothing of when requests come. `python -m bench.scale.floor`
+"""What smooth traffic costs whoever knows its true rate, but not when requests come: `python -m bench.scale.floor`
 
 Replicas are whole and take 30 s to start, as in `run.py`; of n(t) = ⌈R(t) + x·√R(t)⌉, R the true load, that x is taken
 which costs least with at most 1 % late. Beside it our rule without a pool, as it is and with the truth in place of what
@@ -25,6 +25,11 @@ from bough.scaling.simulating import Outcome, Policy, Terms, Trace, simulate
 LATE = 0.01
 SPARE = [0.02 * step for step in range(40)]  # x
 Load = Callable[[float], float]
+
+
+def true_load(name: str) -> Load:
+    _, rate, mean_s = workloads.shapes()[name]
+    return lambda at: rate(at) * mean_s
 
 
 class Knowing:
@@ -84,10 +89,9 @@ def main() -> None:
     for trace in workloads.smooth(options.seed):
         if options.only and trace.name not in options.only:
             continue
-        _, rate, mean_s = workloads.shapes()[trace.name]
         least = least_cost(trace, wait_s=1.0)
         print(f"\n{trace.name}: of the clairvoyant cost, and late")
-        for name, found in measure(trace, lambda at, rate=rate, mean_s=mean_s: rate(at) * mean_s):  # type: ignore[misc]
+        for name, found in measure(trace, true_load(trace.name)):
             print(f"  {name:18} {found.cost / least:.3f}  {100 * found.violations:.2f} %")
 
 
