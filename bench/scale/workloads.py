@@ -94,12 +94,20 @@ def poisson(draw: random.Random, mean: float) -> int:
     return count
 
 
-def smooth(seed: int = 0) -> Iterator[Trace]:
+def shapes() -> dict[str, tuple[int, Callable[[float], float], float]]:
+    """Smooth traffic by name: seconds, requests a second at each of them, seconds that one takes in the mean."""
     day = lambda t: 0.5 - 0.5 * math.cos(2 * math.pi * t / (2 * HOUR_S))  # noqa: E731 - a shape, twice
-    yield shaped("steady-50", HOUR_S, lambda _: 100.0, 0.5, seed)
-    yield shaped("steady-20", HOUR_S, lambda _: 100.0, 0.2, seed + 1)
-    yield shaped("day-60", 2 * HOUR_S, lambda t: 20 + 100 * day(t), 0.5, seed + 2)
-    yield shaped("day-25", 2 * HOUR_S, lambda t: 15 + 100 * day(t), 0.25, seed + 3)
+    return {
+        "steady-50": (HOUR_S, lambda _: 100.0, 0.5),
+        "steady-20": (HOUR_S, lambda _: 100.0, 0.2),
+        "day-60": (2 * HOUR_S, lambda t: 20 + 100 * day(t), 0.5),
+        "day-25": (2 * HOUR_S, lambda t: 15 + 100 * day(t), 0.25),
+    }
+
+
+def smooth(seed: int = 0) -> Iterator[Trace]:
+    for place, (name, (seconds, rate, mean_s)) in enumerate(shapes().items()):
+        yield shaped(name, seconds, rate, mean_s, seed + place)
 
 
 def bursty(seed: int = 0) -> Iterator[Trace]:

@@ -44,7 +44,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def late_worth(self) -> float:
         """What it is worth that a request is not late. Where replicas wait for a tenth of the price, people come first:
-        ten times as much costs a few percent more and leaves next to nobody waiting."""
+        ten times as much costs about a tenth more and leaves next to nobody waiting."""
         return self.late_cost or (USUAL_WITH_POOL if self.warm else USUAL)
 
     @property

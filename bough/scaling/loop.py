@@ -58,7 +58,7 @@ class Scaled:
         self.scaler.costs = Costs(start_s=self.watch.start_s, activation_s=self.watch.activation_s)
         wish = self.scaler.wish(seen, floor_of(scale.schedule, now))
         if now - self.since < WARM_UP_S:
-            wish = msgspec.structs.replace(wish, active=max(wish.active, deployment.answering))
+            wish = wish.keeping(deployment.answering)
         if taken and wish.active < deployment.answering + taken and seen.queued:
             wish = msgspec.structs.replace(wish, active=min(deployment.answering + taken, scale.most), why="taken")
         return msgspec.structs.replace(wish, pool=max(0, min(wish.pool, scale.most - wish.active)))

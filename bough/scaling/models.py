@@ -7,7 +7,7 @@ import msgspec
 # Signals that may raise the number of replicas; the largest need wins.
 LOAD, QUEUE, IN_FLIGHT, CPU, GPU, LATENCY = "load", "queue", "in_flight", "cpu", "gpu", "latency"
 KEPT, FORECAST, JUMP, SCHEDULE, COOLDOWN, BOUND = "kept", "forecast", "jump", "schedule", "cooldown", "bound"
-BUDGET, SLEPT = "budget", "asleep"
+BUDGET, SLEPT, NOW = "budget", "asleep", "now"
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,16 +48,25 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     in_flight: float
     trim: float = 1.0  # the share of the margin that is used
     idle_s: list[int] = []
+    lately: int = (
+        0  # the most replicas that were needed, in as long as one that is kept costs what one that starts does
+    )
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How many replicas are to answer and how many to wait in the pool; `why` names the need that was the largest of
-    each, and `needs` all of them."""
+    """How many replicas are to answer and how many to wait in the pool; `needed` of both, without what only stays since
+    it is there. `why` names the largest need, and `needs` all of them; `now` is what answers until the next look."""
 
     active: int
     pool: int = 0
+    needed: int = 0
     why: str = ""
     needs: dict[str, float] = {}
+
+    def keeping(self, active: int) -> Wish:
+        """The same where too little has been seen to give up any of those that answer: they do not wait instead."""
+        more = max(0, active - self.active)
+        return msgspec.structs.replace(self, active=self.active + more, pool=max(0, self.pool - more))
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,12 +1,14 @@
 """What a service has shown of itself, second by second: all that decisions rest on, and nothing unmeasurable.
 
-A `Past` only adds up. The same observations give the same past, live or simulated, so a curve can be made again.
+A `Past` only adds up. The same observations, and decisions on them, give the same past, live or simulated, so a curve
+can be made again.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import deque
 
 from bough.scaling import rules
 from bough.scaling.models import Observation, Outlook
@@ -37,6 +39,7 @@ class Past:
         self._armed = [True] * len(rules.RATIOS)
         self._watched_s = 0.0
         self._keep: tuple[int, float, list[bool]] = (-1, 0.0, [])
+        self._wished: deque[tuple[int, int]] = deque()  # second and number, each larger than all that came after it
 
     def observe(self, seen: Observation) -> None:
         self._seconds += 1
@@ -57,18 +60,27 @@ class Past:
             found = min(8.0, max(0.5, rules.peakedness(counts)))
             self._peak = max(1.0, self._peak + 0.03 * (found - self._peak))
 
-    def outlook(self, seen: Observation, start_s: float, worth: float, least: int) -> Outlook:
-        """`worth`: of a replica that is there when it is needed, over the price of keeping it for a second."""
+    def wished(self, needed: int) -> None:
+        """What was decided on the last outlook."""
+        while self._wished and self._wished[-1][1] <= needed:
+            self._wished.pop()
+        self._wished.append((self._seconds, needed))
+
+    def outlook(self, seen: Observation, start_s: float, again_s: float, worth: float, least: int) -> Outlook:
+        """`again_s`: a replica that is kept for so long costs as much as one that starts; `worth`: of a replica that is
+        there when it is needed, over the price of keeping it for a second."""
         per_request = (self._service_s or 0.1) / max(1, seen.slots)
         rate = rules.rate(self._sums, self._peak)
         load = rate * per_request
         rise = rules.slope(self._sums, self._peak) * start_s * per_request
         level = max(least, math.ceil(load))
         self._touch(level)
+        while self._wished and self._wished[0][0] < self._seconds - again_s:
+            self._wished.popleft()
         return Outlook(
             rate=rate, service_s=self._service_s or 0.1, load=load, ahead=min(2 * load + 1, load + rise),
             kept=self._kept(load, level, worth, start_s), jump=self._jump(load, worth), peak=self._peak,
-            trim=self._trim,
+            trim=self._trim, lately=self._wished[0][1] if self._wished else 0,
             in_flight=self._in_flight, idle_s=[self._seconds - each for each in self._needed[level:]],
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from bough.scaling.models import (
     KEPT,
     LATENCY,
     LOAD,
+    NOW,
     QUEUE,
     Costs,
     Observation,
@@ -27,7 +28,7 @@ from bough.scaling.models import (
 from bough.scaling.past import Past
 
 CALM_S = 5.0  # a replica that a pool takes back has not been needed for so long
-QUICK_S = 1.0  # what it costs to take a replica from the pool, in seconds of one
+LOOK_S = 1.0  # between two decisions
 WITHIN_S = 2.0  # a backlog is never worked off sooner by replicas that have to start
 BUSY = 0.85  # of CPU or GPU: beyond it a replica is full
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -40,30 +41,32 @@ def decide(
     """`floor`: the least that a schedule asks for now; `afford`: the most that the budget bears."""
     least, pooled, most = max(scale.min, floor), scale.warm != 0, int(min(scale.most, afford))
     needs = _needs(scale, costs, seen, outlook)
-    now = max(needs.values(), default=0.0)
+    now = _now(scale, costs, seen, outlook, needs) if pooled else 0.0
     spare = {KEPT: outlook.kept, FORECAST: outlook.ahead, JUMP: outlook.jump}
     spare = {
         name: _with_margin(scale, outlook, name, load, pooled) for name, load in spare.items() if load > outlook.load
     }
-    whole = max([now, *spare.values()])
     needs |= spare
-    active = max(least, rules.whole(now if pooled else whole))
+    needed = rules.whole(max(needs.values()))
+    active = max(least, needed)
+    if pooled:
+        needs[NOW], active = now, max(least, rules.whole(now))
     calm_s = scale.cooldown if scale.cooldown >= 0 else CALM_S if pooled else 0.0
     held = [level for level, idle in enumerate(outlook.idle_s) if idle <= calm_s]
     if held:
-        needs[COOLDOWN] = _level(outlook, held[-1], least) + _margin(scale, outlook, outlook.load)
+        needs[COOLDOWN] = _level(outlook, held[-1], least)
+        if not pooled:
+            needs[COOLDOWN] += _margin(scale, outlook, outlook.load)
         active = max(active, rules.whole(needs[COOLDOWN]))
     bounded = min(active, most)
-    pool = max(0, min(max(least, rules.whole(whole)), most) - bounded) if pooled else 0
-    pool = max(pool, min(scale.buffer, most - bounded)) if pooled else 0
-    if scale.warm > 0:
-        pool = min(pool, scale.warm)
-    why = max(needs, key=lambda name: needs[name]) if needs else LOAD
-    if bounded != active or rules.whole(max(needs.values(), default=0.0)) <= least:
+    pool = _pool(scale, seen, max(least, needed), outlook.lately, bounded, most) if pooled else 0
+    why = max(needs, key=lambda name: needs[name])
+    if bounded != active or rules.whole(needs[why]) <= least:
         why = BOUND
     if active > most < scale.most:
         why, needs[BUDGET] = BUDGET, float(most)
-    return Wish(active=bounded, pool=pool, why=why, needs={name: round(value, 3) for name, value in needs.items()})
+    rounded = {name: round(value, 3) for name, value in needs.items()}
+    return Wish(active=bounded, pool=pool, needed=needed, why=why, needs=rounded)
 
 
 class Autoscaler:
@@ -78,9 +81,12 @@ class Autoscaler:
     def wish(self, seen: Observation, floor: int = 0) -> Wish:
         self.past.observe(seen)
         price = self.costs.pool_price if self.scale.warm != 0 else 1.0
-        worth = self.scale.late_worth * self.costs.start_s / price
-        self.outlook = self.past.outlook(seen, self.costs.start_s, worth, max(self.scale.min, floor))
-        return decide(self.scale, self.costs, seen, self.outlook, floor, self._afford(seen))
+        again_s = self.costs.start_s / price
+        least = max(self.scale.min, floor)
+        self.outlook = self.past.outlook(seen, self.costs.start_s, again_s, self.scale.late_worth * again_s, least)
+        wish = decide(self.scale, self.costs, seen, self.outlook, floor, self._afford(seen))
+        self.past.wished(wish.needed)
+        return wish
 
     def _afford(self, seen: Observation) -> float:
         """Counts what runs, and says what the rest of the day's budget bears."""
@@ -102,14 +108,13 @@ def day_of(at: float) -> float:
 def _needs(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook) -> dict[str, float]:
     """What each signal asks for now, in replicas."""
     needs = {LOAD: outlook.load + _margin(scale, outlook, outlook.load)}
-    waiting = seen.queued * outlook.service_s / max(1, seen.slots)
+    waiting_s = _waiting_s(seen, outlook)
     if QUEUE in scale.signals and seen.queued and seen.oldest_s > scale.target / 2:
-        at_once = seen.pool > 0
-        if not at_once:  # what will have gathered until the first of them is there
-            waiting += max(0.0, outlook.load - seen.active) * costs.start_s / 2
-        soon_s = max(QUICK_S, costs.activation_s) if at_once else costs.start_s
-        within_s = scale.target / 2 if at_once else WITHIN_S
-        needs[QUEUE] = needs[LOAD] + rules.to_work_off(waiting, outlook.load, scale.late_worth, soon_s, within_s)
+        # and what will have gathered until the first of them is there
+        waiting_s += max(0.0, outlook.load - seen.active) * costs.start_s / 2
+        within_s = max(WITHIN_S, outlook.service_s)
+        more = rules.to_work_off(waiting_s, outlook.load, scale.late_worth, costs.start_s, within_s)
+        needs[QUEUE] = needs[LOAD] + more
     if IN_FLIGHT in scale.signals:
         needs[IN_FLIGHT] = outlook.in_flight / max(1, seen.slots)
     for name, share in ((CPU, seen.cpu), (GPU, seen.gpu)):
@@ -118,6 +123,45 @@ def _needs(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook) -> d
     if LATENCY in scale.signals and seen.latency_s > scale.latency > 0:
         needs[LATENCY] = seen.active + max(1.0, GROWS * seen.active)
     return needs
+
+
+def _now(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook, needs: dict[str, float]) -> float:
+    """What has to answer until the next look: others wait in the pool, and are there as soon as somebody has looked."""
+    found = [_lean(scale, costs, seen, outlook), *(need for name, need in needs.items() if name not in (LOAD, QUEUE))]
+    if scale.warm > 0:  # of the margin, no more than that can wait
+        found.append(needs[LOAD] - scale.warm)
+    waiting_s, soon_s = _waiting_s(seen, outlook), scale.target / 2
+    if QUEUE in scale.signals and max(seen.oldest_s, waiting_s / max(1, seen.active)) > soon_s and seen.queued:
+        more = waiting_s / max(soon_s, outlook.service_s)
+        found.append(seen.active + min(more, seen.pool))
+        if more > seen.pool:
+            found.append(needs.get(QUEUE, 0.0))
+    return max(found)
+
+
+def _lean(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook) -> float:
+    """The staffing of the next second, for which most is known: what is busy now, and who waits is soon helped."""
+    lasting = math.exp(-LOOK_S / max(1e-6, outlook.service_s))
+    busy = outlook.load + (seen.in_flight / max(1, seen.slots) - outlook.load) * lasting
+    unknown = max(1e-6, 1.0 - lasting * lasting)
+    missed = min(1.0, max(0.0, (LOOK_S + costs.activation_s - scale.target) / LOOK_S))
+    worth = scale.late_worth * missed / unknown
+    return busy + outlook.trim * rules.margin(
+        outlook.load * unknown, outlook.service_s, scale.target, worth, outlook.peak
+    )
+
+
+def _pool(scale: Scale, seen: Observation, needed: int, lately: int, active: int, most: int) -> int:
+    """What is needed and does not answer. What is there stays for as long as to start it again would cost."""
+    there = seen.active + seen.starting + seen.pool + seen.pool_starting
+    ready = max(needed, min(lately, there), active + scale.buffer)
+    pool = max(0, min(ready, most) - active)
+    return min(pool, scale.warm) if scale.warm > 0 else pool
+
+
+def _waiting_s(seen: Observation, outlook: Outlook) -> float:
+    """The work that waits, in seconds of a replica."""
+    return seen.queued * outlook.service_s / max(1, seen.slots)
 
 
 def _margin(scale: Scale, outlook: Outlook, load: float) -> float:

@@ -14,8 +14,14 @@ Keeping         A replica that was needed and is not is kept while  chance(neede
                 absence would make people wait, `price` is 1, or what a pool replica costs. The same rule makes ready
                 before a burst that comes at its time, and sizes the pool for jumps that were seen, or that are feared
                 until the service has shown that it has none.
+Pool            The margin x waits in the pool, where it costs little. As many answer as the next
+                second needs:  R + (N - R)·q, q = exp(-1/s), of which N are busy now, and x for what is not known of
+                that second: with (1 - q²)·R for R in its root, and with that share of V that the pool cannot prevent,
+                the second and the activation less T. What is there stays for start/price seconds after it was needed:
+                for so long it costs what a new start would.
 Backlog         B seconds of work that wait are worked off by x more replicas, x = √(V·R·B/start): starting one costs
-                `start`, and while they work everybody else is late.
+                `start`, and while they work everybody else is late. The pool gives what ends it in T/2. Neither is more
+                than one for each request that waits.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class Simulation:
 
     def _obey(self, wish: Wish, now: float) -> None:
         if now <= WARM_UP_S:  # nobody has seen enough to give up what is there
-            wish = msgspec.structs.replace(wish, active=max(wish.active, self.active))
+            wish = wish.keeping(self.active)
         lacking = wish.active - self.active
         if lacking > 0:
             used = min(lacking, self.pool)
@@ -166,18 +166,16 @@ class Simulation:
                 self._join(now + self.terms.activation_s)
             self.pool -= used
             lacking -= used
-        while len(self.starting) > max(0, lacking):
-            self.starting.pop()
-        while len(self.starting) < lacking:
-            self.starting.append(now + self.terms.start_s)
         if lacking < 0:
             self._release(-lacking, wish.pool, now)
-        want = max(0, wish.pool - self.pool)
-        while len(self.pool_starting) > want:
-            self.pool_starting.pop()
-        while len(self.pool_starting) < want:
-            self.pool_starting.append(now + self.terms.start_s)
+        self._start(max(0, lacking), max(0, wish.pool - self.pool), now)
         self.pool = min(self.pool, wish.pool)
+
+    def _start(self, active: int, pool: int, now: float) -> None:
+        """What is under way goes on, the soonest for those that are to answer; what is too many is given up."""
+        ready = sorted([*self.starting, *self.pool_starting])[: active + pool]
+        ready += [now + self.terms.start_s] * (active + pool - len(ready))
+        self.starting, self.pool_starting = deque(ready[:active]), deque(ready[active:])
 
     def _release(self, count: int, pool: int, now: float) -> None:
         """The idle first; what is under way is finished, and paid for."""

@@ -12,6 +12,7 @@ from bough.adapters.engine.fake import Behaviour
 from bough.gateway.metrics import LATENCY_S
 from bough.gateway.models import LaneState, Route
 from bough.kernel.scale import Slot, floor_of
+from bough.scaling import rules
 from tests.plane import Plane
 
 FILE = 'name = "shop"\n[services.churn]\nmodel = "service:Churn"\nscale = {{ {} }}\n'
@@ -85,8 +86,11 @@ def test_every_change_is_kept_with_its_inputs_and_its_reason(plane: Plane) -> No
     assert found.decisions and found.curve
     for each in found.decisions:
         assert each.why in each.needs or each.why == "bound"
-    assert found.decisions[-1].needs["load"] > found.decisions[-1].seen.arrived * 0.4
-    assert (found.active, found.pool) == (found.decisions[-1].active, found.decisions[-1].pool)
+    last = found.decisions[-1]
+    assert last.needs["load"] > 2.0, "six requests of half a second each"
+    assert last.needs["now"] <= last.active + rules.ROUNDING
+    assert last.needs[last.why] <= last.active + last.pool + rules.ROUNDING
+    assert (found.active, found.pool) == (last.active, last.pool)
 
 
 def test_the_warm_pool_runs_is_marked_and_becomes_active_by_a_line_in_the_table(plane: Plane) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import random
+from statistics import mean
 
+import msgspec
 import pytest
 
 from bough.kernel.errors import Invalid
 from bough.kernel.scale import Scale
 from bough.scaling import peers, traces
 from bough.scaling.clairvoyant import least_cost
-from bough.scaling.models import Observation, Wish
-from bough.scaling.policy import Autoscaler
+from bough.scaling.models import Costs, Observation, Outlook, Wish
+from bough.scaling.policy import Autoscaler, decide
 from bough.scaling.simulating import Arrival, Outcome, Policy, Terms, Trace, simulate
 
 
@@ -72,6 +74,20 @@ def test_the_pool_is_started_ahead_costs_little_and_is_there_at_once() -> None:
     assert found.cost == pytest.approx(1 * 60 + 3 * 30 + 0.3 * 29 + 4 * 40, abs=1.0)
 
 
+def test_a_start_that_is_under_way_goes_on_for_whoever_needs_it() -> None:
+    class Mind(Always):
+        def wish(self, seen: Observation) -> Wish:
+            super().wish(seen)
+            many = Wish(active=3) if 60 <= seen.at < 75 else Wish(active=1, pool=1)
+            return many if seen.at >= 60 else Wish(active=1)
+
+    watching = Mind(1)
+    simulate(every(1.0, 120, 0.5), watching, Terms(start_s=30.0))
+    at = {each.at: each for each in watching.seen}
+    assert (at[75.0].starting, at[76.0].starting, at[76.0].pool_starting) == (2, 0, 1)
+    assert (at[90.0].pool, at[91.0].pool) == (0, 1), "30 s after it was begun"
+
+
 def test_a_replica_that_is_given_up_finishes_what_it_has() -> None:
     trace = Trace(name="long", seconds=100, arrivals=[Arrival(59.5, 10.0), Arrival(59.6, 10.0)])
     found = simulate(trace, Always(1), Terms(first=2))
@@ -107,6 +123,52 @@ def test_bursts_cost_less_than_with_the_usual_rule_and_make_fewer_people_wait() 
     alone, pooled = (run(trace, Autoscaler(Scale(max=1000, warm=warm))) for warm in (0, -1))
     assert alone.cost < 0.97 * usual.cost and alone.late < usual.late
     assert pooled.cost < usual.cost and pooled.late < usual.late / 10
+
+
+def test_with_a_pool_the_margin_of_long_requests_waits_in_it() -> None:
+    """Eight requests of 6 s at a time: without a pool five spare replicas answer for whoever comes next."""
+    trace = traffic(*[1.3] * 3600, service_s=6.0)
+    alone, pooled = (run(trace, Autoscaler(Scale(max=1000, warm=warm))) for warm in (0, -1))
+    assert pooled.violations < 0.01
+    assert mean(each[0] for each in pooled.curve) < 0.8 * mean(each[0] for each in alone.curve)
+
+
+def decided(scale: Scale, *, load: float = 4.0, service_s: float = 0.5, lately: int = 0, **seen: float) -> Wish:
+    outlook = Outlook(
+        rate=load / service_s, service_s=service_s, load=load, ahead=load, kept=load, jump=0.0, peak=1.0,
+        in_flight=load, lately=lately,
+    )  # fmt: skip
+    observed = Observation(at=100.0, arrived=round(load / service_s), in_flight=load)
+    return decide(scale, Costs(activation_s=0.05), msgspec.structs.replace(observed, **seen), outlook)
+
+
+def test_what_is_there_stays_in_the_pool_for_as_long_as_it_was_needed_lately_and_nothing_is_started_for_it() -> None:
+    scale = Scale(max=100)
+    usual = decided(scale, active=5, pool=20)
+    stays = decided(scale, active=5, pool=20, lately=22)
+    assert usual.active == stays.active and usual.active + usual.pool < 12
+    assert stays.active + stays.pool == 22
+    few = decided(scale, active=5, pool=7, lately=22)
+    assert few.active + few.pool == 12
+    assert usual.needed == stays.needed == few.needed, "so what stays is not needed by itself"
+
+
+def test_no_more_replicas_are_used_than_requests_wait() -> None:
+    long = {"service_s": 10.0, "active": 4, "queued": 3, "oldest_s": 0.9}
+    assert decided(Scale(max=100), pool=50, **long).active == 7
+    calm = decided(Scale(max=100, warm=0), service_s=10.0, active=4)
+    assert decided(Scale(max=100, warm=0), **long).active <= calm.active + 3
+    short = {"service_s": 0.01, "active": 4, "queued": 100, "oldest_s": 0.9}
+    assert decided(Scale(max=100), pool=50, **short).active == 6, "two work off a second's work in half a second"
+
+
+def test_who_may_wait_until_the_next_decision_needs_no_margin() -> None:
+    patient, hasty = (decided(Scale(max=100, target=target), active=5, pool=9) for target in (2.0, 0.2))
+    assert (patient.active, patient.needs["now"]) == (4, 4.0)
+    assert hasty.active > 5
+    free, bound = (decided(Scale(max=100, target=2.0, warm=warm), service_s=10.0, active=9) for warm in (-1, 1))
+    assert free.active == 4 and free.pool > 3
+    assert (bound.active, bound.pool) == (free.active + free.pool - 1, 1), "one can wait, so the rest of it answers"
 
 
 def test_what_waits_is_not_load() -> None:
