@@ -153,8 +153,8 @@ from bough.secrets.models import Dependents, Envelope
 from bough.secrets.vault import Vault
 from bough.serving import branching as inheriting
 from bough.serving import data as served_data
+from bough.serving import exposure, replicas, rollout
 from bough.serving import operations as serving
-from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 from bough.tracking import operations as runs
 from bough.tracking import operations_artifacts as run_artifacts
@@ -172,7 +172,7 @@ OPERATION_MODULES: list[ModuleType] = [
     *(tables, table_schemas, table_queries, table_erasing),
     *(gate_operations, promotion_operations, optimizing_operations, job_operations),
     *(scaling, scaling_views),
-    *(models, model_signing, model_cards, serving, pushes, forge_operations),
+    *(models, model_signing, model_cards, serving, exposure, pushes, forge_operations),
     *(mirror_operations, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments, queue_operations),
     *(databases, database_states),

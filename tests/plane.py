@@ -35,7 +35,7 @@ class Plane:
     def __init__(
         self, folder: Path, *, tables: Tables | None = None, receiver: Receiver | None = None,
         accelerators: Accelerators | None = None, through: Callable[[FakeEngine], Engine] | None = None,
-        after: Plane | None = None,
+        after: Plane | None = None, platform: Platform | None = None,
     ) -> None:  # fmt: skip
         """`after`: one that was killed over the same folder. Its units and the time go on."""
         self.clock = after.clock if after else VirtualClock()
@@ -45,7 +45,7 @@ class Plane:
         self.shares: list[ShareState] = []  # the same, of routes that are split
         self.bough = Bough(
             folder / "home",
-            Platform(),
+            platform or Platform(),
             engine=through(self.engine) if through else self.engine,
             clock=self.clock,
             tables=tables,

@@ -386,6 +386,24 @@ class ExportedFile(Record):
     bytes: int
     rewritten: bool
 
+class Exposed(Record):
+    project: str
+    environment: str
+    name: str
+    what: str
+    ports: builtins.list[int]
+    reached_from: str
+    asks_for: str
+    tls: str
+    allow: builtins.list[str]
+    scopes: builtins.list[str]
+    limits: dict[str, str]
+
+class Exposure(Record):
+    public_services: bool
+    listeners: builtins.list[Listener]
+    services: builtins.list[Exposed]
+
 class Facts(Record):
     run: str
     commit: str
@@ -738,6 +756,13 @@ class Listed(Record):
     bytes: int
     digest: str
     executable: bool
+
+class Listener(Record):
+    part: str
+    address: str
+    protocol: str
+    reached_from: str
+    asks_for: str
 
 class LoadGate(Record):
     data: str
@@ -1415,6 +1440,8 @@ class Service(Record):
     max_body_mb: float
     idempotent: bool
     access: str
+    allow: builtins.list[str]
+    tls: str
     scopes: builtins.list[str]
     issuers: builtins.list[TokenIssuer]
     limits: RateLimits
@@ -2683,6 +2710,7 @@ class _Secrets:
     def unseal(self, *, project: str, environment: str = ..., idempotency_key: str = ...) -> Sealing: ...
 
 class _Services:
+    def exposure(self, *, project: str = ...) -> Exposure: ...
     def list(self, *, project: str, environment: str = ...) -> builtins.list[ServiceView]: ...
     def logs(
         self,

@@ -95,7 +95,7 @@ class Connection(Reader):
                 self._since = now
                 try:
                     if plan.guard is not None:
-                        plan.guard.take(now, self._peer)
+                        plan.guard.take(now, self._peer, self.secure)
                     plan.entry.way.submit(call, plan.verb, data[end:], plan.meta, now)  # type: ignore[union-attr]
                 except Problem as problem:
                     self.refuse(call, problem, now)
@@ -230,7 +230,8 @@ class Connection(Reader):
         plan = call.plan
         if plan.guard is None:
             return plan.extra
-        return plan.extra + plan.guard.headers(monotonic(), self._peer)[2:] + b"\r\n"
+        limits = plan.guard.headers(monotonic(), self._peer)
+        return plan.extra + limits[2:] + b"\r\n" if limits else plan.extra
 
     def must_close(self, call: Call) -> bool:
         head = call.head

@@ -223,15 +223,14 @@ def _queues(tx: sa.Connection, platform: Platform, release: Release, manifest: M
         if handler is None:
             continue
         service = handler.settings
-        access_rule = service.access if settings.access == "auto" else settings.access
-        if access_rule == "auto":
-            access_rule = "public" if platform.gateway_is_local else "key"
+        access_rule = platform.access_of(service.access if settings.access == "auto" else settings.access)
         told = msgspec.structs.replace(settings, webhook="", sink=None) if rests else settings
         found.append(
             QueueRoute(
                 project=release.project, environment=release.environment, queue=name, settings=told,
                 service=service.route or (name if settings.is_function else settings.handler), api=service.api,
-                access=access_rule, max_body_bytes=int(service.max_body_mb * (1 << 20)), timeout_s=service.timeout_s,
+                access=access_rule, allow=service.allow, tls_required=service.tls == "required",
+                max_body_bytes=int(service.max_body_mb * (1 << 20)), timeout_s=service.timeout_s,
             )
         )  # fmt: skip
     return found
@@ -288,9 +287,6 @@ def declared(route: Route, settings: Service, places: Mapping[str, Route]) -> Ro
 def _route(platform: Platform, attempts: list[Attempt], release: Release, deployment: Deployment, owner: str) -> Route:
     settings = deployment.settings
     kind = MOCK if settings.mock else WEB if settings.is_web else MODEL
-    access_rule = settings.access
-    if access_rule == "auto":
-        access_rule = "public" if platform.gateway_is_local else "key"
     return Route(
         project=deployment.project,
         environment=deployment.environment,
@@ -300,7 +296,7 @@ def _route(platform: Platform, attempts: list[Attempt], release: Release, deploy
         kind=kind,
         api=settings.api,
         targets=_targets(kind, attempts, deployment),
-        access=access_rule,
+        access=platform.access_of(settings.access),
         timeout_s=settings.timeout_s,
         queue_size=settings.queue_size,
         max_body_bytes=int(settings.max_body_mb * (1 << 20)),
@@ -322,6 +318,8 @@ def _said_of_requests(settings: Service) -> dict[str, Any]:
     limits = {what: quota(text) for what, text in msgspec.to_builtins(settings.limits).items() if text}
     cors, cache = settings.cors, settings.cache
     return {
+        "allow": settings.allow,
+        "tls_required": settings.tls == "required",
         "scopes": settings.scopes,
         "issuers": settings.issuers,
         "limits": limits,

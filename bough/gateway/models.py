@@ -73,6 +73,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     api: str = "v1"  # /<api>/<service>/predict
     targets: list[Target] = []
     access: str = "public"  # public, key, jwt, key-or-jwt
+    allow: list[str] = []  # addresses and networks that may call; empty: any
+    tls_required: bool = False
     scopes: list[str] = []  # that a key or token must have
     issuers: list[TokenIssuer] = []
     limits: dict[str, Quota] = {}  # by what is limited: ROUTE, KEY, TENANT
