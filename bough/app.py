@@ -90,6 +90,7 @@ from bough.gates.checks import Checks
 from bough.gates.needs import Probes
 from bough.gates.units import GateUnits
 from bough.gateway import loop as gateway
+from bough.gateway import operations as traffic
 from bough.gateway import sleeping
 from bough.gateway.models import GatewayState
 from bough.gateway.renewal import Renewal
@@ -172,7 +173,7 @@ OPERATION_MODULES: list[ModuleType] = [
     *(tables, table_schemas, table_queries, table_erasing),
     *(gate_operations, promotion_operations, optimizing_operations, job_operations),
     *(scaling, scaling_views),
-    *(models, model_signing, model_cards, serving, exposure, pushes, forge_operations),
+    *(models, model_signing, model_cards, serving, exposure, traffic, pushes, forge_operations),
     *(mirror_operations, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments, queue_operations),
     *(databases, database_states),

@@ -216,6 +216,12 @@ class Cors(Record):
     credentials: bool
     age_s: int
 
+class Cost(Record):
+    replica_s: float
+    cores: float
+    core_hour: float
+    per_1000: float
+
 class CurvePoint(Record):
     at: float
     requests: int
@@ -919,6 +925,11 @@ class NewToken(Record):
 class Nothing(Record):
     pass
 
+class Objective(Record):
+    latency_s: float
+    within: float
+    kept: bool
+
 class Observation(Record):
     at: float
     arrived: int
@@ -1486,6 +1497,22 @@ class ServiceManifest(Record):
     links: dict[str, str]
     models: dict[str, ModelPin]
 
+class ServiceTraffic(Record):
+    project: str
+    environment: str
+    service: str
+    since: float
+    requests: int
+    per_s: float
+    replicas: int
+    batches: int
+    per_batch: float
+    late: int
+    versions: builtins.list[VersionTraffic]
+    starts: builtins.list[StartTraffic]
+    cost: Cost
+    objective: Objective | None
+
 class ServiceView(Record):
     project: str
     environment: str
@@ -1607,6 +1634,11 @@ class SqlSource(Record):
     cursor: str
     start: int | str
     every_s: float
+
+class StartTraffic(Record):
+    kind: str
+    count: int
+    mean_ms: float
 
 class Status(Record):
     project: str
@@ -1793,6 +1825,19 @@ class Version(Record):
     facts: Facts
     card: str
     signed: builtins.list[SignedBy]
+
+class VersionTraffic(Record):
+    release: str
+    api: str
+    answering: bool
+    share: float
+    requests: int
+    answers: dict[str, int]
+    statuses: dict[str, int]
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    last_at: float
 
 class Vulnerability(Record):
     id: str
@@ -2724,6 +2769,7 @@ class _Services:
         cursor: str = ...,
     ) -> Iterator[LogLine]: ...
     def show(self, *, project: str, service: str, environment: str = ...) -> ServiceView: ...
+    def traffic(self, *, project: str, service: str, environment: str = ...) -> ServiceTraffic: ...
 
 class _Signers:
     def add(self, *, project: str, name: str, file: str, idempotency_key: str = ...) -> Signer: ...

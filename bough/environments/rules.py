@@ -156,8 +156,9 @@ def policy(settings: Workload) -> dict[str, Any]:
 
 def said_public(manifest: Manifest) -> list[str]:
     """Services and queues that say of themselves that everybody may call, as `services.churn`."""
-    whole = {"services": {name: each.settings for name, each in manifest.services.items()}, "queues": manifest.queues}
-    return [f"{what}.{name}" for what, of in whole.items() for name, each in of.items() if each.access == "public"]
+    said = {f"services.{name}": each.settings.access for name, each in manifest.services.items()}
+    said |= {f"queues.{name}": each.access for name, each in manifest.queues.items()}
+    return [name for name, access in said.items() if access == "public"]
 
 
 def with_services(manifest: Manifest, writes: Iterable[Write]) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from bough.gateway import rules
@@ -12,7 +13,7 @@ from bough.gateway.models import Route
 from bough.queues.models import QueueState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from prometheus_client.core import Metric
 
@@ -40,6 +41,25 @@ LATENCY_S = (
 ROUTE_LABELS = ("project", "environment", "service", "api", "release")
 STARTS = ("pool", "zygote", "cold")  # from the warm pool, forked, or after its model had to be loaded
 BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+def quantile_s(buckets: Sequence[int], share: float) -> float:
+    """An estimate of a quantile of latencies, in seconds: answers lie evenly within their bucket. 0 of nothing."""
+    wanted, below, lower = share * sum(buckets), 0.0, 0.0
+    for upper, count in zip((*LATENCY_S, 2 * LATENCY_S[-1]), buckets, strict=False):
+        if count and below + count >= wanted:
+            return lower + (upper - lower) * (wanted - below) / count
+        below, lower = below + count, upper
+    return 0.0
+
+
+def share_within(buckets: Sequence[int], seconds: float) -> float:
+    """An estimate of the share of answers that took no longer; 1 of nothing."""
+    total, found, lower = sum(buckets), 0.0, 0.0
+    for upper, count in zip((*LATENCY_S, 2 * LATENCY_S[-1]), buckets, strict=False):
+        found += count * min(1.0, max(0.0, (seconds - lower) / (upper - lower)))
+        lower = upper
+    return found / total if total else 1.0
 
 
 class RouteStats:
@@ -80,8 +100,8 @@ class LaneStats:
     """Of one deployment."""
 
     __slots__ = (
-        "_sent_before", "answered", "arrived", "batches", "busy_s", "labels", "late", "per_second", "queue_s",
-        "reasons", "retried", "sent", "sizes", "starts", "wait_s",
+        "_sent_before", "_ticked_at", "answered", "arrived", "batches", "busy_s", "labels", "late", "per_second",
+        "queue_s", "reasons", "replica_s", "retried", "sent", "sizes", "starts", "wait_s",
     )  # fmt: skip
 
     def __init__(self, route: Route) -> None:
@@ -99,7 +119,9 @@ class LaneStats:
         self.retried = 0
         self.starts = {kind: ([0] * (len(LATENCY_S) + 1), [0.0]) for kind in STARTS}
         self.per_second = 0.0  # calls that leave the queue, running mean
+        self.replica_s = 0.0  # for how long replicas were there to answer, summed
         self._sent_before = 0
+        self._ticked_at = monotonic()
 
     def released(self, reason: str, batch: list[Call], now: float) -> None:
         size = len(batch)
@@ -124,8 +146,11 @@ class LaneStats:
         counts, total = self.starts[kind]
         return round(total[0] / sum(counts), 6) if any(counts) else 0.0
 
-    def tick(self) -> None:
-        """Once a second."""
+    def tick(self, replicas: int) -> None:
+        """Once a second, with how many are there to answer."""
+        now = monotonic()
+        self.replica_s += replicas * (now - self._ticked_at)
+        self._ticked_at = now
         self.per_second = rules.smooth(self.per_second, float(self.sent - self._sent_before))
         self._sent_before = self.sent
 
@@ -186,6 +211,7 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     batches = CounterMetricFamily("bough_batches", "Batches sent, by why they were released", labels=[*lane, "reason"])
     sizes = HistogramMetricFamily("bough_batch_size", "Requests per batch", labels=lane)
     waited = CounterMetricFamily("bough_queue_seconds", "Time that requests waited in the queue", labels=lane)
+    replica_s = CounterMetricFamily("bough_replica_seconds", "Time that replicas were there to answer", labels=lane)
     retried = CounterMetricFamily("bough_retries", "Requests sent again after a replica died", labels=lane)
     gauges: dict[str, Any] = {
         name: GaugeMetricFamily(f"bough_{name}", text, labels=lane)
@@ -207,9 +233,10 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
         sizes.add_metric(of.labels, cumulative(BATCH, of.sizes), float(of.sent))
         waited.add_metric(of.labels, of.queue_s)
         retried.add_metric(of.labels, of.retried)
+        replica_s.add_metric(of.labels, of.replica_s)
         for gauge, value in zip(gauges.values(), values, strict=True):
             gauge.add_metric(of.labels, value)
-    yield from (batches, sizes, waited, retried, starts, *gauges.values())
+    yield from (batches, sizes, waited, retried, replica_s, starts, *gauges.values())
     yield from _of_queues(snapshot.queues)
     yield GaugeMetricFamily("bough_connections", "Client connections that are open", value=snapshot.connections)
     yield GaugeMetricFamily(

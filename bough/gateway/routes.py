@@ -57,6 +57,9 @@ class AnyLane(Protocol):
     def woken(self, unit: str, address: str, attempt: int) -> None:
         """The node was asked for a unit, of this lane or another, and says where it is."""
 
+    def tick(self) -> None:
+        """Once a second."""
+
 
 class Entry:
     """A public name. `lane` is its deployment's; `coming` is the next deployment's, until it is ready. `stats` are

@@ -53,7 +53,7 @@ def refused(answer: tuple[int, dict[str, str], bytes]) -> str:
 
 def test_a_service_answers_whom_it_is_for(gateway: Running, replicas: Make) -> None:
     model = replicas()
-    gateway.start(routes=[route("churn", model, allow=NETWORKS), route("open", model)])
+    gateway.start(routes=[route("churn", model, allow=NETWORKS), route("open", replicas("u2"))])
     gateway.until_up("dep-churn")
     assert refused(gateway.post("churn", 1)) == "ADDRESS_REFUSED"
     assert b"ADDRESS_REFUSED" in gateway.request("GET", "/v2/models/churn")[2]
@@ -62,7 +62,7 @@ def test_a_service_answers_whom_it_is_for(gateway: Running, replicas: Make) -> N
         assert gateway.post("churn", 1, **inside)[0] == 200
     assert gateway.post("churn", 1, X_Forwarded_For="10.2.3.4, 203.0.113.5")[0] == 403
     assert gateway.post("open", 1)[0] == 200
-    assert model.frames[-1][0].body == b"1" and sum(map(len, model.frames)) == 4
+    assert sum(map(len, model.frames)) == 3  # what is refused never reaches the model
 
 
 def test_another_door_counts_at_once(gateway: Running, replicas: Make) -> None:
