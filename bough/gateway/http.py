@@ -159,6 +159,7 @@ class Connection(Reader):
         http10 = call.head is not None and call.head.http10
         if not call.started:
             call.started = True
+            call.plan.stats.begun(now - call.arrived)
             call.sent = 0
             call.status = first.status
             framing = b"" if http10 else b"\r\nTransfer-Encoding: chunked"

@@ -10,6 +10,7 @@ from bough.gateway import rules
 from bough.gateway.call import Call
 from bough.gateway.distributions import ModelStats, cumulative, families
 from bough.gateway.models import Route
+from bough.gateway.semantics import gen_ai
 from bough.queues.models import QueueState
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ class RouteStats:
     """Of one release of one service under one api in one environment (`ROUTE_LABELS`)."""
 
     __slots__ = (
-        "buckets", "bytes_in", "bytes_out", "cache_hits", "cache_misses", "labels", "last", "model", "seconds",
-        "statuses",
+        "buckets", "bytes_in", "bytes_out", "cache_hits", "cache_misses", "first", "first_s", "kind", "labels", "last",
+        "model", "operation", "seconds", "statuses",
     )  # fmt: skip
 
     def __init__(self, *labels: str) -> None:
@@ -76,6 +77,10 @@ class RouteStats:
         self.statuses: dict[int, int] = {}
         self.buckets = [0] * (len(LATENCY_S) + 1)
         self.seconds = 0.0
+        self.first = [0] * (len(LATENCY_S) + 1)  # of streamed answers, until their first part
+        self.first_s = 0.0
+        self.kind = ""  # as the route says: model, web, mock
+        self.operation = ""  # chat, embeddings: of a service that speaks OpenAI's protocols
         self.bytes_in = 0
         self.bytes_out = 0
         self.cache_hits = self.cache_misses = 0
@@ -86,6 +91,11 @@ class RouteStats:
         self.statuses[status] = self.statuses.get(status, 0) + 1
         self.buckets[bisect_left(LATENCY_S, seconds)] += 1
         self.seconds += seconds
+
+    def begun(self, seconds: float) -> None:
+        """The first part of a streamed answer."""
+        self.first[bisect_left(LATENCY_S, seconds)] += 1
+        self.first_s += seconds
 
     @property
     def succeeded(self) -> int:
@@ -202,6 +212,7 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
         bytes_in.add_metric(stats.labels, stats.bytes_in)
         bytes_out.add_metric(stats.labels, stats.bytes_out)
     yield from (requests, latency, bytes_in, bytes_out, cached)
+    yield from _of_streams(route, snapshot.routes)
     info = GaugeMetricFamily("bough_release_info", "The deployment that answers now", labels=[*route, "deployment"])
     for labels, deployment in snapshot.live:
         info.add_metric([*labels, deployment], 1)
@@ -245,6 +256,32 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "bough_access_log_dropped", "Log lines that could not be written", value=snapshot.log_dropped
     )
+
+
+def _of_streams(route: list[str], routes: list[RouteStats]) -> Iterator[Metric]:
+    """The first parts of streamed answers, and what OpenTelemetry's conventions for generative AI call by names of
+    their own."""
+    from prometheus_client.core import HistogramMetricFamily
+
+    first = HistogramMetricFamily("bough_first_part_seconds", "Until a streamed answer began", labels=route)
+    names = ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"]
+    spent = HistogramMetricFamily(
+        "gen_ai_server_request_duration_seconds", "Duration of requests to generative models", labels=[*route, *names]
+    )
+    token = HistogramMetricFamily(
+        "gen_ai_server_time_to_first_token_seconds", "Until the first token of a streamed answer",
+        labels=[*route, *names],
+    )  # fmt: skip
+    for each in routes:
+        begun = cumulative(LATENCY_S, each.first) if any(each.first) else []
+        if begun:
+            first.add_metric(each.labels, begun, each.first_s)
+        if each.operation:
+            labels = [*each.labels, *gen_ai(each.operation, each.labels[2]).values()]
+            spent.add_metric(labels, cumulative(LATENCY_S, each.buckets), each.seconds)
+            if begun:
+                token.add_metric(labels, begun, each.first_s)
+    yield from (first, spent, token)
 
 
 def _of_queues(queues: list[QueueState]) -> Iterator[Metric]:

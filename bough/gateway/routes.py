@@ -364,6 +364,8 @@ class Releases:
     def of(self, route: Route) -> RouteStats:
         labels = (route.project, route.environment, route.service, route.api, _release_label(route))
         stats = self._stats.pop(labels, None) or RouteStats(*labels)
+        stats.kind = route.kind
+        stats.operation = (route.signature.openai or "") if route.signature is not None else ""
         self._stats[labels] = stats  # the one used last comes last
         return stats
 
