@@ -24,6 +24,7 @@ from bough.adapters.capacity import ON_DEMAND, Offer, Provider, availability
 from bough.adapters.capacity.local import LocalProvider
 from bough.adapters.capacity.replay import ReplayProvider
 from bough.adapters.certificates import Authority
+from bough.adapters.connectors import Connectors
 from bough.adapters.connectors.outside import Outside
 from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
@@ -164,6 +165,8 @@ from bough.tracking import operations_traces as run_traces
 from bough.tracking import schema as tracking_schema
 from bough.tracking.artifacts import references as artifact_references
 from bough.training import loop as training_loop
+from bough.webhooks import loop as webhooks_loop
+from bough.webhooks import operations as webhooks
 
 if TYPE_CHECKING:
     from bough.capacity.planning import Plan
@@ -177,7 +180,7 @@ OPERATION_MODULES: list[ModuleType] = [
     *(mirror_operations, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments, queue_operations),
     *(databases, database_states),
-    capacity,
+    *(capacity, webhooks),
 ]
 
 # What uses blobs beside the entries of the catalog.
@@ -200,8 +203,8 @@ RETRY_S = 0.5  # before asking an engine again that did not answer
 
 
 class Bough:
-    """The control plane of one home. `engine`, `clock`, `tables`, `ask_gateway`, `receiver` and `accelerators` are
-    replaced in tests."""
+    """The control plane of one home. `engine`, `clock`, `tables`, `ask_gateway`, `receiver`, `accelerators` and
+    `connectors` are replaced in tests."""
 
     def __init__(
         self,
@@ -214,6 +217,7 @@ class Bough:
         ask_gateway: Callable[[], GatewayState | None] | None = None,
         receiver: Receiver | None = None,
         accelerators: Accelerators | None = None,
+        connectors: Connectors | None = None,
     ) -> None:
         learn_all()
         self.home, self.platform, self.clock = Home(home), platform, clock or SystemClock()
@@ -257,6 +261,7 @@ class Bough:
         self._tables: Tables = tables or DuckTables(self.home.tables)
         self._table_files = TableFiles(self.blobs, self.home.tables / "copies")
         self._vault = Vault(home, os.environ)
+        self._connectors = connectors or Outside()
         self._models = ModelViews(self.home.models, self.blobs)
         self._keyring = Keyring(self.home.path, os.environ)
         self._candidates = Candidates(self.blobs, self._keyring, self.events, self.clock, self.database)
@@ -276,7 +281,9 @@ class Bough:
         self._callers = Callers(self.database.read, self.clock)
         self.database.on_commit(self._callers.forget)
         self.database.on_commit(partial(self.ledger.remember, self.database.read))
-        self.outside = OutsideWork(self._queues, self.database.read, Outside(), open_with(self._vault), self.clock)
+        self.outside = OutsideWork(
+            self._queues, self.database.read, self._connectors, open_with(self._vault), self.clock
+        )
         self._stopping = threading.Event()
 
     def authenticate(self, token: str) -> Principal:
@@ -304,6 +311,7 @@ class Bough:
             for preview in previews.unfinished(tx):
                 wake(tx, previews_loop.KIND, preview)
             jobs_loop.begin(tx)
+            webhooks_loop.begin(tx)
             databases_loop.begin(tx)
         self.loop.start()
         self._garbage.start()
@@ -411,6 +419,7 @@ class Bough:
             previews_loop.KIND: previews_loop.handler(self._bringing, events),
             capacity_loop.KIND: capacity_loop.handler(self._pools),
             lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),
+            webhooks_loop.KIND: webhooks_loop.handler(self._connectors, open_with(self._vault)),
             **databases_loop.handlers(self._databases, events),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),
             **jobs.handlers(self._around_jobs(views)),
@@ -534,6 +543,7 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
     for name in (data.CHANGED, tables_loop.CHANGED, "environment.merged", branching.RESET):
         events.on(name, served_data.on_changed)
     jobs.listen(events)
+    events.on_all(webhooks_loop.on_event)
     training_loop.listen(events)
     events.on(branching.BRANCHED, inheriting.on_branched)
     events.on(branching.DISCARDED, inheriting.on_discarded)

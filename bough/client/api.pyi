@@ -1860,6 +1860,25 @@ class WayView(Record):
     about: str
     why_not: str
 
+class Webhook(Record):
+    id: str
+    project: str
+    url: str
+    events: builtins.list[str]
+    secret: str
+    by: str
+    at: float
+    cursor: int
+    told: int
+    told_at: float
+    tries: int
+    lost: int
+    said: str
+
+class WebhookAdded(Record):
+    webhook: Webhook
+    signing_secret: str
+
 class _Artifacts:
     def check(self, *, project: str, owner: str, path: str) -> Artifact: ...
     def list(self, *, project: str, owner: str, path: str = ..., all: bool = ...) -> builtins.list[Artifact]: ...
@@ -3022,6 +3041,19 @@ class _Traces:
         idempotency_key: str = ...,
     ) -> Trace: ...
 
+class _Webhooks:
+    def add(
+        self,
+        *,
+        project: str,
+        address: str,
+        events: builtins.list[str] = ...,
+        idempotency_key: str = ...,
+    ) -> WebhookAdded: ...
+    def list(self, *, project: str = ...) -> builtins.list[Webhook]: ...
+    def remove(self, *, project: str, id: str, idempotency_key: str = ...) -> Nothing: ...
+    def test(self, *, project: str, id: str, idempotency_key: str = ...) -> Webhook: ...
+
 class Api:
     artifacts: _Artifacts
     assessments: _Assessments
@@ -3063,5 +3095,6 @@ class Api:
     tags: _Tags
     tokens: _Tokens
     traces: _Traces
+    webhooks: _Webhooks
     def call(self, name: str, /, **fields: Any) -> Any: ...
     def whoami(self) -> PrincipalView: ...

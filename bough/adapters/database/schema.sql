@@ -699,5 +699,24 @@ CREATE TABLE shown (
 
 CREATE INDEX ix_shown_above ON shown (above);
 
-INSERT INTO alembic_version VALUES ('0019');
+CREATE TABLE webhook (
+	id TEXT NOT NULL,
+	project TEXT NOT NULL,
+	url TEXT NOT NULL,
+	events TEXT NOT NULL,
+	secret TEXT NOT NULL,
+	"by" TEXT NOT NULL,
+	at FLOAT NOT NULL,
+	cursor INTEGER NOT NULL,
+	told INTEGER NOT NULL,
+	told_at FLOAT NOT NULL,
+	tries INTEGER NOT NULL,
+	lost INTEGER NOT NULL,
+	said TEXT NOT NULL,
+	PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_webhook_project ON webhook (project);
+
+INSERT INTO alembic_version VALUES ('0020');
 
