@@ -24,6 +24,7 @@ from bough.adapters.capacity import ON_DEMAND, Offer, Provider, availability
 from bough.adapters.capacity.local import LocalProvider
 from bough.adapters.capacity.replay import ReplayProvider
 from bough.adapters.certificates import Authority
+from bough.adapters.connectors import Connectors
 from bough.adapters.connectors.outside import Outside
 from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
@@ -91,6 +92,7 @@ from bough.gates.checks import Checks
 from bough.gates.needs import Probes
 from bough.gates.units import GateUnits
 from bough.gateway import loop as gateway
+from bough.gateway import operations as traffic
 from bough.gateway import sleeping
 from bough.gateway.models import GatewayState
 from bough.gateway.renewal import Renewal
@@ -155,8 +157,8 @@ from bough.secrets.models import Dependents, Envelope
 from bough.secrets.vault import Vault
 from bough.serving import branching as inheriting
 from bough.serving import data as served_data
+from bough.serving import exposure, replicas, rollout
 from bough.serving import operations as serving
-from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 from bough.tracking import operations as runs
 from bough.tracking import operations_artifacts as run_artifacts
@@ -165,6 +167,8 @@ from bough.tracking import operations_traces as run_traces
 from bough.tracking import schema as tracking_schema
 from bough.tracking.artifacts import references as artifact_references
 from bough.training import loop as training_loop
+from bough.webhooks import loop as webhooks_loop
+from bough.webhooks import operations as webhooks
 
 if TYPE_CHECKING:
     from bough.capacity.planning import Plan
@@ -174,11 +178,11 @@ OPERATION_MODULES: list[ModuleType] = [
     *(tables, table_schemas, table_queries, table_erasing),
     *(gate_operations, promotion_operations, optimizing_operations, job_operations),
     *(scaling, scaling_views),
-    *(models, model_signing, model_cards, serving, pushes, forge_operations),
+    *(models, model_signing, model_cards, serving, exposure, traffic, pushes, forge_operations),
     *(mirror_operations, baselines, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments, queue_operations),
     *(databases, database_states),
-    capacity,
+    *(capacity, webhooks),
 ]
 
 # What uses blobs beside the entries of the catalog.
@@ -201,8 +205,8 @@ RETRY_S = 0.5  # before asking an engine again that did not answer
 
 
 class Bough:
-    """The control plane of one home. `engine`, `clock`, `tables`, `ask_gateway`, `receiver` and `accelerators` are
-    replaced in tests."""
+    """The control plane of one home. `engine`, `clock`, `tables`, `ask_gateway`, `receiver`, `accelerators` and
+    `connectors` are replaced in tests."""
 
     def __init__(
         self,
@@ -215,6 +219,7 @@ class Bough:
         ask_gateway: Callable[[], GatewayState | None] | None = None,
         receiver: Receiver | None = None,
         accelerators: Accelerators | None = None,
+        connectors: Connectors | None = None,
     ) -> None:
         learn_all()
         self.home, self.platform, self.clock = Home(home), platform, clock or SystemClock()
@@ -258,6 +263,7 @@ class Bough:
         self._tables: Tables = tables or DuckTables(self.home.tables)
         self._table_files = TableFiles(self.blobs, self.home.tables / "copies")
         self._vault = Vault(home, os.environ)
+        self._connectors = connectors or Outside()
         self._models = ModelViews(self.home.models, self.blobs)
         self._keyring = Keyring(self.home.path, os.environ)
         self._candidates = Candidates(self.blobs, self._keyring, self.events, self.clock, self.database)
@@ -277,7 +283,9 @@ class Bough:
         self._callers = Callers(self.database.read, self.clock)
         self.database.on_commit(self._callers.forget)
         self.database.on_commit(partial(self.ledger.remember, self.database.read))
-        self.outside = OutsideWork(self._queues, self.database.read, Outside(), open_with(self._vault), self.clock)
+        self.outside = OutsideWork(
+            self._queues, self.database.read, self._connectors, open_with(self._vault), self.clock
+        )
         self._stopping = threading.Event()
 
     def authenticate(self, token: str) -> Principal:
@@ -305,6 +313,7 @@ class Bough:
             for preview in previews.unfinished(tx):
                 wake(tx, previews_loop.KIND, preview)
             jobs_loop.begin(tx)
+            webhooks_loop.begin(tx)
             databases_loop.begin(tx)
         self.loop.start()
         self._garbage.start()
@@ -412,6 +421,7 @@ class Bough:
             previews_loop.KIND: previews_loop.handler(self._bringing, events),
             capacity_loop.KIND: capacity_loop.handler(self._pools),
             lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),
+            webhooks_loop.KIND: webhooks_loop.handler(self._connectors, open_with(self._vault)),
             **databases_loop.handlers(self._databases, events),
             tables_loop.KIND: tables_loop.handler(self._table_files, self._tables, events),
             **jobs.handlers(self._around_jobs(views)),
@@ -536,6 +546,7 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
         events.on(name, served_data.on_changed)
     events.on(cutting.CHANGED, served_data.on_databases)
     jobs.listen(events)
+    events.on_all(webhooks_loop.on_event)
     training_loop.listen(events)
     events.on(branching.BRANCHED, inheriting.on_branched)
     events.on(branching.DISCARDED, inheriting.on_discarded)

@@ -11,6 +11,7 @@ import msgspec
 from bough.adapters.accelerators import Accelerators
 from bough.adapters.accelerators.fake import FakeAccelerators
 from bough.adapters.blobs import Blobs
+from bough.adapters.connectors import Connectors
 from bough.adapters.engine import ASLEEP, EXITED, Attempt, Engine
 from bough.adapters.engine.fake import Behaviour, FakeEngine
 from bough.adapters.lineage import Receiver
@@ -35,7 +36,7 @@ class Plane:
     def __init__(
         self, folder: Path, *, tables: Tables | None = None, receiver: Receiver | None = None,
         accelerators: Accelerators | None = None, through: Callable[[FakeEngine], Engine] | None = None,
-        after: Plane | None = None,
+        after: Plane | None = None, platform: Platform | None = None, connectors: Connectors | None = None,
     ) -> None:  # fmt: skip
         """`after`: one that was killed over the same folder. Its units and the time go on."""
         self.clock = after.clock if after else VirtualClock()
@@ -45,13 +46,14 @@ class Plane:
         self.shares: list[ShareState] = []  # the same, of routes that are split
         self.bough = Bough(
             folder / "home",
-            Platform(),
+            platform or Platform(),
             engine=through(self.engine) if through else self.engine,
             clock=self.clock,
             tables=tables,
             ask_gateway=self._ask_gateway,
             receiver=receiver,
             accelerators=accelerators,
+            connectors=connectors,
         )
         self.builds_fail: Failure | None = None
         self.behaviour: dict[str, Behaviour] = {}

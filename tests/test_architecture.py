@@ -48,6 +48,7 @@ CAPABILITIES: dict[str, set[str]] = {
     "promotions": {"gates", "registry", "environments", "serving", "gateway"},
     "lineage": {"registry", "serving", "environments", "data", "tracking"},
     "platform": {"gateway"},
+    "webhooks": {"secrets"},
     "scaling": {"serving", "gateway", "environments"},
 }
 WIRE_FORMATS = (

@@ -37,9 +37,9 @@ def test_resources_and_what_restarts_nothing_are_spelled_out() -> None:
 
 def test_job_defaults_are_the_ones_in_the_page() -> None:
     for key in ("timeout_s", "retries", "capacity"):
-        row = next(line for line in SETTINGS.splitlines() if line.startswith(f"| `{key}` |") and line.count("|") == 6)
-        shown = [cell.strip(" `") for cell in row.split("|")[2:5]]
-        kept = [DEFAULTS[kind][key] for kind in ("job", "train", "etl")]
+        row = next(line for line in SETTINGS.splitlines() if line.startswith(f"| `{key}` |") and line.count("|") == 7)
+        shown = [cell.strip(" `") for cell in row.split("|")[2:6]]
+        kept = [DEFAULTS[kind][key] for kind in ("job", "train", "finetune", "etl")]
         assert shown == [f"{value:g}" if isinstance(value, float) else str(value) for value in kept]
 
 

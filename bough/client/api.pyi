@@ -230,6 +230,12 @@ class Cors(Record):
     credentials: bool
     age_s: int
 
+class Cost(Record):
+    replica_s: float
+    cores: float
+    core_hour: float
+    per_1000: float
+
 class CurvePoint(Record):
     at: float
     requests: int
@@ -401,6 +407,24 @@ class ExportedFile(Record):
     blob: str
     bytes: int
     rewritten: bool
+
+class Exposed(Record):
+    project: str
+    environment: str
+    name: str
+    what: str
+    ports: builtins.list[int]
+    reached_from: str
+    asks_for: str
+    tls: str
+    allow: builtins.list[str]
+    scopes: builtins.list[str]
+    limits: dict[str, str]
+
+class Exposure(Record):
+    public_services: bool
+    listeners: builtins.list[Listener]
+    services: builtins.list[Exposed]
 
 class Facts(Record):
     run: str
@@ -756,6 +780,13 @@ class Listed(Record):
     digest: str
     executable: bool
 
+class Listener(Record):
+    part: str
+    address: str
+    protocol: str
+    reached_from: str
+    asks_for: str
+
 class LoadGate(Record):
     data: str
     requests: int
@@ -922,6 +953,11 @@ class NewToken(Record):
 
 class Nothing(Record):
     pass
+
+class Objective(Record):
+    latency_s: float
+    within: float
+    kept: bool
 
 class Observation(Record):
     at: float
@@ -1444,6 +1480,8 @@ class Service(Record):
     max_body_mb: float
     idempotent: bool
     access: str
+    allow: builtins.list[str]
+    tls: str
     scopes: builtins.list[str]
     issuers: builtins.list[TokenIssuer]
     limits: RateLimits
@@ -1487,6 +1525,22 @@ class ServiceManifest(Record):
     secrets: dict[str, str]
     links: dict[str, str]
     models: dict[str, ModelPin]
+
+class ServiceTraffic(Record):
+    project: str
+    environment: str
+    service: str
+    since: float
+    requests: int
+    per_s: float
+    replicas: int
+    batches: int
+    per_batch: float
+    late: int
+    versions: builtins.list[VersionTraffic]
+    starts: builtins.list[StartTraffic]
+    cost: Cost
+    objective: Objective | None
 
 class ServiceView(Record):
     project: str
@@ -1609,6 +1663,11 @@ class SqlSource(Record):
     cursor: str
     start: int | str
     every_s: float
+
+class StartTraffic(Record):
+    kind: str
+    count: int
+    mean_ms: float
 
 class Status(Record):
     project: str
@@ -1796,6 +1855,19 @@ class Version(Record):
     card: str
     signed: builtins.list[SignedBy]
 
+class VersionTraffic(Record):
+    release: str
+    api: str
+    answering: bool
+    share: float
+    requests: int
+    answers: dict[str, int]
+    statuses: dict[str, int]
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    last_at: float
+
 class Vulnerability(Record):
     id: str
     package: str
@@ -1816,6 +1888,25 @@ class WayView(Record):
     way: str
     about: str
     why_not: str
+
+class Webhook(Record):
+    id: str
+    project: str
+    url: str
+    events: builtins.list[str]
+    secret: str
+    by: str
+    at: float
+    cursor: int
+    told: int
+    told_at: float
+    tries: int
+    lost: int
+    said: str
+
+class WebhookAdded(Record):
+    webhook: Webhook
+    signing_secret: str
 
 class _Artifacts:
     def check(self, *, project: str, owner: str, path: str) -> Artifact: ...
@@ -2720,6 +2811,7 @@ class _Secrets:
     def unseal(self, *, project: str, environment: str = ..., idempotency_key: str = ...) -> Sealing: ...
 
 class _Services:
+    def exposure(self, *, project: str = ...) -> Exposure: ...
     def list(self, *, project: str, environment: str = ...) -> builtins.list[ServiceView]: ...
     def logs(
         self,
@@ -2733,6 +2825,7 @@ class _Services:
         cursor: str = ...,
     ) -> Iterator[LogLine]: ...
     def show(self, *, project: str, service: str, environment: str = ...) -> ServiceView: ...
+    def traffic(self, *, project: str, service: str, environment: str = ...) -> ServiceTraffic: ...
 
 class _Signers:
     def add(self, *, project: str, name: str, file: str, idempotency_key: str = ...) -> Signer: ...
@@ -2985,6 +3078,19 @@ class _Traces:
         idempotency_key: str = ...,
     ) -> Trace: ...
 
+class _Webhooks:
+    def add(
+        self,
+        *,
+        project: str,
+        address: str,
+        events: builtins.list[str] = ...,
+        idempotency_key: str = ...,
+    ) -> WebhookAdded: ...
+    def list(self, *, project: str = ...) -> builtins.list[Webhook]: ...
+    def remove(self, *, project: str, id: str, idempotency_key: str = ...) -> Nothing: ...
+    def test(self, *, project: str, id: str, idempotency_key: str = ...) -> Webhook: ...
+
 class Api:
     artifacts: _Artifacts
     assessments: _Assessments
@@ -3027,5 +3133,6 @@ class Api:
     tags: _Tags
     tokens: _Tokens
     traces: _Traces
+    webhooks: _Webhooks
     def call(self, name: str, /, **fields: Any) -> Any: ...
     def whoami(self) -> PrincipalView: ...

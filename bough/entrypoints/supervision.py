@@ -154,6 +154,13 @@ def _settings(home: Home, wanted: dict[str, Any]) -> Platform:
                 code="ALREADY_RUNNING",
                 hint=f"bough down && bough up --{prefix}-port {port}",
             )
+    if platform.public_services != before.public_services and listening(home, SERVER) is not None:
+        word = "public" if platform.public_services else "no-public"
+        raise Conflict(
+            "Bough already runs here, and whether services may be public is read when it starts",
+            code="ALREADY_RUNNING",
+            hint=f"bough down && bough up --{word}",
+        )
     if platform != before or not (home.path / settings.FILE_NAME).exists():
         with as_exhausted(home.path):
             settings.save(home.path, platform)

@@ -14,9 +14,10 @@ from bough.environments.models import LIVE, SUPERSEDED, EnvironmentView, Manifes
 from bough.kernel import catalog
 from bough.kernel.catalog import Point
 from bough.kernel.context import Context, Role
-from bough.kernel.errors import Conflict, Invalid
+from bough.kernel.errors import Conflict, Forbidden, Invalid
 from bough.kernel.names import check_name
 from bough.kernel.operations import Nothing, operation
+from bough.kernel.platform import Platform
 from bough.kernel.project import FILE_NAME, PRODUCTION, resolve
 from bough.kernel.reconcile import wake
 from bough.kernel.settings import Document
@@ -98,6 +99,7 @@ def missing_blobs(context: Context, request: Missing) -> list[str]:
 def plan(context: Context, request: ProposeRelease) -> Plan:
     """Says what a deploy would change, without changing it."""
     name, new = propose(context, request, check_bundles=False)
+    check_exposure(context, new)
     current = store.live(context.tx, (name, request.environment))
     return rules.plan(name, request.environment, current[1] if current else None, new)
 
@@ -149,6 +151,7 @@ def make_release(
 ) -> Release:
     """A release of `manifest` that is on its way; `to`: the release that it returns to. A deploy keeps an environment
     with a time to live alive."""
+    check_exposure(context, manifest)
     catalog.writable_layer(context.tx, *place, context.principal)
     now, by = context.clock.now(), context.principal.name
     made = store.add_release(
@@ -166,6 +169,16 @@ def make_release(
     wake(context.tx, RELEASE, made.id)
     store.prolong(context.tx, place, now)
     return made
+
+
+def check_exposure(context: Context, manifest: Manifest) -> None:
+    """Raises `Forbidden` (PUBLIC_REFUSED) where this Bough lets nothing be public and the release would."""
+    if not context.part(Platform).public_services and (exposed := rules.said_public(manifest)):
+        raise Forbidden(
+            f'{", ".join(exposed)} would answer everybody (access = "public"), and here nothing may be public',
+            code="PUBLIC_REFUSED",
+            hint='access = "key"; or, where Bough runs, bough up --public',
+        )
 
 
 def stand(context: Context, place: tuple[str, str]) -> None:

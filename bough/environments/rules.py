@@ -49,6 +49,8 @@ WITHOUT_RESTART = frozenset(
             "port",
         ),
         *(
+            "allow",
+            "tls",
             "scopes",
             "issuers",
             "limits",
@@ -146,9 +148,20 @@ def plan(project: str, environment: str, old: Manifest | None, new: Manifest) ->
 
 def policy(settings: Workload) -> dict[str, Any]:
     """What a workload of this kind gets by default, and what its author changed: shown by `bough plan`."""
-    shown = ("kind", "replicas", "timeout_s", "retries", "capacity", "access", "cost_center")
+    shown = ("replicas", "scale", "timeout_s", "retries", "capacity", "priority", "resources", "access", "cost_center")
     fields = msgspec.to_builtins(settings)
-    return {key: fields[key] for key in shown if key in fields}
+    if "scale" in fields:
+        scale = fields["scale"]
+        fields["scale"] = f"{scale['min']} to {scale['max']} replicas" if scale["max"] else "no"
+    fields["resources"] = {key: value for key, value in fields["resources"].items() if value} or "no limits"
+    return {"kind": fields.get("kind", "service")} | {key: fields[key] for key in shown if key in fields}
+
+
+def said_public(manifest: Manifest) -> list[str]:
+    """Services and queues that say of themselves that everybody may call, as `services.churn`."""
+    said = {f"services.{name}": each.settings.access for name, each in manifest.services.items()}
+    said |= {f"queues.{name}": each.access for name, each in manifest.queues.items()}
+    return [name for name, access in said.items() if access == "public"]
 
 
 def with_services(manifest: Manifest, writes: Iterable[Write]) -> Manifest:

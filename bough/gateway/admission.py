@@ -10,6 +10,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from bough.gateway.call import Head
+from bough.gateway.doors import Door
 from bough.gateway.keys import Caller
 from bough.gateway.limits import Bucket, Guard, Limiter
 from bough.gateway.models import KEY, ROUTE, TENANT, CorsRule, Route
@@ -72,9 +73,12 @@ class Admission:
             buckets.append(self._limiter.bucket(TENANT, limits[TENANT], *place, caller.tenant))
         if ROUTE in limits:
             buckets.append(self._limiter.bucket(ROUTE, limits[ROUTE], *place))
-        if not buckets and by_address is None:
+        if not (buckets or by_address is not None or route.allow or route.tls_required):
             return None
-        return Guard(route.service, buckets, by_address, _forwarded(head) if by_address is not None else b"")
+        forwarded = _forwarded(head)
+        shut = route.allow or route.tls_required
+        door = Door(route, forwarded, _encrypted(head)) if shut else None
+        return Guard(route.service, buckets, by_address, forwarded, door)
 
 
 def rank(route: Route, caller: Caller, head: Head) -> int:
@@ -117,6 +121,11 @@ def shared_with(rule: CorsRule, head: Head) -> bytes:
     return (
         b"Access-Control-Allow-Origin: %b\r\n%bAccess-Control-Expose-Headers: %b\r\n" % (shown, credentials, EXPOSED)
     ) + lines
+
+
+def _encrypted(head: Head) -> bool:
+    """What a proxy on this machine says of its client's connection."""
+    return next((value for name, value in head.headers if name == b"x-forwarded-proto"), b"").strip() == b"https"
 
 
 def _forwarded(head: Head) -> bytes:

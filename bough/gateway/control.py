@@ -1,4 +1,4 @@
-"""The control socket, `run/gateway.sock`: `GET /state`, `POST /reload`, for the server and the command line, and
+"""The control socket, `run/gateway.sock`: `GET /state`, `GET /traffic` and `POST /reload`, for the server, and
 `POST /ask`, one request to a service (`Question` in, `Asked` out), for replays; the file mode (0600) is the access
 check. A connection may be used for many requests."""
 
@@ -15,7 +15,7 @@ import msgspec
 
 from bough.gateway.answers import BOUGH, error_body
 from bough.gateway.asking import Asked, Question
-from bough.gateway.models import GatewayState
+from bough.gateway.models import GatewayState, Traffic
 from bough.kernel.errors import Invalid, NotFound, Problem
 
 _READ_TIMEOUT_S = 5.0
@@ -28,6 +28,8 @@ class Controlled(Protocol):
     async def ask(self, question: Question) -> Asked: ...
 
     def state(self) -> GatewayState: ...
+
+    def traffic(self) -> Traffic: ...
 
 
 class Control:
@@ -70,10 +72,12 @@ class Control:
         try:
             if (method, path) == (b"POST", b"/ask"):
                 return 200, msgspec.json.encode(await self._gateway.ask(_question(sent)))
+            if (method, path) == (b"GET", b"/traffic"):
+                return 200, msgspec.json.encode(self._gateway.traffic())
             if (method, path) == (b"POST", b"/reload"):
                 await self._gateway.reload()
             elif (method, path) != (b"GET", b"/state"):
-                raise NotFound("the control socket answers GET /state, POST /reload and POST /ask")
+                raise NotFound("the control socket answers GET /state, GET /traffic, POST /reload and POST /ask")
             return 200, msgspec.json.encode(self._gateway.state())
         except Problem as problem:
             return problem.http_status, error_body(problem, BOUGH)

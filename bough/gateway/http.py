@@ -95,7 +95,7 @@ class Connection(Reader):
                 self._since = now
                 try:
                     if plan.guard is not None:
-                        plan.guard.take(now, self._peer)
+                        plan.guard.take(now, self._peer, self.secure)
                     plan.entry.way.submit(call, plan.verb, data[end:], plan.meta, now)  # type: ignore[union-attr]
                 except Problem as problem:
                     self.refuse(call, problem, now)
@@ -159,6 +159,7 @@ class Connection(Reader):
         http10 = call.head is not None and call.head.http10
         if not call.started:
             call.started = True
+            call.plan.stats.begun(now - call.arrived)
             call.sent = 0
             call.status = first.status
             framing = b"" if http10 else b"\r\nTransfer-Encoding: chunked"
@@ -230,7 +231,8 @@ class Connection(Reader):
         plan = call.plan
         if plan.guard is None:
             return plan.extra
-        return plan.extra + plan.guard.headers(monotonic(), self._peer)[2:] + b"\r\n"
+        limits = plan.guard.headers(monotonic(), self._peer)
+        return plan.extra + limits[2:] + b"\r\n" if limits else plan.extra
 
     def must_close(self, call: Call) -> bool:
         head = call.head

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from bough.gateway import rules
 from bough.gateway.call import Call
+from bough.gateway.calltimes import CallTimes
 from bough.gateway.link import Frame, Link, Wire
 from bough.gateway.metrics import LaneStats
 from bough.gateway.models import LaneState, Route, Target
@@ -54,6 +55,7 @@ class Lane:
 
     __slots__ = (
         "_active_at",
+        "_calls",
         "_cold",
         "_depth",
         "_frame_s",
@@ -98,6 +100,7 @@ class Lane:
         self._timer: asyncio.TimerHandle | None = None
         self._hold_timer: asyncio.TimerHandle | None = None
         self._frame_s = self._item_s = 0.0
+        self._calls = CallTimes()  # of a route with an objective
         self._depth = 1
         self._active_at = monotonic()  # a request came or was answered
         self._taken: dict[str, float] = {}  # replicas of the warm pool that answer, and when they last had something
@@ -295,6 +298,8 @@ class Lane:
         spent = now - (frame.sent_at if frame.sent_at > wire.last_reply else wire.last_reply)
         self._frame_s += 0.2 * (spent - self._frame_s) if self._frame_s else spent
         item = spent / frame.size
+        if self.route.objective_s:
+            self._calls.add(frame.size, spent)
         stats, hello = self.stats, wire.hello
         stats.answered += frame.size
         several = hello is not None and hello.mode == "concurrent"
@@ -327,7 +332,7 @@ class Lane:
 
     def tick(self) -> None:
         """Once a second: what was taken from the warm pool and has nothing to do goes back."""
-        self.stats.tick()
+        self.stats.tick(len(self._wires))
         if not self._taken:
             return
         now = monotonic()
@@ -450,8 +455,11 @@ class Lane:
             largest = rules.cap(route.max_batch, best.hello.max_batch)
             if best.hello.mode == "item":
                 largest = min(largest, rules.item_frame(self._item_s))
+            if route.objective_s:
+                largest = rules.in_time(largest, *self._calls.parts(), route.objective_s)
             if route.max_wait_ms:
-                waited, hold = now - queue[0].arrived, route.max_wait_ms / 1000.0
+                waited = now - queue[0].arrived
+                hold = rules.hold_s(route.max_wait_ms / 1000.0, self._frame_s, route.objective_s)
                 if not rules.may_release(len(queue), largest, waited, hold):
                     self._hold(hold - waited)
                     return

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from bough.gateway.doors import Door
 from bough.gateway.head import LOCAL_PEERS
 from bough.gateway.models import KEY, ROUTE, TENANT
 from bough.kernel.errors import Busy
@@ -64,21 +65,28 @@ class Bucket:
 
 
 class Guard:
-    """The buckets that requests with one head go through. Of a caller that shows nothing the address decides, which
-    belongs to a connection: `by_address` finds its bucket."""
+    """What requests with one head go through: the service's door, where it has one, then buckets. Of a caller that
+    shows nothing the address decides, which belongs to a connection: `by_address` finds its bucket."""
 
-    __slots__ = ("_address", "_buckets", "_by_address", "_policy", "_service")
+    __slots__ = ("_address", "_buckets", "_by_address", "_door", "_policy", "_service")
 
     def __init__(
         self, service: str, buckets: list[Bucket], by_address: Callable[[bytes], Bucket] | None = None,
-        address: bytes = b"",
+        address: bytes = b"", door: Door | None = None,
     ) -> None:  # fmt: skip
         self._service, self._buckets = service, tuple(buckets)
         self._by_address, self._address = by_address, address
+        self._door = door
         self._policy = b""
 
-    def take(self, now: float, peer: bytes) -> None:
-        """Counts a request; raises `RateLimited`, and then counts nothing."""
+    def admit(self, peer: bytes, secure: bool) -> None:
+        """Counts nothing; raises `AddressRefused` or `TlsRequired`."""
+        if self._door is not None:
+            self._door.check(peer, secure)
+
+    def take(self, now: float, peer: bytes, secure: bool) -> None:
+        """Counts a request; raises `RateLimited`, `AddressRefused` or `TlsRequired`, and then counts nothing."""
+        self.admit(peer, secure)
         buckets = self._all(peer)
         for bucket in buckets:
             if not bucket.has(now):
@@ -88,7 +96,8 @@ class Guard:
 
     def headers(self, now: float, peer: bytes) -> bytes:
         """Lines as the IETF's draft on RateLimit header fields has them, each beginning with CRLF."""
-        buckets = self._all(peer)
+        if not (buckets := self._all(peer)):
+            return b""
         if not self._policy:
             self._policy = b", ".join(bucket.policy for bucket in buckets)
         left = b", ".join(

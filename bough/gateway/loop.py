@@ -12,7 +12,7 @@ import http.client
 import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -33,6 +33,7 @@ from bough.gateway.models import (
     Mirrored,
     Route,
     Target,
+    Traffic,
     Variant,
 )
 from bough.kernel.events import Events, happened_of
@@ -54,6 +55,7 @@ _ROUTED = (deployments.READY, deployments.STARTING, deployments.ASLEEP)
 DRAIN_CHECK_S = 0.05
 BEHIND_CHECK_S = 0.5  # while the gateway does not take the table: it logs why
 REPLY_S = 5.0
+Said = TypeVar("Said", GatewayState, Traffic)
 GIVE_UP_S = 60.0  # added to a service's own timeout: longer than any request can still be under way
 
 
@@ -129,7 +131,12 @@ class _Written(msgspec.Struct, frozen=True):
 
 def state_of(control: Path) -> GatewayState | None:
     """What the gateway says of itself; None when it does not answer."""
-    return _ask(control, "GET", "/state")
+    return _ask(control, "GET", "/state", GatewayState)
+
+
+def traffic_of(control: Path) -> Traffic | None:
+    """What it has answered since it began; None when it does not answer."""
+    return _ask(control, "GET", "/traffic", Traffic)
 
 
 class _Rest(msgspec.Struct, frozen=True):
@@ -223,15 +230,14 @@ def _queues(tx: sa.Connection, platform: Platform, release: Release, manifest: M
         if handler is None:
             continue
         service = handler.settings
-        access_rule = service.access if settings.access == "auto" else settings.access
-        if access_rule == "auto":
-            access_rule = "public" if platform.gateway_is_local else "key"
+        access_rule = platform.access_of(service.access if settings.access == "auto" else settings.access)
         told = msgspec.structs.replace(settings, webhook="", sink=None) if rests else settings
         found.append(
             QueueRoute(
                 project=release.project, environment=release.environment, queue=name, settings=told,
                 service=service.route or (name if settings.is_function else settings.handler), api=service.api,
-                access=access_rule, max_body_bytes=int(service.max_body_mb * (1 << 20)), timeout_s=service.timeout_s,
+                access=access_rule, allow=service.allow, tls_required=service.tls == "required",
+                max_body_bytes=int(service.max_body_mb * (1 << 20)), timeout_s=service.timeout_s,
             )
         )  # fmt: skip
     return found
@@ -288,9 +294,6 @@ def declared(route: Route, settings: Service, places: Mapping[str, Route]) -> Ro
 def _route(platform: Platform, attempts: list[Attempt], release: Release, deployment: Deployment, owner: str) -> Route:
     settings = deployment.settings
     kind = MOCK if settings.mock else WEB if settings.is_web else MODEL
-    access_rule = settings.access
-    if access_rule == "auto":
-        access_rule = "public" if platform.gateway_is_local else "key"
     return Route(
         project=deployment.project,
         environment=deployment.environment,
@@ -300,7 +303,7 @@ def _route(platform: Platform, attempts: list[Attempt], release: Release, deploy
         kind=kind,
         api=settings.api,
         targets=_targets(kind, attempts, deployment),
-        access=access_rule,
+        access=platform.access_of(settings.access),
         timeout_s=settings.timeout_s,
         queue_size=settings.queue_size,
         max_body_bytes=int(settings.max_body_mb * (1 << 20)),
@@ -313,6 +316,7 @@ def _route(platform: Platform, attempts: list[Attempt], release: Release, deploy
         mock_latency_ms=settings.mock_latency_ms,
         asleep=deployment.state == deployments.ASLEEP,
         wait_s=settings.scale.target,
+        objective_s=settings.scale.latency,
         bare=owner == deployment.project,
     )
 
@@ -322,6 +326,8 @@ def _said_of_requests(settings: Service) -> dict[str, Any]:
     limits = {what: quota(text) for what, text in msgspec.to_builtins(settings.limits).items() if text}
     cors, cache = settings.cors, settings.cache
     return {
+        "allow": settings.allow,
+        "tls_required": settings.tls == "required",
         "scopes": settings.scopes,
         "issuers": settings.issuers,
         "limits": limits,
@@ -393,17 +399,17 @@ def _has_drained(deployment: Deployment, state: GatewayState | None, generation:
 
 
 def _poke(control: Path) -> GatewayState | None:
-    return _ask(control, "POST", "/reload")
+    return _ask(control, "POST", "/reload", GatewayState)
 
 
-def _ask(control: Path, method: str, path: str) -> GatewayState | None:
+def _ask(control: Path, method: str, path: str, kind: type[Said]) -> Said | None:
     connection = http.client.HTTPConnection("gateway", timeout=REPLY_S)
     try:
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.settimeout(REPLY_S)
         connection.sock.connect(str(control))
         connection.request(method, path)
-        return msgspec.json.decode(connection.getresponse().read(), type=GatewayState)
+        return msgspec.json.decode(connection.getresponse().read(), type=kind)
     except (OSError, http.client.HTTPException, msgspec.DecodeError):
         return None
     finally:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from bough.gateway import rules
 from bough.gateway.call import Call
 from bough.gateway.distributions import ModelStats, cumulative, families
 from bough.gateway.models import Route
+from bough.gateway.semantics import gen_ai
 from bough.queues.models import QueueState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from prometheus_client.core import Metric
 
@@ -42,12 +44,31 @@ STARTS = ("pool", "zygote", "cold")  # from the warm pool, forked, or after its 
 BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
+def quantile_s(buckets: Sequence[int], share: float) -> float:
+    """An estimate of a quantile of latencies, in seconds: answers lie evenly within their bucket. 0 of nothing."""
+    wanted, below, lower = share * sum(buckets), 0.0, 0.0
+    for upper, count in zip((*LATENCY_S, 2 * LATENCY_S[-1]), buckets, strict=False):
+        if count and below + count >= wanted:
+            return lower + (upper - lower) * (wanted - below) / count
+        below, lower = below + count, upper
+    return 0.0
+
+
+def share_within(buckets: Sequence[int], seconds: float) -> float:
+    """An estimate of the share of answers that took no longer; 1 of nothing."""
+    total, found, lower = sum(buckets), 0.0, 0.0
+    for upper, count in zip((*LATENCY_S, 2 * LATENCY_S[-1]), buckets, strict=False):
+        found += count * min(1.0, max(0.0, (seconds - lower) / (upper - lower)))
+        lower = upper
+    return found / total if total else 1.0
+
+
 class RouteStats:
     """Of one release of one service under one api in one environment (`ROUTE_LABELS`)."""
 
     __slots__ = (
-        "buckets", "bytes_in", "bytes_out", "cache_hits", "cache_misses", "labels", "last", "model", "seconds",
-        "statuses",
+        "buckets", "bytes_in", "bytes_out", "cache_hits", "cache_misses", "first", "first_s", "kind", "labels", "last",
+        "model", "operation", "seconds", "statuses",
     )  # fmt: skip
 
     def __init__(self, *labels: str) -> None:
@@ -56,6 +77,10 @@ class RouteStats:
         self.statuses: dict[int, int] = {}
         self.buckets = [0] * (len(LATENCY_S) + 1)
         self.seconds = 0.0
+        self.first = [0] * (len(LATENCY_S) + 1)  # of streamed answers, until their first part
+        self.first_s = 0.0
+        self.kind = ""  # as the route says: model, web, mock
+        self.operation = ""  # chat, embeddings: of a service that speaks OpenAI's protocols
         self.bytes_in = 0
         self.bytes_out = 0
         self.cache_hits = self.cache_misses = 0
@@ -66,6 +91,11 @@ class RouteStats:
         self.statuses[status] = self.statuses.get(status, 0) + 1
         self.buckets[bisect_left(LATENCY_S, seconds)] += 1
         self.seconds += seconds
+
+    def begun(self, seconds: float) -> None:
+        """The first part of a streamed answer."""
+        self.first[bisect_left(LATENCY_S, seconds)] += 1
+        self.first_s += seconds
 
     @property
     def succeeded(self) -> int:
@@ -80,8 +110,8 @@ class LaneStats:
     """Of one deployment."""
 
     __slots__ = (
-        "_sent_before", "answered", "arrived", "batches", "busy_s", "labels", "late", "per_second", "queue_s",
-        "reasons", "retried", "sent", "sizes", "starts", "wait_s",
+        "_sent_before", "_ticked_at", "answered", "arrived", "batches", "busy_s", "labels", "late", "per_second",
+        "queue_s", "reasons", "replica_s", "retried", "sent", "sizes", "starts", "wait_s",
     )  # fmt: skip
 
     def __init__(self, route: Route) -> None:
@@ -99,7 +129,9 @@ class LaneStats:
         self.retried = 0
         self.starts = {kind: ([0] * (len(LATENCY_S) + 1), [0.0]) for kind in STARTS}
         self.per_second = 0.0  # calls that leave the queue, running mean
+        self.replica_s = 0.0  # for how long replicas were there to answer, summed
         self._sent_before = 0
+        self._ticked_at = monotonic()
 
     def released(self, reason: str, batch: list[Call], now: float) -> None:
         size = len(batch)
@@ -124,8 +156,11 @@ class LaneStats:
         counts, total = self.starts[kind]
         return round(total[0] / sum(counts), 6) if any(counts) else 0.0
 
-    def tick(self) -> None:
-        """Once a second."""
+    def tick(self, replicas: int) -> None:
+        """Once a second, with how many are there to answer."""
+        now = monotonic()
+        self.replica_s += replicas * (now - self._ticked_at)
+        self._ticked_at = now
         self.per_second = rules.smooth(self.per_second, float(self.sent - self._sent_before))
         self._sent_before = self.sent
 
@@ -177,6 +212,7 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
         bytes_in.add_metric(stats.labels, stats.bytes_in)
         bytes_out.add_metric(stats.labels, stats.bytes_out)
     yield from (requests, latency, bytes_in, bytes_out, cached)
+    yield from _of_streams(route, snapshot.routes)
     info = GaugeMetricFamily("bough_release_info", "The deployment that answers now", labels=[*route, "deployment"])
     for labels, deployment in snapshot.live:
         info.add_metric([*labels, deployment], 1)
@@ -186,6 +222,7 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     batches = CounterMetricFamily("bough_batches", "Batches sent, by why they were released", labels=[*lane, "reason"])
     sizes = HistogramMetricFamily("bough_batch_size", "Requests per batch", labels=lane)
     waited = CounterMetricFamily("bough_queue_seconds", "Time that requests waited in the queue", labels=lane)
+    replica_s = CounterMetricFamily("bough_replica_seconds", "Time that replicas were there to answer", labels=lane)
     retried = CounterMetricFamily("bough_retries", "Requests sent again after a replica died", labels=lane)
     gauges: dict[str, Any] = {
         name: GaugeMetricFamily(f"bough_{name}", text, labels=lane)
@@ -207,9 +244,10 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
         sizes.add_metric(of.labels, cumulative(BATCH, of.sizes), float(of.sent))
         waited.add_metric(of.labels, of.queue_s)
         retried.add_metric(of.labels, of.retried)
+        replica_s.add_metric(of.labels, of.replica_s)
         for gauge, value in zip(gauges.values(), values, strict=True):
             gauge.add_metric(of.labels, value)
-    yield from (batches, sizes, waited, retried, starts, *gauges.values())
+    yield from (batches, sizes, waited, retried, replica_s, starts, *gauges.values())
     yield from _of_queues(snapshot.queues)
     yield GaugeMetricFamily("bough_connections", "Client connections that are open", value=snapshot.connections)
     yield GaugeMetricFamily(
@@ -218,6 +256,32 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "bough_access_log_dropped", "Log lines that could not be written", value=snapshot.log_dropped
     )
+
+
+def _of_streams(route: list[str], routes: list[RouteStats]) -> Iterator[Metric]:
+    """The first parts of streamed answers, and what OpenTelemetry's conventions for generative AI call by names of
+    their own."""
+    from prometheus_client.core import HistogramMetricFamily
+
+    first = HistogramMetricFamily("bough_first_part_seconds", "Until a streamed answer began", labels=route)
+    names = ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"]
+    spent = HistogramMetricFamily(
+        "gen_ai_server_request_duration_seconds", "Duration of requests to generative models", labels=[*route, *names]
+    )
+    token = HistogramMetricFamily(
+        "gen_ai_server_time_to_first_token_seconds", "Until the first token of a streamed answer",
+        labels=[*route, *names],
+    )  # fmt: skip
+    for each in routes:
+        begun = cumulative(LATENCY_S, each.first) if any(each.first) else []
+        if begun:
+            first.add_metric(each.labels, begun, each.first_s)
+        if each.operation:
+            labels = [*each.labels, *gen_ai(each.operation, each.labels[2]).values()]
+            spent.add_metric(labels, cumulative(LATENCY_S, each.buckets), each.seconds)
+            if begun:
+                token.add_metric(labels, begun, each.first_s)
+    yield from (first, spent, token)
 
 
 def _of_queues(queues: list[QueueState]) -> Iterator[Metric]:

@@ -58,6 +58,9 @@ class MockLane:
     def close(self) -> None:
         self.closed = True
 
+    def tick(self) -> None:
+        self.stats.tick(0)
+
     def submit(self, call: Call, verb: int, body: bytes, meta: str, now: float) -> None:
         """Answers after the route's latency; raises `Invalid` for a body that is not what the protocol asks for."""
         replies = answer(self.route, call.id, verb, body, meta)

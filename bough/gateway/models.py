@@ -73,6 +73,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     api: str = "v1"  # /<api>/<service>/predict
     targets: list[Target] = []
     access: str = "public"  # public, key, jwt, key-or-jwt
+    allow: list[str] = []  # addresses and networks that may call; empty: any
+    tls_required: bool = False
     scopes: list[str] = []  # that a key or token must have
     issuers: list[TokenIssuer] = []
     limits: dict[str, Quota] = {}  # by what is limited: ROUTE, KEY, TENANT
@@ -85,6 +87,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_body_bytes: int = 16 << 20
     max_batch: int = 0  # 0: what the replica's hello says
     max_wait_ms: float = 0.0  # hold a batch open this long for more; 0: greedy
+    objective_s: float = 0.0  # within which answers are to come: batches are no larger and no longer open; 0: any
     idempotent: bool = True  # may be retried once on another replica when the first died before any byte
     bare: bool = True  # found by the service's name alone; False where an older project has that name
     port: int = 0  # also listen here for this service alone
@@ -178,3 +181,48 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     lanes: list[LaneState] = []
     shares: list[ShareState] = []  # of routes that are split, their own deployments included
     queues: list[QueueState] = []
+
+
+class RouteTraffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one release of a service has answered under one API. `deployment`: empty of one that answers no more;
+    `buckets` counts answers by latency, as `metrics.LATENCY_S` divides them."""
+
+    project: str
+    environment: str
+    service: str
+    api: str
+    release: str
+    deployment: str
+    statuses: dict[int, int]
+    buckets: list[int]
+    last_at: float = 0.0
+
+
+class Starts(msgspec.Struct, frozen=True, kw_only=True):
+    """Replicas that came up for requests that waited for them, and how long those waited, added up."""
+
+    count: int
+    seconds: float
+
+
+class LaneTraffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Of one deployment. `replica_s`: for how long replicas were there to answer, added up; `per_s`: requests that are
+    begun in a second, a running mean; `starts` by kind: pool, zygote, cold."""
+
+    deployment: str
+    replicas: int
+    replica_s: float = 0.0
+    per_s: float = 0.0
+    batches: int = 0
+    begun: int = 0
+    late: int = 0
+    queue_s: float = 0.0
+    starts: dict[str, Starts] = {}
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer of `GET /traffic`: all since `started_at`, when this gateway began."""
+
+    started_at: float
+    routes: list[RouteTraffic] = []
+    lanes: list[LaneTraffic] = []

@@ -54,7 +54,8 @@ class OpenAI:
             raise plan.problem
         now = monotonic()
         if plan.guard is not None:
-            plan.guard.take(now, cast(Connection, call.client).peer)
+            client = cast(Connection, call.client)
+            plan.guard.take(now, client.peer, client.secure)
         if len(body) > plan.max_body:
             raise TooLarge(f"the body is larger than {plan.max_body} bytes", hint="raise max_body_mb in bough.toml")
         entry.way.submit(call, before.verb, body, meta, now)

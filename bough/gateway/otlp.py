@@ -1,4 +1,5 @@
-"""Optional export of spans and counters over OTLP (extra `otlp`), when OTEL_EXPORTER_OTLP_ENDPOINT says where to.
+"""Optional export of spans, and of counters (`otlp_metrics`), over OTLP (extra `otlp`), when
+OTEL_EXPORTER_OTLP_ENDPOINT says where to.
 
 A request whose `traceparent` is marked as sampled becomes a span below the caller's; of the others a share does
 (OTEL_TRACES_SAMPLER_ARG, default 0.01). The event loop only picks records; a thread imports the SDK, makes the spans
@@ -14,23 +15,26 @@ import os
 import queue
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bough.gateway.metrics import ROUTE_LABELS, RouteStats
+from bough.gateway.metrics import RouteStats
+from bough.gateway.otlp_metrics import Meters
+from bough.gateway.semantics import CHAT, EMBEDDINGS, gen_ai, http_route
+from bough.runtime import frames
 
 if TYPE_CHECKING:
     from bough.gateway.access_log import Record
 
 DEFAULT_SHARE = 0.01
 WAITING_BATCHES = 256  # beyond it the exporter is behind, and spans are dropped
-METRICS_EVERY_MS = 15_000.0
 _SDK = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 log = logging.getLogger("bough.gateway")
 _decode = msgspec.json.Decoder(dict[str, str]).decode
+_OPERATIONS = {frames.CHAT: CHAT, frames.EMBED: EMBEDDINGS}
 Batch = tuple[list["Record"], float]
 
 
@@ -50,8 +54,8 @@ def exporter(routes: Callable[[], Iterable[RouteStats]]) -> Exporter | None:
 
 class Exporter:
     def __init__(self, routes: Callable[[], Iterable[RouteStats]], share: float) -> None:
-        self._routes = routes
         self._share = share
+        self._meters = Meters(routes, _resource)
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="otlp", daemon=True)
         self._thread.start()
@@ -65,18 +69,18 @@ class Exporter:
     def close(self) -> None:
         """Sends what is left; waits at most five seconds for the collector."""
         self._queue.put(None)
+        self._meters.close()
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        spans, meters = _traces(), _metrics(self._routes)
+        spans = _traces()
         tracer = spans.get_tracer("bough.gateway")
         while (batch := self._queue.get()) is not None:
             records, wall = batch
             for record in records:
                 _span(tracer, record, wall)
-        for provider in (spans, meters):
-            with contextlib.suppress(Exception):  # third-party code at the very end: nothing is left to protect
-                provider.shutdown()
+        with contextlib.suppress(Exception):  # third-party code at the very end: nothing is left to protect
+            spans.shutdown()
 
 
 def _sampled(record: Record, share: float) -> bool:
@@ -108,36 +112,10 @@ def _traces() -> Any:
     return provider
 
 
-def _metrics(routes: Callable[[], Iterable[RouteStats]]) -> Any:
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-    from opentelemetry.metrics import CallbackOptions, Observation
-    from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-
-    def labels(stats: RouteStats) -> dict[str, str]:
-        return dict(zip(ROUTE_LABELS, stats.labels, strict=True))
-
-    def requests(_: CallbackOptions) -> Iterator[Observation]:
-        for stats in list(routes()):
-            for status, count in list(stats.statuses.items()):
-                yield Observation(count, {**labels(stats), "status": status})
-
-    def seconds(_: CallbackOptions) -> Iterator[Observation]:
-        for stats in list(routes()):
-            yield Observation(stats.seconds, labels(stats))
-
-    reader = PeriodicExportingMetricReader(OTLPMetricExporter(), export_interval_millis=METRICS_EVERY_MS)
-    provider = MeterProvider(metric_readers=[reader], resource=_resource(), shutdown_on_exit=False)
-    meter = provider.get_meter("bough.gateway")
-    meter.create_observable_counter("bough.requests", [requests], unit="{request}")
-    meter.create_observable_counter("bough.request.seconds", [seconds], unit="s")
-    return provider
-
-
 def _span(tracer: Any, record: Record, wall: float) -> None:
     from opentelemetry import trace as api
 
-    plan, rid, status, arrived, answered, size, sent, _, trace = record
+    plan, rid, status, arrived, answered, size, sent, peer, trace = record
     context = None
     if trace is not None:
         parent = api.SpanContext(int(trace[0], 16), int(trace[1], 16), is_remote=True, trace_flags=api.TraceFlags(1))
@@ -149,11 +127,24 @@ def _span(tracer: Any, record: Record, wall: float) -> None:
         "http.response.status_code": status,
         "http.request.body.size": size,
         "http.response.body.size": sent,
+        "client.address": peer.decode("latin-1"),
         "bough.request_id": rid.decode("latin-1"),
     }
-    attributes |= {f"bough.{name}": said[name] for name in ("project", "environment", "service") if name in said}
+    names = ("project", "environment", "service", "api", "caller")
+    attributes |= {f"bough.{name}": said[name] for name in names if name in said}
+    name = f"{said['method']} {said.get('service', 'gateway')}"
+    if plan.entry is not None:
+        route = plan.entry.route
+        attributes |= {"bough.release": plan.stats.labels[-1], "bough.deployment": route.deployment}
+        if operation := _OPERATIONS.get(plan.verb):
+            attributes |= gen_ai(operation, route.service)
+            name = f"{operation} {route.service}"
+        else:
+            attributes["http.route"] = http_route(route.kind, route.api, route.service)
+    if status >= 500:
+        attributes["error.type"] = str(status)
     span = tracer.start_span(
-        f"{said['method']} {said.get('service', 'gateway')}",
+        name,
         context=context,
         kind=api.SpanKind.SERVER,
         attributes=attributes,

@@ -73,6 +73,9 @@ class QueueWay:
     def woken(self, unit: str, address: str, attempt: int) -> None:
         """Nothing sleeps here."""
 
+    def tick(self) -> None:
+        """Nothing is counted here: items are, by their queue."""
+
     def state(self) -> LaneState:
         return LaneState(deployment="", queued=0, in_flight=0, links=0)
 

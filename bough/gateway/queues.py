@@ -214,5 +214,6 @@ def _as_route(route: QueueRoute) -> Route:
     """As the planner and the keys see it."""
     return Route(
         project=route.project, environment=route.environment, service=route.queue, deployment="", release=0,
-        kind="model", api="queues", access=route.access, max_body_bytes=route.max_body_bytes,
+        kind="model", api="queues", access=route.access, allow=route.allow, tls_required=route.tls_required,
+        max_body_bytes=route.max_body_bytes,
     )  # fmt: skip

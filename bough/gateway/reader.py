@@ -268,7 +268,7 @@ class Reader(asyncio.Protocol):
         if head is not None and head.expect and not call.complete and not call.size:
             self._write(answers.CONTINUE)
         if plan.act == PROXY:
-            if plan.guard is not None and (problem := self._over_quota(call)):
+            if plan.guard is not None and (problem := self._kept_out(call)):
                 self._turn_away(call, problem)
                 self._begin(call)
                 return
@@ -287,13 +287,18 @@ class Reader(asyncio.Protocol):
         if plan.act == PROXY:
             call.proxy.body_end()
             return
-        if plan.act == LOCAL:
-            front.local(call)
-            return
         if plan.act == REFUSE:
             self._refused(call)
             return
         now = monotonic()
+        if plan.act == LOCAL:
+            try:
+                if plan.guard is not None:
+                    plan.guard.admit(self._client().peer, self._client().secure)
+                front.local(call)
+            except Problem as problem:
+                self.refuse(call, problem, now)
+            return
         call.arrived = now
         body = call.body[0] if len(call.body) == 1 else b"".join(call.body)
         call.body = []
@@ -304,7 +309,7 @@ class Reader(asyncio.Protocol):
                 front.named(call, body)
             else:
                 if plan.guard is not None:
-                    plan.guard.take(now, self._client().peer)
+                    plan.guard.take(now, self._client().peer, self._client().secure)
                 plan.entry.way.submit(call, plan.verb, body, plan.meta, now)  # type: ignore[union-attr]
                 if head is not None and _is_plain(head) and (plan.wanted is None or plan.wanted.plain):
                     plan.length = head.length
@@ -357,9 +362,10 @@ class Reader(asyncio.Protocol):
         if call.head is not None:
             call.head.close = True
 
-    def _over_quota(self, call: Call) -> Problem | None:
+    def _kept_out(self, call: Call) -> Problem | None:
         try:
-            call.plan.guard.take(monotonic(), self._client().peer)  # type: ignore[union-attr]
+            client = self._client()
+            call.plan.guard.take(monotonic(), client.peer, client.secure)  # type: ignore[union-attr]
         except Problem as problem:
             return problem
         return None

@@ -57,6 +57,9 @@ class AnyLane(Protocol):
     def woken(self, unit: str, address: str, attempt: int) -> None:
         """The node was asked for a unit, of this lane or another, and says where it is."""
 
+    def tick(self) -> None:
+        """Once a second."""
+
 
 class Entry:
     """A public name. `lane` is its deployment's; `coming` is the next deployment's, until it is ready. `stats` are
@@ -361,6 +364,8 @@ class Releases:
     def of(self, route: Route) -> RouteStats:
         labels = (route.project, route.environment, route.service, route.api, _release_label(route))
         stats = self._stats.pop(labels, None) or RouteStats(*labels)
+        stats.kind = route.kind
+        stats.operation = (route.signature.openai or "") if route.signature is not None else ""
         self._stats[labels] = stats  # the one used last comes last
         return stats
 

@@ -40,6 +40,25 @@ def cap(route_max: int, hello_max: int) -> int:
     return min(route_max or NO_CAP, hello_max or NO_CAP)
 
 
+def in_time(largest: int, fixed_s: float, item_s: float, objective_s: float) -> int:
+    """Largest batch whose call ends within the objective, when a call takes `fixed_s` and `item_s` for each of its
+    items. Where not even one item is in time nothing can be kept: then it is as large as ever if calls are mostly fixed
+    cost, because the queue drains soonest, and batching is off if they are not."""
+    if objective_s <= 0.0 or item_s <= 0.0:
+        return largest
+    fits = int((objective_s - fixed_s) / item_s)
+    if fits >= 1:
+        return min(largest, fits)
+    return largest if fixed_s > item_s else 1
+
+
+def hold_s(max_wait_s: float, call_s: float, objective_s: float) -> float:
+    """How long a batch may be held open for more: not into the time that its call will need; 0: not at all."""
+    if objective_s <= 0.0:
+        return max_wait_s
+    return max(0.0, min(max_wait_s, objective_s - call_s))
+
+
 def take(queued: int, links: int, largest: int, item_s: float = 0.0) -> int:
     """Requests that an idle link takes now, never more than `largest`: an even share of the queue, unless that would be
     less than WORTH_SENDING_S of work (`item_s` for each; 0: not measured). A frame costs the gateway and the replica as

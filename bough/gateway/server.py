@@ -34,7 +34,7 @@ from bough.gateway.lane import Lane
 from bough.gateway.limits import Limiter
 from bough.gateway.metrics import RouteStats
 from bough.gateway.mock import MockLane
-from bough.gateway.models import MOCK, WEB, GatewayState, Route
+from bough.gateway.models import MOCK, WEB, GatewayState, LaneTraffic, Route, RouteTraffic, Starts, Traffic
 from bough.gateway.node import NodeSocket
 from bough.gateway.openai import OpenAI
 from bough.gateway.otlp import exporter
@@ -200,6 +200,15 @@ class Gateway:
             shares=list(self.routes.shares()), queues=self.queues.states(),
         )  # fmt: skip
 
+    def traffic(self) -> Traffic:
+        self.ledger.settle()
+        answering = {entry.stats.labels: entry.lane.route.deployment for entry in self.routes.entries.values()}
+        return Traffic(
+            started_at=self.started_at,
+            routes=[_route_traffic(stats, answering) for stats in self.routes.releases.all()],
+            lanes=[_lane_traffic(lane) for lane in self.routes.lanes()],
+        )
+
     @property
     def log_dropped(self) -> int:
         return self._log.dropped if self._log is not None else 0
@@ -293,8 +302,7 @@ class Gateway:
             for connection in list(self.front.connections):
                 connection.sweep(now)
             for lane in self.routes.lanes():
-                if isinstance(lane, Lane):
-                    lane.tick()
+                lane.tick()
             for entry in self.routes.entries.values():
                 if entry.tap is not None:
                     entry.tap.tell()
@@ -309,6 +317,25 @@ def _hand_over(before: AnyLane, after: AnyLane) -> None:
     """What waits in the old lane's queue has not been sent to anybody: the new lane answers it."""
     if isinstance(before, Lane) and isinstance(after, Lane):
         after.adopt(before.surrender())
+
+
+def _route_traffic(stats: RouteStats, answering: dict[tuple[str, ...], str]) -> RouteTraffic:
+    project, environment, service, api, release = stats.labels
+    return RouteTraffic(
+        project=project, environment=environment, service=service, api=api, release=release,
+        deployment=answering.get(stats.labels, ""), statuses=dict(stats.statuses), buckets=list(stats.buckets),
+        last_at=stats.last,
+    )  # fmt: skip
+
+
+def _lane_traffic(lane: AnyLane) -> LaneTraffic:
+    stats = lane.stats
+    starts = {kind: Starts(count=sum(counts), seconds=total[0]) for kind, (counts, total) in stats.starts.items()}
+    return LaneTraffic(
+        deployment=lane.route.deployment, replicas=lane.state().links, replica_s=stats.replica_s,
+        per_s=stats.per_second, batches=stats.batches, begun=stats.sent, late=stats.late, queue_s=stats.queue_s,
+        starts={kind: each for kind, each in starts.items() if each.count},
+    )  # fmt: skip
 
 
 def _identity(path: Path) -> tuple[int, int, int]:

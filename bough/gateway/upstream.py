@@ -102,6 +102,10 @@ class WebLane:
             busy_s=round(self.stats.busy_s, 6),
         )  # fmt: skip
 
+    def tick(self) -> None:
+        """Once a second."""
+        self.stats.tick(sum(spot.up for spot in self._spots.values()))
+
     def update(self, route: Route) -> None:
         self.route = route
         wanted = {target.unit: target for target in route.targets}

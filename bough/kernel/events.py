@@ -34,16 +34,21 @@ class Events:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._listeners: dict[str, list[Listener]] = defaultdict(list)
+        self._of_all: list[Listener] = []
 
     def on(self, name: str, listener: Listener) -> None:
         self._listeners[name].append(listener)
+
+    def on_all(self, listener: Listener) -> None:
+        """For whoever wants to hear of every event, after those that listen to it by name."""
+        self._of_all.append(listener)
 
     def emit(self, tx: sa.Connection, name: str, subject: str, /, **data: Any) -> Event:
         at = self._clock.now()
         values = {"at": at, "name": name, "subject": subject, "data": msgspec.json.encode(data).decode()}
         row = tx.execute(event_table.insert(), values)
         happened = Event(seq=_new_key(row), at=at, name=name, subject=subject, data=data)
-        for listener in self._listeners[name]:
+        for listener in (*self._listeners[name], *self._of_all):
             listener(tx, happened)
         return happened
 
@@ -57,6 +62,11 @@ def read(tx: sa.Connection, *, after: int = 0, subject: str | None = None, limit
         Event(seq=row.seq, at=row.at, name=row.name, subject=row.subject, data=msgspec.json.decode(row.data))
         for row in tx.execute(query)
     ]
+
+
+def newest(tx: sa.Connection) -> int:
+    """The number of the last event; 0 before the first."""
+    return tx.execute(sa.select(sa.func.max(event_table.c.seq))).scalar() or 0
 
 
 def happened(tx: sa.Connection, name: str, subject: str) -> bool:

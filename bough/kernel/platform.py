@@ -41,6 +41,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     acme_email: str = ""
     acme_directory: str = ""  # empty: Let's Encrypt
     acme_trust: str = ""  # PEM file: who signed the directory's own certificate, where that is a private authority
+    public_services: bool = True  # False: no service answers who shows neither key nor token, whatever it says
     personal: bool = False  # of `bough dev`: nobody else calls what it serves
     job_queues: dict[str, float] = {}  # weights; of a queue that is not named: 1
     pools: dict[str, PoolSettings] = {}
@@ -73,7 +74,16 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def gateway_is_local(self) -> bool:
-        return self.gateway_host in ("127.0.0.1", "::1", "localhost")
+        return is_local(self.gateway_host)
+
+    def access_of(self, access: str) -> str:
+        """What a service's `access` comes to here. Where nothing may be public, what says so asks for a key: a release
+        that says it is refused before (`environments`), and what served already is shut."""
+        if access not in ("auto", "public"):
+            return access
+        if not self.public_services:
+            return "key"
+        return "public" if access == "public" or self.gateway_is_local else "key"
 
 
 class Home:
@@ -133,6 +143,11 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_toml(key)} = {_toml(each)}" for key, each in value.items()) + " }"
     return msgspec.json.encode(value).decode()
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    return host in ("127.0.0.1", "::1", "localhost")
 
 
 def _reachable(host: str) -> str:

@@ -104,6 +104,8 @@ class Service(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_body_mb: Annotated[float, msgspec.Meta(gt=0, le=4096)] = 16.0
     idempotent: bool = True
     access: str = "auto"  # public, key, jwt, key-or-jwt; auto: public while the gateway listens on loopback only
+    allow: list[str] = []  # addresses and networks that may call; empty: any
+    tls: str = "optional"  # required: plain HTTP is refused
     scopes: list[str] = []  # that a key or token must have, all of them
     issuers: list[TokenIssuer] = []  # of tokens, where access is jwt or key-or-jwt
     limits: RateLimits = RateLimits()
@@ -141,7 +143,7 @@ class Service(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Job(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Runs to its end."""
 
-    kind: str = "job"  # job, train, etl
+    kind: str = "job"  # job, train, finetune, etl
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=31_536_000)] = 3600.0  # of one attempt
     retries: Count | Retries = 0
     capacity: str = "on-demand"  # on-demand, spot, auto
@@ -195,11 +197,15 @@ class File(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 # Why these: a service must come back at once and never run twice; a job is retried by a person; training loses most
-# when it is interrupted and gains most from cheap capacity; ETL may run again and must not hold up the next slot.
+# when it is interrupted and gains most from cheap capacity; fine-tuning is training that somebody waits for, hours and
+# not days; ETL may run again and must not hold up the next slot.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "service": {"cost_center": "inference"},
     "job": {"cost_center": "jobs", "timeout_s": 3600.0, "retries": 0, "capacity": "on-demand"},
     "train": {"cost_center": "training", "timeout_s": 86_400.0, "retries": 3, "capacity": "auto"},
+    "finetune": {
+        **{"cost_center": "fine-tuning", "timeout_s": 21_600.0, "retries": 2, "capacity": "auto", "priority": 1},
+    },
     "etl": {"cost_center": "data", "timeout_s": 7200.0, "retries": 2, "capacity": "on-demand"},
 }
 _INNER = (
@@ -214,11 +220,12 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "loader": ("auto", "sklearn", "onnx", "torchscript", "safetensors", "mlflow"),
     "preload": ("auto", "model", "imports", "none"),
     "access": ("auto", "public", "key", "jwt", "key-or-jwt"),
+    "tls": ("optional", "required"),
     "priority": PRIORITIES,
     "breaking": ("auto", "refuse", "say", "allow"),
     "openai": ("", "chat", "embeddings"),
     "docker": ("never", "auto", "always"),
-    "kind": ("job", "train", "etl"),
+    "kind": ("job", "train", "finetune", "etl"),
     "capacity": ("on-demand", "spot", "auto"),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -107,6 +108,15 @@ def quota(text: str) -> Quota:
     return Quota(count, _PERIODS_S[found[2]], int(found[3] or count))
 
 
+def network(text: str) -> IPv4Network | IPv6Network:
+    """An address, or a network such as 10.0.0.0/8. Raises `Invalid` (NETWORK_INVALID)."""
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        said, hint = f"{text!r} is no address and no network: {error}", 'for example "10.0.0.0/8", "192.0.2.7"'
+        raise Invalid(said, code="NETWORK_INVALID", hint=hint) from error
+
+
 def may_be_asked(place: str) -> bool:
     """Whether keys from there can be believed: over TLS, or from this machine."""
     return (
@@ -123,6 +133,11 @@ def mistakes(name: str, services: Mapping[str, Service]) -> Iterator[tuple[tuple
             quota(text or "1/s")
         except Invalid as problem:
             yield ("limits", what), problem.message, problem.hint
+    for text in service.allow:
+        try:
+            network(text)
+        except Invalid as problem:
+            yield ("allow",), problem.message, problem.hint
     since, until = service.deprecated, service.sunset
     if until is not None and isinstance(since, datetime.date) and until < since:
         yield ("sunset",), f"is before {since}, when it becomes deprecated", ""

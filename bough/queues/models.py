@@ -17,6 +17,8 @@ class QueueRoute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     settings: Queue
     api: str = "v1"
     access: str = "public"
+    allow: list[str] = []  # as the handler's
+    tls_required: bool = False  # as the handler's
     max_body_bytes: int = 16 << 20
     timeout_s: float = 30.0
 

@@ -29,6 +29,7 @@ from bough.kernel.clock import Clock
 from bough.kernel.errors import Invalid, Problem
 from bough.kernel.queue import HttpSource, Queue, SqlSource
 from bough.kernel.references import SecretReference, parse
+from bough.kernel.webhooks import headers as signed
 from bough.queues import rules, webhooks
 from bough.secrets import store as secrets
 from bough.secrets.models import Envelope
@@ -116,7 +117,7 @@ class OutsideWork:
         if delivery.to == "webhook":
             url, secret = self._filled(place, settings.webhook), self._filled(place, settings.webhook_secret)
             body = webhooks.body(item)
-            headers = webhooks.headers(item.id, body, int(self._clock.now()), secret)
+            headers = signed(item.id, body, int(self._clock.now()), secret)
             status = self._connectors.post(url, headers, body)
             if not 200 <= status < 300:
                 raise Problem(f"the webhook answered {status}", code="WEBHOOK_REFUSED")

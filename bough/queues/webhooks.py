@@ -1,12 +1,8 @@
-"""What others are told of an item's end: a webhook as the Standard Webhooks specification has it (id, timestamp and
-signature in headers, HMAC-SHA256), and the values of a row."""
+"""What others are told of an item's end: the body of a webhook, and the values of a row."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
-import hmac
 from typing import Any
 
 import msgspec
@@ -20,26 +16,6 @@ def body(item: Kept) -> bytes:
     if item.state == DONE:
         data["result"] = _value(item.result)
     return json_of({"type": f"item.{item.state}", "timestamp": item.ended_at, "data": data})
-
-
-def headers(id: str, content: bytes, timestamp: int, secret: str) -> dict[str, str]:
-    """The same `webhook-id` however often it is sent: a receiver knows it again."""
-    found = {
-        "Content-Type": "application/json", "User-Agent": "bough", "webhook-id": id, "webhook-timestamp": str(timestamp)
-    }  # fmt: skip
-    if secret:
-        found["webhook-signature"] = signature(id, content, timestamp, secret)
-    return found
-
-
-def signature(id: str, content: bytes, timestamp: int, secret: str) -> str:
-    """A secret that begins with `whsec_` is base64, any other the key itself."""
-    key = secret.encode()
-    if secret.startswith("whsec_"):
-        with contextlib.suppress(binascii.Error):
-            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    signed = hmac.digest(key, b"%b.%d.%b" % (id.encode(), timestamp, content), "sha256")
-    return "v1," + base64.b64encode(signed).decode()
 
 
 def columns(item: Kept) -> dict[str, Any]:

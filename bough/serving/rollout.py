@@ -44,7 +44,7 @@ def handler(events: Events, platform: Platform) -> Handler:
                 for name, service in manifest.services.items():
                     store.ensure(tx, release, name, service, now)
                 environments.set_state(tx, release.id, STARTING, now)
-                events.emit(tx, "release.starting", release.id, number=release.number)
+                events.emit(tx, "release.starting", release.id, **_about(release))
             return _advance(tx, events, platform, release, manifest, now)
 
     return turn
@@ -76,7 +76,7 @@ def _advance(
         return None
     environments.set_live(tx, release, now)
     release_unused(tx, place, now)
-    events.emit(tx, "release.live", release.id, number=release.number, seconds=round(now - release.created_at, 3))
+    events.emit(tx, "release.live", release.id, **_about(release), seconds=round(now - release.created_at, 3))
     return None
 
 
@@ -121,7 +121,11 @@ def _end(
     failure: dict[str, object] | None = None,
 ) -> None:
     environments.set_state(tx, release.id, state, now, failure)
-    events.emit(tx, f"release.{state}", release.id, number=release.number, failure=failure or {})
+    events.emit(tx, f"release.{state}", release.id, **_about(release), failure=failure or {})
+
+
+def _about(release: Release) -> dict[str, Any]:
+    return {"number": release.number, "project": release.project, "environment": release.environment}
 
 
 def release_unused(tx: sa.Connection, place: tuple[str, str], now: float) -> None:

@@ -20,7 +20,7 @@ from bough.entrypoints.cli import derived as derived_commands
 from bough.entrypoints.cli import options
 from bough.entrypoints.cli.main import HAND_WRITTEN, application
 from bough.entrypoints.reference.__main__ import derived, stale
-from bough.entrypoints.reference.pages import pages
+from bough.entrypoints.reference.pages import leaves, pages
 from bough.kernel import errors
 from bough.kernel.operations import Operation, collect
 
@@ -82,6 +82,17 @@ def command_of(words: list[str]) -> click.Command:
         assert member is not None, words
         found = member
     return found
+
+
+def test_every_command_is_in_the_table_of_operations_and_every_operation_has_all_its_ways_in() -> None:
+    page = (ROOT / "docs/cli/operations.md").read_text()
+    rows = [
+        [cell.strip(" `") for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")
+    ]
+    of_operations = {row[0]: row for row in rows if len(row) == 5}
+    assert of_operations.keys() == OPERATIONS.keys() and all(all(row) for row in of_operations.values())
+    listed = {row[1] for row in of_operations.values()} | {row[0] for row in rows if len(row) == 2}
+    assert listed == {f"bough {words}" for words, _ in leaves(application()) if words}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each.name)

@@ -23,6 +23,9 @@ command = "python job.py"
 [jobs.fit]
 kind = "train"
 command = "python fit.py"
+[jobs.adapt]
+kind = "finetune"
+command = "python adapt.py"
 [jobs.load]
 kind = "etl"
 command = "python load.py"
@@ -79,11 +82,19 @@ def test_a_plan_names_what_comes_and_goes() -> None:
     assert all(each.action == "add" for each in rules.plan("shop", "main", None, manifest()).changes)
 
 
-def test_the_four_kinds_of_workload_have_policies_of_their_own() -> None:
+def test_every_kind_of_workload_has_a_policy_of_its_own() -> None:
     plan = rules.plan("shop", "main", None, manifest())
     shown = {each.name: each.policy for each in plan.changes}
-    assert len({str(sorted(shown[name].items())) for name in ("churn", "nightly", "fit", "load")}) == len(DEFAULTS)
-    assert shown["fit"]["capacity"] == "auto"
+    kinds = {"churn": "service", "nightly": "job", "fit": "train", "adapt": "finetune", "load": "etl"}
+    assert {name: shown[name]["kind"] for name in kinds} == kinds
+    assert set(kinds.values()) == set(DEFAULTS)
+    without = [{key: each for key, each in shown[name].items() if key != "kind"} for name in kinds]
+    assert all(without.count(each) == 1 for each in without)
+    assert (shown["churn"]["scale"], shown["churn"]["resources"]) == ("no", "no limits")
+    scaled = manifest(FILE.replace('"service:Churn"', '"service:Churn"\nscale = { max = 8 }'))
+    assert rules.policy(scaled.services["churn"].settings)["scale"] == "1 to 8 replicas"
+    assert shown["fit"]["capacity"] == shown["adapt"]["capacity"] == "auto"
+    assert shown["adapt"]["cost_center"] == "fine-tuning"
     assert shown["load"]["retries"] == 2
 
 

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from bough.gateway.link import Wire
 from bough.gateway.models import Target
 from bough.runtime.frames import CHUNK, END, GOODBYE, Reply, Request
 
-from .conftest import Replica, Running, read_all, route
+from .conftest import Replica, Running, echo, read_all, route
 
 Make = Callable[..., Replica]
 SSE = b"Content-Type: text/event-stream\r\n"
@@ -395,3 +396,22 @@ def test_a_newer_attempt_in_the_table_fences_off_the_older_one(gateway: Running,
     replica.attempt = 2
     replica.start()
     assert gateway.post("churn", 1)[0] == 200
+
+
+def test_batches_stay_small_enough_for_the_objective(gateway: Running, replicas: Make) -> None:
+    """Items take 10 ms each: within 45 ms there is room for four, and without an objective for all that wait."""
+
+    def slow(request: Request) -> list[Reply]:
+        time.sleep(0.01)
+        return echo(request)
+
+    held, free = replicas("held", slow), replicas("free", slow)
+    gateway.start(routes=[route("held", held, objective_s=0.045), route("free", free)])
+    for name in ("held", "free"):
+        gateway.until_up(f"dep-{name}")
+        assert gateway.post(name, 0)[0] == 200
+        with ThreadPoolExecutor(24) as clients:
+            assert {clients.submit(gateway.post, name, n).result()[0] for n in range(2)} == {200}
+            answers = [clients.submit(gateway.post, name, n) for n in range(48)]
+            assert {each.result()[0] for each in answers} == {200}
+    assert max(map(len, held.frames)) <= 4 < 8 <= max(map(len, free.frames))

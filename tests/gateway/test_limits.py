@@ -85,10 +85,10 @@ def test_what_one_bucket_refuses_takes_nothing_from_another() -> None:
     limiter = Limiter()
     wide, narrow = limiter.bucket("route", Quota(10, DAY, 10)), limiter.bucket("key", Quota(1, DAY, 1), "k")
     guard = Guard("churn", [wide, narrow])
-    guard.take(0.0, b"")
+    guard.take(0.0, b"", False)
     for _ in range(5):
         with pytest.raises(RateLimited) as caught:
-            guard.take(0.0, b"")
+            guard.take(0.0, b"", False)
     assert caught.value.retry_after_s == DAY and caught.value.fields["limited"] == "key"
     assert wide.left(0.0) == 9
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from bough.gateway import otlp
+from bough.gateway.metrics import LATENCY_S
+from bough.runtime.frames import CHUNK, END, Reply, Request, Signature
 
 from .conftest import Replica, Running, route
 
@@ -64,9 +67,62 @@ def test_a_sampled_request_becomes_a_span_below_its_caller(
         ("POST churn", TRACE, PARENT)
     ]
     assert spans[0].end_time_unix_nano > spans[0].start_time_unix_nano > 1_700_000_000 * 10**9
-    metrics = b"".join(got["/v1/metrics"])
-    assert b"bough.requests" in metrics
-    assert ExportMetricsServiceRequest.FromString(got["/v1/metrics"][-1]).resource_metrics
+    assert {each.key: each.value.string_value for each in spans[0].attributes}["http.route"] == "/v1/churn/predict"
+    metrics = metrics_of(ExportMetricsServiceRequest.FromString(got["/v1/metrics"][-1]))
+    assert {"bough.requests", "http.server.request.duration"} == {
+        name for name, each in metrics.items() if points_of(each)
+    }
+    durations = points_of(metrics["http.server.request.duration"])
+    duration = next(each for each in durations if "bough.service" in labels(each))
+    assert labels(duration)["http.route"] == "/v1/churn/predict" and labels(duration)["bough.release"] == "1"
+    assert duration.count == sum(duration.bucket_counts) == 3 and duration.sum > 0
+    assert list(duration.explicit_bounds) == list(LATENCY_S)
+
+
+def test_generative_models_have_the_names_of_the_conventions(
+    gateway: Running, replicas: Callable[..., Replica], collector: tuple[str, dict[str, list[bytes]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    url, got = collector
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "1")
+
+    def speak(request: Request) -> list[Reply]:
+        return [Reply(request.id, 200, b"data: a\n\n", CHUNK), Reply(request.id, 200, b"data: [DONE]\n\n", END)]
+
+    signature = Signature(mode="concurrent", streams=True, openai="chat")
+    gateway.start(routes=[route("writer", replicas(handle=speak), signature=signature)])
+    body = b'{"model": "writer", "stream": true, "messages": []}'
+    assert gateway.request("POST", "/v1/chat/completions", body)[0] == 200
+    text = gateway.request("GET", "/metrics")[2].decode()
+    gateway.stop()
+    sent = [ExportTraceServiceRequest.FromString(each) for each in got["/v1/traces"]]
+    spans = [span for one in sent for of in one.resource_spans for scope in of.scope_spans for span in scope.spans]
+    chat = next(span for span in spans if span.name == "chat writer")
+    said = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "bough", "gen_ai.request.model": "writer"}
+    assert said.items() <= {each.key: each.value.string_value for each in chat.attributes}.items()
+    metrics = metrics_of(ExportMetricsServiceRequest.FromString(got["/v1/metrics"][-1]))
+    for name in ("gen_ai.server.request.duration", "gen_ai.server.time_to_first_token"):
+        (point,) = points_of(metrics[name])
+        assert said.items() <= labels(point).items() and point.count == 1
+        assert f"{name.replace('.', '_')}_seconds_count{{" in text
+    assert 'gen_ai_request_model="writer"' in text and "bough_first_part_seconds_count{" in text
+
+
+def metrics_of(sent: Any) -> dict[str, Any]:
+    return {each.name: each for of in sent.resource_metrics for scope in of.scope_metrics for each in scope.metrics}
+
+
+def points_of(metric: Any) -> list[Any]:
+    return list(metric.histogram.data_points or metric.sum.data_points)
+
+
+def labels(point: Any) -> dict[str, str]:
+    return {each.key: each.value.string_value for each in point.attributes}
 
 
 def test_without_an_endpoint_there_is_no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bough.gateway import rules
+from bough.gateway.calltimes import CallTimes
 
 seconds = st.floats(0, 100, allow_nan=False)
 
@@ -111,3 +112,52 @@ def test_a_running_mean_stays_within_what_was_measured(values: list[float]) -> N
     for value in values:
         mean = rules.smooth(mean, value)
     assert min(values) * 0.999 <= mean <= max(values) * 1.001
+
+
+@given(st.integers(1, 1024), seconds, seconds, seconds)
+def test_a_batch_that_would_be_late_is_not_made(
+    largest: int, fixed_s: float, item_s: float, objective_s: float
+) -> None:
+    size = rules.in_time(largest, fixed_s, item_s, objective_s)
+    assert 1 <= size <= largest
+    if objective_s and item_s and fixed_s + item_s <= 0.999 * objective_s:
+        assert fixed_s + size * item_s <= objective_s * 1.001
+        assert size == largest or fixed_s + (size + 1) * item_s > 0.999 * objective_s
+
+
+def test_batching_is_off_where_two_would_be_late_and_where_nothing_is_in_time_unless_calls_are_fixed_cost() -> None:
+    assert rules.in_time(64, 0.001, 0.02, 0.03) == 1
+    assert rules.in_time(64, 0.0, 0.05, 0.03) == 1
+    assert rules.in_time(64, 0.04, 0.0001, 0.03) == 64
+    assert rules.in_time(64, 0.01, 0.0, 0.03) == rules.in_time(64, 0.01, 0.5, 0.0) == 64
+
+
+@given(seconds, seconds, seconds)
+def test_a_batch_is_not_held_open_into_the_time_of_its_call(
+    max_wait_s: float, call_s: float, objective_s: float
+) -> None:
+    hold = rules.hold_s(max_wait_s, call_s, objective_s)
+    assert 0.0 <= hold <= max_wait_s
+    assert not objective_s or hold == 0.0 or hold + call_s <= objective_s + 1e-9
+
+
+@given(st.floats(0.0001, 1), st.floats(0.00001, 0.1), st.lists(st.integers(1, 64), min_size=30, max_size=100))
+def test_what_a_call_and_an_item_take_is_learnt_from_calls_of_several_sizes(
+    fixed_s: float, item_s: float, sizes: list[int]
+) -> None:
+    calls = CallTimes()
+    assert calls.parts() == (0.0, 0.0)
+    for size in [*sizes, 1, 8]:
+        calls.add(size, fixed_s + size * item_s)
+    fixed, item = calls.parts()
+    assert abs(fixed - fixed_s) <= 1e-3 * fixed_s + 1e-6
+    assert abs(item - item_s) <= 1e-3 * item_s + 1e-6
+
+
+def test_calls_of_one_size_tell_nothing_of_what_is_fixed_and_flat_ones_that_all_is() -> None:
+    alike, flat = CallTimes(), CallTimes()
+    for size in range(1, 20):
+        alike.add(4, 0.02)
+        flat.add(size, 0.03)
+    assert alike.parts() == (0.0, 0.005)
+    assert flat.parts()[0] > 0.029 and rules.in_time(64, *flat.parts(), 0.1) == 64

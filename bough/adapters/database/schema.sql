@@ -708,5 +708,24 @@ CREATE TABLE baseline (
 	PRIMARY KEY (project, name)
 );
 
-INSERT INTO alembic_version VALUES ('0021');
+CREATE TABLE webhook (
+	id TEXT NOT NULL,
+	project TEXT NOT NULL,
+	url TEXT NOT NULL,
+	events TEXT NOT NULL,
+	secret TEXT NOT NULL,
+	"by" TEXT NOT NULL,
+	at FLOAT NOT NULL,
+	cursor INTEGER NOT NULL,
+	told INTEGER NOT NULL,
+	told_at FLOAT NOT NULL,
+	tries INTEGER NOT NULL,
+	lost INTEGER NOT NULL,
+	said TEXT NOT NULL,
+	PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_webhook_project ON webhook (project);
+
+INSERT INTO alembic_version VALUES ('0022');
 

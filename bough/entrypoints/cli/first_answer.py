@@ -48,8 +48,8 @@ def _answers(folder: Path, service: Any) -> bool:
             if not example.exists():
                 return False
             connection.request("POST", split.path, example.read_bytes(), {"Content-Type": "application/json"})
-        else:
-            connection.request("GET", split.path)
-        return connection.getresponse().status < 500
+            return connection.getresponse().status == 200
+        connection.request("GET", split.path)
+        return connection.getresponse().status < 500  # what a web service has at its root is its own matter
     finally:
         connection.close()

@@ -66,4 +66,6 @@ class _Plan(click.Group):
         return _alone.make_context(info_name, args, parent, **extra)
 
 
-command = _Plan("plan", commands={"train": plan_train.command}, help=_alone.help, params=common())
+command = _Plan(
+    "plan", commands={"train": plan_train.command}, invoke_without_command=True, help=_alone.help, params=common()
+)

@@ -64,7 +64,7 @@ def pairs(given: tuple[str, ...]) -> dict[str, str]:
 
 def _only(jobs: dict[str, Any]) -> str:
     """The job that is meant without a name: the only one, or the only one that trains."""
-    for found in (list(jobs), [name for name, job in jobs.items() if job.kind == "train"]):
+    for found in (list(jobs), [name for name, job in jobs.items() if job.kind in ("train", "finetune")]):
         if len(found) == 1:
             return found[0]
     raise Invalid(

@@ -32,6 +32,7 @@ def run(
     domains: tuple[str, ...],
     acme_email: str | None,
     acme_directory: str | None,
+    public: bool | None,
 ) -> None:
     began = time.monotonic()
     home = session.home
@@ -46,6 +47,7 @@ def run(
         "domains": list(domains) or None,
         "acme_email": acme_email,
         "acme_directory": acme_directory,
+        "public_services": public,
     }
     wanted = {key: value for key, value in chosen.items() if value is not None}
     if foreground:
@@ -104,6 +106,11 @@ command = make(
         ),
         click.Option(["--acme-email"], metavar="ADDRESS", help="Whom the authority may write to."),
         click.Option(["--acme-directory"], metavar="URL", help="The authority.  [default: Let's Encrypt]"),
+        click.Option(
+            ["--public/--no-public"],
+            default=None,
+            help="Whether services may answer callers who show neither key nor token.  [default: --public]",
+        ),
     ],
     run,
     examples="Examples:\n  bough up\n  bough up --gateway-port 8080\n"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 
+from bough.client.contract import contract
 from bough.entrypoints.cli.main import HAND_WRITTEN, INTERRUPTED, PIPE_CLOSED, Bough, application
 from bough.kernel import errors
 from bough.kernel.errors import Problem
@@ -19,7 +20,11 @@ def pages() -> dict[str, str]:
     root = application()
     context = click.Context(root, info_name="bough")
     names = root.list_commands(context)
-    found = {"docs/cli/README.md": _index(root, context, names), "docs/cli/exit-codes.md": _exit_codes()}
+    found = {
+        "docs/cli/README.md": _index(root, context, names),
+        "docs/cli/exit-codes.md": _exit_codes(),
+        "docs/cli/operations.md": _operations(root),
+    }
     for name in names:
         command = root.get_command(context, name)
         assert command is not None  # noqa: S101 - it has just been listed
@@ -43,7 +48,8 @@ def _index(root: Bough, context: click.Context, names: list[str]) -> str:
         f"{options}\n\nWith `--json` the answer is one line on standard output, also when it is an error: "
         '`{"error": {"code": …, "message": …, "hint": …}}`. Streams print a line for every item. Without a terminal '
         "nothing is asked, and nothing is coloured; `NO_COLOR` turns colour off. Every error ends with a "
-        "[stable exit code](exit-codes.md).\n"
+        "[stable exit code](exit-codes.md). Which command, route and SDK method an operation has is in "
+        "[operations.md](operations.md).\n"
     )
 
 
@@ -83,6 +89,41 @@ def _words(option: click.Option) -> str:
     words = ", ".join([*option.opts, *option.secondary_opts])
     takes = "" if option.is_flag else f" {option.make_metavar(click.Context(click.Command('')))}"
     return words + takes.replace("|", "\\|")
+
+
+def leaves(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by its words: also a group that does when it is typed alone."""
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        yield " ".join(words), command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            member = command.get_command(click.Context(command), name)
+            if member is not None:
+                yield from leaves(member, (*words, name))
+
+
+def _operations(root: Bough) -> str:
+    """The coverage of operations by commands, and the reverse."""
+    operations = contract()["operations"]
+    commands = {words: command for words, command in leaves(root) if words}
+    typed = {each["command"].replace("_", "-"): name for name, each in operations.items()}
+    rows = [
+        f"| `{name}` | `bough {each['command'].replace('_', '-')}` | `{each['method']} {each['path']}` "
+        f"| `client.{name}()` | {each['role']} |"
+        for name, each in sorted(operations.items())
+    ]
+    others = [
+        f"| `bough {words}` | {(command.help or '').partition(chr(10))[0]} |"
+        for words, command in sorted(commands.items())
+        if words not in typed
+    ]
+    return (
+        f"{_NOTE}# Operations and commands\n\nEvery operation of the API is a route, a method of the SDK and a "
+        "command; this table has no holes, which a test holds.\n\n| operation | command | route | SDK | role |\n"
+        "|---|---|---|---|---|\n" + "\n".join(rows) + "\n\n## Commands that are more than one operation\n\n"
+        "They work with files, programs or processes of the machine on which they are typed, and with several "
+        "operations or none.\n\n| command | |\n|---|---|\n" + "\n".join(others) + "\n"
+    )
 
 
 def _exit_codes() -> str:

@@ -1,0 +1,50 @@
+"""Traffic, exposure and webhooks on a terminal: the answers of the real operations, in few lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bough.entrypoints.cli import trafficsaying, webhooksaying
+from bough.entrypoints.cli.session import Session
+from bough.kernel.platform import Platform
+from bough.kernel.scale import Scale
+from tests.gateway.test_traffic import SEEN, told
+from tests.plane import Plane
+
+FILE = 'name = "shop"\n[services.churn]\nmodel = "service:Churn"\nallow = ["10.0.0.0/8"]\n'
+
+
+def plain(value: Any) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def test_traffic_says_the_objective_the_starts_and_what_a_thousand_requests_cost() -> None:
+    said = trafficsaying.traffic(Session(), plain(told(SEEN, scale=Scale(max=4, latency=0.25))))
+    assert "200, 4 a second now, 3 replicas, 2 in a batch" in said
+    assert "99 % of answers within 250 ms: missed (96.7 %)" in said
+    assert "4 pool (20 ms), 1 cold (3000 ms)" in said
+    assert "1 per 1,000 requests (10800 replica-seconds of 1 core)" in said
+    assert "6 (gone)" in said and "7/v8" in said and "22.5 %" in said
+    assert "no pool of settings.toml says" in trafficsaying.traffic(Session(), plain(told(SEEN, Platform())))
+
+
+def test_exposure_says_who_may_come_from_where(tmp_path: Path) -> None:
+    plane = Plane(tmp_path, platform=Platform(gateway_host="0.0.0.0", public_services=False))
+    plane.deploy(FILE)
+    said = trafficsaying.exposure(Session(), plain(plane.call("services.exposure")))
+    assert "0.0.0.0:7400" in said and "the network" in said and "10.0.0.0/8" in said
+    assert "services are never public: all ask for a key or a token" in said
+
+
+def test_a_webhooks_secret_is_said_once(tmp_path: Path) -> None:
+    plane = Plane(tmp_path)
+    plane.deploy(FILE)
+    added = plane.call("webhooks.add", project="shop", address="https://example.com/x", events=["release.*"])
+    said = webhooksaying.added(Session(), plain(added))
+    assert "https://example.com/x is told of release.* in shop" in said and added.signing_secret in said
+    listed = webhooksaying.listed(Session(), plain(plane.call("webhooks.list")))
+    assert added.webhook.id in listed and added.webhook.secret not in listed
+    assert added.webhook.url in webhooksaying.tested(Session(), plain(added.webhook))
