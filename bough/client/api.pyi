@@ -231,6 +231,14 @@ class DataGate(Record):
     outside: float
     ignore: builtins.list[str]
 
+class DataVersion(Record):
+    change: int
+    changed_at: float
+    by: str
+    why: str
+    bytes: int
+    new_bytes: int
+
 class DatabaseBackup(Record):
     name: str
     engine: str
@@ -299,6 +307,11 @@ class Distill(Record):
 
 class Done(Record):
     pass
+
+class Earlier(Record):
+    name: str
+    kind: str
+    bytes: int
 
 class EnvironmentDetail(Record):
     environment: EnvironmentView
@@ -499,6 +512,14 @@ class Happened(Record):
     why: str
     data: dict[str, Any]
 
+class Held(Record):
+    environment: str
+    name: str
+    kind: str
+    bytes: int
+    shared_bytes: int
+    exclusive_bytes: int
+
 class HttpSource(Record):
     url: str
     authorization: str
@@ -616,6 +637,10 @@ class JobProgress(Record):
     saved_step: int
     step_s: float
     left_s: float
+    samples_per_s: float
+    read_bytes: int
+    read_mb_per_s: float
+    waited: float
     said: str
 
 class JobRunDetail(Record):
@@ -1539,6 +1564,19 @@ class Source(Record):
     python_environment: str
     hardware: dict[str, Any]
 
+class Space(Record):
+    project: str
+    bytes: int
+    held: builtins.list[Held]
+    earlier: builtins.list[Earlier]
+    versions: builtins.list[DataVersion]
+    advice: builtins.list[SpaceAdvice]
+
+class SpaceAdvice(Record):
+    bytes: int
+    why: str
+    command: str
+
 class Span(Record):
     id: str
     name: str
@@ -1852,6 +1890,7 @@ class _Chaos:
 class _Data:
     def erase(self, *, project: str, dataset: str, path: str = ..., idempotency_key: str = ...) -> Proof: ...
     def erasures(self, *, project: str) -> builtins.list[Proof]: ...
+    def space(self, *, project: str, dataset: str = ..., environment: str = ...) -> Space: ...
     def usage(self, *, project: str = ...) -> builtins.list[Usage]: ...
 
 class _Databases:

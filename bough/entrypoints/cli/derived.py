@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 from bough.client.contract import contract
-from bough.entrypoints.cli import branching, comparing, jobsaying, optimizing, promoting
+from bough.entrypoints.cli import branching, comparing, jobsaying, optimizing, promoting, spacing
 from bough.entrypoints.cli.options import command, common, with_session
 from bough.entrypoints.cli.session import Session, git_branch, project_name
 from bough.kernel.errors import Problem
 
 _TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
-_SAYS = branching.SAYS | promoting.SAYS | optimizing.SAYS | comparing.SAYS | jobsaying.SAYS
+_SAYS = branching.SAYS | promoting.SAYS | optimizing.SAYS | comparing.SAYS | jobsaying.SAYS | spacing.SAYS
 _FROM_PROJECT = "project"
 _FROM_GIT = "branch"
 _FILE = "file"  # its text is meant, which nobody types: @PATH reads it
