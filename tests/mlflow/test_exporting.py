@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bough.client import Client
-from bough.entrypoints.mlflow.exporting import ENDED, FROM, Exporting
+from bough.entrypoints.mlflow.exporting import FROM, Exporting
 from bough.entrypoints.mlflow.importing import Importing
 from bough.entrypoints.mlflow.source import Source
 from bough.entrypoints.mlflow.target import Target
@@ -106,19 +106,26 @@ def _fill(client: Client, folder: Path) -> None:
 
 def _state(client: Client, project: str) -> Any:
     runs = client.runs.list(project=project, order=["start_time ASC"]).runs
-    ours = [each.tags.get(FROM, each.id) for each in runs]
+    versions = [
+        each
+        for name in ("churn", "team/price" if project == "shop" else "team-price")
+        for each in client.models.versions(project=project, name=name)
+    ]
     return [
-        [(id, each.name, each.status, each.started_at, each.ended_at, each.get("params"), each.metrics, _own(each.tags),
-          [(one.name, one.version) for one in each.get("inputs", [])])
-         for id, each in zip(ours, runs, strict=True)],
+        [_run(each) for each in runs],
         [client.runs.metrics(project=project, id=each.id, key="loss").metrics for each in runs],
         [[(file.path, file.digest) for file in client.artifacts.list(project=project, owner=each.id, all=True)]
          for each in runs],
-        [(name, each.number, each.digest, each.get("aliases"), _own(each.tags))
-         for name in ("churn", "team/price") for each in client.models.versions(project=project, name=name)],
+        [(each.number, each.digest, each.get("aliases"), _own(each)) for each in versions],
         sorted(each.name for each in client.experiments.list(project=project).experiments),
     ]  # fmt: skip
 
 
-def _own(tags: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in tags.items() if key in ("at", "n") and key not in (FROM, ENDED)}
+def _run(run: Any) -> Any:
+    inputs = [(each.name, each.version) for each in run.get("inputs", [])]
+    times = run.started_at, run.ended_at
+    return run.tags.get(FROM, run.id), run.name, run.status, times, run.get("params"), run.metrics, _own(run), inputs
+
+
+def _own(of: Any) -> dict[str, str]:
+    return {key: value for key, value in of.get("tags", {}).items() if key in ("at", "n")}

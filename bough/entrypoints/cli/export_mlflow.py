@@ -28,7 +28,8 @@ command = make(
     "Takes what a project keeps to an MLflow server of version 3: experiments, runs, metrics with their history, "
     "artifacts, logged models, registered models, versions, aliases, prompts.\n\nIt may be interrupted and run again: "
     "nothing is doubled, and files that are there are not sent again. Runs and versions get the tag bough.from with "
-    "what they were called here. MLFLOW_TRACKING_TOKEN is sent if it is set.",
+    "what they were called here; a model team/churn is called team-churn there. MLFLOW_TRACKING_TOKEN is sent if it is "
+    "set.",
     [
         click.Argument(["server"], metavar="URL", help="Of the MLflow server."),
         click.Option(["--environment", "-e"], default="main", show_default=True, metavar="NAME",

@@ -170,46 +170,45 @@ class Exporting:
 
     def _model(self, ours: Mapping[str, Any], models: str, versions: str, filter: str = "") -> None:
         """`models`, `versions`: as what they are counted. `filter`: of the versions, besides the name."""
-        name = ours["name"]
-        if self._target.maybe(f"{_API}/registered-models/get", name=name) is None:
+        name, theirs = ours["name"], _plain(ours["name"])
+        if self._target.maybe(f"{_API}/registered-models/get", name=theirs) is None:
             about = {"description": ours.get("description", ""), "tags": ours.get("tags", [])}
-            self._target.post(f"{_API}/registered-models/create", name=name, **about)
-        there = {_tags(each).get(FROM, ""): each["version"] for each in _versions(self._target, name, filter)}
+            self._target.post(f"{_API}/registered-models/create", name=theirs, **about)
+        there = {_tags(each).get(FROM, ""): each["version"] for each in _versions(self._target, theirs, filter)}
         mine = _versions(self._source, name, filter)
-        for each in mine:
-            if each["version"] not in there:
-                there[each["version"]] = self._version(name, each)
+        numbers = {
+            each["version"]: there.get(_id(each)) or self._version(theirs, each) for each in mine
+        }  # ours to theirs
         for alias in ours.get("aliases", []):
             self._target.post(
-                f"{_API}/registered-models/alias", name=name, alias=alias["alias"], version=there[alias["version"]]
+                f"{_API}/registered-models/alias", name=theirs, alias=alias["alias"], version=numbers[alias["version"]]
             )
         self.counts.update({models: 1, versions: len(mine), "aliases": len(ours.get("aliases", []))})
-        self._say(f"{name}: {len(mine)} versions")
+        self._say(f"{name}: {len(mine)} versions" + (f", as {theirs}" if theirs != name else ""))
 
-    def _version(self, name: str, ours: Mapping[str, Any]) -> str:
-        """The number that it gets."""
+    def _version(self, theirs: str, ours: Mapping[str, Any]) -> str:
+        """The number that it gets in the model that is called `theirs`."""
         tags, run = _tags(ours), ours.get("run_id", "")
         more: dict[str, Any] = {"run_id": self._runs[run]["run_id"]} if run in self._runs else {}
         if prompts.is_prompt(tags):
             source = ours.get("source") or "prompt-template"
         else:
-            model = self._logged.get(ours.get("model_id", "")) or self._files_of(name, ours, run)
+            model = self._logged.get(ours.get("model_id", "")) or self._files_of(ours, run)
             source, more = f"models:/{model}", more | {"model_id": model}
         made = self._target.post(
-            f"{_API}/model-versions/create", name=name, source=source, description=ours.get("description", ""),
-            tags=pairs(tags | {FROM: ours["version"]}), **more,
+            f"{_API}/model-versions/create", name=theirs, source=source, description=ours.get("description", ""),
+            tags=pairs(tags | {FROM: _id(ours)}), **more,
         )  # fmt: skip
         return str(made["model_version"]["version"])
 
-    def _files_of(self, name: str, ours: Mapping[str, Any], run: str) -> str:
+    def _files_of(self, ours: Mapping[str, Any], run: str) -> str:
         """A logged model with the files of a version that was registered without one."""
         experiment = self._runs[run]["experiment_id"] if run in self._runs else DEFAULT
-        at = {"name": name, "version": ours["version"]}
+        at, id = {"name": ours["name"], "version": ours["version"]}, _id(ours)
         place = place_of(self._source.get(f"{_API}/model-versions/get-download-uri", **at)["artifact_uri"])
-        id = f"{name}/{ours['version']}"
         logged = self._logged_in(self._target, experiment)
         there = next((each for each in logged if _tags(each["info"]).get(FROM) == id), None)
-        return self._logged_model(id, experiment, place, there, tags={}, run=run, name=_plain(name))
+        return self._logged_model(id, experiment, place, there, tags={}, run=run, name=_plain(ours["name"]))
 
 
 def _versions(server: Source, name: str, filter: str) -> list[Any]:
@@ -233,6 +232,10 @@ def _input(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _id(version: Mapping[str, Any]) -> str:
+    return f"{version['name']}/{version['version']}"
+
+
 def _plain(name: str) -> str:
-    """Names of logged models have none of these."""
+    """As their servers take it: names of models have none of these there."""
     return "".join("-" if each in "/:.%\"'" else each for each in name)
