@@ -159,7 +159,7 @@ def test_what_was_trained_and_signed_elsewhere_has_one_lineage_from_its_data_to_
     (project / "rows.json").write_text("[1, 2, 3]")
     machine.bough("data", "put", "rows.json", "rows/rows.json", cwd=project)
     machine.bough("principals", "create", "cluster", "developer")
-    token = machine.bough("tokens", "create", "--principal", "cluster")["token"]
+    token = machine.bough("tokens", "create", "--principal", "cluster")["secret"]
 
     there = machine.home.parent / "there"
     there.mkdir()
