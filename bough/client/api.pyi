@@ -691,6 +691,7 @@ class JobSaving(Record):
     cost: float
     on_demand_cost: float
     saving: float
+    pools: builtins.list[PoolSaving]
 
 class Judging(Record):
     data: str
@@ -988,11 +989,21 @@ class PoolPrice(Record):
     accelerator: str
     price_per_h: float
     on_demand_per_h: float
+    saving: float
     available: bool
     for_h: float
     stays_h: float
     seen_h: float
     seen_available: float
+
+class PoolSaving(Record):
+    pool: str
+    kind: str
+    leases: int
+    hours: float
+    cost: float
+    on_demand_cost: float
+    saving: float
 
 class Preempted(Record):
     run: str
