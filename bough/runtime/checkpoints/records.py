@@ -77,7 +77,7 @@ class Records:
         return len(self._file)
 
     @property
-    def bytes(self) -> int:
+    def total_bytes(self) -> int:
         """Of all records together."""
         return sum(self._size)
 

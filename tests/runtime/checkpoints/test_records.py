@@ -20,7 +20,7 @@ def test_a_record_is_a_file_a_line_or_so_many_bytes(tmp_path: Path) -> None:
     assert [*Records(tmp_path)] == [b"one\ntwo\n", b"three\r\n\nfive"]
     assert [*Records(tmp_path, lines=True)] == [b"one", b"two", b"three", b"", b"five"]
     assert [*Records(tmp_path / "a.txt", size=4)] == [b"one\n", b"two\n"]
-    assert Records(tmp_path).bytes == 20
+    assert Records(tmp_path).total_bytes == 20
     with pytest.raises(ValueError, match="whole records of 3"):
         Records(tmp_path, size=3)
     with pytest.raises(FileNotFoundError):
