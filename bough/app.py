@@ -53,6 +53,7 @@ from bough.capacity.pools import Pools
 from bough.capacity.rules import Market
 from bough.data import erasure, garbage, upkeep
 from bough.data import operations as data
+from bough.data import space as data_space
 from bough.data.tables import erasing as table_erasing
 from bough.data.tables import loop as tables_loop
 from bough.data.tables import operations as tables
@@ -174,7 +175,7 @@ if TYPE_CHECKING:
     from bough.capacity.planning import Plan
 
 OPERATION_MODULES: list[ModuleType] = [
-    *(access, secret_operations, environments, branches, data, upkeep, erasure),
+    *(access, secret_operations, environments, branches, data, data_space, upkeep, erasure),
     *(tables, table_schemas, table_queries, table_erasing),
     *(gate_operations, promotion_operations, optimizing_operations, job_operations),
     *(scaling, scaling_views),

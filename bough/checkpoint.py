@@ -22,10 +22,11 @@ from typing import Any
 
 from bough.runtime.checkpoints.failures import CheckpointError
 from bough.runtime.checkpoints.keeping import Checkpoints, Restored
+from bough.runtime.checkpoints.records import Records
 from bough.runtime.checkpoints.returning import Saved
 from bough.runtime.checkpoints.samples import Samples
 
-__all__ = ["CheckpointError", "Checkpoints", "Restored", "Samples", "Saved", "open"]
+__all__ = ["CheckpointError", "Checkpoints", "Records", "Restored", "Samples", "Saved", "open"]
 
 
 def open(folder: str = "", **options: Any) -> Checkpoints:  # noqa: A001, RUF100 - called as checkpoint.open

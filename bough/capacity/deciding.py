@@ -119,6 +119,8 @@ def _why(ask: Ask, choice: Choice, seen: MarketSeen, *, late: bool) -> str:
         return f"it goes on: {choice.zone} has been available for {_hours(seen.zones[choice.zone].age_h)}"
     if choice.kind == SPOT:
         return f"spot in {choice.zone}, expected to stay for {_hours(choice.life)} ({slack})"
+    if choice.kind == rules.NONE and any(zone.up for zone in seen.zones.values()):
+        return f"waits: what is available is not expected to stay for as long as a start takes to be worth it ({slack})"
     if choice.kind == rules.NONE:
         return f"waits for spot: there are {slack}, and to wait is expected to cost less than on-demand"
     if any(zone.up for zone in seen.zones.values()):

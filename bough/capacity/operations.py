@@ -35,6 +35,7 @@ class PoolPrice(msgspec.Struct, frozen=True, kw_only=True):
     accelerator: str
     price_per_h: float
     on_demand_per_h: float
+    saving: float  # part of the on-demand price that it spares, as long as nothing is lost
     available: bool
     for_h: float = 0.0  # how long it has been so, as far as anybody saw; of spot
     stays_h: float = 0.0  # how much longer it is expected to stay available, a day at most
@@ -105,6 +106,7 @@ def pools(context: Context, request: Nothing) -> list[PoolPrice]:
         line = PoolPrice(
             pool=offer.pool, zone=offer.zone, kind=offer.kind, accelerator=offer.accelerator,
             price_per_h=offer.price_per_h, on_demand_per_h=offer.on_demand_per_h, available=offer.key in offered,
+            saving=round(1.0 - offer.price_per_h / offer.on_demand_per_h, 3) if offer.on_demand_per_h else 0.0,
         )  # fmt: skip
         if offer.kind == SPOT:
             line = _seen(line, every.seen([offer.accelerator] if offer.accelerator else [])[1])

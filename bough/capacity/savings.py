@@ -15,6 +15,7 @@ class GivenBack(msgspec.Struct, frozen=True, kw_only=True):
     environment: str
     job: str
     run: str = ""
+    pool: str = ""
     kind: str = ""
     seconds: float = 0.0
     cost: float = 0.0
@@ -22,6 +23,19 @@ class GivenBack(msgspec.Struct, frozen=True, kw_only=True):
     work_s: float = 0.0
     work_rate: float = 1.0
     speed: float = 1.0
+
+
+class PoolSaving(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job has cost in one pool, beside what the work that was saved there would have cost on-demand. Work that
+    was lost counts where it was paid for; of all pools together, everything is the job's."""
+
+    pool: str
+    kind: str
+    leases: int
+    hours: float  # of the market
+    cost: float
+    on_demand_cost: float
+    saving: float
 
 
 class JobSaving(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +50,7 @@ class JobSaving(msgspec.Struct, frozen=True, kw_only=True):
     cost: float
     on_demand_cost: float  # of the same work
     saving: float
+    pools: list[PoolSaving] = []
 
 
 def savings(given: Iterable[GivenBack]) -> list[JobSaving]:
@@ -57,8 +72,41 @@ def _of_job(job: str, leases: list[GivenBack]) -> JobSaving:
     return JobSaving(
         job=job, runs=len(runs), leases=len(leases), spot_h=round(held[True], 4), on_demand_h=round(held[False], 4),
         wasted_h=round(max(sum(held.values()) - sum(work.values()), 0.0), 4), cost=round(cost, 4),
-        on_demand_cost=round(instead, 4), saving=round(1.0 - cost / instead, 4) if instead else 0.0,
+        on_demand_cost=round(instead, 4), saving=_part(cost, instead), pools=_of_pools(runs.values()),
     )  # fmt: skip
+
+
+def _of_pools(runs: Iterable[list[GivenBack]]) -> list[PoolSaving]:
+    found: dict[tuple[str, str], list[tuple[GivenBack, float]]] = {}
+    for leases in runs:
+        price = max(each.on_demand_per_h for each in leases)
+        for each, work in zip(leases, _work_of_each_h(leases), strict=True):
+            found.setdefault((each.pool, each.kind), []).append((each, work * price))
+    return [_of_pool(pool, kind, given) for (pool, kind), given in sorted(found.items())]
+
+
+def _of_pool(pool: str, kind: str, given: list[tuple[GivenBack, float]]) -> PoolSaving:
+    cost, instead = sum(each.cost for each, _ in given), sum(price for _, price in given)
+    return PoolSaving(
+        pool=pool, kind=kind, leases=len(given), hours=round(sum(_hours(each) for each, _ in given), 4),
+        cost=round(cost, 4), on_demand_cost=round(instead, 4), saving=_part(cost, instead),
+    )  # fmt: skip
+
+
+def _work_of_each_h(leases: list[GivenBack]) -> list[float]:
+    """By lease: by how much it brought on what is saved."""
+    if not any(each.work_s for each in leases):
+        return [_hours(each) for each in leases]
+    found, done = list[float](), 0.0
+    for each in leases:
+        now = max(each.work_s * each.speed / 3600.0, done)
+        found.append(now - done)
+        done = now
+    return found
+
+
+def _part(cost: float, instead: float) -> float:
+    return round(1.0 - cost / instead, 4) if instead else 0.0
 
 
 def _work_h(leases: list[GivenBack]) -> float:

@@ -251,6 +251,14 @@ class DataGate(Record):
     outside: float
     ignore: builtins.list[str]
 
+class DataVersion(Record):
+    change: int
+    changed_at: float
+    by: str
+    why: str
+    bytes: int
+    new_bytes: int
+
 class DatabaseBackup(Record):
     name: str
     engine: str
@@ -321,6 +329,11 @@ class Distill(Record):
 
 class Done(Record):
     pass
+
+class Earlier(Record):
+    name: str
+    kind: str
+    bytes: int
 
 class EnvironmentDetail(Record):
     environment: EnvironmentView
@@ -539,6 +552,14 @@ class Happened(Record):
     why: str
     data: dict[str, Any]
 
+class Held(Record):
+    environment: str
+    name: str
+    kind: str
+    bytes: int
+    shared_bytes: int
+    exclusive_bytes: int
+
 class HttpSource(Record):
     url: str
     authorization: str
@@ -656,6 +677,10 @@ class JobProgress(Record):
     saved_step: int
     step_s: float
     left_s: float
+    samples_per_s: float
+    read_bytes: int
+    read_mb_per_s: float
+    waited: float
     said: str
 
 class JobRunDetail(Record):
@@ -706,6 +731,7 @@ class JobSaving(Record):
     cost: float
     on_demand_cost: float
     saving: float
+    pools: builtins.list[PoolSaving]
 
 class Judging(Record):
     data: str
@@ -1028,11 +1054,21 @@ class PoolPrice(Record):
     accelerator: str
     price_per_h: float
     on_demand_per_h: float
+    saving: float
     available: bool
     for_h: float
     stays_h: float
     seen_h: float
     seen_available: float
+
+class PoolSaving(Record):
+    pool: str
+    kind: str
+    leases: int
+    hours: float
+    cost: float
+    on_demand_cost: float
+    saving: float
 
 class Preempted(Record):
     run: str
@@ -1622,6 +1658,19 @@ class Source(Record):
     python_environment: str
     hardware: dict[str, Any]
 
+class Space(Record):
+    project: str
+    bytes: int
+    held: builtins.list[Held]
+    earlier: builtins.list[Earlier]
+    versions: builtins.list[DataVersion]
+    advice: builtins.list[SpaceAdvice]
+
+class SpaceAdvice(Record):
+    bytes: int
+    why: str
+    command: str
+
 class Span(Record):
     id: str
     name: str
@@ -1978,6 +2027,7 @@ class _Chaos:
 class _Data:
     def erase(self, *, project: str, dataset: str, path: str = ..., idempotency_key: str = ...) -> Proof: ...
     def erasures(self, *, project: str) -> builtins.list[Proof]: ...
+    def space(self, *, project: str, dataset: str = ..., environment: str = ...) -> Space: ...
     def usage(self, *, project: str = ...) -> builtins.list[Usage]: ...
 
 class _Databases:

@@ -115,17 +115,19 @@ class Collector:
 
     def used(self, tx: sa.Connection) -> set[str]:
         """Every digest that anything still uses, all history included."""
-        found = mark(tx, 0.0, self._pinned(tx)).used
+        return self.marked(tx, 0.0).used
+
+    def marked(self, tx: sa.Connection, retained_from: float) -> Marked:
+        """What can be reached now, history younger than that included."""
+        found = mark(tx, retained_from, self._pinned(tx))
         for references in self._references.values():
-            found.update(references(tx, self._blobs))
+            found.used.update(references(tx, self._blobs))
         return found
 
     def _mark(self, retained_from: float, dry_run: bool) -> Marked:
         for _ in range(TRIES):
             with self._database.read() as tx:
-                marked = mark(tx, retained_from, self._pinned(tx))
-                for references in self._references.values():
-                    marked.used.update(references(tx, self._blobs))
+                marked = self.marked(tx, retained_from)
             if dry_run or self._prune(marked):
                 return marked
         raise Conflict("branches come and go too fast to tell what is seen", code="GC_BUSY", hint="bough gc, later")

@@ -71,6 +71,15 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     by: str
 
 
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset or a table of a view. `bytes` of a table are those of its data files."""
+
+    name: str
+    kind: str
+    files: int
+    bytes: int
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What an environment shows. `exclusive_bytes` are in no other environment: discarding it would free them, once no
     tag and no history keeps them."""

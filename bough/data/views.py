@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from bough.data import store
 from bough.data.making import Making
-from bough.data.models import File
+from bough.data.models import Content, File
 from bough.data.mounts import leaves_of
 from bough.data.tables.folders import TableFolders
 from bough.data.tables.models import Version, decode, encode
@@ -35,25 +35,28 @@ class Views:
         """The folder of these datasets and tables (Parquet files) as an environment sees them after the change
         `until`; None while it is being made, in a thread of its own: ask again. Raises `NotFound` (DATASET_NOT_FOUND),
         and what went wrong in making it."""
-        at = Point(catalog.layer_of(tx, *place), until)
-        files: list[File] = []
-        tables: dict[str, Version] = {}
-        for name in sorted(names):
-            if found := store.files(tx, at, name):
-                files += found
-            elif (entry := catalog.get(tx, at, catalog.TABLE, name)) is not None:
-                tables[name] = decode(entry.value)
-            else:
-                raise NotFound(
-                    f"{'/'.join(place)} has neither a dataset nor a table {name!r}",
-                    code="DATASET_NOT_FOUND", hint=f"bough data put FOLDER {name} -e {place[1]}",
-                )  # fmt: skip
+        files, tables = self._seen(tx, place, names, until)
         state = msgspec.json.encode([files, {name: encode(each) for name, each in tables.items()}])
         target = self._root / owner / sha256(state).hexdigest()[:32]
         if target.is_dir():
             return target
         self._making.start(target, lambda: self._make(target, files, tables))
         return None
+
+    def contents(
+        self, tx: sa.Connection, place: tuple[str, str], names: Sequence[str], until: int = LAST
+    ) -> list[Content]:
+        """What such a folder holds, by name. Raises as `ensure` does."""
+        files, tables = self._seen(tx, place, names, until)
+        sizes: dict[str, list[int]] = {}
+        for each in files:
+            sizes.setdefault(each.path.partition("/")[0], []).append(each.size)
+        found = [Content(name=name, kind=catalog.FILE, files=len(of), bytes=sum(of)) for name, of in sizes.items()]
+        found += [
+            Content(name=name, kind=catalog.TABLE, files=len(each.files), bytes=each.bytes)
+            for name, each in tables.items()
+        ]
+        return sorted(found, key=lambda content: content.name)
 
     def remove(self, owner: str) -> None:
         """All views of an owner that runs no more."""
@@ -67,6 +70,24 @@ class Views:
             each.rename(gone)  # at one go: a view that is there is whole
             trees.remove_tree(gone)
             each.with_name(f".{each.name}.lock").unlink(missing_ok=True)
+
+    def _seen(
+        self, tx: sa.Connection, place: tuple[str, str], names: Sequence[str], until: int
+    ) -> tuple[list[File], dict[str, Version]]:
+        at = Point(catalog.layer_of(tx, *place), until)
+        files: list[File] = []
+        tables: dict[str, Version] = {}
+        for name in sorted(names):
+            if found := store.files(tx, at, name):
+                files += found
+            elif (entry := catalog.get(tx, at, catalog.TABLE, name)) is not None:
+                tables[name] = decode(entry.value)
+            else:
+                raise NotFound(
+                    f"{'/'.join(place)} has neither a dataset nor a table {name!r}",
+                    code="DATASET_NOT_FOUND", hint=f"bough data put FOLDER {name} -e {place[1]}",
+                )  # fmt: skip
+        return files, tables
 
     def _make(self, target: Path, files: list[File], tables: dict[str, Version]) -> None:
         def fill(building: Path) -> None:

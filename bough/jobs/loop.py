@@ -18,12 +18,13 @@ from bough.adapters.engine import EXITED, Engine
 from bough.builds import loop as builds
 from bough.builds.models import BuildResult
 from bough.capacity.models import Capacity
+from bough.data.models import Content
 from bough.data.views import Views
 from bough.databases.disk import Databases
 from bough.databases.giving import under, variables_of
 from bough.environments import references
 from bough.environments.references import Filled
-from bough.jobs import store, sweeping, units
+from bough.jobs import rules, store, sweeping, units
 from bough.jobs.groups import Groups
 from bough.jobs.models import (
     ALL,
@@ -31,6 +32,7 @@ from bough.jobs.models import (
     ENDING,
     FAILED,
     KIND,
+    LAID_OUT,
     PREFIX,
     QUEUED,
     RUN,
@@ -80,6 +82,7 @@ class JobLoop:
         self._active, self._groups = store.Active(), Groups(tracked)
         self._had, self._counted_at = dict[str, float](), float("-inf")
         self._given: dict[str, Filled] = {}  # what runs find around them, as found in this turn
+        self._data: dict[str, list[Content]] = {}  # and what of data
         self._refused: dict[str, Problem] = {}  # what speaks against starting an attempt, seen after its commit
 
     def handle(self, turn: Turn) -> float | None:
@@ -97,7 +100,7 @@ class JobLoop:
         self._advance(turnover, needed)
         self._groups.look(turn, turnover)
         with turn.read() as tx:
-            self._given = {}
+            self._given, self._data = {}, {}
             self._placing.place(turnover, shares, lambda run: self._is_ready(tx, run))
         moved = self._commit(turn, turnover)
         for run in turnover.ended:
@@ -162,6 +165,8 @@ class JobLoop:
         filled = self._filled(tx, run)
         if filled is not None:
             self._given[run.id] = filled
+            if data := run.manifest.settings.data:
+                self._data[run.id] = self._views.contents(tx, run.place, data, run.seen)
         return filled is not None
 
     def _filled(self, tx: sa.Connection, run: JobRun) -> Filled | None:
@@ -185,6 +190,8 @@ class JobLoop:
             return set()
         with turn.apply() as tx:
             for run in turnover.begun:
+                if data := self._data.get(run.id):
+                    turnover.note(LAID_OUT, run, **rules.laid_out(data))
                 turnover.change(run, token=self._tokens.issue(tx, run, turnover.world.now))
             for run in turnover.changed:
                 if run.ended and run.token:

@@ -33,6 +33,7 @@ CANCEL, TIME_LIMIT, SILENT, WORSE = "cancel", "time limit", "silent", "worse"
 
 CHANGED, ENDED_EVENT = "job.changed", "job.ended"
 DECIDED, GAVE_BACK, USED = "job.decided", "job.gave_back", "job.used"
+LAID_OUT = "job.data"  # what its processes find at $BOUGH_DATA
 MISSED, SKIPPED_SLOT = "job.slot_missed", "job.slot_skipped"
 
 
@@ -113,6 +114,10 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     saved_step: int = 0
     step_s: float = 0.0
     left_s: float = 0.0
+    samples_per_s: float = 0.0  # lately
+    read_bytes: int = 0  # through `Records`, by its first process
+    read_mb_per_s: float = 0.0  # since it asked for the first of them
+    waited: float = 0.0  # part of that time in which it stood still for data
     said: str = ""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from bough.data.models import Content
 from bough.jobs.models import (
     CANCEL,
     CANCELLED,
@@ -81,16 +82,24 @@ def used(run: JobRun, exits: Sequence[Exited]) -> dict[str, Any]:
     """What an attempt has taken of its machine, all its processes together, and that in words."""
     seconds = max([each.at for each in exits if each.at] or [run.attempt_at]) - run.attempt_at
     usage = [each.usage for each in exits]
-    cpu, read = sum(each.cpu_s for each in usage), sum(each.read_bytes for each in usage)
+    cpu, disk = sum(each.cpu_s for each in usage), sum(each.read_bytes for each in usage)
+    read = sum(max(each.all_read_bytes, each.read_bytes) for each in usage)
     peak, written = sum(each.memory_peak_bytes for each in usage), sum(each.written_bytes for each in usage)
     rate = f" at {read / 1e6 / seconds:.1f} MB/s" if seconds > 0 else ""
     said = (
         f"{seconds:.1f} s, {cpu:.1f} s of processors, {peak / 1e6:.0f} MB of memory at most, {read / 1e6:.1f} MB read"
+        f"{rate}, {disk / 1e6:.1f} MB of it from disks"
     )
     return {
-        "said": said + rate, "seconds": seconds, "cpu_s": cpu, "memory_peak_bytes": peak, "read_bytes": read,
-        "written_bytes": written,
+        "said": said, "seconds": seconds, "cpu_s": cpu, "memory_peak_bytes": peak, "read_bytes": read,
+        "disk_read_bytes": disk, "written_bytes": written,
     }  # fmt: skip
+
+
+def laid_out(data: Sequence[Content]) -> dict[str, Any]:
+    """What a run finds at $BOUGH_DATA, and that in words."""
+    said = ", ".join(f"{each.name}: {each.files:,} files, {each.bytes / 1e6:,.1f} MB" for each in data)
+    return {"said": said, "datasets": msgspec.to_builtins(data)}
 
 
 def cause_of(exit: Exited | None) -> str:

@@ -25,7 +25,7 @@ from bough.kernel.context import Context
 from bough.kernel.errors import NotFound
 from bough.kernel.events import Event
 from bough.kernel.platform import Home
-from bough.runtime.checkpoints.progress import read_progress
+from bough.runtime.checkpoints.progress import Progress, read_progress
 from bough.serving.reading import LogLine, parse, read, split, text_of
 
 MOMENTS_SHOWN = 1000
@@ -56,7 +56,7 @@ def detail(context: Context, run: JobRun) -> JobRunDetail:
         left = max(said.total - said.step, 0) * said.step_s
         progress = JobProgress(
             step=said.step, total=said.total, saved_step=said.saved_step, step_s=said.step_s, left_s=round(left, 3),
-            said=said.message,
+            said=said.message, read_bytes=said.read_bytes, **_pace(said),
         )  # fmt: skip
     happened = events.read(context.tx, subject=run.id, limit=MOMENTS_SHOWN)
     timeline = [_moment(each) for each in happened if each.name != ENDED_EVENT]
@@ -67,6 +67,16 @@ def detail(context: Context, run: JobRun) -> JobRunDetail:
         runs=[view(each, now) for each in members], best=best,
         checkpoints=str(places.checkpoints(run.id)) if said is not None else "",
     )  # fmt: skip
+
+
+def _pace(said: Progress) -> dict[str, float]:
+    """How fast its data came."""
+    per_step = said.samples / said.step if said.step else 0.0
+    return {
+        "samples_per_s": round(per_step / said.step_s, 1) if said.step_s else 0.0,
+        "read_mb_per_s": round(said.read_bytes / 1e6 / said.read_s, 2) if said.read_s else 0.0,
+        "waited": round(said.waited_s / said.read_s, 3) if said.read_s else 0.0,
+    }
 
 
 class Output:

@@ -69,12 +69,15 @@ class Meter:
         self.cpu_s = 0.0
         self.memory_bytes = 0
         self.memory_peak_bytes = 0
-        self.read_bytes = 0
+        self.read_bytes = 0  # from disks
+        self.all_read_bytes = (
+            0  # by calls, memory of the kernel included; what is mapped is in neither until it is fetched
+        )
         self.written_bytes = 0
         self.processes = 0
         self.gpus: GpuMeter | None = None
-        self._io: dict[int, tuple[int, int]] = {}
-        self._io_gone = (0, 0)
+        self._io: dict[int, tuple[int, int, int]] = {}
+        self._io_gone = (0, 0, 0)
 
     def sample(self, *, memory: bool) -> None:
         """`memory` also when no CPU was used since the last sample; it is the only costly part (about 1 ms for a
@@ -98,27 +101,30 @@ class Meter:
 
     def as_json(self, dropped_log_bytes: int) -> str:
         return (
-            '{"cpu_s":%.3f,"gpu_s":%.3f,"memory_bytes":%d,"memory_peak_bytes":%d,"read_bytes":%d,"written_bytes":%d,'
-            '"dropped_log_bytes":%d}'
+            '{"cpu_s":%.3f,"gpu_s":%.3f,"memory_bytes":%d,"memory_peak_bytes":%d,"read_bytes":%d,"all_read_bytes":%d,'
+            '"written_bytes":%d,"dropped_log_bytes":%d}'
             % (
                 self.cpu_s, self.gpus.used_s if self.gpus else 0.0, self.memory_bytes, self.memory_peak_bytes,
-                self.read_bytes, self.written_bytes, dropped_log_bytes,
+                self.read_bytes, self.all_read_bytes, self.written_bytes, dropped_log_bytes,
             )
         )  # fmt: skip
 
     def _sample_io(self, pids: list[int]) -> None:
         now = {pid: _io_bytes(pid) for pid in pids}
-        for pid, (read, written) in self._io.items():
+        for pid, (read, all_read, written) in self._io.items():
             if pid not in now:
-                self._io_gone = (self._io_gone[0] + read, self._io_gone[1] + written)
+                gone = self._io_gone
+                self._io_gone = (gone[0] + read, gone[1] + all_read, gone[2] + written)
         self._io = now
-        self.read_bytes = max(self.read_bytes, self._io_gone[0] + sum(read for read, _ in now.values()))
-        self.written_bytes = max(self.written_bytes, self._io_gone[1] + sum(written for _, written in now.values()))
+        read, all_read, written = (sum(column) for column in zip(self._io_gone, *now.values()))
+        self.read_bytes = max(self.read_bytes, read)
+        self.all_read_bytes = max(self.all_read_bytes, all_read)
+        self.written_bytes = max(self.written_bytes, written)
 
 
-def _io_bytes(pid: int) -> tuple[int, int]:
+def _io_bytes(pid: int) -> tuple[int, int, int]:
     fields = _read_table("/proc/%d/io" % pid)
-    return fields.get(b"read_bytes:", 0), fields.get(b"write_bytes:", 0)
+    return fields.get(b"read_bytes:", 0), fields.get(b"rchar:", 0), fields.get(b"write_bytes:", 0)
 
 
 def _proportional_bytes(pid: int) -> int:

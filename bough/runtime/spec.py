@@ -122,7 +122,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gpu_s: float = 0.0
     memory_peak_bytes: int = 0
     memory_bytes: int = 0
-    read_bytes: int = 0
+    read_bytes: int = 0  # from disks
+    all_read_bytes: int = 0  # by calls, what the kernel had in memory included
     written_bytes: int = 0
     dropped_log_bytes: int = 0  # output that a full disk did not take
 

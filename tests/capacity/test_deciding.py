@@ -89,6 +89,13 @@ def test_with_time_to_spare_it_takes_spot_and_waits_for_it_when_it_is_away(reope
     assert away.why.startswith("waits for spot")
 
 
+def test_what_is_available_for_too_short_is_said_to_be_so(reopen: Open, clock: VirtualClock) -> None:
+    """A start takes an hour, and twenty minutes are left beside it and the work: too few to lose one."""
+    decision = reopen().decide(job(clock, hours=1.4, work_left_s=300.0, changeover_s=HOUR))
+    assert (decision.action, decision.offer) == (WAIT, None)
+    assert decision.why.startswith("waits: what is available is not expected to stay")
+
+
 def test_without_time_to_spare_the_deadline_wins(reopen: Open, clock: VirtualClock) -> None:
     decision = reopen().decide(job(clock, hours=4.1))
     assert (decision.action, kind(decision), decision.late) == (START, ON_DEMAND, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,10 @@ def test_the_price_book_names_every_zone_and_what_the_same_costs_on_demand(bough
         ("local", "here"),
     }
     assert {line.on_demand_per_h for line in book if line.kind == "spot"} == {3.06}
+    assert all(
+        line.saving == pytest.approx(1 - line.price_per_h / 3.06, abs=1e-3) for line in book if line.kind == "spot"
+    )
+    assert [line.saving for line in book if line.pool == "sure"] == [0.0]
 
 
 def test_a_plan_says_cost_range_chances_and_shows_itself(bough: Bough) -> None:
@@ -83,3 +88,22 @@ def test_savings_count_what_was_wasted() -> None:
     )
     assert (saving.cost, saving.on_demand_cost, saving.wasted_h) == (4.0, 9.0, 1.0)
     assert saving.saving == pytest.approx(5 / 9, abs=1e-3)
+
+
+def test_what_was_lost_counts_in_the_pool_that_was_paid_for_it_and_pools_add_up_to_the_job() -> None:
+    """Spot saves one hour of two, on-demand does the other two hours of work; a second run does one hour on spot."""
+    shared: dict[str, Any] = {"project": "p", "environment": "main", "job": "fit", "on_demand_per_h": 3.0}
+    market, sure = {"pool": "market", "kind": "spot"}, {"pool": "sure", "kind": "on-demand"}
+    (saving,) = savings(
+        [
+            GivenBack(**shared, **market, run="jr_1", seconds=7200.0, cost=2.0, work_s=3600.0),
+            GivenBack(**shared, **sure, run="jr_1", seconds=7200.0, cost=6.0, work_s=10800.0),
+            GivenBack(**shared, **market, run="jr_2", seconds=3600.0, cost=1.0, work_s=3600.0),
+        ]
+    )
+    spot, bought = saving.pools
+    assert (spot.pool, spot.leases, spot.hours, spot.cost, spot.on_demand_cost) == ("market", 2, 3.0, 3.0, 6.0)
+    assert (spot.saving, bought.saving) == (0.5, 0.0)
+    assert (
+        spot.cost + bought.cost == saving.cost and spot.on_demand_cost + bought.on_demand_cost == saving.on_demand_cost
+    )

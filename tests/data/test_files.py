@@ -224,3 +224,52 @@ def test_usage_tells_shared_from_exclusive_bytes(data: Run) -> None:
     assert (found["main"]["total_bytes"], found["main"]["exclusive_bytes"]) == (13, 0)
     assert (found["try"]["shared_bytes"], found["try"]["exclusive_bytes"]) == (13, 5)
     assert data("--dry-run", group="gc")["blobs"] == 0
+
+
+def test_space_tells_by_dataset_and_version_who_holds_bytes_and_what_would_free_them(data: Run) -> None:
+    """Blobs of 100 bytes and more, so that no two sums are equal by chance."""
+    data("put", str(write("photos", {"a.bin": "a" * 100, "b.bin": "b" * 200})), "images")
+    data("put", str(write("again", {"b.bin": "b" * 200})), "copies")  # the same content under another name
+    data("create", "v1", group="tags")
+    data("create", "try", group="branch")
+    write("photos", {"a.bin": "c" * 400})
+    data("put", "photos", "images")  # a.bin of before is held by the tag, the branch and the history
+    data("put", str(write("more", {"new.bin": "n" * 800})), "images", "-e", "try")
+    found = data("space")
+    held = {(each["environment"], each["name"]): each for each in found["held"]}
+    own = {place: each["exclusive_bytes"] for place, each in held.items()}
+    assert own == {("main", "images"): 400, ("main", "copies"): 0, ("try", "images"): 900, ("try", "copies"): 0}
+    assert held[("main", "images")]["bytes"] == 600 and held[("try", "images")]["bytes"] == 1100
+    assert found["bytes"] == 100 + 200 + 400 + 800 and found["earlier"] == []
+    (branch,) = found["advice"]
+    assert branch["bytes"] == 900 and branch["command"] == "bough branch discard try --project shop"
+
+    versions = data("space", "images")["versions"]
+    assert [(each["bytes"], each["new_bytes"]) for each in versions] == [(600, 400), (300, 300)]
+    assert [each["new_bytes"] for each in data("space", "images", "-e", "try")["versions"]] == [800, 300]
+    assert data("space", "nothing", code=4)["error"]["code"] == "DATASET_NOT_FOUND"
+
+    data("discard", "try", group="branch")
+    found = data("space")
+    assert found["earlier"] == [{"name": "images", "kind": "file", "bytes": 100}]
+    advice = {each["command"]: each["bytes"] for each in found["advice"]}
+    assert advice == {"bough tags delete v1 --project shop": 100, "bough gc": 800}
+    data("delete", "v1", group="tags")
+    advice = {each["command"]: each["bytes"] for each in data("space")["advice"]}
+    assert advice == {"bough data log images --project shop": 100, "bough gc": 800}
+
+
+def test_space_counts_the_files_of_tables_version_by_version(data: Run) -> None:
+    write("rows", {"one.csv": "id,name\n1,ann\n2,bob\n", "two.csv": "id,name\n3,cat\n"})
+    data("put", "rows", "raw")  # makes production
+    data("create", "people", "rows/one.csv", "--key", "id", group="tables")
+    data("append", "people", "rows/two.csv", group="tables")
+    found = data("space", "people")
+    (held,) = found["held"]
+    newest, first = found["versions"]
+    assert held["kind"] == "table" and held["bytes"] == held["exclusive_bytes"] == newest["bytes"]
+    assert newest["bytes"] == newest["new_bytes"] + first["bytes"] and first["bytes"] == first["new_bytes"] > 0
+    data("drop", "people", group="tables")
+    (earlier,) = data("space")["earlier"]
+    assert earlier == {"name": "people", "kind": "table", "bytes": newest["bytes"]}
+    assert data("space")["advice"][0]["command"] == "bough tables history people --project shop"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from tests.journeys.machine import Machine, wait_until
 
 TRAIN = """
@@ -73,3 +75,42 @@ def test_processes_meet_and_go_on_with_fewer_of_them(machine: Machine) -> None:
     assert any("goes on with 1 processes instead of 2" in each["said"] for each in shown["timeline"])
     printed = machine.run("jobs", "logs", made["id"], cwd=folder).stdout
     assert {"met 2 0", "met 2 1", "met 1 0"} <= set(printed.splitlines())
+
+
+READS = """
+import os
+from bough import checkpoint
+
+records = checkpoint.Records(os.environ["BOUGH_DATA"] + "/noise", size=65536)
+data = checkpoint.Samples(len(records), batch_size=8, seed=1, epochs=1)
+print("linked", os.stat(records.paths[0]).st_nlink > 1)
+with checkpoint.open() as ckpt:
+    batches = data.through(records.read)
+    for step in ckpt.steps(len(records) // 8, {"data": data}):
+        assert all(len(each) == 65536 for each in next(batches))
+"""
+
+
+def test_a_second_job_on_the_same_data_copies_nothing_and_each_says_what_it_read_and_how_fast(machine: Machine) -> None:
+    toml = '[jobs.read]\ncommand = "python read.py"\ndata = ["noise"]\n'
+    folder = machine.project("reader", toml, read_py=READS)
+    noise = folder.parent / "noise"
+    noise.mkdir()
+    for number in range(4):
+        (noise / f"{number}.bin").write_bytes(os.urandom(8 << 20))
+    machine.bough("data", "put", noise, "noise", cwd=folder)
+    for _ in range(2):
+        done = machine.bough("train", "read", cwd=folder)
+        assert done["state"] == "succeeded", done["said"]
+        shown = machine.bough("jobs", "show", done["id"], cwd=folder)
+        moments = {each["what"]: each for each in shown["timeline"]}
+        assert moments["data"]["said"] == "noise: 4 files, 33.6 MB"
+        assert moments["data"]["data"]["datasets"] == [{"name": "noise", "kind": "file", "files": 4, "bytes": 32 << 20}]
+        progress = shown["progress"]
+        assert progress["step"] == 64 and progress["read_bytes"] == 32 << 20
+        assert progress["samples_per_s"] > 0 and progress["read_mb_per_s"] > 0 and 0 <= progress["waited"] <= 1
+        used = moments["used"]
+        assert used["data"]["read_bytes"] >= 32 << 20 and " MB/s" in used["said"]
+        assert "linked True" in machine.run("jobs", "logs", done["id"], cwd=folder).stdout
+    assert used["data"]["disk_read_bytes"] < 8 << 20, "the second one finds it in memory"
+    assert " MB read at " in machine.run("jobs", "show", done["id"], cwd=folder).stdout

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.journeys.machine import Machine
+from tests.journeys.machine import ROOT, Machine
+from tests.outside import environment
+from tests.registry.conftest import SIGNING
 
 TOML = '[services.scorer]\nmodel = "models:/team/churn@champion"\n'
 MAKE = "def make(tensors):\n    factor = float(tensors['factor'][0])\n    return lambda number: number * factor\n"
@@ -128,3 +135,77 @@ def test_what_was_signed_elsewhere_is_checked_before_it_is_registered(machine: M
     (folder / "model.loader").write_text("scoring:other")
     refused = machine.bough(*words, cwd=project, code=2)
     assert (refused["error"]["code"], refused["error"]["fields"]["path"]) == ("MODEL_TAMPERED", "model.loader")
+
+
+ELSEWHERE = """
+import json, pathlib, sys
+import bough
+
+factor = sum(json.loads(pathlib.Path("rows/rows.json").read_text()))
+with bough.run("on the cluster", project="hybrid") as run:
+    run.log_params({"epochs": 1})
+    run.log_input("rows")
+    run.log_metrics({"loss": 0.25})
+print(json.dumps([factor, run.id]))
+"""
+
+
+@pytest.mark.timeout(400)  # the first time, the official tool is installed
+def test_what_was_trained_and_signed_elsewhere_has_one_lineage_from_its_data_to_what_answers(machine: Machine) -> None:
+    """Elsewhere: another folder and home, and nothing of this Bough but an address and a token."""
+    toml = '[services.scorer]\nmodel = "models:/scale@champion"\n'
+    project = machine.project("hybrid", toml, scoring_py=MAKE, requirements_txt="numpy\n")
+    machine.bough("projects", "create", "hybrid")
+    (project / "rows.json").write_text("[1, 2, 3]")
+    machine.bough("data", "put", "rows.json", "rows/rows.json", cwd=project)
+    machine.bough("principals", "create", "cluster", "developer")
+    token = machine.bough("tokens", "create", "--principal", "cluster")["secret"]
+
+    there = machine.home.parent / "there"
+    there.mkdir()
+    url = f"http://127.0.0.1:{machine.api_port}"
+    variables = machine.environment | {"BOUGH_HOME": str(there / "home"), "BOUGH_URL": url, "BOUGH_TOKEN": token}
+    variables["PYTHONPATH"] = str(ROOT)
+
+    def elsewhere(*words: Any) -> str:
+        done = subprocess.run([*map(str, words)], cwd=there, env=variables, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+
+    bough = sys.executable, "-m", "bough.entrypoints.cli.main"
+    elsewhere(*bough, "data", "get", "rows", "rows", "--project", "hybrid")
+    factor, run = json.loads(elsewhere(sys.executable, "-c", ELSEWHERE))
+    folder = model(there / "model", factor)
+    public = key_pair(there)
+    tool = environment(*SIGNING) / "bin/model_signing"
+    elsewhere(tool, "sign", "key", "model", "--private_key", "training.pem", "--signature", "model.sig")
+    (project / "training.pub").write_text(public)
+    machine.bough("signers", "add", "training", "@training.pub", cwd=project)
+    machine.bough("signers", "trust", "--signers", "training", "--environment", "main", cwd=project)
+    words = ("models", "register", "scale", "model", "--signature", "model.sig", "--run", run, "--alias", "champion")
+    made = json.loads(elsewhere(*bough, *words, "--project", "hybrid", "--json"))
+    assert [each["signer"] for each in made["signed"]] == ["training"]
+
+    machine.deploy(project)
+    assert machine.predict("scorer.hybrid", 2.0) == 12.0
+    found = machine.bough("lineage", "dataset:rows", "--down", cwd=project)
+    kinds = {each["kind"] for each in found["things"]}
+    assert {"dataset", "run", "version", "deployment", "service"} <= kinds, kinds
+    assert any(each["details"].get("by") == "cluster" for each in found["things"] if each["kind"] == "run")
+
+    (folder / "model.loader").write_text("scoring:other")
+    done = subprocess.run(
+        [*bough, *words, "--project", "hybrid", "--json"], cwd=there, env=variables, capture_output=True, text=True
+    )
+    assert json.loads(done.stdout)["error"]["code"] == "MODEL_TAMPERED"
+    assert not (there / "home").exists(), "nothing of this Bough was needed there"
+
+
+def key_pair(folder: Path) -> str:
+    """A private key in the folder; the text of its public part."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    plain = serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "training.pem").write_bytes(private)
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()

@@ -16,7 +16,7 @@ kind = "train"
 command = "python train.py"
 capacity = "auto"
 work_s = 5
-deadline_s = 80
+deadline_s = 300
 """
 # A sum that depends on the order of its samples: what is lost, or done twice, shows.
 TRAIN = """
@@ -85,7 +85,7 @@ def test_a_job_is_planned_taken_away_goes_on_and_is_counted(own_machine: Machine
     machine.bough("check", "resume", "fit", cwd=project)
     assert machine.bough("plan", "train", "fit", cwd=project)["resume"] == "passed"
     found = trained(machine, project, preempted=True)
-    assert "spot" in found[1] and "check resume" not in found[1], found[1]
+    assert "of spot in" in found[1] and "check resume" not in found[1], found[1]
     sums = [alone[0], found[0]]
     assert sums[0] == sums[1], "no sample was lost, and none came twice"
     newest = machine.bough("jobs", "list", cwd=project)[0]["id"]
@@ -93,6 +93,16 @@ def test_a_job_is_planned_taken_away_goes_on_and_is_counted(own_machine: Machine
     assert {"capacity: start", "stopping", "gave back"} <= set(timeline), timeline
     (saved,) = machine.bough("capacity", "savings", cwd=project)
     assert (saved["job"], saved["runs"]) == ("fit", 2) and saved["leases"] >= 3 and saved["cost"] > 0
+    assert {each["pool"] for each in saved["pools"]} == {"market", "sure"}, found[1]
+    costs = machine.bough("jobs", "costs", cwd=project)
+    leases = [
+        each["data"]["cost"]
+        for run in machine.bough("jobs", "list", cwd=project)
+        for each in machine.bough("jobs", "show", run["id"], cwd=project)["timeline"]
+        if each["what"] == "gave back"
+    ]
+    for total in (sum(leases), sum(each["cost"] for each in costs), sum(each["cost"] for each in saved["pools"])):
+        assert total == pytest.approx(saved["cost"], abs=1e-3), "what was saved rests on what was paid, lease by lease"
 
 
 def trained(machine: Machine, project: Path, *, preempted: bool) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from bough.entrypoints.cli import (
     jobsaying,
     optimizing,
     promoting,
+    spacing,
     trafficsaying,
     webhooksaying,
 )
@@ -26,16 +27,11 @@ from bough.entrypoints.cli.session import Session, git_branch, project_name
 from bough.kernel.errors import Problem
 
 _TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
-_SAYS = (
-    branching.SAYS
-    | promoting.SAYS
-    | optimizing.SAYS
-    | comparing.SAYS
-    | dbsaying.SAYS
-    | jobsaying.SAYS
-    | trafficsaying.SAYS
-    | webhooksaying.SAYS
+_SAYING = (
+    *(branching, comparing, dbsaying, jobsaying, optimizing),
+    *(promoting, spacing, trafficsaying, webhooksaying),
 )
+_SAYS: dict[str, Callable[[Any], str]] = {name: say for each in _SAYING for name, say in each.SAYS.items()}
 _FROM_PROJECT = "project"
 _FROM_GIT = "branch"
 _FILE = "file"  # its text is meant, which nobody types: @PATH reads it

@@ -73,4 +73,7 @@ def _progress(of: Answer) -> str:
     of_all = f" of {of['total']}" if of.get("total") else ""
     left = f", {of['left_s']:.0f} s left" if of.get("left_s") else ""
     said = f"; {of['said']}" if of.get("said") else ""
-    return f"step {of.get('step', 0)}{of_all}, saved at {of.get('saved_step', 0)}{left}{said}"
+    samples = f", {of['samples_per_s']:,.0f} samples/s" if of.get("samples_per_s") else ""
+    read = f"; {of['read_bytes'] / 1e6:,.1f} MB read at {of['read_mb_per_s']:,.1f} MB/s" if of.get("read_bytes") else ""
+    read += f", {of.get('waited', 0.0):.0%} of the time waiting for it" if read else ""
+    return f"step {of.get('step', 0)}{of_all}, saved at {of.get('saved_step', 0)}{samples}{left}{read}{said}"

@@ -40,6 +40,7 @@ IN_GROUPS = {
     "ci": ("init", "run"),
     "data": ("get", "mount", "put", "run", "verify"),
     "db": ("add", "backup", "migrate", "restore", "shell"),
+    "export": ("mlflow",),
     "import": ("mlflow",),
     "jobs": ("logs",),
     "mirrors": ("page",),

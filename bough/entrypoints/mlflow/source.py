@@ -6,7 +6,7 @@ import json
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 from urllib.parse import quote, urlencode
 
@@ -18,7 +18,8 @@ _IN_MEMORY_BYTES = 8 << 20
 
 
 class Source:
-    """An MLflow server. Raises `Unavailable` when it does not answer, `Invalid` when it refuses."""
+    """An MLflow server. Raises `Unavailable` when it does not answer, `NotFound` when it has none of what is asked for,
+    `Invalid` when it refuses."""
 
     def __init__(self, url: str, token: str = "") -> None:
         self.url = url.rstrip("/")
@@ -28,7 +29,7 @@ class Source:
         return self._json("GET", f"{path}?{urlencode(query, doseq=True)}", None)
 
     def post(self, path: str, /, **body: Any) -> Any:
-        return self._json("POST", path, json.dumps(body).encode())
+        return self._json("POST", path, body)
 
     def pages(self, path: str, field: str, /, **body: Any) -> Iterator[Any]:
         token = ""
@@ -54,7 +55,7 @@ class Source:
     def download(self, place: str, path: str) -> IO[bytes]:
         """A temporary file with the whole of it; the caller closes it."""
         kept: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - it is handed on
-        with self._open("GET", f"/api/2.0/mlflow-artifacts/artifacts/{quote(f'{place}/{path}')}", None) as answer:
+        with self._open("GET", f"/api/2.0/mlflow-artifacts/artifacts/{quote(f'{place}/{path}')}") as answer:
             announced = answer.headers.get("Content-Length")
             while piece := answer.read(1 << 20):
                 kept.write(piece)
@@ -62,16 +63,19 @@ class Source:
             raise Unavailable(f"{self.url} broke off while it sent {path}", code="SOURCE_BROKEN", hint="run it again")
         return kept
 
-    def _json(self, method: str, path: str, body: bytes | None) -> Any:
-        with self._open(method, path, body) as answer:
+    def _json(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        content = None if body is None else json.dumps(body).encode()
+        with self._open(method, path, content, {"Content-Type": "application/json"} if content else {}) as answer:
             try:
                 return json.loads(answer.read() or b"{}")
             except ValueError as error:
                 raise self._foreign(path) from error
 
-    def _open(self, method: str, path: str, body: bytes | None) -> Any:
-        headers = self._headers | ({"Content-Type": "application/json"} if body else {})
-        request = urllib.request.Request(self.url + path, body, headers, method=method)  # noqa: S310 - checked by `bring`
+    def _open(
+        self, method: str, path: str, body: bytes | IO[bytes] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        every = {**self._headers, **(headers or {})}
+        request = urllib.request.Request(self.url + path, body, every, method=method)  # noqa: S310 - checked by `bring`
         try:
             return urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310 - as above
         except urllib.error.HTTPError as error:

@@ -33,6 +33,7 @@ from bough.runtime.checkpoints.notice import Notice
 from bough.runtime.checkpoints.pace import Pace
 from bough.runtime.checkpoints.progress import Reporter
 from bough.runtime.checkpoints.ranks import AHEAD, Ranks
+from bough.runtime.checkpoints.records import READING
 from bough.runtime.checkpoints.retention import Keep
 from bough.runtime.checkpoints.returning import Migrate
 from bough.runtime.checkpoints.samples import Samples
@@ -155,7 +156,7 @@ class Checkpoints:
         self._pace.stepped(began, self._saver.busy)
         self._hear()
         if self._reporter.is_due:
-            self._say(step_s=self._pace.step_s)
+            self._say(step_s=self._pace.step_s, **READING.figures())
         self._say(at=self._clock(), step=step, samples=_samples_in(state))
         checking.step_ended(step)
         reason = "asked" if now else self._reason(step)
@@ -200,7 +201,7 @@ class Checkpoints:
         self._offered = state if state is not None else self._offered
         self._save_last()
         self.flush()
-        self._say(whole=True, done=True, at=self._clock())
+        self._say(whole=True, done=True, at=self._clock(), step_s=self._pace.step_s, **READING.figures())
         self.close()
 
     def export(self, name: str, path: Union[str, Path], *, step: int = 0) -> None:

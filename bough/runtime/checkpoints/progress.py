@@ -26,6 +26,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     total: int = 0  # steps wanted; 0 when the program did not say
     step_s: float = 0.0  # what a step takes lately, saves left out
     samples: int = 0  # taken from the data since the very beginning
+    read_bytes: int = 0  # through `Records`, by the first process since it began
+    read_s: float = 0.0  # since it asked for the first of them
+    waited_s: float = 0.0  # of these it stood still until they were there
     saved_step: int = 0  # of the newest complete checkpoint; 0 when there is none
     saved_at: float = 0.0
     stall_s: float = 0.0  # that saves have held up this process, in sum

@@ -1,0 +1,131 @@
+"""`bough export mlflow` takes everything to a server of MLflow's own, once, and from there it comes back as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bough.client import Client
+from bough.entrypoints.mlflow.exporting import FROM, Exporting
+from bough.entrypoints.mlflow.importing import Importing
+from bough.entrypoints.mlflow.source import Source
+from bough.entrypoints.mlflow.target import Target
+from bough.kernel.errors import Invalid, Unavailable
+from tests.mlflow.servers import bough_server, mlflow_server, python
+
+EXPECTED = {
+    "experiments": 2, "runs": 3, "metrics": 30, "params": 1, "inputs": 1, "artifacts": 3, "logged_models": 1,
+    "models": 2, "versions": 3, "aliases": 1, "prompts": 0,
+}  # fmt: skip
+
+
+@pytest.mark.timeout(900)  # the first time, MLflow is installed
+def test_what_went_to_a_server_of_mlflow_comes_back_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    with (
+        mlflow_server(python(), tmp_path / "theirs") as theirs,
+        bough_server(tmp_path / "ours") as (url, token),
+        Client(url, token) as client,
+    ):
+        _fill(client, tmp_path)
+        source = Source(f"{url}/mlflow/shop/main", token)
+        with pytest.raises(Unavailable):
+            Exporting(source, CutOff(theirs), lambda text: None).take()
+        first = Exporting(source, Target(theirs), lambda text: None).take()
+        assert {key: first[key] for key in EXPECTED} == EXPECTED
+        done = subprocess.run(
+            [sys.executable, "-m", "bough.entrypoints.cli.main", "export", "mlflow", theirs,
+             "--project", "shop", "--url", url, "--token", token, "--json"],
+            env={key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert json.loads(done.stdout) == {**first, "sent": 0}, done.stderr
+
+        Importing(Source(theirs), client, "back", "main", lambda text: None).bring()
+        assert _state(client, "back") == _state(client, "shop")
+        loaded = subprocess.run(
+            [python(), "-c", "import sys, mlflow; print(open(mlflow.artifacts.download_artifacts(sys.argv[1])).read())",
+             "models:/churn/2/model.txt"],
+            env=os.environ | {"MLFLOW_TRACKING_URI": theirs, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            capture_output=True, text=True, timeout=100,
+        )  # fmt: skip
+        assert loaded.stdout.strip() == "version 2", loaded.stderr[-2000:]
+
+
+class CutOff(Target):
+    """Breaks off when the second file is sent."""
+
+    sent = 0
+
+    def upload(self, uri: str, path: str, content: Any, size: int) -> None:
+        self.sent += 1
+        if self.sent == 2:
+            raise Unavailable("gone", code="SOURCE_UNREACHABLE")
+        super().upload(uri, path, content, size)
+
+
+def test_what_is_no_server_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Invalid) as caught:
+        Exporting(Source("http://127.0.0.1:9"), Target("127.0.0.1:9"), print).take()
+    assert caught.value.own_code == "URL_INVALID"
+
+
+def _fill(client: Client, folder: Path) -> None:
+    made = client.experiments.create(project="shop", name="Übung/1", tags={"team": "blue"})
+    for at in range(3):
+        run = client.runs.create(
+            project="shop", experiment_id=made.id, id=f"ours{at}", started_at=5.0 + at, name=f"r{at}"
+        )
+        points = [{"key": "loss", "value": 1 / (step + 1), "step": step, "timestamp_ms": step} for step in range(10)]
+        client.runs.log(project="shop", id=run.id, metrics=points, tags={"at": str(at)})
+        (folder / "a b.txt").write_text(f"artifact {at}")
+        (sent,) = client.send_folder(folder / "a b.txt")
+        client.artifacts.put(project="shop", owner=run.id, path="model/a b.txt", digest=sent["digest"])
+        client.runs.update(project="shop", id=run.id, status="finished" if at else "failed", ended_at=10.0)
+    client.runs.log(project="shop", id="ours0", params={"depth": "3"})
+    client.runs.inputs(project="shop", id="ours0", inputs=[{"kind": "dataset", "name": "d", "version": "v" * 36}])
+    logged = client.logged_models.create(
+        project="shop", experiment_id=made.id, name="tree", run="ours1", params={"k": "1"}
+    )
+    client.artifacts.put(project="shop", owner=logged.id, path="tree.txt", digest=sent["digest"])
+    client.logged_models.finish(project="shop", id=logged.id, status="ready")
+    for number in (1, 2):
+        (folder / "model.txt").write_text(f"version {number}\n")
+        client.register_model(
+            "churn", folder / "model.txt", project="shop", facts={"run": "ours1"}, tags={"n": str(number)}
+        )
+    client.models.alias(project="shop", name="churn", alias="champion", version=1)
+    client.register_model("team/price", folder / "model.txt", project="shop")
+
+
+def _state(client: Client, project: str) -> Any:
+    runs = client.runs.list(project=project, order=["start_time ASC"]).runs
+    versions = [
+        each
+        for name in ("churn", "team/price" if project == "shop" else "team-price")
+        for each in client.models.versions(project=project, name=name)
+    ]
+    return [
+        [_run(each) for each in runs],
+        [client.runs.metrics(project=project, id=each.id, key="loss").metrics for each in runs],
+        [[(file.path, file.digest) for file in client.artifacts.list(project=project, owner=each.id, all=True)]
+         for each in runs],
+        [(each.number, each.digest, each.get("aliases"), _own(each)) for each in versions],
+        sorted(each.name for each in client.experiments.list(project=project).experiments),
+    ]  # fmt: skip
+
+
+def _run(run: Any) -> Any:
+    inputs = [(each.name, each.version) for each in run.get("inputs", [])]
+    times = run.started_at, run.ended_at
+    return run.tags.get(FROM, run.id), run.name, run.status, times, run.get("params"), run.metrics, _own(run), inputs
+
+
+def _own(of: Any) -> dict[str, str]:
+    return {key: value for key, value in of.get("tags", {}).items() if key in ("at", "n")}
