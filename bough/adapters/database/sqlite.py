@@ -1,10 +1,11 @@
 """SQLite in WAL mode. One writer at a time: `BEGIN IMMEDIATE`, because a deferred transaction that turns into a write
 meets SQLITE_BUSY, which no timeout cures; and a lock in this process, which wakes sooner than SQLite's polling.
 
-Where commits are not synced, two of SQLite's still are: the one that makes the log long enough for a checkpoint, and
-the next, which begins the log anew. `write_at_once` makes neither. It asks how long the log's file is, which is how
-long the log is, because it is cut when it begins anew: one that is empty, or long enough for a checkpoint to have gone
-through it, is left to those who may wait. Only a checkpoint by another process could make it sync the log's head."""
+Where commits are not synced, some of SQLite's still are: each that finds the log long enough for a checkpoint, and the
+one after a whole checkpoint, which begins the log anew. `write_at_once` makes neither. It asks how long the log's file
+is, which is how long the log is, for it is cut when it begins anew: one that is empty, or long enough for a checkpoint
+to have gone through it, is left to those who may wait. Only after another process's checkpoint might it sync the head
+of the log."""
 
 from __future__ import annotations
 
@@ -133,7 +134,7 @@ class SqliteDatabase:
             connection.isolation_level = None  # the event below begins transactions, not the driver
             _use_wal(connection, busy_timeout_s)
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES if checkpoints else 0}")
-            if not durable:
+            if not self._durable:
                 connection.execute("PRAGMA journal_size_limit = 0")  # what the log's file is cut to
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             connection.execute("PRAGMA foreign_keys = ON")
