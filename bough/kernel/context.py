@@ -73,6 +73,10 @@ class StreamClosed(Exception):
     """Not a failure: the reader of a stream has gone, or the server is about to."""
 
 
+class WouldWait(Exception):
+    """Not a failure: what was to be done without waiting has not begun, and is to be done where one may wait."""
+
+
 class _Store(Protocol):
     def read(self) -> AbstractContextManager[sa.Connection]: ...
 

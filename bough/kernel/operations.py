@@ -28,7 +28,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.kernel.clock import Clock
-from bough.kernel.context import Context, Parts, Principal, Role
+from bough.kernel.context import Context, Parts, Principal, Role, WouldWait
 from bough.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Problem
 from bough.kernel.events import Events
 from bough.kernel.names import new_id
@@ -122,6 +122,8 @@ class Moved(Conflict):
 class Store(Protocol):
     def write(self) -> AbstractContextManager[sa.Connection]: ...
 
+    def write_at_once(self) -> AbstractContextManager[sa.Connection]: ...
+
     def read(self) -> AbstractContextManager[sa.Connection]: ...
 
 
@@ -146,11 +148,13 @@ class Operations:
         self.all = collect(modules)
 
     def call(
-        self, name: str, request: Any, principal: Principal, *, key: str = "", closed: threading.Event | None = None
-    ) -> Any:
+        self, name: str, request: Any, principal: Principal, *, key: str = "", closed: threading.Event | None = None,
+        waits: bool = True,
+    ) -> Any:  # fmt: skip
         """Runs one operation. `request` is the operation's struct or plain data; `key` makes a write happen once: the
         same key and request get the first answer again, another request is refused (code KEY_REUSED). Setting `closed`
-        ends a stream that waits for something new (`StreamClosed`)."""
+        ends a stream that waits for something new (`StreamClosed`). A write that may not wait, neither for another
+        nor for a disk, raises `WouldWait` before it begins where it would have to."""
         found = self.all.get(name)
         if found is None:
             raise NotFound(f"there is no operation {name!r}", code="OPERATION_NOT_FOUND", hint="bough --help")
@@ -159,7 +163,7 @@ class Operations:
         if not found.writes or found.telemetry:
             self._check_allowed(found, principal, request)
             if found.writes:
-                with self._telemetry.write() as tx:
+                with self._telemetry.write() if waits else self._telemetry.write_at_once() as tx:
                     return found.function(self._context(found, principal, tx), request)
             if found.streams:
                 return self._stream(found, request, principal, closed)
@@ -167,6 +171,8 @@ class Operations:
                 return found.function(self._context(found, principal, None), request)
             with self._store_of(found).read() as tx:
                 return found.function(self._context(found, principal, tx), request)
+        if not waits:
+            raise WouldWait
         digest = self._digest(found, request, principal, key)
         try:
             self._check_allowed(found, principal, request)

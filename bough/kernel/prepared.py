@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import collections
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,9 +34,23 @@ class Prepared:
         return None if found is None else self._row(found)
 
     def _asked(self, tx: sa.Connection, values: dict[str, Any]) -> sqlite3.Cursor:
-        connection: Any = tx.connection.driver_connection
-        try:
-            asked: sqlite3.Cursor = connection.execute(self._text, self._own | values)
-        except sqlite3.OperationalError as error:  # as whoever opened the transaction expects it
-            raise sa.exc.OperationalError(self._text, values, error) from error
-        return asked
+        return ask(tx, self._text, self._own | values)
+
+
+def ask(tx: sa.Connection, text: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
+    """The same for a statement that is written out."""
+    connection: Any = tx.connection.driver_connection
+    try:
+        asked: sqlite3.Cursor = connection.execute(text, values)
+    except sqlite3.OperationalError as error:  # as whoever opened the transaction expects it
+        raise sa.exc.OperationalError(text, values, error) from error
+    return asked
+
+
+def ask_many(tx: sa.Connection, text: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Once for each of the rows."""
+    connection: Any = tx.connection.driver_connection
+    try:
+        connection.executemany(text, rows)
+    except sqlite3.OperationalError as error:
+        raise sa.exc.OperationalError(text, rows, error) from error

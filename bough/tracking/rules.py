@@ -7,6 +7,7 @@ import binascii
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -44,6 +45,7 @@ def check_experiment_name(name: str) -> str:
     raise invalid(f"{name[:100]!r} cannot be the name of an experiment", f"1 to {NAME_LENGTH} characters")
 
 
+@lru_cache(10_000)  # a run says the same few over and over
 def check_key(key: str, what: str) -> str:
     """A key may hold slashes, but must not look like a way out of a folder."""
     if not key or not _KEY.fullmatch(key):

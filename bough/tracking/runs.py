@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from bough.kernel.errors import Conflict, Invalid, NotFound
 from bough.kernel.names import new_id
+from bough.kernel.prepared import ask, ask_many
 from bough.tracking import experiments, filters, logged_metrics, rules, search
 from bough.tracking.models import ACTIVE, STATUSES, Metric, Run, RunInput, RunOutput, Source, number, shown
 from bough.tracking.search import Clause, Column, Keyed, Scope
@@ -26,6 +27,7 @@ RUN = (
     " r.location, r.source, e.project, e.number, e.name AS experiment_name"
     " FROM run r JOIN experiment e ON e.id = r.experiment"
 )
+_OF_RUN = "SELECT r.id, r.state, e.project FROM run r JOIN experiment e ON e.id = r.experiment WHERE r.run_id = ?"
 _ATTRIBUTES = {
     "run_id": Column("r.run_id"),
     "run_name": Column("r.name"),
@@ -111,15 +113,32 @@ def get(tx: sa.Connection, project: str, id: str) -> Run:
 def row_of(tx: sa.Connection, project: str, id: str) -> Any:
     row = tx.exec_driver_sql(f"{RUN} WHERE r.run_id = ?", (id,)).first()
     if row is None or row.project != project:
-        raise NotFound(f"{project} has no run {id[:300]!r}", code="RUN_NOT_FOUND", hint="bough runs list")
+        raise _no_run(project, id)
     return row
 
 
 def active_row(tx: sa.Connection, project: str, id: str) -> Any:
     row = row_of(tx, project, id)
-    if row.state != ACTIVE:
-        raise experiments.deleted("run", id, f"bough runs restore {id}")
+    _check_active(row.state, id)
     return row
+
+
+def _check_active(state: str, id: str) -> None:
+    if state != ACTIVE:
+        raise experiments.deleted("run", id, f"bough runs restore {id}")
+
+
+def _active_number(tx: sa.Connection, project: str, id: str) -> int:
+    """What its rows hang on."""
+    number, state, its_project = ask(tx, _OF_RUN, (id,)).fetchone() or (0, "", "")
+    if its_project != project:
+        raise _no_run(project, id)
+    _check_active(state, id)
+    return int(number)
+
+
+def _no_run(project: str, id: str) -> NotFound:
+    return NotFound(f"{project} has no run {id[:300]!r}", code="RUN_NOT_FOUND", hint="bough runs list")
 
 
 def update(
@@ -162,19 +181,19 @@ def log(
 ) -> None:  # fmt: skip
     """All of it or nothing. A point that is there already stays one."""
     rules.check_batch(metrics, params, tags)
-    row = active_row(tx, project, id)
+    row = _active_number(tx, project, id)
     if params:
-        _log_params(tx, row.id, id, params)
+        _log_params(tx, row, id, params)
     if metrics:
-        _log_metrics(tx, row.id, metrics)
+        _log_metrics(tx, row, metrics)
         if any(each.model for each in metrics):
             logged_metrics.add(tx, id, metrics)
     if tags:
-        _insert(tx, "INSERT OR REPLACE INTO tag VALUES (?, ?, ?)", [(row.id, key, tags[key]) for key in tags])
+        _insert(tx, "INSERT OR REPLACE INTO tag VALUES (?, ?, ?)", [(row, key, tags[key]) for key in tags])
         if NAME_TAG in tags:
-            tx.exec_driver_sql("UPDATE run SET name = ? WHERE id = ?", (tags[NAME_TAG], row.id))
+            tx.exec_driver_sql("UPDATE run SET name = ? WHERE id = ?", (tags[NAME_TAG], row))
     for key in remove_tags:
-        if not tx.exec_driver_sql("DELETE FROM tag WHERE owner = ? AND key = ?", (row.id, key)).rowcount:
+        if not tx.exec_driver_sql("DELETE FROM tag WHERE owner = ? AND key = ?", (row, key)).rowcount:
             raise experiments.no_tag(key, f"run {id}")
 
 
@@ -307,7 +326,7 @@ def _rename(tx: sa.Connection, row: int, name: str) -> None:
 
 def _insert(tx: sa.Connection, sql: str, rows: list[tuple[Any, ...]]) -> None:
     if rows:
-        tx.exec_driver_sql(sql, rows if len(rows) > 1 else rows[0])
+        ask_many(tx, sql, rows)
 
 
 def full(tx: sa.Connection, rows: Sequence[Any]) -> list[Run]:

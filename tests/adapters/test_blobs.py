@@ -20,7 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bough.adapters.blobs import Blobs
+from bough.adapters.blobs import known as known_files
 from bough.adapters.blobs.directory import DirectoryBlobs
+from bough.adapters.blobs.known import status
 from bough.adapters.blobs.memory import MemoryBlobs
 from bough.kernel.errors import Conflict, Exhausted, Invalid, NotFound, Problem
 
@@ -327,3 +329,106 @@ def test_sweeping_spares_a_writer_at_work(tmp_path: Path) -> None:
             return super().read(size)
 
     assert blobs.read(blobs.put(Slow(b"slow"))) == b"slow"
+
+
+# --- what is known of a file
+
+
+BIG = bytes(range(256)) * 12_000  # 3 MB
+
+
+def flip(path: Path, at: int = -1) -> None:
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.seek(at, os.SEEK_END if at < 0 else os.SEEK_SET)
+        [was] = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([was ^ 1]))
+
+
+def is_known(blobs: DirectoryBlobs, digest: str) -> bool:
+    with blobs.open(digest, afresh=False) as stream:
+        return stream.seekable()
+
+
+def test_what_was_hashed_lately_and_not_written_since_is_read_from_anywhere(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    digest = blobs.put(BIG)
+    assert is_known(blobs, digest)  # it was hashed while it was written
+    assert blobs.missing([digest]) == [] and blobs.put(BIG) == digest and is_known(blobs, digest)
+    with blobs.open(digest, afresh=False) as stream:
+        stream.seek(2_000_000)
+        assert stream.read() == BIG[2_000_000:]
+    later = DirectoryBlobs(tmp_path)  # as another process
+    assert not is_known(later, digest)
+    assert later.read(digest) == BIG and is_known(later, digest)
+    assert later.link(digest, str(tmp_path / "link")) and not is_known(later, digest)
+    assert not is_known(blobs, blobs.put(b"small"))
+
+
+@pytest.mark.parametrize("cover", [False, True], ids=["plainly", "times put back"])
+def test_a_byte_that_was_changed_in_a_known_blob_is_found(tmp_path: Path, cover: bool) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    digest = blobs.put(BIG)
+    before = blobs.path(digest).stat()
+    flip(blobs.path(digest), 1000)
+    if cover:
+        blobs.path(digest).chmod(0o444)
+        os.utime(blobs.path(digest), ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert blobs.missing([digest]) == []  # use moves the change time, and covers nothing up
+    with pytest.raises(Problem, match="no longer holds"), blobs.open(digest, afresh=False) as stream:
+        stream.read()
+    assert blobs.missing([digest]) == [digest]
+
+
+def test_a_known_blob_that_changes_while_it_is_read_does_not_end_well(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    for harm in (lambda path: flip(path, 10), lambda path: os.truncate(path, 2_000_000)):
+        digest = blobs.put(BIG)
+        with pytest.raises(Problem, match="no longer holds"), blobs.open(digest, afresh=False) as stream:
+            assert stream.seekable() and stream.read(1000) == BIG[:1000]
+            harm(blobs.path(digest))
+            stream.read()
+
+
+def test_a_known_blob_that_is_linked_used_or_deleted_while_it_is_read_comes_back_whole(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    digest = blobs.put(BIG)
+    link = str(tmp_path / "link")
+    for act in (lambda: blobs.link(digest, link), lambda: blobs.missing([digest]), lambda: blobs.delete(digest)):
+        assert blobs.read(digest) == BIG
+        with blobs.open(digest, afresh=False) as stream:
+            assert stream.seekable() and stream.read(1000) == BIG[:1000]
+            act()
+            assert stream.read() == BIG[1000:]
+
+
+def test_what_no_status_tells_is_found_by_whoever_reads_afresh(tmp_path: Path) -> None:
+    """A disk that gives other bytes than it was given, as if it had happened after the last hash."""
+    blobs = DirectoryBlobs(tmp_path)
+    digest = blobs.put(BIG)
+    flip(blobs.path(digest))
+    blobs._known.note(digest, status(blobs.path(digest)))
+    with blobs.open(digest, afresh=False) as stream:
+        assert stream.read()[:-1] == BIG[:-1]
+    for read in (blobs.read, lambda digest: blobs.open(digest).read()):
+        with pytest.raises(Problem, match="no longer holds"):
+            read(digest)
+        blobs.put(BIG)
+        flip(blobs.path(digest))
+        blobs._known.note(digest, status(blobs.path(digest)))
+
+
+def test_what_is_known_is_forgotten_after_an_hour_and_when_there_is_too_much(tmp_path: Path) -> None:
+    now = 0.0
+    known, at_hand = known_files.Known(lambda: now), known_files.Status(1, 2, 3 << 20, 4, 5)
+    known.note("one", at_hand)
+    known.changed("one", at_hand, at_hand._replace(changed_ns=6))
+    assert known.holds("one", at_hand._replace(changed_ns=6)) and not known.holds("one", at_hand)
+    known.changed("one", at_hand._replace(changed_ns=6), at_hand._replace(written_ns=7))
+    assert not known.holds("one", at_hand._replace(written_ns=7))
+    now = known_files.KNOWN_FOR_S  # since it was hashed, however often it was used
+    assert not known.holds("one", at_hand._replace(changed_ns=6))
+    for number in range(known_files.KNOWN_AT_MOST + 1):
+        known.note(str(number), at_hand)
+    assert not known.holds("0", at_hand) and known.holds("1", at_hand)

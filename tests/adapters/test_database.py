@@ -26,9 +26,10 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 
 from bough.adapters.database import migrate
-from bough.adapters.database.sqlite import SqliteDatabase
+from bough.adapters.database.sqlite import CHECKPOINT_PAGES, SqliteDatabase
 from bough.kernel import catalog
 from bough.kernel.catalog import FILE, LAST, SECRET, Point, Write
+from bough.kernel.context import WouldWait
 from bough.kernel.errors import Conflict, Exhausted, Problem, Unavailable
 from bough.kernel.tables import metadata as all_tables
 
@@ -175,6 +176,102 @@ def test_a_lock_that_is_not_given_back_is_reported_as_busy(lines: SqliteDatabase
     finally:
         holder.close()
         hasty.close()
+
+
+# --- writes that wait for nothing
+
+
+@pytest.fixture
+def passing(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    """Not synced at every commit, and with a log that has begun."""
+    made = SqliteDatabase(tmp_path / "passing.db", durable=False)
+    with made.write() as tx:
+        metadata.create_all(tx)
+    yield made
+    made.close()
+
+
+def test_a_write_at_once_is_whole_or_nothing(passing: SqliteDatabase) -> None:
+    heard: list[int] = []
+    passing.on_commit(lambda: heard.append(1))
+    with pytest.raises(ZeroDivisionError), passing.write_at_once() as tx:
+        tx.execute(line.insert().values(text="half"))
+        raise ZeroDivisionError
+    assert count(passing) == 0 and heard == []
+    with passing.write_at_once() as tx:
+        tx.execute(line.insert().values(text="whole"))
+    assert count(passing) == 1 and heard == [1]
+    with passing.write() as tx:
+        tx.execute(line.insert().values(text="and the lock is free again"))
+
+
+def test_a_write_at_once_waits_for_no_writer(passing: SqliteDatabase) -> None:
+    def refused() -> None:
+        began = time.monotonic()
+        with pytest.raises(WouldWait), passing.write_at_once():
+            pytest.fail("the block has begun")
+        assert time.monotonic() - began < 1  # the patience of a write that waits is ten seconds
+
+    other = SqliteDatabase(passing.path, durable=False)  # as another process
+    for holder in (passing, other):
+        with holder.write() as tx:
+            tx.execute(line.insert().values(text="slow"))
+            refused()
+        with passing.write_at_once() as tx:
+            tx.execute(line.insert().values(text="quick"))
+    other.close()
+    assert count(passing) == 4
+
+
+def test_what_is_synced_at_every_commit_is_never_written_at_once(lines: SqliteDatabase) -> None:
+    with lines.write() as tx:
+        tx.execute(line.insert().values(text="x"))
+    with pytest.raises(WouldWait), lines.write_at_once():
+        pytest.fail("the block has begun")
+
+
+def test_a_write_at_once_neither_makes_a_checkpoint_nor_begins_the_log(passing: SqliteDatabase) -> None:
+    """Both are synced. A checkpoint shows in the database's file, a log that begins anew in the salt of its head."""
+    log = Path(f"{passing.path}-wal")
+
+    def synced() -> tuple[int, bytes]:
+        return passing.path.stat().st_mtime_ns, log.read_bytes()[16:24]
+
+    begun, longest, at_once = {synced()}, 0, 0
+    for _ in range(3000):
+        before = synced()
+        try:
+            with passing.write_at_once() as tx:
+                tx.execute(line.insert().values(text="x" * 1000))
+            assert synced() == before
+            at_once += 1
+        except WouldWait:
+            with passing.write() as tx:
+                tx.execute(line.insert().values(text="x" * 1000))
+        begun.add(synced())
+        longest = max(longest, log.stat().st_size)
+    assert count(passing) == 3000 and at_once > 2900
+    assert len({salt for _, salt in begun}) >= 3  # the log did begin anew, several times
+    assert longest < 1.1 * CHECKPOINT_PAGES * 4120
+
+
+def test_while_a_reader_keeps_the_log_from_beginning_anew_nothing_is_written_at_once(passing: SqliteDatabase) -> None:
+    def write() -> bool:
+        try:
+            with passing.write_at_once() as tx:
+                tx.execute(line.insert().values(text="x" * 100_000))
+            return True
+        except WouldWait:
+            with passing.write() as tx:
+                tx.execute(line.insert().values(text="x" * 100_000))
+            return False
+
+    with passing.read() as tx:
+        tx.execute(sa.select(line)).all()
+        assert [write() for _ in range(100)].count(True) < 60
+        assert not any(write() for _ in range(20))
+    assert [write() for _ in range(10)][-1]
+    assert count(passing) == 130
 
 
 # --- disks that refuse

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from bough.access import operations as access
+from bough.adapters.database.sqlite import SqliteDatabase
 from bough.entrypoints.http.app import build
 from bough.entrypoints.mlflow import experiments, logged_models, registry, runs, traces, traces_v2
 from bough.entrypoints.mlflow.calls import Table
+from tests.entrypoints.http.toys import Served
 from tests.mlflow.servers import python
 from tests.plane import Plane
 
@@ -96,6 +101,14 @@ QUICK = {
     "/mlflow/experiments/get": {"experiment_id": "0"},
     "/mlflow/experiments/get-by-name": {"experiment_name": "Default"},
 }
+QUICK_WRITES = {
+    "/mlflow/runs/create": {"experiment_id": "0"},
+    "/mlflow/runs/log-metric": {"key": "m", "value": 1.5, "timestamp": 7, "step": 1},
+    "/mlflow/runs/log-parameter": {"key": "p", "value": "v"},
+    "/mlflow/runs/set-tag": {"key": "t", "value": "v"},
+    "/mlflow/runs/delete-tag": {"key": "t"},
+    "/mlflow/runs/log-batch": {"metrics": [{"key": "n", "value": 2, "timestamp": 7, "step": 1}]},
+}
 
 
 @pytest.mark.timeout(60)
@@ -105,8 +118,64 @@ def test_what_is_read_in_the_event_loop_waits_for_no_writer(plane: Plane, client
     client.post(f"{api}/model-versions/create", json={"name": "p", "source": "prompt-template", "tags": prompt})
     client.post(f"{api}/registered-models/alias", json={"name": "p", "alias": "best", "version": "1"})
     modules = (experiments, logged_models, registry, runs, traces, traces_v2)
-    quick = [each for each in Table(*modules).endpoints if each.quick]
-    assert {(each.method, each.path) for each in quick} == {("GET", path) for path in QUICK}
+    quick = {(each.method, each.path) for each in Table(*modules).endpoints if each.quick}
+    assert quick == {("GET", path) for path in QUICK} | {("POST", path) for path in QUICK_WRITES}
     with plane.bough.database.write(), plane.bough._tracking.write():
         for path, asked in QUICK.items():
             assert client.get(f"/api/2.0{path}", params=asked).status_code == 200
+
+
+@pytest.fixture
+def run(client: TestClient) -> str:
+    return str(client.post("/api/2.0/mlflow/runs/create", json={}).json()["run"]["info"]["run_id"])
+
+
+def test_a_small_write_is_made_in_the_event_loop_and_a_large_one_in_a_thread(
+    plane: Plane, client: TestClient, run: str
+) -> None:
+    in_threads: list[bool] = []
+    plane.bough._tracking.on_commit(lambda: in_threads.append(threading.current_thread().name.startswith("api")))
+    for path, said in QUICK_WRITES.items():
+        assert client.post(f"/api/2.0{path}", json={"run_id": run, **said}).status_code == 200
+    assert in_threads == [False] * len(QUICK_WRITES)
+    for count, in_thread in ((100, False), (1000, True)):
+        points = [{"key": f"k{number}", "value": number, "timestamp": 7, "step": 1} for number in range(count)]
+        client.post("/api/2.0/mlflow/runs/log-batch", json={"run_id": run, "metrics": points})
+        assert in_threads.pop() == in_thread
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("own", [True, False], ids=["of this process", "of another handle"])
+def test_while_a_write_waits_for_another_one_everybody_else_is_answered(
+    plane: Plane, client: TestClient, run: str, own: bool
+) -> None:
+    def logged() -> list[Any]:
+        asked = {"run_id": run, "metric_key": "m"}
+        return list(client.get("/api/2.0/mlflow/metrics/get-history", params=asked).json()["metrics"])
+
+    def send() -> None:
+        answers.append(ask("POST", "/mlflow/runs/log-metric", QUICK_WRITES["/mlflow/runs/log-metric"]))
+
+    def ask(method: str, path: str, body: dict[str, Any]) -> int:
+        line = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+        line.request(method, f"/api/2.0{path}", json.dumps({"run_id": run, **body}), dict(client.headers))
+        answer = line.getresponse()
+        answer.read()
+        line.close()
+        return answer.status
+
+    answers: list[int] = []
+    served = Served(plane.bough)  # type: ignore[arg-type] # it has all that is asked of a toy
+    assert ask("POST", "/mlflow/runs/set-tag", QUICK_WRITES["/mlflow/runs/set-tag"]) == 200  # the project has begun
+    holder = plane.bough._tracking if own else SqliteDatabase(plane.bough.home.tracking, durable=False)
+    with holder.write():
+        sending = threading.Thread(target=send)
+        sending.start()
+        for _ in range(20):
+            assert ask("GET", "/mlflow/experiments/get?experiment_id=0", {}) == 200
+        assert answers == [] and logged() == []
+    sending.join(30)
+    assert answers == [200] and [each["value"] for each in logged()] == [1.5]
+    served.stop()
+    if not own:
+        holder.close()

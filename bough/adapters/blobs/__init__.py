@@ -50,9 +50,11 @@ class Blobs(Protocol):
     def partial(self, digest: str) -> int:
         """How many bytes of an unfinished blob are there; 0 when none."""
 
-    def open(self, digest: str) -> BinaryIO:
+    def open(self, digest: str, *, afresh: bool = True) -> BinaryIO:
         """A stream of the blob, checked while it is read: the read that reaches the end raises `Problem` (code
-        BLOB_DAMAGED) instead when the bytes are not those of `digest`. Raises `NotFound` when absent."""
+        BLOB_DAMAGED) instead when the bytes are not those of `digest`. Raises `NotFound` when absent. Without
+        `afresh`, bytes that this process has hashed within an hour and that nobody has written since are not hashed
+        again, and the stream may be seekable: what a disk has lost meanwhile is not seen."""
 
     def read(self, digest: str) -> bytes:
         """The whole blob, checked before anything is returned. Raises as `open` does."""

@@ -2,7 +2,8 @@
 
 Files are read-only and all have the same modification time: they are hard-linked into folders that programs run in,
 where a stable time keeps cached bytecode valid. When a blob was last used is its *change* time, which no program can
-set; linking it counts as use, too. A blob found damaged moves to `<root>/damaged`: it counts as missing from then on,
+set; linking it counts as use, too. The modification time never moves again, so that a file which another program has
+written in shows it (`known.py`). A blob found damaged moves to `<root>/damaged`: it counts as missing from then on,
 so that sending it again heals it, and nothing is thrown away.
 """
 
@@ -23,7 +24,16 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from bough.adapters.blobs import Held
-from bough.adapters.blobs.reading import CHUNK_BYTES, CheckedReader, check_digest, damaged, mismatch, wrong_offset
+from bough.adapters.blobs.known import Known, status
+from bough.adapters.blobs.reading import (
+    CHUNK_BYTES,
+    CheckedReader,
+    KnownReader,
+    check_digest,
+    damaged,
+    mismatch,
+    wrong_offset,
+)
 from bough.adapters.blobs.writing import copy, sync_file_system, sync_folder
 from bough.kernel.errors import NotFound, Problem
 from bough.kernel.files import MTIME_S, as_exhausted
@@ -33,6 +43,7 @@ ABANDONED_AFTER_S = 60.0
 PARTIAL_KEPT_S = 7 * 86_400.0  # an upload that was cut may be taken up again for so long
 # A batch is made durable whenever so much has come: what a crash can cost stays bounded, and so do open files.
 FLUSH_FILES, FLUSH_BYTES = 20_000, 4 << 30
+_MODE = 0o444
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -42,6 +53,7 @@ class DirectoryBlobs:
         self.root = root
         self._incoming = root / "incoming"
         self._shelves = os.fspath(root / "sha256")
+        self._known = Known()
 
     def put(self, source: BinaryIO | bytes, *, expect: str = "") -> str:
         if expect:
@@ -97,13 +109,21 @@ class DirectoryBlobs:
         except FileNotFoundError:
             return 0
 
-    def open(self, digest: str) -> BinaryIO:
+    def open(self, digest: str, *, afresh: bool = True) -> BinaryIO:
         path = self.path(digest)
         try:
             raw = path.open("rb", buffering=0)
         except FileNotFoundError:
             raise _absent(digest) from None
-        reader = CheckedReader(cast(BinaryIO, raw), digest, lambda: self._set_aside(digest, path))
+        begun = status(raw.fileno())
+        reader: io.RawIOBase
+        if not afresh and self._known.holds(digest, begun):
+            reader = KnownReader(raw, lambda: self._check_still(digest, raw, path))
+        else:
+            reader = CheckedReader(
+                cast(BinaryIO, raw), digest, lambda: self._set_aside(digest, path),
+                lambda: self._known.note(digest, begun),
+            )  # fmt: skip
         return cast(BinaryIO, io.BufferedReader(reader, CHUNK_BYTES))
 
     def read(self, digest: str) -> bytes:
@@ -126,7 +146,7 @@ class DirectoryBlobs:
         return self.path(digest).exists()
 
     def missing(self, digests: Iterable[str]) -> list[str]:
-        return [digest for digest in dict.fromkeys(digests) if not self._use(self.path(digest))]
+        return [digest for digest in dict.fromkeys(digests) if not self._use(digest)]
 
     def size(self, digest: str) -> int:
         try:
@@ -189,12 +209,13 @@ class DirectoryBlobs:
 
     def _finish(self, descriptor: int, temporary: Path, digest: str, size: int) -> None:
         target = self.path(digest)
-        if self._use(target, size):
+        if self._use(digest, size):
             return
         _seal(descriptor)
         os.fsync(descriptor)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.rename(target)
+        self._known.note(digest, status(descriptor))
         sync_folder(target.parent)
 
     @contextlib.contextmanager
@@ -209,16 +230,29 @@ class DirectoryBlobs:
             os.close(descriptor)
             path.unlink(missing_ok=True)  # renamed away by now when all went well
 
-    def _use(self, path: Path, size: int | None = None) -> bool:
+    def _use(self, digest: str, size: int | None = None) -> bool:
         """Whether the blob is there already; then it counts as used. One of another size than it should have was cut
         off by a crash of the machine."""
+        path = self.path(digest)
         try:
-            if size is not None and path.stat().st_size != size:
+            before = status(path)
+            if size is not None and before.size != size:
                 return False
-            os.utime(path, (MTIME_S, MTIME_S))  # says nothing new, and moves the change time
+            path.chmod(_MODE)  # says nothing new, and moves the change time
+            self._known.changed(digest, before, status(path))
         except FileNotFoundError:
             return False
         return True
+
+    def _check_still(self, digest: str, raw: io.FileIO, path: Path) -> None:
+        """After a file that was known to be whole has been read. Linked or deleted meanwhile, it still is."""
+        now = status(raw.fileno())
+        if self._known.holds(digest, now):
+            return
+        raw.seek(0)
+        if hashlib.file_digest(raw, "sha256").hexdigest() != digest:
+            raise self._set_aside(digest, path)
+        self._known.note(digest, now)
 
     def _set_aside(self, digest: str, path: Path) -> Problem:
         with contextlib.suppress(OSError):  # read-only: then it stays, and every read says so again
@@ -268,7 +302,7 @@ class _Batch:
         shelves = set()
         for digest, (place, size) in self._waiting.items():
             target = self._blobs.path(digest)
-            if self._blobs._use(target, size):
+            if self._blobs._use(digest, size):
                 continue
             if target.parent not in shelves:
                 shelves.add(target.parent)
@@ -280,7 +314,7 @@ class _Batch:
 
 
 def _seal(descriptor: int) -> None:
-    os.fchmod(descriptor, 0o444)
+    os.fchmod(descriptor, _MODE)
     os.utime(descriptor, (MTIME_S, MTIME_S))
 
 

@@ -54,7 +54,7 @@ class MemoryBlobs:
     def partial(self, digest: str) -> int:
         return len(self._partial.get(check_digest(digest), b""))
 
-    def open(self, digest: str) -> BinaryIO:
+    def open(self, digest: str, *, afresh: bool = True) -> BinaryIO:
         reader = CheckedReader(io.BytesIO(self._content(digest)), digest, lambda: self._damaged(digest))
         return cast(BinaryIO, io.BufferedReader(reader))
 

@@ -51,14 +51,19 @@ def wrong_offset(digest: str, asked: int, there: int) -> Conflict:
     )  # fmt: skip
 
 
-class CheckedReader(io.RawIOBase):
-    """Reads `stream`, and refuses to report the end unless all bytes together had the digest."""
+def _nothing() -> None: ...
 
-    def __init__(self, stream: BinaryIO, digest: str, on_damage: Callable[[], Problem]) -> None:
+
+class CheckedReader(io.RawIOBase):
+    """Reads `stream`, and refuses to report the end unless all bytes together had the digest; then calls `on_whole`."""
+
+    def __init__(
+        self, stream: BinaryIO, digest: str, on_damage: Callable[[], Problem], on_whole: Callable[[], None] = _nothing
+    ) -> None:
         super().__init__()
         self._stream = stream
         self._digest = digest
-        self._on_damage = on_damage
+        self._on_damage, self._on_whole = on_damage, on_whole
         self._hash = hashlib.sha256()
 
     def readable(self) -> bool:
@@ -69,9 +74,38 @@ class CheckedReader(io.RawIOBase):
         if not count and len(buffer):
             if self._hash.hexdigest() != self._digest:
                 raise self._on_damage()
+            self._on_whole()
             return 0
         self._hash.update(buffer[:count])
         return int(count)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class KnownReader(io.RawIOBase):
+    """Reads a file that is known to be whole, from wherever it is asked to. `check` is called at the end, and raises
+    when that is no longer so."""
+
+    def __init__(self, stream: io.FileIO, check: Callable[[], None]) -> None:
+        super().__init__()
+        self._stream, self._check = stream, check
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # typeshed names a wider buffer type
+        count = self._stream.readinto(buffer)
+        if not count and len(buffer):
+            self._check()
+        return count
 
     def close(self) -> None:
         self._stream.close()

@@ -2,7 +2,9 @@
 
 `write` is one transaction, serialisable, committed durably when the block ends and rolled back when it raises; it may
 wait for another writer. With `lasting=False` it lets others go first and is not synced: whole at any kill, it may be
-undone by a power failure, unless a lasting one followed. `read` sees one consistent state and never waits for writers.
+undone by a power failure, unless a lasting one followed. `write_at_once` is for a few rows and waits for no other
+writer and for no disk: where it would have to, it raises `WouldWait` before its block begins, and nothing has happened;
+a database whose every commit is synced always does. `read` sees one consistent state and never waits for writers.
 Connections must not leave their block. A full disk or a read-only directory raises `Exhausted` and changes nothing.
 """
 
@@ -17,6 +19,8 @@ import sqlalchemy as sa
 
 class Database(Protocol):
     def write(self, *, lasting: bool = True) -> AbstractContextManager[sa.Connection]: ...
+
+    def write_at_once(self) -> AbstractContextManager[sa.Connection]: ...
 
     def read(self) -> AbstractContextManager[sa.Connection]: ...
 

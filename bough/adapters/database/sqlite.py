@@ -1,9 +1,16 @@
 """SQLite in WAL mode. One writer at a time: `BEGIN IMMEDIATE`, because a deferred transaction that turns into a write
-meets SQLITE_BUSY, which no timeout cures; and a lock in this process, which wakes sooner than SQLite's polling."""
+meets SQLITE_BUSY, which no timeout cures; and a lock in this process, which wakes sooner than SQLite's polling.
+
+Where commits are not synced, some of SQLite's still are: each that finds the log long enough for a checkpoint, and the
+one after a whole checkpoint, which begins the log anew. `write_at_once` makes neither. It asks how long the log's file
+is, which is how long the log is, for it is cut when it begins anew: one that is empty, or long enough for a checkpoint
+to have gone through it, is left to those who may wait. Only after another process's checkpoint might it sync the head
+of the log."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -14,12 +21,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from bough.kernel.context import WouldWait
 from bough.kernel.errors import Exhausted, Problem, Unavailable
 from bough.kernel.files import as_exhausted, disk_full, not_writable
+from bough.kernel.prepared import ask
 
 log = logging.getLogger("bough.database")
 
 BUSY_TIMEOUT_S = 10.0
+CHECKPOINT_PAGES = 1000  # in the log: SQLite's own number
+_LONG_LOG_BYTES = CHECKPOINT_PAGES * 4096  # a little less than so many pages take in it
 _WAL_AGAIN_S = 0.005
 _UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -29,13 +40,16 @@ class SqliteDatabase:
     """`durable`: fsync at every commit (control and audit); otherwise at checkpoints only (telemetry)."""
 
     def __init__(self, path: Path, *, durable: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
-        self.path = path
+        self.path, self._durable = path, durable
+        self._log = f"{path}-wal"
         self._writing = threading.Lock()
         self._behind = threading.Lock()  # one of those that may wait competes with those that may not
         self._writer = 0  # the thread that holds it
         self._listeners: list[Callable[[], None]] = []
         self._writing_engine = self._engine(durable, busy_timeout_s, writes=True)
         self._passing_engine = self._engine(False, busy_timeout_s, writes=True) if durable else self._writing_engine
+        self._at_once_engine = self._engine(durable, 0.0, writes=True, checkpoints=False)
+        self._at_once: sa.Connection | None = None  # kept: to take one from a pool takes longer than to write a row
         self._reading_engine = self._engine(durable, busy_timeout_s, writes=False)
 
     @contextmanager
@@ -50,11 +64,28 @@ class SqliteDatabase:
                     yield connection
             finally:
                 self._writer = 0
-        for listener in self._listeners:
-            try:
-                listener()
-            except Exception:  # what was committed stays so: whoever wrote it must not take it for failed
-                log.exception("after a commit")
+        self._committed()
+
+    @contextmanager
+    def write_at_once(self) -> Iterator[sa.Connection]:
+        if self._durable or not self._writing.acquire(blocking=False):
+            raise WouldWait
+        try:
+            if not 0 < self._log_bytes() < _LONG_LOG_BYTES:
+                raise WouldWait
+            with self._translated():
+                self._at_once = connection = self._at_once or self._at_once_engine.connect()
+                try:
+                    begun = connection.begin()
+                except sa.exc.OperationalError as error:
+                    if _is_busy(error):
+                        raise WouldWait from error
+                    raise
+                with begun:
+                    yield connection
+        finally:
+            self._writing.release()
+        self._committed()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -72,9 +103,25 @@ class SqliteDatabase:
     def close(self) -> None:
         self._writing_engine.dispose()
         self._passing_engine.dispose()
+        if self._at_once is not None:
+            self._at_once.close()
+        self._at_once_engine.dispose()
         self._reading_engine.dispose()
 
-    def _engine(self, durable: bool, busy_timeout_s: float, *, writes: bool) -> sa.Engine:
+    def _committed(self) -> None:
+        for listener in self._listeners:
+            try:
+                listener()
+            except Exception:  # what was committed stays so: whoever wrote it must not take it for failed
+                log.exception("after a commit")
+
+    def _log_bytes(self) -> int:
+        try:
+            return os.stat(self._log).st_size  # noqa: PTH116 - a Path for every write would take longer than this does
+        except FileNotFoundError:
+            return 0
+
+    def _engine(self, durable: bool, busy_timeout_s: float, *, writes: bool, checkpoints: bool = True) -> sa.Engine:
         made = sa.create_engine(
             f"sqlite:///{self.path}",
             connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
@@ -86,6 +133,9 @@ class SqliteDatabase:
         def configure(connection: sqlite3.Connection, _: Any) -> None:
             connection.isolation_level = None  # the event below begins transactions, not the driver
             _use_wal(connection, busy_timeout_s)
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES if checkpoints else 0}")
+            if not self._durable:
+                connection.execute("PRAGMA journal_size_limit = 0")  # what the log's file is cut to
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA secure_delete = ON")  # erasure: freed pages keep nothing of what stood there
@@ -93,7 +143,7 @@ class SqliteDatabase:
 
         @sa.event.listens_for(made, "begin")
         def begin(connection: sa.Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            ask(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
 
         return made
 
@@ -107,7 +157,7 @@ class SqliteDatabase:
 
     def _problem(self, error: sa.exc.OperationalError) -> Problem:
         text = str(error.orig)
-        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the rest tells the kind of the kind
+        code = _code(error)
         where = f"{self.path} cannot be written ({text}); nothing was changed"
         if code == sqlite3.SQLITE_FULL:
             return disk_full(where, self.path.parent)
@@ -116,11 +166,19 @@ class SqliteDatabase:
         if code == sqlite3.SQLITE_IOERR:  # SQLite says no more: a quota, a disk that fails, a file cut short
             hint = f"df -h {self.path.parent}; where there is room, look for the disk's own errors: dmesg"
             return Exhausted(where, code="DISK_FAILED", hint=hint)
-        if code in _BUSY:
+        if _is_busy(error):
             return Unavailable(
                 "the database is busy with another writer", code="DATABASE_BUSY", hint="try again in a moment"
             )
         return Problem(f"the database failed: {text}", code="DATABASE_FAILED", hint="bough doctor")
+
+
+def _code(error: sa.exc.OperationalError) -> int:
+    return int(getattr(error.orig, "sqlite_errorcode", 0)) & 0xFF  # the rest tells the kind of the kind
+
+
+def _is_busy(error: sa.exc.OperationalError) -> bool:
+    return _code(error) in _BUSY
 
 
 def _use_wal(connection: sqlite3.Connection, patience_s: float) -> None:

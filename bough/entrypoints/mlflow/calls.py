@@ -55,9 +55,10 @@ class Call(NamedTuple):
     environment: str
     headers: Mapping[str, str]
     blobs: Blobs
+    waits: bool = True
 
     def op(self, name: str, /, **fields: Any) -> Any:
-        return self.operations.call(name, {"project": self.project, **fields}, self.principal)
+        return self.operations.call(name, {"project": self.project, **fields}, self.principal, waits=self.waits)
 
 
 class Raw(msgspec.Struct, frozen=True):
@@ -72,7 +73,7 @@ class Endpoint(NamedTuple):
     path: str  # below /api/2.0 and /api/3.0; {name} stands for a part
     function: Callable[[Call, Any], Any]
     request: type[msgspec.Struct]
-    quick: bool = False  # a few rows by their keys, whatever there is besides: read in the event loop
+    quick: bool = False  # a few rows by their keys, whatever there is besides: in the event loop
 
 
 class Empty(msgspec.Struct, frozen=True):
@@ -83,7 +84,8 @@ def endpoint(
     method: str, *paths: str, quick: bool = False
 ) -> Callable[[Callable[[Call, R], Any]], Callable[[Call, R], Any]]:
     """Declares `function(call, request)`; the request's type says what is read of body, query and path. A `quick` one
-    never writes, for a write may wait for another one or for a disk."""
+    that writes calls one operation, of what programs report: in the event loop if that need not wait there, for another
+    write or for a disk, and in a thread else."""
 
     def declare(function: Callable[[Call, R], Any]) -> Callable[[Call, R], Any]:
         hints = typing.get_type_hints(function)

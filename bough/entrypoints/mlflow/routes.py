@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import logging
 from functools import partial
 from typing import Protocol
@@ -31,7 +32,7 @@ from bough.entrypoints.mlflow import (
     traces_v2,
 )
 from bough.entrypoints.mlflow.calls import Call, Endpoint, Raw, Table, read, refusal
-from bough.kernel.context import Principal
+from bough.kernel.context import Principal, WouldWait
 from bough.kernel.errors import Problem, Unauthenticated
 from bough.kernel.names import check_name
 from bough.kernel.operations import Operations
@@ -40,6 +41,7 @@ from bough.kernel.project import PRODUCTION
 DEFAULT_PROJECT = "default"
 VERSION = "3.17.2"  # the release of MLflow whose endpoints these are: its clients ask for it
 MAX_BODY_BYTES = 64 << 20  # traces of long conversations; artifacts are streams and have their own limit
+QUICK_BODY_BYTES = 16 << 10  # about 150 points of metrics: two milliseconds of the event loop
 
 _API = tuple(f"/{kind}/{version}/" for kind in ("api", "ajax-api") for version in ("2.0", "2.11", "3.0"))
 _FILES = "/mlflow-artifacts/artifacts"
@@ -104,16 +106,18 @@ class Mlflow(BaseRoute):
             raise elsewhere.refused(request.method, below)
         body = await read_body(request, MAX_BODY_BYTES)
         work = partial(self._work, request, found, body, project, environment)
-        if found[0].quick and project in self._begun:  # a change of threads would take longer than all of it
-            return work()
+        if found[0].quick and len(body) <= QUICK_BODY_BYTES and project in self._begun:
+            with contextlib.suppress(WouldWait):  # a change of threads would take longer than all of it
+                return work(waits=False)
         return await in_thread(work)
 
     def _work(
-        self, request: Request, found: tuple[Endpoint, dict[str, str]], body: bytes, project: str, environment: str
-    ) -> Response:
-        """In a thread of its own, from who calls to the answer's bytes: one change of threads for all of it."""
+        self, request: Request, found: tuple[Endpoint, dict[str, str]], body: bytes, project: str, environment: str,
+        *, waits: bool = True,
+    ) -> Response:  # fmt: skip
+        """From who calls to the answer's bytes: one change of threads for all of it, or none."""
         endpoint, parameters = found
-        call = self._call(request, _token(request), project, environment)
+        call = self._call(request, _token(request), project, environment)._replace(waits=waits)
         typed = read(endpoint.request, body, request.scope["query_string"], parameters)
         answer = endpoint.function(call, typed)
         if isinstance(answer, Raw):

@@ -140,7 +140,7 @@ class OfExperiments(msgspec.Struct, frozen=True):
     experiment_ids: list[str]
 
 
-@endpoint("POST", "/mlflow/runs/create")
+@endpoint("POST", "/mlflow/runs/create", quick=True)
 def create(call: Call, request: Create) -> Any:
     fields: dict[str, Any] = {} if request.start_time is None else {"started_at": request.start_time / 1000}
     tags = mapping(request.tags)
@@ -192,31 +192,31 @@ def search(call: Call, request: Search) -> Any:
     return answer | ({"next_page_token": found.next_page} if found.next_page else {})
 
 
-@endpoint("POST", "/mlflow/runs/log-metric")
+@endpoint("POST", "/mlflow/runs/log-metric", quick=True)
 def log_metric(call: Call, request: LogMetric) -> Any:
     call.op("runs.log", id=request.id, metrics=[_point(request)])
     return Empty()
 
 
-@endpoint("POST", "/mlflow/runs/log-parameter")
+@endpoint("POST", "/mlflow/runs/log-parameter", quick=True)
 def log_param(call: Call, request: LogParam) -> Any:
     call.op("runs.log", id=request.id, params={request.key: request.value})
     return Empty()
 
 
-@endpoint("POST", "/mlflow/runs/set-tag")
+@endpoint("POST", "/mlflow/runs/set-tag", quick=True)
 def set_tag(call: Call, request: Tag) -> Any:
     call.op("runs.log", id=request.id, tags={request.key: request.value})
     return Empty()
 
 
-@endpoint("POST", "/mlflow/runs/delete-tag")
+@endpoint("POST", "/mlflow/runs/delete-tag", quick=True)
 def delete_tag(call: Call, request: Tag) -> Any:
     call.op("runs.log", id=request.id, remove_tags=[request.key])
     return Empty()
 
 
-@endpoint("POST", "/mlflow/runs/log-batch")
+@endpoint("POST", "/mlflow/runs/log-batch", quick=True)
 def log_batch(call: Call, request: LogBatch) -> Any:
     params: dict[str, str] = {}
     for each in request.params:
