@@ -31,7 +31,7 @@ _SAYING = (
     *(branching, comparing, dbsaying, jobsaying, optimizing),
     *(promoting, spacing, trafficsaying, webhooksaying),
 )
-_SAYS: dict[str, Callable[[Any], str]] = {name: say for each in _SAYING for name, say in each.SAYS.items()}
+_SAYS = {name: say for each in _SAYING for name, say in each.SAYS.items()}
 _FROM_PROJECT = "project"
 _FROM_GIT = "branch"
 _FILE = "file"  # its text is meant, which nobody types: @PATH reads it
