@@ -93,7 +93,8 @@ def test_savings_count_what_was_wasted() -> None:
 def test_what_was_lost_counts_in_the_pool_that_was_paid_for_it_and_pools_add_up_to_the_job() -> None:
     """Spot saves one hour of two, on-demand does the other two hours of work; a second run does one hour on spot."""
     shared: dict[str, Any] = {"project": "p", "environment": "main", "job": "fit", "on_demand_per_h": 3.0}
-    market, sure = {"pool": "market", "kind": "spot"}, {"pool": "sure", "kind": "on-demand"}
+    market: dict[str, Any] = {"pool": "market", "kind": "spot"}
+    sure: dict[str, Any] = {"pool": "sure", "kind": "on-demand"}
     (saving,) = savings(
         [
             GivenBack(**shared, **market, run="jr_1", seconds=7200.0, cost=2.0, work_s=3600.0),

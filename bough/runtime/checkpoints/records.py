@@ -84,6 +84,9 @@ class Records:
     def __getitem__(self, number: int) -> bytes:
         return self._batch([number])[0]
 
+    def __iter__(self) -> Iterator[bytes]:
+        return (self[number] for number in range(len(self)))
+
     def read(self, batches: Iterable[list[int]]) -> Iterator[list[bytes]]:
         """The records of each batch, in order."""
         READING.begin()
