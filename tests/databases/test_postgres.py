@@ -51,7 +51,7 @@ def emails(engine: Postgres, handle: str) -> list[str]:
         return [row[0] for row in connection.execute("SELECT email FROM orders ORDER BY id")]
 
 
-SMALL_BYTES = 4 << 20  # of catalogs, which every session reads and some write
+SMALL_BYTES = 4 << 20  # of catalogs, which every connection reads and some write into
 BOTH = ["ada@example.org", "bob@example.org"]
 
 
