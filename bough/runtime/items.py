@@ -122,9 +122,11 @@ class Contract:
             columns[parameter.name] = arrays.stack(column) if parameter.stacked else column
         return self.function(**columns, **asked)
 
+    @functools.cached_property
     def input_schema(self) -> dict[str, Any]:
         return schema(self.item)
 
+    @functools.cached_property
     def output_schema(self) -> dict[str, Any]:
         return schema(self.result)
 

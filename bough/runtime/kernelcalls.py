@@ -17,7 +17,7 @@ try:
 except ImportError:  # a Python built without libffi: the rungs that need these calls are then missing
     _ctypes = None  # type: ignore[assignment]
 
-_SET_PDEATHSIG, _SET_CHILD_SUBREAPER, _SET_NO_NEW_PRIVS = 1, 36, 38
+_SET_PDEATHSIG, _SET_CHILD_SUBREAPER, _SET_NO_NEW_PRIVS, _SET_THP_DISABLE = 1, 36, 38, 41
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same on every architecture
 
 # Bits of LANDLOCK_ACCESS_FS_*: what changes a file system, by the ABI that introduced it.
@@ -71,6 +71,11 @@ def give_back_memory() -> bool:
     """What was freed goes back to the kernel, not only what lies at the heap's end: malloc_trim(3), 1 to 2 ms for a
     model of 20 MB. Only glibc has it."""
     return _call(b"malloc_trim", 0) == 1
+
+
+def refuse_huge_pages() -> bool:
+    """From now on this process and its descendants get memory in pages of the usual size."""
+    return _prctl(_SET_THP_DISABLE, 1)
 
 
 def _prctl(option: int, value: int) -> bool:

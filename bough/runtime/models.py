@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import importlib
 import inspect
 import os
@@ -59,6 +60,7 @@ class Prepared:
         self.instance: Any = None
         self._imported = False
         self._target: Any = None
+        self._model: Optional[Model] = None
         if spec.preload != "none":
             self.bring_in()
 
@@ -92,14 +94,16 @@ class Prepared:
             self.loaded = True
 
     def model(self) -> Model:
-        """What answers requests. After `load`; with an async load, before `load_async`."""
-        return Model(self.spec, self.instance)
+        """What answers requests, the same each time. After `load`; with an async load, before `load_async`."""
+        if self._model is None:
+            self._model = Model(self.spec, self.instance)
+        return self._model
 
     def signature(self) -> Signature:
         """Works without `load` for a class; a model file is opened."""
         if self._target is None:
             self.load()
-        return Model(self.spec, self.instance if self.instance is not None else self._target).signature()
+        return (self.model() if self.instance is not None else Model(self.spec, self._target)).signature
 
     def _make(self) -> None:
         if self.instance is None:
@@ -136,6 +140,7 @@ class Model:
         if self.openai == "embeddings" and contract.streams:
             raise SignatureUnsupported('a service with openai = "embeddings" returns list[float] and cannot stream')
 
+    @functools.cached_property
     def signature(self) -> Signature:
         return signature(self)
 
@@ -146,7 +151,6 @@ def prepare(spec: ModelSpec) -> Prepared:
     for name, value in MODEL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         os.chdir(spec.folder)
         if spec.folder not in sys.path:
@@ -201,8 +205,8 @@ def signature(model: Model) -> Signature:
     contract, tensors = model.contract, model.tensors
     return Signature(
         mode=model.mode, streams=contract.streams, openai=model.openai,
-        input=schema.of_rows(tensors.inputs, "input") if tensors else contract.input_schema(),
-        output=schema.of_rows(tensors.outputs, "output") if tensors else contract.output_schema(),
+        input=schema.of_rows(tensors.inputs, "input") if tensors else contract.input_schema,
+        output=schema.of_rows(tensors.outputs, "output") if tensors else contract.output_schema,
         inputs=tensors.inputs if tensors else schema.input_tensors(contract),
         outputs=tensors.outputs if tensors else schema.output_tensors(contract),
         platform=tensors.platform if tensors else "python",

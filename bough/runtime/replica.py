@@ -56,9 +56,9 @@ def run(prepared: Prepared, unit: UnitSpec, folder: Any) -> int:
     )  # fmt: skip
     if model.contract.is_async or prepared.async_load:
         return concurrent.serve(
-            listener, answering, hello, prepared, telemetry, lambda: write_ready(model.signature(), folder)
+            listener, answering, hello, prepared, telemetry, lambda: write_ready(model.signature, folder)
         )
-    write_ready(model.signature(), folder)
+    write_ready(model.signature, folder)
     code = _serve(listener, stop, answering, telemetry, hello)
     stop.uninstall()
     return code

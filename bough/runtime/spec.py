@@ -32,6 +32,7 @@ MODEL_ENVIRONMENT = {
     "VECLIB_MAXIMUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
     "RAYON_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",  # else a batch of texts is handed to a pool, however small the pool
     "ORT_DISABLE_TELEMETRY": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's allocator, which pandas brings along
 }

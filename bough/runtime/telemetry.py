@@ -137,7 +137,7 @@ def telemetry_of(model: Model) -> Telemetry:
     """What counts for `model`; counts nothing when its spec says so."""
     contract = model.contract
     name = contract.parameters[0].name if contract.single else "input"
-    schemas = contract.input_schema(), contract.output_schema()
+    schemas = contract.input_schema, contract.output_schema
     return Telemetry(model.spec.sample_per_s, name, raw=contract.raw, schemas=schemas)
 
 

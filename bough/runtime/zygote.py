@@ -30,7 +30,7 @@ from typing import Any
 
 import msgspec
 
-from bough.runtime import failures, redaction, shim
+from bough.runtime import failures, kernelcalls, redaction, shim
 from bough.runtime.redaction import redact
 from bough.runtime.spec import CONTROL_NAME, MODEL_ENVIRONMENT, SOCKET_NAME, ModelSpec, UnitSpec
 
@@ -86,6 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
 def serve(folder: str, prepared: Any, run: Run, ready: Ready) -> None:
     gc.collect()
     gc.freeze()  # a later collection in a replica then writes to none of these pages
+    kernelcalls.refuse_huge_pages()  # what was loaded keeps its own; a replica that touches a byte takes 4 KB, not 2 MB
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # shims are nobody's to wait for
     listener = socket.socket(socket.AF_UNIX)
     with _ReachableFolder(folder, CONTROL_NAME) as reachable:
@@ -166,8 +167,8 @@ def _replicate(order: Order, spec: UnitSpec, prepared: Any, run: Run) -> int:
     os.environ.clear()
     os.environ.update(order.environment)
     redaction.learn(order.environment)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed()  # else every replica draws the same numbers
+    if "numpy.random" in sys.modules:  # importing it only now would take longer than the fork, and seed it anyway
+        sys.modules["numpy.random"].seed()  # else every replica draws the same numbers
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 1
     try:

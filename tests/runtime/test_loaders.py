@@ -66,7 +66,7 @@ def test_a_bad_row_fails_alone_and_is_told_what_is_wrong(classifier: Path) -> No
 
 def test_tensors_go_to_the_classifier_as_they_are(classifier: Path) -> None:
     service = opened(classifier)
-    signature = service.model.signature()
+    signature = service.model.signature
     assert signature.inputs == [Tensor(name="input", datatype="FP64", shape=[-1, 4])]
     assert [tensor.name for tensor in signature.outputs] == ["label", "probabilities"]
     assert signature.input["minItems"] == 4 and signature.platform == "sklearn"
@@ -173,7 +173,7 @@ def test_an_onnx_model_with_one_input_takes_bare_rows(tmp_path: Path) -> None:
     replies = ask(service, [1, 2, 3], [1, 2], [4, 5, 6])
     assert [reply.status for reply in replies] == [200, 422, 200]
     assert [content(replies[n]) for n in (0, 2)] == [[4.0, 5.0], [10.0, 11.0]]
-    assert service.model.signature().inputs == [Tensor(name="x", datatype="FP32", shape=[-1, 3])]
+    assert service.model.signature.inputs == [Tensor(name="x", datatype="FP32", shape=[-1, 3])]
     assert infer(service, {"x": np.eye(3)})["y"].tolist() == [[1, 0], [0, 1], [1, 1]]
 
 
@@ -184,7 +184,7 @@ def test_an_onnx_model_with_several_takes_objects(tmp_path: Path) -> None:
     replies = ask(service, {"a": 2, "b": 3}, {"a": 1}, [2, 3])
     assert [reply.status for reply in replies] == [200, 422, 422]
     assert content(replies[0]) == {"sum": 5.0, "product": 6.0}
-    assert service.model.signature().input["required"] == ["a", "b"]
+    assert service.model.signature.input["required"] == ["a", "b"]
     assert infer(service, {"b": np.array([1.0]), "a": np.array([4.0])})["sum"].tolist() == [5.0]
 
 

@@ -23,7 +23,7 @@ def test_a_function_that_asks_is_told_who_its_item_is_and_its_body_is_as_ever() 
     assert contract.call(contract.decode(b'"hello"', META)) == ["hello", "itm_1", 2, "order/7;ndjson", "k"]
     assert contract.call(contract.decode(b'"hello"')) == ["hello", "", 1, "", ""], "a request is no item"
     assert contract.call(contract.from_fields({"text": "x"}))[0] == "x"
-    assert contract.input_schema() == {"type": "string"}
+    assert contract.input_schema == {"type": "string"}
 
 
 def test_a_batch_gets_one_for_each() -> None:
