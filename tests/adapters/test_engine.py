@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -470,6 +472,17 @@ def test_a_unit_killed_from_outside_is_killed_not_stopped(real: Rig) -> None:
     rigs.kill(real.until("a", "running"))
     ended = real.exited("a")
     assert (ended.code, ended.reason) == (-9, "killed")
+
+
+def test_a_wake_right_after_a_kill_starts_the_next_attempt_although_nobody_has_told_of_it_yet(real: Rig) -> None:
+    real.engine.apply(real.spec("a", rigs.runs()))
+    seen = real.until("a", "running")
+    shim = int(Path(f"/proc/{seen.pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(shim, signal.SIGSTOP)
+    rigs.kill(seen)
+    assert rigs.gone(seen.pid)
+    threading.Timer(0.1, os.kill, (shim, signal.SIGCONT)).start()
+    assert real.engine.wake("a").attempt == 2
 
 
 def test_children_of_children_in_4_sessions_are_killed(real: Rig) -> None:

@@ -106,8 +106,8 @@ class Engine(Protocol):
 
     def wake(self, unit: str) -> Attempt:
         """Starts attempt n+1 of a unit that is asleep (or still on its way there: then it begins when attempt n has
-        ended), or whose attempt n has exited though it was never asked to stop; otherwise returns the present attempt.
-        Bounded: a unit that keeps failing is woken at growing intervals (`Busy`)."""
+        ended), or whose attempt n has exited, or has just died, though it was never asked to stop; otherwise returns
+        the present attempt. Bounded: a unit that keeps failing is woken at growing intervals (`Busy`)."""
 
     def drain(self, node: str, deadline_s: float, reason: str) -> None:
         """Stops taking new units on `node` and stops those there within `deadline_s`."""

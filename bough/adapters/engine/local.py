@@ -48,6 +48,7 @@ _LOGS_KEPT, _ATTEMPTS_KEPT = 3, 64  # of one unit
 _LONGEST_HOME_BYTES = 85  # leaves room for run/u/<digest> in the path of a socket
 _FIRST_WAKE_PAUSE_S, _LONGEST_WAKE_PAUSE_S = 0.1, 60.0
 _LIVED_LONG_S = 10.0  # an attempt that was ready and lived for so long has not failed at once
+_LAST_WORDS_S = 0.5  # a shim tells within milliseconds that its unit has ended, unless it has to kill what is left
 _ZYGOTE_TRIES = 3
 _SWEEP_S = 15.0
 _FOLLOW_S = 0.05  # how often a follower looks for output; an exit is told at once
@@ -216,6 +217,8 @@ class LocalEngine:
     def wake(self, unit: str) -> Attempt:
         with self._lock:
             record = self._latest(unit)
+            if record is not None and record.has_died():
+                self._await_exit(record)
             asleep = self._registered.is_asleep(unit, record)
             if record is None and not asleep:
                 raise NotFound(f"no unit {unit} is known here", code="UNIT_UNKNOWN", hint="bough status")
@@ -484,6 +487,13 @@ class LocalEngine:
             with self._changed:
                 if record.exit is None:
                     self._changed.wait(_FOLLOW_S)
+
+    def _await_exit(self, record: Record) -> None:
+        """Whoever had a connection to a process hears of its end before its shim has said so: to answer that it runs
+        would send them away for a while."""
+        deadline = time.monotonic() + _LAST_WORDS_S
+        while record.exit is None and (left_s := deadline - time.monotonic()) > 0:
+            self._changed.wait(left_s)
 
     def _refuse_early_wake(self, unit: str, latest: Record | None) -> None:
         """The first wake after an attempt that worked, or was put to sleep, is free; then the pause doubles with every
