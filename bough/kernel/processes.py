@@ -6,7 +6,8 @@ import os
 import time
 from pathlib import Path
 
-STATE, SESSION, STARTTIME = 0, 3, 19  # positions in /proc/PID/stat after the command's closing parenthesis
+STATE, SESSION, FLAGS, STARTTIME = 0, 3, 6, 19  # positions in /proc/PID/stat after the command's closing parenthesis
+_PF_EXITING = 0x4  # of the flags: on its way out, and its files may be closed already
 BOOT_SLACK_S = 60.0  # a wall clock that was corrected since may move the time of boot by less than this
 
 
@@ -22,6 +23,14 @@ def starttime(pid: int) -> int:
     """In clock ticks since boot; 0 when there is no such process, or only its zombie."""
     fields = stat(pid)
     return int(fields[STARTTIME]) if fields and fields[STATE] not in (b"Z", b"X") else 0
+
+
+def has_ended(pid: int, started: int) -> bool:
+    """Whether the process `pid` that began at tick `started` has ended, or is about to."""
+    fields = stat(pid)
+    if not fields or fields[STATE] in (b"Z", b"X") or int(fields[FLAGS]) & _PF_EXITING:
+        return True
+    return int(fields[STARTTIME]) != started
 
 
 def mark() -> str:

@@ -76,6 +76,18 @@ def test_environments_share_a_zygote_and_each_replica_sees_its_own_labels(rig: r
     assert b"BOUGH_ENVIRONMENT" not in seen and b"BOUGH_SERVICE" not in seen
 
 
+def test_only_the_zygote_asks_its_c_library_for_huge_pages_and_a_projects_own_wish_counts_more(
+    rig: rigs.LocalRig,
+) -> None:
+    rig.engine.apply(rig.model("a", "plain"))
+    rig.engine.apply(rig.model("b", "plain", environment={"GLIBC_TUNABLES": "glibc.malloc.check=0"}))
+    assert b"GLIBC_TUNABLES" not in rig.until_output("a", b"serving")
+    assert b"GLIBC_TUNABLES" in rig.until_output("b", b"serving")
+    seen = [Path(f"/proc/{pid}/environ").read_bytes() for pid in rig.inner.zygotes().values()]
+    assert sum(b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in each for each in seen) == 1
+    assert sum(b"GLIBC_TUNABLES=glibc.malloc.check=0" in each for each in seen) == 1
+
+
 def test_a_zygote_that_only_sleeping_units_would_use_ends_when_idle_and_the_next_wake_has_another(
     rig: rigs.LocalRig,
 ) -> None:

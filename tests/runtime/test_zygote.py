@@ -39,9 +39,9 @@ class Warm:
         command = [sys.executable, "-c", _BOOT, str(folder), "engine_loader_module"]
         self.process = subprocess.Popen(command, env=self.environment, stdout=self.log, stderr=self.log)
 
-    def order(self, folder: Path, **environment: str) -> dict[str, Any]:
+    def order(self, folder: Path, reference: str = "plain", **environment: str) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
-        model = ModelSpec(reference="plain", folder=str(LOADER_FOLDER))
+        model = ModelSpec(reference=reference, folder=str(LOADER_FOLDER))
         spec = UnitSpec(unit=folder.name, attempt=1, kind="replica", model=model)
         (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
         order = {"folder": str(folder), "environment": {**self.environment, **environment}}
@@ -159,6 +159,48 @@ def test_the_second_zygote_of_a_folder_leaves(warm: Warm) -> None:
     command = [sys.executable, "-c", _BOOT, str(warm.folder), "engine_loader_module"]
     assert subprocess.run(command, env=warm.environment, timeout=10, check=False).returncode == 0
     assert warm.process.poll() is None
+
+
+@pytest.mark.parametrize("reference", ["plain", "numpy"])
+def test_a_fork_imports_nothing(place: Path, reference: str) -> None:
+    started = Warm(place / "z", reference)
+    started.wait(place / "z" / "ready.json")
+    started.order(place / "r")
+    said = _said(started, place / "r")
+    started.end()
+    assert "imported since:\n" in said
+
+
+def test_replicas_draw_different_numbers(place: Path) -> None:
+    started = Warm(place / "z", "draws")
+    started.wait(place / "z" / "ready.json")
+    drawn: set[str] = set()
+    for name in ("a", "b"):
+        started.order(place / name, reference="draws")
+        drawn |= {line for line in _said(started, place / name).splitlines() if line.startswith("drew")}
+    started.end()
+    assert len(drawn) == 2
+
+
+def test_a_replica_that_touches_a_byte_takes_a_small_page(warm: Warm, place: Path) -> None:
+    warm.order(place / "r")
+    pid = _pid(warm, place / "r")
+    warm.wait(place / "r" / "ready.json")
+    status = Path(f"/proc/{pid}/status").read_text()
+    os.kill(pid, signal.SIGTERM)
+    warm.wait(place / "r" / "exit.json")
+    if "THP_enabled" not in status:
+        pytest.skip("this kernel does not say")
+    assert "THP_enabled:\t0\n" in status
+
+
+def _said(warm: Warm, folder: Path) -> str:
+    """What a replica prints before it serves."""
+    pid = _pid(warm, folder)
+    warm.wait(folder / "ready.json")
+    os.kill(pid, signal.SIGTERM)
+    warm.wait(folder / "exit.json")
+    return (folder / f"log.{0:020d}").read_text()
 
 
 def _pid(warm: Warm, folder: Path) -> int:

@@ -15,7 +15,7 @@ from bough.adapters.engine import EXITED, READY, RUNNING, STARTING, STOPPING, At
 from bough.adapters.engine import local_files as files
 from bough.adapters.engine.local_processes import Handle, hold, kill_leftovers
 from bough.kernel.devices import share_of
-from bough.kernel.processes import starttime
+from bough.kernel.processes import has_ended
 from bough.runtime.spec import SOCKET_NAME, Exited, Failure, Started, UnitSpec, Usage
 
 _SETTLES_NS = 50_000_000  # several ticks of the slowest usual kernel (100 Hz)
@@ -83,9 +83,7 @@ class Record:
     def has_died(self) -> bool:
         """The unit's process is gone, and its shim has not said so yet."""
         started = self.started
-        if self.exit or started is None or not started.pid:
-            return False
-        return not started.starttime or starttime(started.pid) != started.starttime
+        return not self.exit and started is not None and started.pid > 0 and has_ended(started.pid, started.starttime)
 
     def adopt(self) -> None:
         """After the engine's own start: finds out how the attempt stands now."""

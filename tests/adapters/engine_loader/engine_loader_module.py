@@ -22,13 +22,20 @@ def prepare(spec):
         time.sleep(0.3)
     if spec.reference == "threads" and spec.preload == "model":
         threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
-    return {"preload": spec.preload, "loaded_by": os.getpid()}
+    if spec.reference == "numpy":
+        import numpy
+    if spec.reference == "draws":
+        import numpy.random  # noqa: F401
+    return {"preload": spec.preload, "loaded_by": os.getpid(), "modules": set(sys.modules)}
 
 
 def run(prepared, spec, folder):
     print("environment", *sorted(os.environ))
     if spec.model.reference == "labels":
         print(*(f"BOUGH_{name.upper()}=" + os.environ[f"BOUGH_{name.upper()}"] for name in spec.labels), sep="\n")
+    print("imported since:", *sorted(set(sys.modules) - prepared["modules"]))
+    if spec.model.reference == "draws":
+        print("drew", sys.modules["numpy"].random.random())
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(folder + "/replica.sock")
     listener.listen()
