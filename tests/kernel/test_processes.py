@@ -1,0 +1,20 @@
+"""Which process a pid means."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from bough.kernel.processes import has_ended, starttime
+
+
+def test_a_process_has_ended_when_it_is_gone_a_zombie_or_another_one_under_its_number() -> None:
+    assert not has_ended(os.getpid(), starttime(os.getpid()))
+    assert has_ended(os.getpid(), starttime(os.getpid()) - 1)
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        begun = starttime(child.pid)
+        assert not has_ended(child.pid, begun)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie from now on
+        assert has_ended(child.pid, begun)
+    assert has_ended(child.pid, begun)
