@@ -66,7 +66,7 @@ def _killed_and_asked(setup: Setup, tree: processes.Tree, service: str, body: by
     attempts = sorted((home / "units" / f"{service}-0").iterdir(), key=lambda path: int(path.name))
     victims = [_pid(attempts[-1] / "pid.json")]
     if zygote:
-        victims += [_pid(path) for path in (home / "zygotes").glob("*/pid.json")]
+        victims += [_pid(path) for path in (home / "zygotes").glob("*/ready.json")]
     ours = set(tree.pids())
     started = time.perf_counter()
     for pid in victims:

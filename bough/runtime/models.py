@@ -19,8 +19,8 @@ what does not, by framework:
   TensorFlow and JAX, whose runtimes start threads when first used.
 * Connections, files opened for writing and running event loops are shared by the forks in ways that nobody wants: a
   class that opens any in `load` sets `preload = "imports"`. `async def load` always runs after the fork.
-* Random state is copied: the zygote reseeds `numpy.random` in each replica where it is imported; Python reseeds `random`
-  by itself, we torch.
+* Random state is copied: the zygote reseeds `numpy.random` in each replica where it is imported; Python reseeds
+  `random` by itself, we torch.
 
 What slips through is caught by the zygote: when native threads are alive after loading, or a GPU is held, it starts
 over and loads after the fork; when importing alone does that, it imports after the fork, too.
