@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from bough.kernel.errors import NotFound, Problem
 
 ROUTED_WITHIN_S = 3.0  # the gateway takes a new branch's routes within tens of milliseconds
 LOOK_S = 0.02
+DATABASE = "database"  # the kind; the catalog itself is not imported by commands
 _MARKS = {"add": ("+", GREEN), "remove": ("-", RED), "change": ("~", YELLOW)}
 
 
@@ -110,6 +112,17 @@ def merged(session: Session, answer: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def planned(session: Session, fields: Mapping[str, Any]) -> None:
+    """What a merge is going to run on databases, said before it does."""
+    if session.json or fields.get("dry_run"):
+        return
+    with contextlib.suppress(Problem):  # the merge itself says what is wrong
+        client = session.client()
+        asked = {"project": fields["project"], "branch": fields["branch"]}
+        if client.environments.diff(**asked, kinds=[DATABASE])["changes"]:
+            session.note(merged(session, client.call("environments.merge", **{**fields, "dry_run": True})))
+
+
 def refused(session: Session, problem: Problem) -> None:
     """A conflict of a merge, line by line; the error itself follows."""
     for each in problem.fields.get("conflicts", []):
@@ -117,6 +130,7 @@ def refused(session: Session, problem: Problem) -> None:
         session.note(f"{head}  ours {each['ours']}, theirs {each['theirs']}")
 
 
+PLANS: dict[str, Callable[[Session, Mapping[str, Any]], None]] = {"environments.merge": planned}
 COMPLETES: dict[str, Callable[[Session, Any], Any]] = {"environments.create": with_services}
 SAYS: dict[str, Callable[[Session, Any], str]] = {
     "environments.create": created,

@@ -174,6 +174,8 @@ def fields_of(operation: Mapping[str, Any], values: Mapping[str, Any]) -> dict[s
 
 
 def _asked(session: Session, name: str, fields: dict[str, Any]) -> Any:
+    if name in branching.PLANS:
+        branching.PLANS[name](session, fields)
     try:
         answer = session.client().call(name, **fields)
     except Problem as problem:

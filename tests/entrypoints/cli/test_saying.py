@@ -1,14 +1,17 @@
-"""Traffic, exposure and webhooks on a terminal: the answers of the real operations, in few lines."""
+"""Traffic, exposure, webhooks and merges on a terminal: the answers of operations, in few lines."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import pytest
 
-from bough.entrypoints.cli import trafficsaying, webhooksaying
+from bough.entrypoints.cli import branching, trafficsaying, webhooksaying
 from bough.entrypoints.cli.session import Session
+from bough.kernel.errors import Conflict
 from bough.kernel.platform import Platform
 from bough.kernel.scale import Scale
 from tests.gateway.test_traffic import SEEN, told
@@ -48,3 +51,37 @@ def test_a_webhooks_secret_is_said_once(tmp_path: Path) -> None:
     listed = webhooksaying.listed(Session(), plain(plane.call("webhooks.list")))
     assert added.webhook.id in listed and added.webhook.secret not in listed
     assert added.webhook.url in webhooksaying.tested(Session(), plain(added.webhook))
+
+
+class Merging(Session):
+    """Of a branch that changes databases: what it asks is kept in `asked`."""
+
+    def __init__(self, plan: dict[str, Any] | Conflict, *, json: bool = False) -> None:
+        super().__init__()
+        self.json, self.plan, self.asked = json, plan, list[dict[str, Any]]()
+
+    def client(self) -> Any:
+        return SimpleNamespace(environments=SimpleNamespace(diff=lambda **_: {"changes": [1]}), call=self._call)
+
+    def _call(self, name: str, **fields: Any) -> Any:
+        self.asked.append(fields)
+        if isinstance(self.plan, Conflict):
+            raise self.plan
+        return self.plan
+
+
+def test_what_a_merge_runs_on_databases_is_said_before_it_does(capfd: pytest.CaptureFixture[str]) -> None:
+    fields = {"project": "shop", "branch": "b", "theirs": True}
+    plan = {"merged": {"database": 1}, "into": "main", "fast_forward": False, "dry_run": True,
+            "migrations": {"orders": ["002.sql"]}}  # fmt: skip
+    session = Merging(plan)
+    branching.planned(session, fields)
+    assert session.asked == [fields | {"dry_run": True}]
+    assert "would run on orders of main, tried on a fresh branch of it: 002.sql" in capfd.readouterr().err
+    for silent, asked in (
+        (Merging(plan, json=True), fields),
+        (Merging(plan), fields | {"dry_run": True}),
+        (Merging(Conflict("both changed orders", code="MERGE_CONFLICT", hint="")), fields),
+    ):
+        branching.planned(silent, asked)
+        assert capfd.readouterr() == ("", "")
