@@ -70,14 +70,16 @@ class Meter:
         self.memory_bytes = 0
         self.memory_peak_bytes = 0
         self.read_bytes = 0  # from disks
-        self.all_read_bytes = (
-            0  # by calls, memory of the kernel included; what is mapped is in neither until it is fetched
-        )
+        self.all_read_bytes = 0  # by calls, from memory as well; what is mapped counts once it is fetched
         self.written_bytes = 0
         self.processes = 0
         self.gpus: GpuMeter | None = None
-        self._io: dict[int, tuple[int, int, int]] = {}
         self._io_gone = (0, 0, 0)
+
+    def ended(self, pid: int) -> None:
+        """A child of ours has ended and is about to be waited for: what it did is still known, and with it what those
+        did that it waited for."""
+        self._io_gone = tuple(map(sum, zip(self._io_gone, _io_bytes(pid))))  # type: ignore[assignment]
 
     def sample(self, *, memory: bool) -> None:
         """`memory` also when no CPU was used since the last sample; it is the only costly part (about 1 ms for a
@@ -110,13 +112,7 @@ class Meter:
         )  # fmt: skip
 
     def _sample_io(self, pids: list[int]) -> None:
-        now = {pid: _io_bytes(pid) for pid in pids}
-        for pid, (read, all_read, written) in self._io.items():
-            if pid not in now:
-                gone = self._io_gone
-                self._io_gone = (gone[0] + read, gone[1] + all_read, gone[2] + written)
-        self._io = now
-        read, all_read, written = (sum(column) for column in zip(self._io_gone, *now.values()))
+        read, all_read, written = (sum(column) for column in zip(self._io_gone, *map(_io_bytes, pids)))
         self.read_bytes = max(self.read_bytes, read)
         self.all_read_bytes = max(self.all_read_bytes, all_read)
         self.written_bytes = max(self.written_bytes, written)

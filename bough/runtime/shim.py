@@ -289,10 +289,12 @@ class _Guard:
     def _reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if ended is None:
+                    return
+                self._meter.ended(ended.si_pid)
+                pid, status = os.waitpid(ended.si_pid, 0)
             except ChildProcessError:
-                return
-            if pid == 0:
                 return
             if pid == self._pid:
                 self._status = status
@@ -317,7 +319,7 @@ class _Guard:
             time.sleep(0.001)
         self._drain(output, 1 << 20)
         self._log.close()
-        self._meter.sample(memory=False)
+        self._meter.sample(memory=True)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         self._meter.memory_bytes = 0
         self._meter.memory_peak_bytes = self._meter.memory_peak_bytes or peak

@@ -132,7 +132,8 @@ def _was_to_end(deployment: Deployment, attempt: Attempt) -> bool:
     gone = attempt.exit
     if gone is None:
         return False
-    return gone.reason == "stopped" or (deployment.state == STARTING and gone.at < deployment.changed_at)
+    asked = gone.reason == "stopped" and gone.failure is None  # with one, it was never healthy
+    return asked or (deployment.state == STARTING and gone.at < deployment.changed_at)
 
 
 def pause_s(crashes: int) -> float:

@@ -43,6 +43,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whatever runs the tests may ignore it
         )
 
     def bough(self, *words: str, cwd: Path | None = None, code: int = 0) -> Any:

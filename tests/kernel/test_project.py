@@ -48,21 +48,21 @@ def test_five_lines_are_a_project() -> None:
 
 def test_the_four_kinds_have_policies_of_their_own() -> None:
     """A service must not run twice nor wait; training loses most when interrupted; ETL may simply run again."""
-    jobs = "".join(f'[jobs.{kind}]\nkind = "{kind}"\ncommand = "x"\n' for kind in ("job", "train", "etl"))
+    jobs = "".join(f'[jobs.{kind}]\nkind = "{kind}"\ncommand = "x"\n' for kind in ("job", "train", "finetune", "etl"))
     found = project(BASE + jobs + '[jobs.plain]\ncommand = "x"\n')
     policies = {
         kind: (job.timeout_s, job.retries, job.capacity, job.cost_center)
         for kind, job in found.jobs.items()
         if kind != "plain"
     }
-    assert len(set(policies.values())) == 3
+    assert len(set(policies.values())) == 4
     assert policies["train"] == (86_400.0, 3, "auto", "training")
     assert policies["etl"] == (7_200.0, 2, "on-demand", "data")
     assert policies["job"] == (3_600.0, 0, "on-demand", "jobs")
     assert found.services["s"].cost_center == "inference"
     plain = found.jobs["plain"]
     assert (plain.timeout_s, plain.retries, plain.capacity, plain.cost_center) == policies["job"]
-    assert len({DEFAULTS[kind]["cost_center"] for kind in DEFAULTS}) == 4
+    assert len({DEFAULTS[kind]["cost_center"] for kind in DEFAULTS}) == 5
 
 
 def test_an_environment_that_changes_the_kind_changes_its_defaults() -> None:
@@ -130,8 +130,13 @@ MISTAKES = {
     "service is no table": ('name = "a"\n[services]\nt = 3', 3, "services.t", "a table"),
     "service's name": ('name = "a"\n[services."a.b"]\ncommand = "x"', 2, "services.a.b", "cannot be the name"),
     "a choice": (BASE + 'access = "all"', 4, "services.s.access", "not one of auto, public, key"),
-    "a kind": ('name = "a"\n[jobs.j]\nkind = "trian"\ncommand = "x"', 3, "jobs.j.kind", "job, train, etl"),
-    "a service as job": ('name = "a"\n[jobs.j]\nkind = "service"\ncommand = "x"', 3, "jobs.j.kind", "job, train, etl"),
+    "a kind": ('name = "a"\n[jobs.j]\nkind = "trian"\ncommand = "x"', 3, "jobs.j.kind", "job, train, finetune, etl"),
+    "a service as job": (
+        'name = "a"\n[jobs.j]\nkind = "service"\ncommand = "x"',
+        3,
+        "jobs.j.kind",
+        "job, train, finetune, etl",
+    ),
     "nothing to run": ('name = "a"\n[services.s]\nreplicas = 1', 2, "services.s", "it has none"),
     "two ways to run": (BASE + 'model = "a:B"', 4, "services.s.model", "needs exactly one of"),
     "model without class": ('name = "a"\n[services.s]\nmodel = "service"', 3, "services.s.model", "module:Class"),

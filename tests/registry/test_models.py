@@ -346,15 +346,16 @@ class Counted:
 
     def __init__(self) -> None:
         self.steps = 0
-        sa.event.listen(sa.engine.Engine, "before_cursor_execute", self._watch)
+        sa.event.listen(sa.engine.Engine, "begin", self._watch)
 
     def of(self, plane: Plane, operation: str, /, **fields: Any) -> int:
         self.steps = 0
         plane.call(operation, **fields)
         return self.steps
 
-    def _watch(self, connection: Any, cursor: Any, *_: Any) -> None:
-        cursor.connection.set_progress_handler(self._step, 100)
+    def _watch(self, connection: sa.Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(self._step, 100)
 
     def _step(self) -> int:
         self.steps += 1

@@ -70,6 +70,15 @@ def test_two_shims_of_one_attempt_run_it_once_in_5_rounds(tmp_path: Path) -> Non
         assert (folder / segment_name(0)).read_bytes() == b"ran\n"
 
 
+def test_what_ended_at_once_and_its_children_have_read_is_counted_once(folder: Path) -> None:
+    content = folder.parent / "content"
+    content.write_bytes(bytes(8 << 20))
+    guarded = Guarded(folder, "sh", "-c", f"cat {content} >/dev/null; cat {content} >/dev/null")
+    usage = guarded.wait("exit.json")["usage"]
+    os.waitpid(guarded.pid, 0)
+    assert 16 << 20 <= usage["all_read_bytes"] < 20 << 20
+
+
 def test_a_stop_that_came_first_means_that_nothing_is_started(folder: Path) -> None:
     (folder / "stop.json").write_text('{"grace_s":1.0}')
     guarded = Guarded(folder, "touch", str(folder / "ran"))
