@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -14,6 +15,7 @@ def in_a_process(work: Callable[[], Any]) -> int:
     """Runs it in a fork; the signal that ended that, 0 for an ordinary end."""
     child = os.fork()
     if child == 0:
+        gc.freeze()  # what native libraries hold here must not be let go there
         try:
             work()
         finally:
