@@ -131,6 +131,15 @@ class Load:
         self._process = subprocess.Popen(
             [sys.executable, str(ROOT / "demo/load.py"), *words], stdout=subprocess.PIPE, text=True
         )
+        deadline = time.monotonic() + 20.0
+        while not self._can_be_stopped() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _can_be_stopped(self) -> bool:
+        """It has begun, and says what it has seen when it is told to end."""
+        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
 
     def stop(self) -> dict[str, Any]:
         self._process.send_signal(signal.SIGTERM)
