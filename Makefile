@@ -60,7 +60,7 @@ bench-platform: $(READY) ## Measure what a person waits for: up, init to first a
 bench-branches: $(READY) ## Measure branches beside cp, reflink, pyiceberg, lance, deltalake, DVC (bench/branches)
 	$(BIN)/python -m bench.branches.branch $(ARGS)
 	$(BIN)/python -m bench.branches.wake
-	$(BIN)/python -m bench.branches.files
+	$(BIN)/python -m bench.branches.files --dvc
 	$(BIN)/python -m bench.branches.tables
 
 bench-kernel: $(READY) ## Measure reconciles per second
