@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from bough import checkpoint
 
 ROWS, COLUMNS = 7, 3  # uneven: of two processes one has four rows
+SAVED_BEFORE = 5  # what was saved until then is on the disk before anything of the next step is done
 
 
 def main() -> None:
@@ -26,6 +27,8 @@ def main() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     with checkpoint.open(every=every) as ckpt:
         for step in ckpt.steps(steps, {"model": model, "optimizer": optimizer}):
+            if step == SAVED_BEFORE:
+                ckpt.flush()  # all have, once they meet again
             dist.barrier()  # stands for what gradients would need
             weight = model.weight
             weight.grad = DTensor.from_local(
