@@ -15,6 +15,7 @@ from typing import Any
 from bough.runtime.failures import LoadError
 from bough.runtime.frames import Tensor
 from bough.runtime.loaders import TensorModel
+from bough.runtime.loaders.direct import Answer, find
 from bough.runtime.loaders.rows import required
 from bough.runtime.schema import datatype_of
 from bough.runtime.service import Reject, batch
@@ -78,6 +79,7 @@ class Estimator(TensorModel):
         # Plain arrays are several times faster than frames; the names were checked when the row was taken apart.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
         self._find_frame()
+        self._direct = find(self._numpy, estimator, self._width) if self._frame is None else None
         classes = getattr(estimator, "classes_", None)
         self._classifies = classes is not None and hasattr(estimator, "predict_proba") and not isinstance(classes, list)
         if self._frame is None:
@@ -94,20 +96,28 @@ class Estimator(TensorModel):
     @batch(max_size=MAX_BATCH)
     def predict(self, rows: list[Any]) -> list[Any]:
         features = self._features(rows)
-        labels = self._estimator.predict(features).tolist()
-        if not self._classifies:
-            return list(labels)
-        chances = self._estimator.predict_proba(features).tolist()
-        return [{"label": label, "probabilities": chance} for label, chance in zip(labels, chances)]
+        predictions, chances = self._answers(features)
+        if chances is None:
+            return list(predictions.tolist())
+        return [
+            {"label": label, "probabilities": chance} for label, chance in zip(predictions.tolist(), chances.tolist())
+        ]
 
     def infer(self, columns: dict[str, Any]) -> dict[str, Any]:
         features = next(iter(columns.values()))
         if self._frame is not None:
             features = self._frame({name: _texts(data) for name, data in columns.items()})
-        answers = {self.outputs[0].name: self._estimator.predict(features)}
-        if self._classifies:
-            answers["probabilities"] = self._estimator.predict_proba(features)
-        return answers
+        predictions, chances = self._answers(features)
+        answers = {self.outputs[0].name: predictions}
+        return answers if chances is None else answers | {"probabilities": chances}
+
+    def _answers(self, features: Any) -> Answer:
+        found = self._direct(features) if self._direct is not None else None
+        if found is not None:
+            return found
+        return self._estimator.predict(features), (
+            self._estimator.predict_proba(features) if self._classifies else None
+        )
 
     def _features(self, rows: list[Any]) -> Any:
         flat = [self._row(row) for row in rows]

@@ -1,0 +1,110 @@
+"""Estimators worked out directly: equal to scikit-learn to the last bit, or scikit-learn is asked."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import ensemble, linear_model, preprocessing, svm, tree
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.pipeline import make_pipeline
+
+from bough.runtime.loaders.direct import find
+from bough.runtime.loaders.sklearn import Estimator
+
+TWO, THREE, VALUES = (load(return_X_y=True) for load in (load_breast_cancer, load_iris, load_diabetes))
+NAMED = (THREE[0], np.array(["setosa", "versicolor", "virginica"])[THREE[1]])
+KNOWN = [
+    (linear_model.LogisticRegression(), TWO),
+    (linear_model.LogisticRegression(), NAMED),
+    (linear_model.Perceptron(), THREE),
+    (linear_model.RidgeClassifier(), TWO),
+    (svm.LinearSVC(), THREE),
+    (linear_model.LinearRegression(), VALUES),
+    (linear_model.LinearRegression(), (VALUES[0], np.stack([VALUES[1], -VALUES[1]], axis=1))),
+    (linear_model.Lasso(), VALUES),
+    (ensemble.RandomForestClassifier(12, random_state=0), NAMED),
+    (ensemble.ExtraTreesRegressor(12, random_state=0), VALUES),
+    (tree.DecisionTreeClassifier(random_state=0), TWO),
+    (tree.DecisionTreeRegressor(random_state=0), VALUES),
+    (make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression()), TWO),
+    (make_pipeline(preprocessing.StandardScaler(with_mean=False), linear_model.Ridge()), VALUES),
+    (make_pipeline(preprocessing.MinMaxScaler(), "passthrough", linear_model.LogisticRegression()), NAMED),
+    (make_pipeline(preprocessing.RobustScaler(), linear_model.Ridge()), VALUES),
+    (make_pipeline(preprocessing.MaxAbsScaler(), tree.DecisionTreeClassifier(random_state=0)), THREE),
+]
+
+
+class Doubting(linear_model.LogisticRegression):
+    """Calculates otherwise than what it is derived from."""
+
+    def predict_proba(self, X: Any) -> Any:
+        return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
+
+
+def fitted(estimator: Any, data: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they need not converge
+        return estimator.fit(*data)
+
+
+@pytest.mark.parametrize("estimator,data", KNOWN, ids=[str(each)[:60] for each, _ in KNOWN])
+def test_it_is_what_the_estimator_says(estimator: Any, data: Any) -> None:
+    model, rows = fitted(estimator, data), data[0]
+    direct = find(np, model, rows.shape[1])
+    assert direct is not None
+    for few in (rows[:1], rows[3:8], rows):
+        answer = direct(few)
+        assert answer is not None
+        predictions, chances = answer
+        expected = model.predict(few)
+        assert predictions.dtype == expected.dtype and np.array_equal(predictions, expected)
+        assert (chances is not None) == hasattr(model, "predict_proba")
+        assert chances is None or np.array_equal(chances, model.predict_proba(few))
+
+
+@pytest.mark.parametrize(
+    "estimator,data",
+    [
+        (ensemble.GradientBoostingClassifier(n_estimators=2), THREE),
+        (make_pipeline(preprocessing.PolynomialFeatures(), linear_model.LinearRegression()), VALUES),
+        (make_pipeline(preprocessing.MinMaxScaler(clip=True), linear_model.Ridge()), VALUES),
+        (tree.DecisionTreeClassifier(), (THREE[0], np.stack([THREE[1], THREE[1]], axis=1))),
+        (Doubting(), THREE),
+    ],
+    ids=["boosting", "polynomials", "clipped", "two outputs", "derived"],
+)
+def test_others_are_asked_themselves(estimator: Any, data: Any) -> None:
+    assert find(np, fitted(estimator, data), data[0].shape[1]) is None
+
+
+def test_one_whose_results_differ_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fitted(linear_model.LogisticRegression(), THREE)
+    monkeypatch.setattr(linear_model.LogisticRegression, "predict_proba", Doubting.predict_proba)
+    assert find(np, model, 4) is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_of_what_is_not_finite_the_estimator_says_what_it_always_does(value: float) -> None:
+    """A forest calculates in float32, for which 1e300 is too large."""
+    forest = fitted(ensemble.RandomForestClassifier(3, random_state=0), THREE)
+    rows = THREE[0][:2].copy()
+    rows[1, 2] = value
+    model = Estimator(forest)
+    if np.isnan(value):
+        assert np.array_equal(model.infer({"input": rows})["label"], forest.predict(rows))
+        return
+    with np.errstate(over="ignore"):
+        with pytest.raises(ValueError) as ours:
+            model.infer({"input": rows})
+        with pytest.raises(ValueError) as theirs:
+            forest.predict(rows)
+    assert str(ours.value) == str(theirs.value)
+
+
+def test_float32_and_other_widths_go_to_the_estimator() -> None:
+    direct = find(np, fitted(linear_model.LogisticRegression(), THREE), 4)
+    assert direct is not None
+    assert direct(THREE[0].astype("f4")) is None and direct(THREE[0][:, :3]) is None and direct(THREE[0][0]) is None
