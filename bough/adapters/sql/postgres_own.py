@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from bough.adapters.sql import Announced, Cut, Script, Way
+from bough.adapters.sql.policies import check_columns
 from bough.adapters.sql.postgres_masks import Side, copy_masked, leak_in_dump, literal, quoted
 from bough.adapters.sql.postgres_server import Programs
 from bough.kernel.errors import Conflict, Invalid, NotFound, Unavailable
@@ -164,6 +165,9 @@ class OwnServers:
         except Invalid as error:
             return [error.message]
         return []
+
+    def check_policy(self, handle: str, policy: Mapping[str, str]) -> None:
+        check_columns(policy, self.columns(handle))
 
     def columns(self, handle: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
