@@ -292,12 +292,12 @@ def test_programs_may_work_and_not_administer(first: tuple[Redis, str]) -> None:
     engine.ensure(handle)
     refused = (
         *("CONFIG GET dir", "SHUTDOWN", "DEBUG RELOAD", "MODULE LIST", "REPLICAOF NO ONE", "MIGRATE h 1 k 0 1"),
-        *("CLIENT UNPAUSE", "CLIENT PAUSE 1", "ACL LIST", "BGSAVE", "PSYNC ? -1", "MONITOR", "CLUSTER INFO"),
+        *("CLIENT UNPAUSE", "CLIENT PAUSE 1", "ACL LIST", "BGSAVE", "PSYNC ? -1", "MONITOR"),
     )
     server = engine._server(handle)
     with programs_line(engine.url(handle, Path("-"))) as line:
         for each in refused:
-            with pytest.raises(Invalid, match="NOPERM"):
+            with pytest.raises(Invalid, match="NOPERM|DEBUG command not allowed"):
                 line.ask(*each.split())
         for each in ("CLIENT SETNAME web", "INFO", "SELECT 3", "EVAL return(1) 0", "SUBSCRIBE news"):
             line.ask(*each.split())
@@ -481,7 +481,7 @@ def test_a_value_that_stands_in_clear_elsewhere_is_found_and_nothing_stays(
     engine, handle = people
     run(engine, handle, *repeated)
     before = len(engine._folders())
-    with pytest.raises(Conflict, match=r"user:\*\.email") as refused:
+    with pytest.raises(Conflict, match=r"\.email stands in clear") as refused:
         engine.mask(handle, POLICY)
     assert refused.value.own_code == "MASK_LEAKS" and len(engine._folders()) == before
 

@@ -219,7 +219,7 @@ class Server:
     def _ready_line(self) -> Iterator[Line]:
         try:
             with self.line(within_s=HELD_S / 2) as line:
-                line.ask("ECHO", "")  # PING complains of a full disk
+                line.ask("DBSIZE")  # refused while it loads; PING is on a full disk too
                 yield line
         except Unavailable as error:
             raise _busy("a script runs in it, or it does not answer") from error
@@ -242,7 +242,7 @@ class Server:
 
     def _answers(self, within_s: float) -> bool:
         with contextlib.suppress(Unavailable, Invalid), self.line(within_s=within_s) as line:  # or it reads its log
-            line.ask("ECHO", "")
+            line.ask("DBSIZE")
             return True
         return False
 
