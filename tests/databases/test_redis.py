@@ -297,7 +297,7 @@ def test_programs_may_work_and_not_administer(first: tuple[Redis, str]) -> None:
     server = engine._server(handle)
     with programs_line(engine.url(handle, Path("-"))) as line:
         for each in refused:
-            with pytest.raises(Invalid, match="NOPERM|DEBUG command not allowed"):
+            with pytest.raises(Invalid, match=r"NOPERM|DEBUG command not allowed"):
                 line.ask(*each.split())
         for each in ("CLIENT SETNAME web", "INFO", "SELECT 3", "EVAL return(1) 0", "SUBSCRIBE news"):
             line.ask(*each.split())
