@@ -4,8 +4,8 @@ It listens at a socket in a folder that only Bough's user may enter, and at no p
 their database's own and may do all but administer the server; Bough itself is another user. Where Bough is root, the
 server runs in a user namespace in which root is `nobody`.
 
-Rejected: `appendfsync always`. Every answer, to readers too, would wait for the disk (10 ms instead of 0.07 ms for a
-counter on an ordinary one), and a full disk would end the server, where it now refuses writes and answers reads.
+Rejected: `appendfsync always`. Every answer, to readers too, would wait for the disk (1 to 10 ms instead of 0.05 ms
+for a counter), and a full disk would end the server, where it now refuses writes and answers reads.
 """
 
 from __future__ import annotations
