@@ -63,11 +63,16 @@ class Databases:
 
     def shown_url(self, made: Instance) -> str:
         """The same for everybody to read: without the password."""
-        if self.own is not None and made.engine == self.own[0]:
-            before, secret, after = self.own[1].sealed_url(made.handle)
-        else:
-            before, secret, after = rules.around_password(self.url(made))
+        before, secret, after = self.sealed_url(made)
+        if not secret:
+            before, secret, after = rules.around_password(before)
         return f"{before}{'***' if secret else ''}{after}"
+
+    def sealed_url(self, made: Instance) -> tuple[str, str, str]:
+        """As `Adopting` has it: of another database without a secret."""
+        if self.own is not None and made.engine == self.own[0]:
+            return self.own[1].sealed_url(made.handle)
+        return self.url(made), "", ""
 
     def sweep(self, live: Collection[str], older_than_s: float) -> int:
         return sum(engine.sweep(live, older_than_s) for engine in self.engines.values())

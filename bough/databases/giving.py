@@ -59,14 +59,13 @@ def _sealed(tx: sa.Connection, disk: Databases, databases: list[Instance]) -> di
     """The URLs with a password in them, as texts and sealed envelopes in turn: only a program's node opens them."""
     found: dict[str, list[str]] = {}
     for each in databases:
-        if disk.own is not None and each.engine == disk.own[0]:
-            before, secret, after = disk.own[1].sealed_url(each.handle)
-            sealed = _envelope(tx, secret) if secret else ""
-        else:
-            before, password, after = rules.around_password(disk.url(each))
-            sealed = disk.sealed(each.project, each.name, password) if password else ""
-        if sealed:
-            found[rules.variable_of(each.name)] = [before, sealed, after]
+        before, secret, after = disk.sealed_url(each)
+        if secret:
+            found[rules.variable_of(each.name)] = [before, _envelope(tx, secret), after]
+            continue
+        before, password, after = rules.around_password(before)
+        if password:
+            found[rules.variable_of(each.name)] = [before, disk.sealed(each.project, each.name, password), after]
     return found
 
 

@@ -139,4 +139,5 @@ class Adopting(SqlEngine, Protocol):
         Raises `Unavailable` (SERVER_AWAY), `Invalid` (SERVER_UNFIT)."""
 
     def sealed_url(self, handle: str) -> tuple[str, str, str]:
-        """The URL as what comes before its password, the secret that this is (empty: none), what comes after."""
+        """The URL as what comes before its password, the secret that this is, what comes after. Without a secret the
+        first is all of it, with the password of a masked database's own role."""
