@@ -50,8 +50,8 @@ _COLUMNS = (
 
 class _Known(msgspec.Struct, frozen=True, kw_only=True):
     """`server` is a URL without its password, `secret` what that is kept under; empty where there is none. `ours`:
-    whether Bough made it, and may drop it. `clones`: whether the server has cloned, once it was tried. `origin`: what it
-    was made from in the end, before Bough. `role`: to whom a masked database belongs."""
+    whether Bough made it, and may drop it. `clones`: whether the server has cloned, once it was tried. `origin`: the
+    user's own database that it comes from. `role`: to whom a masked database belongs."""
 
     server: str
     secret: str
@@ -287,10 +287,9 @@ class OwnServers:
             yield connection
 
     def _check_roles(self, known: _Known) -> None:
+        origin = known.origin or known.database
         with self._open(known, elsewhere="postgres") as connection:
-            postgres_roles.check(
-                connection, known.origin or known.database, lambda name: self._open(known, elsewhere=name)
-            )
+            postgres_roles.check(connection, origin, lambda name: self._open(known, elsewhere=name))
 
     def _url(self, known: _Known) -> str:
         before, _, after = _split(_as_user(known))
