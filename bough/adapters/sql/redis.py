@@ -225,7 +225,7 @@ class Redis:
         said = (server.place / "log").read_text(errors="replace")[-2000:]
         if _NO_SPACE in said:
             return disk_full(f"no space left to {what}", server.place)
-        return Problem(f"Redis could not {what}", code="REDIS_SAYS", hint=str(server.place / "log"))
+        return Problem(f"Redis could not {what}", code="REDIS_FAILED", hint=str(server.place / "log"))
 
     def _drop(self, handle: str) -> None:
         server = self._server(handle)
