@@ -92,6 +92,7 @@ bench-queue: $(READY) ## Measure queues beside huey, dramatiq on Redis, procrast
 bench-databases: $(READY) ## Measure branches of databases beside copies, reads and writes beside plain files (bench/databases)
 	$(BIN)/python -m bench.databases.sqlite $(ARGS)
 	$(BIN)/python -m bench.databases.postgres $(ARGS)
+	$(BIN)/python -m bench.databases.redis
 
 bench-spot: $(READY) ## Measure the planner beside other policies and the optimum (bench/spot); ARGS="--traces FILE"
 	$(BIN)/python -m bench.spot.run --zones 1 $(ARGS)

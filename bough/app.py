@@ -38,9 +38,10 @@ from bough.adapters.lineage.http import from_environment
 from bough.adapters.queue import Queues
 from bough.adapters.queue.sqlite import SqliteQueues
 from bough.adapters.repositories.git import GitRepositories
-from bough.adapters.sql import POSTGRES, POSTGRES_SERVER, SQLITE, SqlEngine
+from bough.adapters.sql import POSTGRES, POSTGRES_SERVER, REDIS, SQLITE, SqlEngine
 from bough.adapters.sql.postgres import Postgres
 from bough.adapters.sql.postgres_own import OwnServers
+from bough.adapters.sql.redis import Redis
 from bough.adapters.sql.sqlite import Sqlite
 from bough.adapters.tables import Tables
 from bough.adapters.tables.duckdb import DuckTables
@@ -154,7 +155,7 @@ from bough.scaling import operations as scaling
 from bough.scaling import showing as scaling_views
 from bough.secrets import operations as secret_operations
 from bough.secrets import store as secrets
-from bough.secrets.models import Dependents, Envelope
+from bough.secrets.models import Dependents, Envelope, Sealed
 from bough.secrets.vault import Vault
 from bough.serving import branching as inheriting
 from bough.serving import data as served_data
@@ -234,7 +235,7 @@ class Bough:
         self._blobs = DirectoryBlobs(self.home.blobs)
         self.blobs: Blobs = self._blobs
         self._trees = Trees(self.home.trees, self.blobs)
-        self._databases = _databases(self.home, self._secret_text)
+        self._databases = _databases(self.home, self._secret_text, self._sealed_text)
         self._cutting = Cutting(self._databases)
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
         self._pools = Pools(
@@ -467,12 +468,22 @@ class Bough:
             found = secrets.find(tx, (project, environment), name)
         return self._vault.open_(project, name, msgspec.convert(found.value, Envelope))
 
+    def _sealed_text(self, project: str, name: str, text: str) -> str:
+        """What nobody keeps, sealed on its way to a node."""
+        empty = Envelope(project=project, environment=name, version=0, at=self.clock.now(), by="bough",
+                         master="", wrapped="", sealed="")  # fmt: skip
+        sealed = Sealed(project=project, name=name, envelope=self._present_vault().seal(name, text, empty))
+        return msgspec.json.encode(sealed).decode()
+
     def _private_digest(self, content: bytes) -> str:
+        return self._present_vault().private_digest(content)
+
+    def _present_vault(self) -> Vault:
         if not self._vault.exists:
             with self.database.read() as tx:
                 if not secrets.any_at_all(tx):  # else it is gone, which must be said
                     self._vault.create()
-        return self._vault.private_digest(content)
+        return self._vault
 
     def _watch(self) -> None:
         """Turns the engine's hints into wakes. A hint that is missed costs seconds, never truth: every object that is
@@ -517,11 +528,13 @@ def _forge_of(link: ForgeLink) -> Forge:
     return kinds[link.kind](link.repository, link.url)
 
 
-def _databases(home: Home, secret_text: Callable[[str], str]) -> Databases:
+def _databases(home: Home, secret_text: Callable[[str], str], sealed: Callable[[str, str, str], str]) -> Databases:
     sqlite = Sqlite(home.databases / SQLITE)
     own = (POSTGRES_SERVER, OwnServers(home.databases / POSTGRES_SERVER, secret_text))
-    engines: dict[str, SqlEngine] = {SQLITE: sqlite, POSTGRES: Postgres(home.databases / POSTGRES)}
-    return Databases(home.databases, engines, sqlite.given, own)
+    engines: dict[str, SqlEngine] = {
+        SQLITE: sqlite, POSTGRES: Postgres(home.databases / POSTGRES), REDIS: Redis(home.databases / REDIS),
+    }  # fmt: skip
+    return Databases(home.databases, engines, sqlite.given, own, sealed=sealed)
 
 
 def _exists(tx: sa.Connection, deployment: str) -> bool:

@@ -81,6 +81,7 @@ PROCESSES = {
         *("bough.adapters.engine.isolation", "bough.data.trees", "bough.gateway.portholder", "bough.secrets.vault"),
         "bough.adapters.accelerators",
     ),
+    "bough.entrypoints.cli.db_shell": ("bough.adapters.sql",),  # asks a server through its socket
     "bough.entrypoints.cli.down": ("bough.adapters.sql",),  # servers of databases end with everything else
     "bough.entrypoints.cli.check_building": ("bough.builds", "bough.adapters.blobs"),  # keeps what the worker reads
     "bough.entrypoints.cli.check_resume": ("bough.builds", "bough.adapters.engine.local_runtime"),  # as a unit has it

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bough.environments.rules import WITHOUT_RESTART
-from bough.kernel.policy import Gates, MetricGate, PromotionPolicy
+from bough.kernel.policy import Gates, MetricGate, PreviewPolicy, PromotionPolicy
 from bough.kernel.project import DEFAULTS, File, Job, Resources, Service, Workload
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +22,7 @@ def test_every_setting_is_in_the_settings_page(kind: type[msgspec.Struct]) -> No
     assert {field.encode_name for field in msgspec.structs.fields(kind)} <= named
 
 
-@pytest.mark.parametrize("kind", [Gates, PromotionPolicy])
+@pytest.mark.parametrize("kind", [Gates, PromotionPolicy, PreviewPolicy])
 def test_every_key_of_a_model_policy_is_in_the_settings_page(kind: type[msgspec.Struct]) -> None:
     named = set(re.findall(r"^\| `([a-z0-9_]+)` \|", SETTINGS, re.M))
     assert {field.encode_name for field in msgspec.structs.fields(kind)} <= named

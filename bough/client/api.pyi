@@ -939,6 +939,7 @@ class ModelPin(Record):
 class ModelPolicy(Record):
     gates: Gates
     promotion: PromotionPolicy
+    previews: PreviewPolicy | None
 
 class ModelSignature(Record):
     inputs: builtins.list[Tensor]
@@ -1101,6 +1102,10 @@ class Preview(Record):
     comment: str
     shown: str
     failures: int
+
+class PreviewPolicy(Record):
+    gates: Gates
+    approvals: int
 
 class PrincipalView(Record):
     id: str

@@ -1,6 +1,6 @@
-"""Databases: SQL databases that every environment has of its own, and that branch with it.
+"""Databases that every environment has of its own, and that branch with it: SQL, and keys of Redis.
 
-Nouns: database (a SQL database of a project under a name; each environment has its own), snapshot (a database as it was
+Nouns: database (one of a project under a name; each environment has its own), snapshot (a database as it was
 at one moment), migration (SQL that a database has run), mask (how a column is made unreadable), cut (the moment at
 which a branch and its parent part).
 Promises: a branch's databases are cut at the same moment as its files and tables; how, how long and how many bytes is

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bough.adapters.sql import Cut
-from bough.databases import rules, store
+from bough.databases import store
 from bough.databases.disk import Databases
 from bough.databases.models import MAKING, READY, Declared, Instance, Place, Snapshot
 from bough.kernel import catalog
@@ -52,8 +52,7 @@ class Cutting:
             cut = self.cut_of(tx, place[0], start, name)
             made = self._made(place, name, declared, cut, event.at)
             if policy := declared.policies.get(mask):
-                engine = self._disk.engine(declared.engine)
-                rules.check_columns(policy, engine.columns(cut.handle), name)
+                self._disk.engine(declared.engine).check_policy(cut.handle, policy)
                 made = self._made(place, name, declared, cut, event.at, mask=mask)
             self._put(tx, made)
 

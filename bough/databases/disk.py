@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from bough.adapters.sql import Adopting, SqlEngine
+from bough.databases import rules
 from bough.databases.models import Instance, Place
 from bough.kernel.errors import Invalid
 from bough.kernel.files import as_exhausted
@@ -20,11 +21,12 @@ class Databases:
 
     def __init__(
         self, root: Path, engines: Mapping[str, SqlEngine], given: Callable[[], Mapping[str, str]],
-        own: tuple[str, Adopting] | None = None,
+        own: tuple[str, Adopting] | None = None, *, sealed: Callable[[str, str, str], str],
     ) -> None:  # fmt: skip
-        """`given`: what programs get beside the URLs. `own`: the engine whose servers are the user's, and its name."""
+        """`given`: what programs get beside the URLs. `own`: the engine whose servers are the user's, and its name.
+        `sealed`: of a project, a name and a text, what only a program's node opens."""
         self.root, self.engines, self.given = root, dict(engines), given
-        self.own = own
+        self.own, self.sealed = own, sealed
         if own is not None:
             self.engines[own[0]] = own[1]
 
@@ -60,11 +62,17 @@ class Databases:
         return self.engine(made.engine).url(made.handle, shown)
 
     def shown_url(self, made: Instance) -> str:
-        """The same for everybody to read: of a server of the user's own without the password."""
+        """The same for everybody to read: without the password."""
+        before, secret, after = self.sealed_url(made)
+        if not secret:
+            before, secret, after = rules.around_password(before)
+        return f"{before}{'***' if secret else ''}{after}"
+
+    def sealed_url(self, made: Instance) -> tuple[str, str, str]:
+        """As `Adopting` has it: of another database without a secret."""
         if self.own is not None and made.engine == self.own[0]:
-            before, secret, after = self.own[1].sealed_url(made.handle)
-            return f"{before}{'***' if secret else ''}{after}"
-        return self.url(made)
+            return self.own[1].sealed_url(made.handle)
+        return self.url(made), "", ""
 
     def sweep(self, live: Collection[str], older_than_s: float) -> int:
         return sum(engine.sweep(live, older_than_s) for engine in self.engines.values())

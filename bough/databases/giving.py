@@ -26,8 +26,7 @@ def variables_of(tx: sa.Connection, place: Place, disk: Databases) -> Given | No
             )  # fmt: skip
         if each.state != READY or not disk.engine(each.engine).ensure(each.handle):
             return None
-    own = [each for each in found if disk.own is not None and each.engine == disk.own[0]]
-    sealed = _sealed(tx, disk, own)
+    sealed = _sealed(tx, disk, found)
     if len(found) == 1 and sealed:
         sealed[rules.ONLY] = next(iter(sealed.values()))
     plain = given(disk, [each for each in found if rules.variable_of(each.name) not in sealed], alone=len(found) == 1)
@@ -56,15 +55,22 @@ def given(disk: Databases, found: list[Instance], *, alone: bool = True) -> dict
     return rules.variables(ready, alone=alone) | (dict(disk.given()) if ready else {})
 
 
-def _sealed(tx: sa.Connection, disk: Databases, own: list[Instance]) -> dict[str, list[str]]:
+def _sealed(tx: sa.Connection, disk: Databases, databases: list[Instance]) -> dict[str, list[str]]:
     """The URLs with a password in them, as texts and sealed envelopes in turn: only a program's node opens them."""
     found: dict[str, list[str]] = {}
-    for each in own:
-        assert disk.own is not None  # noqa: S101 - they are its databases
-        before, secret, after = disk.own[1].sealed_url(each.handle)
+    for each in databases:
+        before, secret, after = disk.sealed_url(each)
         if secret:
-            project, environment, name = secret.split("/")
-            envelope = msgspec.convert(secrets.find(tx, (project, environment), name).value, Envelope)
-            sealed = Sealed(project=project, name=name, envelope=envelope)
-            found[rules.variable_of(each.name)] = [before, msgspec.json.encode(sealed).decode(), after]
+            found[rules.variable_of(each.name)] = [before, _envelope(tx, secret), after]
+            continue
+        before, password, after = rules.around_password(before)
+        if password:
+            found[rules.variable_of(each.name)] = [before, disk.sealed(each.project, each.name, password), after]
     return found
+
+
+def _envelope(tx: sa.Connection, secret: str) -> str:
+    """What a secret (`project/environment/name`) is sealed as."""
+    project, environment, name = secret.split("/")
+    envelope = msgspec.convert(secrets.find(tx, (project, environment), name).value, Envelope)
+    return msgspec.json.encode(Sealed(project=project, name=name, envelope=envelope)).decode()

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import sqlalchemy as sa
 
-from bough.adapters.sql import POSTGRES, SQLITE, SqlEngine
+from bough.adapters.sql import POSTGRES, REDIS, SQLITE, SqlEngine
 from bough.databases import rules, store
 from bough.databases.contents import taken_out
 from bough.databases.cutting import CHANGED, KIND, Cutting
@@ -41,7 +41,7 @@ Name = Annotated[str, msgspec.Meta(description="the database")]
 class AddDatabase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     project: str
     name: Annotated[str, msgspec.Meta(description="what it is called; programs find NAME_URL")]
-    engine: Annotated[str, msgspec.Meta(description="sqlite or postgres")] = SQLITE
+    engine: Annotated[str, msgspec.Meta(description="sqlite, postgres or redis")] = SQLITE
     how: Annotated[str, msgspec.Meta(description="how it branches, see `data plan`; empty: the best here")] = ""
     environment: Environment = PRODUCTION
     content: Annotated[str, msgspec.Meta(description="digest of a blob with what it begins with")] = ""
@@ -63,7 +63,7 @@ class DatabasesOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class WaysOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    engine: Annotated[str, msgspec.Meta(description="sqlite or postgres; empty: all")] = ""
+    engine: Annotated[str, msgspec.Meta(description="sqlite, postgres or redis; empty: all")] = ""
 
 
 class WayView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,7 +77,7 @@ class WayView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 @operation("databases.add", role=Role.DEVELOPER, writes=True, command="db add", slow=True, private=True)
 def add(context: Context, request: AddDatabase) -> Commit[DatabaseView]:
-    """Gives an environment a SQL database, and with it every branch that is made from then on.
+    """Gives an environment a database, and with it every branch that is made from then on.
 
     Services, jobs and `bough data run` find its URL in NAME_URL, different in every environment; in DATABASE_URL too,
     where it is the only one."""
@@ -246,6 +246,13 @@ def _engine_of(disk: Databases, request: AddDatabase) -> str:
     """Raises `Invalid` (SERVER_UNFIT) for the URL of a server that is none of PostgreSQL's."""
     if not request.server:
         return request.engine
+    if request.engine == REDIS or request.server.startswith(("redis:", "rediss:", "valkey:")):
+        raise Invalid(
+            "a Redis server of your own has no state of one moment that a branch could begin with, so it is not taken",
+            code="SERVER_UNFIT",
+            hint="redis-cli -u URL --rdb FILE, then bough db add NAME --engine redis --from FILE; or keep its URL as a"
+            " secret of each environment: bough secrets set NAME_URL",
+        )
     if disk.own is None or request.engine not in (POSTGRES, disk.own[0]) or not rules.is_server(request.server):
         raise Invalid(
             "a server of your own is one of PostgreSQL", code="SERVER_UNFIT",

@@ -81,7 +81,8 @@ class SetPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     name: Name
     policy: Annotated[str, msgspec.Meta(description="what the policy is called")]
     columns: Annotated[
-        dict[str, str], msgspec.Meta(description="TABLE.COLUMN=MASK: drop, null, token, hash, noise")
+        dict[str, str],
+        msgspec.Meta(description="TABLE.COLUMN=MASK, of Redis PATTERN.FIELD=MASK: drop, null, token, hash, noise"),
     ] = {}
     environment: Environment = PRODUCTION
 
@@ -154,8 +155,8 @@ def reset(context: Context, request: ResetDatabase) -> DatabaseView:
 
 @operation("databases.backup", role=Role.DEVELOPER, command="db dump", slow=True)
 def backup(context: Context, request: OneDatabase) -> DatabaseBackup:
-    """Writes all of a database into one file, which is kept as a blob for a day: a SQLite file, or a dump of Postgres.
-    `bough db backup NAME FILE` fetches it."""
+    """Writes all of a database into one file, which is kept as a blob for a day: a SQLite file, a dump of Postgres,
+    a snapshot of Redis. `bough db backup NAME FILE` fetches it."""
     with context.read() as tx:
         found = _ready(tx, (request.project, request.environment), request.name)
     with scratch(context) as folder:
@@ -168,7 +169,8 @@ def backup(context: Context, request: OneDatabase) -> DatabaseBackup:
 
 @operation("databases.check", role=Role.DEVELOPER, command="db check", slow=True)
 def check(context: Context, request: OneDatabase) -> list[str]:
-    """Checks a database by its engine's own means (integrity_check, pg_amcheck); lists what is wrong."""
+    """Checks a database by its engine's own means (integrity_check, pg_amcheck, redis-check-aof); lists what is
+    wrong."""
     with context.read() as tx:
         found = _ready(tx, (request.project, request.environment), request.name)
     return context.part(Databases).engine(found.engine).check(found.handle)
@@ -207,8 +209,7 @@ def policy(context: Context, request: SetPolicy) -> DatabaseView:
     found = _ready(context.tx, place, request.name)
     declared = store.find_declared(context.tx, place, request.name)
     rules.check_policy(request.columns)
-    columns = context.part(Databases).engine(found.engine).columns(found.handle) if request.columns else {}
-    rules.check_columns(request.columns, columns, request.name)
+    context.part(Databases).engine(found.engine).check_policy(found.handle, request.columns)
     policies = {name: each for name, each in declared.policies.items() if name != request.policy}
     policies |= {request.policy: request.columns} if request.columns else {}
     declared = msgspec.structs.replace(declared, policies=policies)

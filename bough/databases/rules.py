@@ -38,30 +38,26 @@ def is_server(url: str) -> bool:
 
 def password_of(url: str) -> str:
     """As it is written in a URL; empty where there is none."""
+    return around_password(url)[1]
+
+
+def around_password(url: str) -> tuple[str, str, str]:
+    """What comes before the password of a URL, the password, what comes after."""
     found = _PASSWORD.match(url)
-    return found.group(1) if found else ""
+    return (url[: found.start(1)], found.group(1), url[found.end(1) :]) if found else (url, "", "")
 
 
 def check_policy(policy: Mapping[str, str]) -> None:
-    """Raises `Invalid` (MASK_INVALID) unless it reads `table.column` -> one of the masks."""
+    """Raises `Invalid` (MASK_INVALID) unless it reads `table.column` (of Redis `pattern.field`) -> one of the masks."""
     for column, how in policy.items():
         table, _, name = column.partition(".")
         if not table or not name:
-            raise Invalid(f"{column!r} is not written TABLE.COLUMN", code="MASK_INVALID", hint="customers.email=hash")
+            raise Invalid(
+                f"{column!r} is not written TABLE.COLUMN, or of Redis PATTERN.FIELD",
+                code="MASK_INVALID", hint="customers.email=hash, 'user:*.email=hash'",
+            )  # fmt: skip
         if how not in MASKS:
             raise Invalid(f"{how!r} is no mask", code="MASK_INVALID", hint=f"use one of {', '.join(MASKS)}")
-
-
-def check_columns(policy: Mapping[str, str], columns: Mapping[str, Sequence[str]], where: str) -> None:
-    """Raises `Invalid` (MASK_INVALID) for a column that is not there: a policy that misses would leave it in clear."""
-    for column in policy:
-        table, _, name = column.partition(".")
-        if name not in columns.get(table, ()):
-            known = ", ".join(f"{table}.{each}" for each in columns.get(table, ())) or ", ".join(sorted(columns))
-            raise Invalid(
-                f"{where} has no column {column}, which the policy masks; nothing was made",
-                code="MASK_INVALID", hint=f"there are: {known or 'no tables'}",
-            )  # fmt: skip
 
 
 def together(

@@ -10,9 +10,11 @@ import sqlalchemy as sa
 from bough.environments import store as environments
 from bough.gates import rules
 from bough.gates.models import PASSED, RUNNING, GateResult, GateRun, Subject
+from bough.kernel import catalog
 from bough.kernel.errors import NotFound
 from bough.kernel.names import new_id
 from bough.kernel.policy import Gates, ModelPolicy
+from bough.kernel.project import PRODUCTION
 from bough.kernel.reconcile import wake
 from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
@@ -43,7 +45,22 @@ _ROWS = Rows(GateRun, "gates", "against", "results")
 
 
 def policy_of(tx: sa.Connection, place: Place, name: str) -> ModelPolicy:
-    """What the live release of an environment says of a model; nothing when it says nothing."""
+    """What the live release of an environment says of a model, or of a preview what production's says of previews;
+    nothing when it says nothing."""
+    return (None if is_held(tx, place) else preview_policy(tx, place, name)) or _said(tx, place, name)
+
+
+def preview_policy(tx: sa.Connection, place: Place, name: str) -> ModelPolicy | None:
+    """What production asks of a model in previews; None where it asks nothing."""
+    return _said(tx, (place[0], PRODUCTION), name).of_previews
+
+
+def is_held(tx: sa.Connection, place: Place) -> bool:
+    """Whether an environment is held to all that its own live release says."""
+    return place[1] == PRODUCTION or catalog.is_protected(tx, *place)
+
+
+def _said(tx: sa.Connection, place: Place, name: str) -> ModelPolicy:
     live = environments.live(tx, place)
     return live[1].models.get(name, ModelPolicy()) if live else ModelPolicy()
 

@@ -113,8 +113,24 @@ class PromotionPolicy(_Table, frozen=True, kw_only=True, omit_defaults=True, for
     sticky: str = ""  # key, request, header:NAME: what decides who is answered by the candidate
 
 
+class PreviewPolicy(_Table, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What holds in environments that are neither production nor protected: less, as a rule."""
+
+    gates: Gates = Gates()
+    approvals: Count = 0
+
+
 class ModelPolicy(_Table, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`[models.NAME]`."""
+    """`[models.NAME]`. `previews` counts as production's live release has it: a pull request cannot lower it."""
 
     gates: Gates = Gates()
     promotion: PromotionPolicy = PromotionPolicy()
+    previews: PreviewPolicy | None = None
+
+    @property
+    def of_previews(self) -> ModelPolicy | None:
+        """As it holds in previews; None where nothing does."""
+        if self.previews is None:
+            return None
+        promotion = msgspec.structs.replace(self.promotion, approvals=self.previews.approvals)
+        return ModelPolicy(gates=self.previews.gates, promotion=promotion)

@@ -1,7 +1,8 @@
 """What keeps production from being changed past gates and approvals, whoever tries and from wherever.
 
 Listens to events in the transactions that make a release or move an alias, and raises there: then nothing of it
-happened. It holds in production and in every protected environment, by what their live release declares.
+happened. It holds in production and in every protected environment, by what their live release declares, and
+in all others by what production's declares for previews; what production runs may run there.
 """
 
 from __future__ import annotations
@@ -44,21 +45,24 @@ class Guard:
         """A release may pin what runs already, what was live before, and what may become the champion."""
         release, manifest = environments.find(tx, event.subject)
         place = release.project, release.environment
-        if release.rolled_back_to or not _holds(tx, place):
+        if release.rolled_back_to:
             return
+        held = gates.is_held(tx, place)
         live = environments.live(tx, place)
         if live is None:  # the first release is what declares gates: nothing was in use before it
             return
-        running = {pin for each in live[1].services.values() for pin in services.pins(each)}
+        running = _pins(tx, place) | (set() if held else _pins(tx, (place[0], PRODUCTION)))
         for service, manifested in sorted(manifest.services.items()):
             for pin in sorted(services.pins(manifested) - running):
-                policy = live[1].models.get(pin[0], ModelPolicy())
-                _check(tx, place, pin[0], registry.by_id(tx, pin[2]), policy, f"services.{service}")
+                if held or gates.preview_policy(tx, place, pin[0]) is not None:
+                    policy = gates.policy_of(tx, place, pin[0])
+                    _check(tx, place, pin[0], registry.by_id(tx, pin[2]), policy, f"services.{service}")
 
     def on_alias(self, tx: sa.Connection, event: Event) -> None:
         said = event.data
         place = said["project"], said["environment"]
-        if said["alias"] == CHAMPION and said["version"] and _holds(tx, place):
+        holds = gates.is_held(tx, place) or gates.preview_policy(tx, place, said["name"]) is not None
+        if said["alias"] == CHAMPION and said["version"] and holds:
             live = environments.live(tx, place)
             running = [pin for each in live[1].services.values() for pin in each.models.values()] if live else []
             if any((pin.name, pin.version) == (said["name"], said["version"]) for pin in running):
@@ -92,13 +96,15 @@ class Guard:
             self._steps.abort(tx, promotion, failure)
 
 
+def _pins(tx: sa.Connection, place: Place) -> set[tuple[str, int, str]]:
+    """Of the versions that an environment's live release runs."""
+    live = environments.live(tx, place)
+    return {pin for each in live[1].services.values() for pin in services.pins(each)} if live else set()
+
+
 def on_gates(tx: sa.Connection, event: Event) -> None:
     for id in store.of_gates(tx, event.subject):
         wake(tx, store.KIND, id)
-
-
-def _holds(tx: sa.Connection, place: Place) -> bool:
-    return place[1] == PRODUCTION or catalog.is_protected(tx, *place)
 
 
 def _check(tx: sa.Connection, place: Place, name: str, version: Version, policy: ModelPolicy, what: str) -> None:

@@ -123,6 +123,10 @@ def masked(plane: Plane, url: str) -> Any:
     plane.call("databases.add", project=PROJECT, name="events", engine="postgres", server=url)
     plane.call("databases.policy", project=PROJECT, name="events", policy="share", columns=POLICY)
     plane.call("environments.create", project=PROJECT, branch="shared", mask="share")
+    return _made(plane)
+
+
+def _made(plane: Plane) -> Any:
     for _ in range(200):
         plane.let_pass(0.1)
         found = plane.call("databases.show", project=PROJECT, name="events", environment="shared")
@@ -170,6 +174,120 @@ def test_a_value_that_stands_in_clear_elsewhere_is_found_and_nothing_stays(plane
     made = set(run(url, "SELECT datname FROM pg_database")) - before
     assert len(made) == 1, "what was cut, and no masked one"
     run(url, "DROP TABLE people, notes")
+
+
+def test_the_url_of_a_masked_branch_opens_that_and_nothing_else(plane: Plane, server: Server, url: str) -> None:
+    people(url)
+    assert masked(plane, url).state == "ready"
+    plane.call("environments.create", project=PROJECT, branch="clear")
+    other = plane.call("databases.url", project=PROJECT, name="events", environment="shared").url
+    role = other.partition("://")[2].partition(":")[0]
+    assert role.startswith("bough_") and PASSWORD not in other
+    rights = "rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls"
+    assert run(url, f"SELECT {rights}, rolcanlogin FROM pg_roles WHERE rolname = '{role}'") == [(False, True)]
+    assert run(url, f"SELECT 1 FROM pg_auth_members WHERE member = '{role}'::regrole") == []
+
+    run(other, "CREATE TABLE own (id integer); ALTER TABLE people ADD COLUMN seen boolean; DROP TABLE own")
+    host = f"?host={server.sockets}"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        run(f"postgresql://{role}@/app{host}", "SELECT email FROM people")
+    names = {name for (name,) in run(url, "SELECT datname FROM pg_database WHERE datname LIKE 'bough%'")} - {role}
+    assert names
+    for name in names:
+        with pytest.raises(psycopg.OperationalError, match=r"permission denied|not currently accepting"):
+            run(f"postgresql://{role}@/{name}{host}", "SELECT 1")
+
+    (listed,) = plane.call("databases.list", project=PROJECT, environment="shared")
+    assert f"{role}:***@" in listed.url
+    with plane.bough.database.read() as tx:
+        found = variables_of(tx, (PROJECT, "shared"), plane.bough._databases)
+    assert found is not None and "EVENTS_URL" not in found.plain
+    before, sealed, after = found.secrets["EVENTS_URL"]
+    assert before + plane.bough._vault.open_text(sealed) + after == other
+
+    scripts = {"001.sql": "CREATE TABLE more (id integer)"}
+    plane.call("databases.migrate", project=PROJECT, name="events", environment="shared", scripts=scripts)
+    run(other, "INSERT INTO more VALUES (1)")
+    plane.call("environments.create", project=PROJECT, branch="below", source="shared")
+    below = plane.call("databases.url", project=PROJECT, name="events", environment="below").url
+    assert run(below, "SELECT id FROM more") == [(1,)] and below.partition("@")[0] == other.partition("@")[0]
+    plane.call("environments.discard", project=PROJECT, branch="shared")
+    plane.let_pass(0.3)
+    plane.bough._databases.sweep(_handles(plane), -1)
+    assert run(below, "INSERT INTO more VALUES (2) RETURNING id") == [(2,)], "its role stays for the branch of it"
+    for name in ("below", "clear"):
+        plane.call("environments.discard", project=PROJECT, branch=name)
+    plane.let_pass(0.3)
+    plane.bough._databases.sweep(_handles(plane), -1)
+    assert run(url, "SELECT rolname FROM pg_roles WHERE rolname LIKE 'bough\\_%'") == []
+    run(url, "DROP TABLE people")
+
+
+@pytest.fixture
+def plain_user(server: Server) -> Iterator[str]:
+    """The URL of somebody who owns a database and may not create roles."""
+    address = server.url.replace("bough@", "plain:other@").replace("/app", "/plain")
+    server.psql("CREATE ROLE plain LOGIN CREATEDB PASSWORD 'other'", database="postgres")
+    server.psql("CREATE DATABASE plain OWNER plain", database="postgres")
+    people(address)
+    yield address
+    for name in server.psql("SELECT datname FROM pg_database WHERE datname LIKE 'bough%' OR datname = 'plain'").split():
+        server.psql(f'DROP DATABASE "{name}" WITH (FORCE)', database="postgres")
+    for name in server.psql(r"SELECT rolname FROM pg_roles WHERE rolname LIKE 'bough\_%' OR rolname = 'plain'").split():
+        server.psql(f'DROP ROLE "{name}"', database="postgres")
+
+
+def test_who_may_not_create_roles_is_told_what_an_administrator_runs(
+    plane: Plane, server: Server, plain_user: str
+) -> None:
+    plane.call("databases.add", project=PROJECT, name="events", engine="postgres", server=plain_user)
+    with pytest.raises(Invalid) as refused:
+        plane.call("databases.policy", project=PROJECT, name="events", policy="share", columns=POLICY)
+    assert refused.value.own_code == "SERVER_UNFIT"
+    statement = refused.value.hint.partition(": ")[2]
+    assert statement == 'ALTER ROLE "plain" CREATEROLE'
+    server.psql(statement, database="postgres")
+    plane.call("databases.policy", project=PROJECT, name="events", policy="share", columns=POLICY)
+    server.psql('ALTER ROLE "plain" NOCREATEROLE', database="postgres")
+    with pytest.raises(Invalid, match="may create"):
+        plane.call("environments.create", project=PROJECT, branch="shared", mask="share")
+    server.psql(statement, database="postgres")
+    plane.call("environments.create", project=PROJECT, branch="shared", mask="share")
+    found = _made(plane)
+    assert found.state == "ready", found.failure
+    other = plane.call("databases.url", project=PROJECT, name="events", environment="shared").url
+    assert len(run(other, "SELECT email FROM people")) == 2
+    plane.call("environments.create", project=PROJECT, branch="below", source="shared")
+    plane.call("environments.discard", project=PROJECT, branch="shared")
+    plane.let_pass(0.3)
+    plane.bough._databases.sweep(_handles(plane), -1)
+    below = plane.call("databases.url", project=PROJECT, name="events", environment="below").url
+    assert len(run(below, "SELECT email FROM people")) == 2
+
+
+@pytest.mark.parametrize(
+    ("opened", "said"),
+    [
+        ("GRANT SELECT (email) ON people TO PUBLIC", "the table public.people"),
+        (
+            "CREATE FUNCTION first_one() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT email FROM people'",
+            "the function public.first_one",
+        ),
+    ],
+)
+def test_a_parent_that_everybody_can_read_is_refused_until_that_is_closed(
+    plane: Plane, server: Server, plain_user: str, opened: str, said: str
+) -> None:
+    server.psql("ALTER ROLE plain CREATEROLE", database="postgres")
+    run(plain_user, opened)
+    plane.call("databases.add", project=PROJECT, name="events", engine="postgres", server=plain_user)
+    with pytest.raises(Invalid, match=said) as refused:
+        plane.call("databases.policy", project=PROJECT, name="events", policy="share", columns=POLICY)
+    assert refused.value.own_code == "SERVER_UNFIT"
+    run(plain_user, refused.value.hint)
+    plane.call("databases.policy", project=PROJECT, name="events", policy="share", columns=POLICY)
+    plane.call("environments.create", project=PROJECT, branch="shared", mask="share")
+    assert _made(plane).state == "ready"
 
 
 def test_what_is_no_server_is_refused_and_nothing_is_made(plane: Plane, tmp_path: Path) -> None:

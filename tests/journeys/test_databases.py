@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bough.adapters.sql.postgres_server import Programs
+from bough.adapters.sql.redis_server import Program
 from tests.journeys.machine import Machine
 
 WHY_NOT = Programs().why_not
@@ -75,6 +76,43 @@ def test_a_database_comes_before_production_branches_and_comes_back(machine: Mac
     shop.bough("branch", "discard", "trial")
     assert shop.db("show", "orders", "-e", "trial", code=4)["error"]["code"] == "DATABASE_NOT_FOUND"
     shop.db("rm", "orders")
+    assert shop.db("list") == []
+
+
+@pytest.mark.skipif(bool(Program().why_not), reason=Program().why_not or "-")
+def test_keys_of_redis_branch_and_come_back_like_rows(machine: Machine) -> None:
+    shop = Shop(machine, "shop-redis")
+    added = shop.db("add", "cache", "--engine", "redis")
+    assert (added["engine"], added["state"], added["variable"]) == ("redis", "ready", "CACHE_URL")
+    assert "***" in added["url"]
+    assert shop.db("shell", "cache", "-c", "SET greeting 'good morning'") == ["OK"]
+    (told,) = shop.bough("data", "plan")
+    assert told["name"] == "cache" and told["seconds"] > 0 and told["way"] == added["way"]
+    shop.bough("branch", "create", "trial")
+    shop.db("shell", "cache", "-e", "trial", "-c", "RPUSH words a b")
+    assert shop.db("shell", "cache", "-e", "trial", "-c", "LRANGE words 0 -1") == ["a", "b"]
+    assert shop.db("shell", "cache", "-c", "EXISTS words") == [0]
+    variables = [shop.db("variables", *where)["CACHE_URL"] for where in ((), ("-e", "trial"))]
+    assert len({each.partition("@")[0] for each in variables}) == 2, "each has a password of its own"
+
+    kept = shop.db("snapshot", "cache")
+    shop.db("shell", "cache", "-c", "FLUSHALL")
+    shop.db("restore", "cache", "--snapshot", kept["id"])
+    assert shop.db("shell", "cache", "-c", "GET greeting") == ["good morning"]
+    shop.db("reset", "cache", "-e", "trial")
+    assert shop.db("shell", "cache", "-e", "trial", "-c", "DBSIZE") == [1]
+    assert shop.db("check", "cache", "-e", "trial") == []
+
+    shop.db("backup", "cache", "cache.rdb")
+    shop.db("shell", "cache", "-c", "FLUSHALL")
+    shop.db("restore", "cache", "--file", "cache.rdb")
+    assert shop.db("shell", "cache", "-c", "GET greeting") == ["good morning"]
+    (shop.folder / "001.sql").write_text(MIGRATION)
+    assert shop.db("migrate", "cache", "001.sql", code=2)["error"]["code"] == "MIGRATION_UNFIT"
+    refused = shop.db("shell", "cache", "-c", "CONFIG GET dir", code=2)
+    assert refused["error"]["code"] == "REDIS_SAYS" and "NOPERM" in refused["error"]["message"]
+    shop.bough("branch", "discard", "trial")
+    shop.db("rm", "cache")
     assert shop.db("list") == []
 
 

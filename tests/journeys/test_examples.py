@@ -15,12 +15,14 @@ import pytest
 from websockets.sync.client import connect
 
 from bough.adapters.sql.postgres_server import Programs
+from bough.adapters.sql.redis_server import Program
 from tests.journeys.machine import Machine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 WHY_NOT = Programs().why_not
 needs_postgres = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
+needs_redis = pytest.mark.skipif(bool(Program().why_not), reason=Program().why_not or "-")
 pytestmark = pytest.mark.timeout(400)  # the first deploy of all may have to download 200 MB of packages
 
 
@@ -149,6 +151,27 @@ def test_credit_book_compares_and_keeps_in_postgres(running: Running) -> None:
     audited = running.machine.predict("book--audit.credit-book", credit)
     assert audited["id"] > 1003, "numbers may be skipped, and are not used twice"
     assert running.machine.predict("book.credit-book", credit)["id"] == 1004
+
+
+@needs_redis
+def test_rate_limit_counts_in_redis_and_each_environment_for_itself(running: Running) -> None:
+    running.deploy("rate-limit", ("db", "add", "counts", "--engine", "redis"))
+    copy = running.machine.home.parent / "rate-limit"
+
+    def counted(environment: str) -> int:
+        words = ("db", "shell", "counts", "-e", environment, "-c")
+        keys = running.machine.bough(*words, "KEYS caller:ada:*", cwd=copy)
+        return sum(int(running.machine.bough(*words, f"GET {key}", cwd=copy)[0] or 0) for key in keys)
+
+    caller = {"caller": "ada", "limit": 3}
+    said = [running.machine.predict("limit.rate-limit", caller) for _ in range(2)]
+    assert [each["allowed"] for each in said] == [True, True] and counted("main") == 2
+    running.machine.bough("branch", "create", "trial", cwd=copy)
+    for _ in range(8):
+        last = running.machine.predict("limit--trial.rate-limit", caller)
+    assert last["left"] < 3 and counted("trial") == 10, "the branch has begun with the counts of its parent"
+    assert counted("main") == 2
+    assert running.machine.ask("/v1/limit.rate-limit/predict", caller | {"limit": 0})[0] == 422
 
 
 def test_the_writer_streams_as_many_tokens_as_were_asked_for(running: Running) -> None:

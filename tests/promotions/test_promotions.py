@@ -166,6 +166,63 @@ def test_a_deploy_from_a_laptop_past_the_gates_is_refused(shop: Shop) -> None:
     assert shop.deploy(GATES, service=fixed.replace("churn/2", "churn/3")).state == "live"
 
 
+def test_a_preview_is_held_to_what_production_asks_of_previews_whatever_its_own_file_says(shop: Shop) -> None:
+    """Lighter than production, and not to be lowered by a pull request."""
+    light = "[models.churn.previews.gates.metrics.auc]\nmin = 0.5\n"
+    shop.first(GATES + light)
+    numbers = [shop.register(each, metrics={"auc": auc}).number for each, auc in (("bad", 0.4), ("fair", 0.6))]
+    shop.plane.call("environments.create", project="shop", branch="trial")
+
+    def deploy(number: int, environment: str, policy: str = "") -> Any:
+        pinned = f'[services.churn]\nmodel = "service:Churn"\nmodels = {{ weights = "models:/churn/{number}" }}\n'
+        return shop.plane.deploy(f'name = "shop"\n{pinned}{policy}', environment=environment)
+
+    def run(number: int, environment: str) -> str:
+        made = shop.plane.call("gates.run", project="shop", model=f"churn/{number}", environment=environment)
+        shop.plane.let_pass(1)
+        return str(shop.plane.call("gates.show", id=made.id).state)
+
+    for _ in range(2):  # a release without gates of its own does not lower them for the next
+        with pytest.raises(Forbidden) as refused:
+            deploy(numbers[0], "trial")
+        assert refused.value.own_code == "GATES_NOT_PASSED" and "-e trial" in str(refused.value.hint)
+        assert deploy(1, "trial").state == "live", "what production runs may run here"
+    assert run(numbers[0], "trial") == "failed"
+    with pytest.raises(Forbidden):
+        shop.plane.call("models.alias", project="shop", environment="trial", name="churn", alias="champion",
+                        version=numbers[0])  # fmt: skip
+    assert run(numbers[1], "trial") == "passed"
+    assert deploy(numbers[1], "trial").state == "live", "lighter gates are enough"
+    assert run(numbers[1], "main") == "failed"
+    with pytest.raises(Forbidden, match="of shop/main"):
+        deploy(numbers[1], "main", GATES + light)
+
+
+def test_a_preview_asks_for_as_many_approvals_as_production_says(shop: Shop) -> None:
+    shop.first("[models.churn.previews]\napprovals = 1\n")
+    two = shop.register("two").number
+    shop.plane.call("environments.create", project="shop", branch="trial")
+    alias = {"project": "shop", "environment": "trial", "name": "churn", "alias": "champion", "version": two}
+    with pytest.raises(Forbidden) as refused:
+        shop.plane.call("models.alias", **alias)
+    assert refused.value.own_code == "PROMOTION_NEEDED"
+    made = shop.promote(f"churn/{two}", to="trial", by=BOB)
+    shop.plane.let_pass(2)
+    assert shop.show(made).state == "waiting"
+    with pytest.raises(Forbidden):  # four eyes
+        shop.plane.call("promotions.approve", by=BOB, id=made.id)
+    shop.plane.call("promotions.approve", by=EVE, id=made.id)
+    shop.plane.let_pass(5)
+    assert shop.show(made).state == "done"
+
+
+def test_previews_are_free_where_production_says_nothing_of_them(shop: Shop) -> None:
+    shop.first(GATES)
+    two = shop.register("two", metrics={"auc": 0.1}).number
+    shop.plane.call("environments.create", project="shop", branch="trial")
+    shop.plane.call("models.alias", project="shop", environment="trial", name="churn", alias="champion", version=two)
+
+
 # --- approvals
 
 

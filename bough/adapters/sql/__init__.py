@@ -1,4 +1,4 @@
-"""SQL databases that branch: one file per technology and way (SQLite in pages, by clone, by copy; Postgres).
+"""Databases that branch: one file per technology and way (SQLite in pages, by clone, by copy; Postgres; Redis).
 
 A database is named by its handle, which the engine chooses. `cut` makes another database that holds what this one holds
 at one moment; whoever writes meanwhile waits for that moment only. What costs time is told before (`announce`).
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-SQLITE, POSTGRES, POSTGRES_SERVER = "sqlite", "postgres", "postgres-server"
+SQLITE, POSTGRES, POSTGRES_SERVER, REDIS = "sqlite", "postgres", "postgres-server", "redis"
 MASKS = ("drop", "null", "token", "hash", "noise")
 
 
@@ -113,17 +113,19 @@ class SqlEngine(Protocol):
     def check(self, handle: str) -> list[str]:
         """What is wrong with it, by the technology's own means; empty when nothing is."""
 
-    def columns(self, handle: str) -> dict[str, list[str]]:
-        """Its tables and their columns."""
+    def check_policy(self, handle: str, policy: Mapping[str, str]) -> None:
+        """Raises `Invalid` (MASK_INVALID) for what a policy names and is not there: it would stay in clear. What takes
+        long to find out is left to `mask`."""
 
     def migrate(self, handle: str, scripts: Sequence[Script]) -> list[str]:
-        """Runs those that have not run yet, in one transaction; their names. Raises `Invalid` (MIGRATION_FAILED), and
-        then nothing has happened."""
+        """Runs those that have not run yet, in one transaction; their names. Raises `Invalid` (MIGRATION_FAILED, or
+        MIGRATION_UNFIT of a technology that has none), and then nothing has happened."""
 
     def mask(self, handle: str, policy: Mapping[str, str]) -> str:
-        """A new database with what this one holds, columns (`table.column`) masked by one of MASKS; its handle. What is
-        masked is written nowhere in clear. Raises `Invalid` (MASK_INVALID) for a column that is not there or cannot be
-        masked so, `Conflict` (MASK_LEAKS) when a clear value is found elsewhere in it."""
+        """A new database with what this one holds, columns (`table.column`; of Redis fields, `pattern.field`) masked by
+        one of MASKS; its handle. What is masked is written nowhere in clear. Raises `Invalid` (MASK_INVALID) for a
+        column that is not there or cannot be masked so, `Conflict` (MASK_LEAKS) when a clear value is found elsewhere
+        in it."""
 
     def sweep(self, live: Collection[str], older_than_s: float) -> int:
         """Removes databases that are not `live`, and what no live one uses; the bytes that it freed."""
@@ -137,4 +139,5 @@ class Adopting(SqlEngine, Protocol):
         Raises `Unavailable` (SERVER_AWAY), `Invalid` (SERVER_UNFIT)."""
 
     def sealed_url(self, handle: str) -> tuple[str, str, str]:
-        """The URL as what comes before its password, the secret that this is (empty: none), what comes after."""
+        """The URL as what comes before its password, the secret that this is, what comes after. Without a secret the
+        first is all of it, with the password of a masked database's own role."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from bough.adapters.sql import Announced, Cut, Script, Way, postgres_sharing
 from bough.adapters.sql.files import CLONE, COPY, Files
+from bough.adapters.sql.policies import check_columns
 from bough.adapters.sql.postgres_follower import WARM, Followers
 from bough.adapters.sql.postgres_masks import columns_of, copy_masked, leak_in_files, literal, side_of
 from bough.adapters.sql.postgres_overlay import LEFT, PREFIX, Bases, copied_of, size_of
@@ -167,6 +168,9 @@ class Postgres:
         except Invalid as error:
             return [error.message]
         return [line for line in said.splitlines() if line.strip()]
+
+    def check_policy(self, handle: str, policy: Mapping[str, str]) -> None:
+        check_columns(policy, self.columns(handle))
 
     def columns(self, handle: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

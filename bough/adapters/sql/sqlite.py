@@ -22,6 +22,7 @@ import msgspec
 from bough.adapters.sql import Announced, Cut, Script, Way
 from bough.adapters.sql.files import CLONE, COPY, Files
 from bough.adapters.sql.pages import NeedsRecovery, Pages
+from bough.adapters.sql.policies import check_columns
 from bough.kernel.errors import Conflict, Invalid, Problem
 from bough.kernel.files import as_exhausted, disk_full
 from bough.kernel.names import new_id
@@ -140,6 +141,9 @@ class Sqlite:
 
     def check(self, handle: str) -> list[str]:
         return [str(each) for each in self._work("check", path=str(self.path(handle)))]
+
+    def check_policy(self, handle: str, policy: Mapping[str, str]) -> None:
+        check_columns(policy, self.columns(handle))
 
     def columns(self, handle: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = self._work("columns", path=str(self.path(handle)))

@@ -30,15 +30,16 @@ def run(
 
 command = make(
     "add",
-    "Gives an environment a SQL database, and with it every branch that is made from then on.\n\nServices, jobs and "
+    "Gives an environment a database, and with it every branch that is made from then on.\n\nServices, jobs and "
     "`bough data run` find its URL in NAME_URL, different in every environment; in DATABASE_URL too, where it is the "
     "only one.",
     [
         click.Argument(["name"], metavar="NAME", help="What it is called."),
-        click.Option(["--engine"], default="sqlite", show_default=True, metavar="ENGINE", help="sqlite or postgres."),
+        click.Option(["--engine"], default="sqlite", show_default=True, metavar="ENGINE",
+                     help="sqlite, postgres or redis."),
         click.Option(["--how"], default="", metavar="WAY", help="How it branches (bough db ways); else the best."),
         click.Option(["--from", "source"], default=None, metavar="FILE", type=click.Path(path_type=Path),
-                     help="What it begins with: a SQLite file, or a dump of Postgres."),
+                     help="What it begins with: a SQLite file, a dump of Postgres, a snapshot (.rdb) or log of Redis."),
         click.Option(["--server"], default="", metavar="URL",
                      help="A database on a PostgreSQL server of your own; - reads the URL from standard input. Its "
                      "password is kept as a secret, its branches are databases of that server."),
@@ -47,5 +48,6 @@ command = make(
     run,
     examples="Examples:\n  bough db add orders\n  bough db add orders --from orders.sqlite\n"
     "  bough db add events --engine postgres\n"
+    "  bough db add cache --engine redis\n"
     "  bough db add events --engine postgres --server - <<< postgresql://app:secret@db.internal/events",
 )  # fmt: skip

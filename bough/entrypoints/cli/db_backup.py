@@ -23,7 +23,8 @@ def run(session: Session, name: str, file: Path, project: str, environment: str)
 
 command = make(
     "backup",
-    "Writes all of a database into one file: a SQLite file that any program opens, or a dump of Postgres.",
+    "Writes all of a database into one file: a SQLite file that any program opens, a dump of Postgres, a snapshot of "
+    "Redis.",
     [
         click.Argument(["name"], metavar="NAME", help="The database."),
         click.Argument(["file"], metavar="FILE", type=click.Path(path_type=Path), help="Where to; must not exist."),

@@ -6,13 +6,17 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
+from bough.adapters.sql import redis_lines
 from bough.entrypoints.cli import data_store, drawing
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session
@@ -28,6 +32,9 @@ def run(session: Session, name: str, command: str, project: str, environment: st
     found = session.client().databases.url(project=project, name=name, environment=environment)
     if found.url.startswith("postgresql:"):
         _postgres(session, found.url, command)
+        return
+    if found.url.startswith("unix:"):
+        _redis(session, found.url, command)
         return
     from bough.runtime.pages import extension, opening
 
@@ -71,6 +78,28 @@ def _postgres(session: Session, url: str, command: str) -> None:
         os.execv(program, ["psql", url, *(["-c", command] if command else [])])  # noqa: S606 - the user's own
 
 
+def _redis(session: Session, url: str, command: str) -> None:
+    named = urlsplit(url)
+    password, program = named.password or "", shutil.which("redis-cli") or shutil.which("valkey-cli")
+    if command:
+        with redis_lines.opened(Path(named.path), "", password) as line:
+            answer = line.ask(*shlex.split(command))
+        lines = [_read(each) for each in answer] if isinstance(answer, list) else [_read(answer)]
+        session.answer(lines, text="\n".join(map(str, lines)) or "none")
+    elif program is None:
+        raise Unavailable("there is no redis-cli here", code="SHELL_MISSING",
+                          hint="bough db shell NAME --command 'GET KEY'")  # fmt: skip
+    else:  # a program's words can be read by others, its environment cannot
+        os.execve(program, [program, "-s", named.path], {**os.environ, "REDISCLI_AUTH": password})  # noqa: S606
+
+
+def _read(answer: Any) -> Any:
+    """What JSON has of an answer of Redis."""
+    if isinstance(answer, list):
+        return [_read(each) for each in answer]
+    return answer.decode(errors="backslashreplace") if isinstance(answer, bytes) else answer
+
+
 def _ask(session: Session, url: str, command: str) -> None:
     psycopg = importlib.import_module("psycopg")
     try:
@@ -103,12 +132,13 @@ def _plain(value: Any) -> Any:
 
 command = make(
     "shell",
-    "Opens a database with sqlite3 or psql, or runs one statement.",
+    "Opens a database with sqlite3, psql or redis-cli, or runs one statement, or one command of Redis.",
     [
         click.Argument(["name"], metavar="NAME", help="The database."),
         click.Option(["--command", "-c"], default="", metavar="SQL", help="Run this and print the answer."),
         *data_store.common(),
     ],
     run,
-    examples="Examples:\n  bough db shell orders\n  bough db shell orders -c 'SELECT count(*) FROM orders'",
+    examples="Examples:\n  bough db shell orders\n  bough db shell orders -c 'SELECT count(*) FROM orders'"
+    "\n  bough db shell cache -c 'GET greeting'",
 )  # fmt: skip

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from bough.adapters.sql import POSTGRES
+from bough.adapters.sql import POSTGRES, REDIS
 from bough.adapters.sql.postgres import Postgres
+from bough.adapters.sql.redis import Redis
 from bough.entrypoints import supervision
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session
@@ -20,6 +21,7 @@ def run(session: Session, all: bool) -> None:
     stopped = supervision.take_down(session.home, units=all, say=session.note)
     if all:
         Postgres(session.home.databases / POSTGRES).stop()
+        Redis(session.home.databases / REDIS).stop()
     session.answer({"stopped": stopped}, text="Bough is down" if stopped else "Bough was not running")
 
 

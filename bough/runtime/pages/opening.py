@@ -31,13 +31,16 @@ def path_of(url: str) -> Path:
 
 def database(name: str, **options: Any) -> Any:
     """A connection to a database of this environment: `bough.database("orders")`. For SQLite a `sqlite3.Connection`
-    (an `apsw.Connection` where the extension cannot be built), for Postgres one of psycopg."""
+    (an `apsw.Connection` where the extension cannot be built), for Postgres one of psycopg, for Redis a client of the
+    package redis."""
     variable = variable_of(name)
     url = os.environ.get(variable, "")
     if not url:
         raise KeyError(f"there is no database {name!r} here: {variable} is not set; bough db add {name}")
     if url.startswith("postgresql:"):
         return importlib.import_module("psycopg").connect(url, **options)
+    if url.startswith("unix:"):
+        return importlib.import_module("redis").from_url(url, **options)
     return connect(path_of(url), **options)
 
 
