@@ -47,6 +47,7 @@ from bough.adapters.tables.duckdb import DuckTables
 from bough.builds.bundle import used_by
 from bough.capacity import loop as capacity_loop
 from bough.capacity import operations as capacity
+from bough.capacity import store as capacity_store
 from bough.capacity.market import LOCAL, offers_of
 from bough.capacity.models import Capacity
 from bough.capacity.pools import Pools
@@ -102,6 +103,7 @@ from bough.jobs import loop as jobs_loop
 from bough.jobs import operations as job_operations
 from bough.jobs import store as job_runs
 from bough.jobs.models import PREFIX as JOB_PREFIX
+from bough.jobs.models import UNDER_WAY
 from bough.kernel.catalog import DATABASE, MODEL, SERVICE, TABLE
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
@@ -547,6 +549,7 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
         events.on(name, served_data.on_changed)
     events.on(cutting.CHANGED, served_data.on_databases)
     jobs.listen(events)
+    events.on(UNDER_WAY, capacity_store.on_under_way)
     events.on_all(webhooks_loop.on_event)
     training_loop.listen(events)
     events.on(branching.BRANCHED, inheriting.on_branched)

@@ -148,6 +148,11 @@ class Changed(Record):
     action: str
     fields: dict[str, builtins.list[Any]]
 
+class Changeover(Record):
+    usual_s: float
+    most_s: float
+    measured: int
+
 class Collected(Record):
     layers: int
     entries: int
@@ -668,6 +673,7 @@ class JobPlan(Record):
     missed: float
     zones: builtins.list[str]
     first: str
+    changeover: Changeover
     available: builtins.list[str]
     away: builtins.list[str]
 
@@ -2017,6 +2023,8 @@ class _Capacity:
         changeover_s: float = ...,
         interval_s: float = ...,
         accelerators: builtins.list[str] = ...,
+        project: str = ...,
+        job: str = ...,
     ) -> JobPlan: ...
     def pools(self) -> builtins.list[PoolPrice]: ...
     def savings(self, *, project: str, job: str = ..., environment: str = ...) -> builtins.list[JobSaving]: ...

@@ -550,7 +550,7 @@ CREATE TABLE job_run (
 	price_per_h FLOAT NOT NULL,
 	seconds FLOAT NOT NULL,
 	cost FLOAT NOT NULL,
-	changes INTEGER DEFAULT '0' NOT NULL,
+	changes INTEGER DEFAULT '0' NOT NULL, under_way INTEGER DEFAULT '0' NOT NULL,
 	PRIMARY KEY (id)
 );
 
@@ -726,6 +726,13 @@ CREATE TABLE webhook (
 );
 
 CREATE INDEX ix_webhook_project ON webhook (project);
+
+CREATE TABLE capacity_changeover (
+	project TEXT NOT NULL,
+	job TEXT NOT NULL,
+	measured TEXT NOT NULL,
+	PRIMARY KEY (project, job)
+);
 
 INSERT INTO alembic_version VALUES ('0022');
 
