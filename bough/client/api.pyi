@@ -133,6 +133,13 @@ class CenterCost(Record):
     seconds: float
     cost: float
 
+class CenterTotal(Record):
+    cost_center: str
+    workloads: int
+    seconds: float
+    cost: float
+    share: float
+
 class Change(Record):
     what: str
     name: str
@@ -240,6 +247,23 @@ class Cost(Record):
     cores: float
     core_hour: float
     per_1000: float
+
+class CostLine(Record):
+    cost_center: str
+    environment: str
+    kind: str
+    workload: str
+    seconds: float
+    cpu_s: float
+    gpu_s: float
+    cost: float
+
+class CostReport(Record):
+    since: float
+    seconds: float
+    cost: float
+    centers: builtins.list[CenterTotal]
+    lines: builtins.list[CostLine]
 
 class CurvePoint(Record):
     at: float
@@ -2032,6 +2056,9 @@ class _Capacity:
 class _Chaos:
     def preempt(self, *, run: str, notice_s: float = ..., idempotency_key: str = ...) -> Preempted: ...
 
+class _Costs:
+    def show(self, *, project: str, environment: str = ..., days: int = ..., center: str = ...) -> CostReport: ...
+
 class _Data:
     def erase(self, *, project: str, dataset: str, path: str = ..., idempotency_key: str = ...) -> Proof: ...
     def erasures(self, *, project: str) -> builtins.list[Proof]: ...
@@ -3157,6 +3184,7 @@ class Api:
     blobs: _Blobs
     capacity: _Capacity
     chaos: _Chaos
+    costs: _Costs
     data: _Data
     databases: _Databases
     environments: _Environments

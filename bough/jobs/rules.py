@@ -87,7 +87,8 @@ def used(run: JobRun, exits: Sequence[Exited]) -> dict[str, Any]:
     """What an attempt has taken of its machine, all its processes together, and that in words."""
     seconds = max([each.at for each in exits if each.at] or [run.attempt_at]) - run.attempt_at
     usage = [each.usage for each in exits]
-    cpu, disk = sum(each.cpu_s for each in usage), sum(each.read_bytes for each in usage)
+    cpu, gpu = sum(each.cpu_s for each in usage), sum(each.gpu_s for each in usage)
+    disk = sum(each.read_bytes for each in usage)
     read = sum(max(each.all_read_bytes, each.read_bytes) for each in usage)
     peak, written = sum(each.memory_peak_bytes for each in usage), sum(each.written_bytes for each in usage)
     rate = f" at {read / 1e6 / seconds:.1f} MB/s" if seconds > 0 else ""
@@ -96,7 +97,7 @@ def used(run: JobRun, exits: Sequence[Exited]) -> dict[str, Any]:
         f"{rate}, {disk / 1e6:.1f} MB of it from disks"
     )
     return {
-        "said": said, "seconds": seconds, "cpu_s": cpu, "memory_peak_bytes": peak, "read_bytes": read,
+        "said": said, "seconds": seconds, "cpu_s": cpu, "gpu_s": gpu, "memory_peak_bytes": peak, "read_bytes": read,
         "disk_read_bytes": disk, "written_bytes": written,
     }  # fmt: skip
 

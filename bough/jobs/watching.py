@@ -145,7 +145,7 @@ class Watching:
         came_on = progress is not None and fresh and progress.saved_step > progress.restored_step
         came_on = came_on or max(each.at for each in exits) - run.attempt_at > rules.LIVED_S
         outcome = rules.outcome(run, exits, done=done, came_on=came_on)
-        turnover.note(USED, run, attempt=run.attempt, **rules.used(run, exits))
+        turnover.note(USED, run, attempt=run.attempt, **_payer(run), **rules.used(run, exits))
         run = self.give_back(turnover, run, max(each.at for each in exits) or now)
         self._ask_at.pop(run.id, None)
         shared = {"said": outcome.said, "spent": outcome.spent, "failure": outcome.failure, "stopping_for": "",
@@ -170,8 +170,7 @@ class Watching:
             accelerator=offer.accelerator, seconds=seconds, cost=cost, price_per_h=offer.price_per_h,
             on_demand_per_h=offer.on_demand_per_h, work_s=self._saved_s(run),
             work_rate=offer.work_rate, speed=offer.speed, acquired_at=held.acquired_at, until=until, cause=held.cause,
-            project=run.project, environment=run.environment, job=run.job,
-            cost_center=run.manifest.settings.cost_center,
+            **_payer(run),
         )  # fmt: skip
         return turnover.change(run, lease=None, seconds=run.seconds + seconds, cost=run.cost + cost)
 
@@ -224,6 +223,12 @@ def situation(run: JobRun, lease: Lease | None, progress: Progress | None, *, pr
         found, work_left_s=left, save_s=progress.cost_s, to_disk_s=progress.save_s, interval_s=progress.interval_s,
         unsaved_s=unsaved,
     )  # fmt: skip
+
+
+def _payer(run: JobRun) -> dict[str, str]:
+    """Who pays for it."""
+    return {"project": run.project, "environment": run.environment, "job": run.job,
+            "cost_center": run.manifest.settings.cost_center}  # fmt: skip
 
 
 def _keep(engine: Engine, unit: str, attempt: int, path: Path) -> None:

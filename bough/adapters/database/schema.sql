@@ -734,5 +734,27 @@ CREATE TABLE capacity_changeover (
 	PRIMARY KEY (project, job)
 );
 
+CREATE TABLE cost_usage (
+	project TEXT NOT NULL,
+	day INTEGER NOT NULL,
+	environment TEXT NOT NULL,
+	cost_center TEXT NOT NULL,
+	kind TEXT NOT NULL,
+	workload TEXT NOT NULL,
+	seconds FLOAT NOT NULL,
+	cpu_s FLOAT NOT NULL,
+	gpu_s FLOAT NOT NULL,
+	cost FLOAT NOT NULL,
+	PRIMARY KEY (project, day, environment, cost_center, kind, workload)
+);
+
+CREATE TABLE cost_meter (
+	attempt TEXT NOT NULL,
+	seconds FLOAT NOT NULL,
+	cpu_s FLOAT NOT NULL,
+	gpu_s FLOAT NOT NULL,
+	PRIMARY KEY (attempt)
+);
+
 INSERT INTO alembic_version VALUES ('0022');
 
