@@ -756,5 +756,5 @@ CREATE TABLE cost_meter (
 	PRIMARY KEY (attempt)
 );
 
-INSERT INTO alembic_version VALUES ('0022');
+INSERT INTO alembic_version VALUES ('0024');
 
