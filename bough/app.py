@@ -48,10 +48,16 @@ from bough.adapters.tables.duckdb import DuckTables
 from bough.builds.bundle import used_by
 from bough.capacity import loop as capacity_loop
 from bough.capacity import operations as capacity
+from bough.capacity import store as capacity_store
 from bough.capacity.market import LOCAL, offers_of
 from bough.capacity.models import Capacity
 from bough.capacity.pools import Pools
 from bough.capacity.rules import Market
+from bough.costs import loop as costs_loop
+from bough.costs import operations as costs
+from bough.costs import store as costs_store
+from bough.costs.models import SERVICE as SERVICE_COSTS
+from bough.costs.models import Payer
 from bough.data import erasure, garbage, upkeep
 from bough.data import operations as data
 from bough.data import space as data_space
@@ -102,6 +108,7 @@ from bough.jobs import assembly as jobs
 from bough.jobs import loop as jobs_loop
 from bough.jobs import operations as job_operations
 from bough.jobs import store as job_runs
+from bough.jobs.models import GAVE_BACK, UNDER_WAY, USED
 from bough.jobs.models import PREFIX as JOB_PREFIX
 from bough.kernel.catalog import DATABASE, MODEL, SERVICE, TABLE
 from bough.kernel.clock import Clock, SystemClock
@@ -184,7 +191,7 @@ OPERATION_MODULES: list[ModuleType] = [
     *(mirror_operations, baselines, ledger_operations, lineage, platform_operations),
     *(runs, run_artifacts, run_traces, experiments, queue_operations),
     *(databases, database_states),
-    *(capacity, webhooks),
+    *(capacity, costs, webhooks),
 ]
 
 # What uses blobs beside the entries of the catalog.
@@ -312,6 +319,7 @@ class Bough:
             lineage_loop.begin(tx)
             wake(tx, mirrors_loop.KEPT, mirrors_loop.ALL)
             capacity_loop.begin(tx)
+            costs_loop.changed(tx)
             for preview in previews.unfinished(tx):
                 wake(tx, previews_loop.KIND, preview)
             jobs_loop.begin(tx)
@@ -422,6 +430,7 @@ class Bough:
             replays.KIND: mirrors_loop.replay_handler(home, engine, events),
             previews_loop.KIND: previews_loop.handler(self._bringing, events),
             capacity_loop.KIND: capacity_loop.handler(self._pools),
+            costs_loop.KIND: costs_loop.handler(engine, _payers, self.platform.core_hour),
             lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),
             webhooks_loop.KIND: webhooks_loop.handler(self._connectors, open_with(self._vault)),
             **databases_loop.handlers(self._databases, events),
@@ -541,6 +550,17 @@ def _exists(tx: sa.Connection, deployment: str) -> bool:
     return deployments.get(tx, deployment) is not None
 
 
+def _payers(tx: sa.Connection) -> dict[str, Payer]:
+    """Of deployments: what their settings say now."""
+    return {
+        each.id: Payer(
+            project=each.project, environment=each.environment, cost_center=each.settings.cost_center,
+            kind=SERVICE_COSTS, workload=each.service, cores=each.settings.resources.cpus or 1.0,
+        )
+        for each in deployments.in_state(tx, "building", "starting", "ready", "asleep", "failed", "draining")
+    }  # fmt: skip
+
+
 def _events(clock: Clock, recorder: Recorder) -> Events:
     """Who hears of what."""
     events = Events(clock)
@@ -550,6 +570,7 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
         events.on(name, gateway.changed)
         events.on(name, sleeping.changed)
         events.on(name, scaling_loop.changed)
+        events.on(name, costs_loop.changed)
         events.on(name, idleness.changed)
     events.on(branching.BRANCHED, gateway.changed)  # its services sleep already
     events.on(tables_loop.CHANGED, tables_loop.on_changed)
@@ -560,6 +581,9 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
         events.on(name, served_data.on_changed)
     events.on(cutting.CHANGED, served_data.on_databases)
     jobs.listen(events)
+    events.on(UNDER_WAY, capacity_store.on_under_way)
+    events.on(GAVE_BACK, costs_store.on_gave_back)
+    events.on(USED, costs_store.on_used)
     events.on_all(webhooks_loop.on_event)
     training_loop.listen(events)
     events.on(branching.BRANCHED, inheriting.on_branched)

@@ -91,26 +91,31 @@ def asked(situation: Situation, now: Now) -> Ask:
     bought = now.usable.on_demand[0] if now.usable.on_demand else None
     rate = bought.work_rate if bought is not None else 1.0
     running = rules.NONE if lease is None else lease.offer.kind
-    young = 0.0 if lease is None else max(situation.changeover_s - (now.at - lease.acquired_at), 0.0)
+    changeover = situation.changeover
+    young = 0.0
+    if lease is not None and not situation.under_way:
+        young = max(changeover.usual_s - (now.at - lease.acquired_at), 0.0)
     needed = max(situation.save_s, situation.to_disk_s) + REACTION_S
     noticed = any(offer.notice_s > needed for offer in now.usable.spot.values())
     return Ask(
         time_left=(situation.deadline - now.at) * hours,
         work_left=situation.work_left_s / rate * hours * ESTIMATE,
-        changeover=situation.changeover_s * hours,
+        changeover=changeover.usual_s * hours,
         on_demand=price_of_work(bought, speed) * rate if bought is not None else 0.0,
         spot={name: price_of_work(offer, speed) * rate for name, offer in now.usable.spot.items()},
         tick=(again_s(speed) + REACTION_S) * hours,
         running=running,
         zone=name_of(lease.offer) if lease is not None and lease.offer.kind == SPOT else "",
         changeover_left=young * hours,
+        reserve=(changeover.most_s - changeover.usual_s) * hours,
         loss=situation.save_s * hours if noticed else situation.interval_s * hours,
     )
 
 
 def _why(ask: Ask, choice: Choice, seen: MarketSeen, *, late: bool) -> str:
     """In words, with the figures that it rests on."""
-    slack = f"{_hours(max(ask.time_left - ask.work_left, 0.0))} more than the work needs"
+    start = f"a start taken as {_hours(ask.changeover)}"
+    slack = f"{_hours(max(ask.time_left - ask.work_left, 0.0))} more than the work needs, {start}"
     if late:
         return "the deadline cannot be kept any more: on-demand, to be done as soon as possible"
     if choice.forced:
@@ -122,7 +127,7 @@ def _why(ask: Ask, choice: Choice, seen: MarketSeen, *, late: bool) -> str:
     if choice.kind == rules.NONE and any(zone.up for zone in seen.zones.values()):
         return f"waits: what is available is not expected to stay for as long as a start takes to be worth it ({slack})"
     if choice.kind == rules.NONE:
-        return f"waits for spot: there are {slack}, and to wait is expected to cost less than on-demand"
+        return f"waits for spot, which is expected to cost less than on-demand now ({slack})"
     if any(zone.up for zone in seen.zones.values()):
         return f"on-demand: the zones that are available are too young to be worth a start ({slack})"
     away = seen.any.age_h if seen.any is not None else 0.0

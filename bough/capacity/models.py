@@ -13,6 +13,7 @@ from bough.adapters.capacity import ON_DEMAND as ON_DEMAND
 from bough.adapters.capacity import SPOT as SPOT
 from bough.adapters.capacity import Lease as Lease
 from bough.adapters.capacity import Offer as Offer
+from bough.capacity.changeovers import Changeover
 
 AUTO = "auto"
 START, KEEP, MOVE, WAIT = "start", "keep", "move", "wait"
@@ -27,7 +28,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     work_left_s: float = 0.0  # of what is saved, at a work rate of 1; 0: not known
     deadline: float = 0.0  # when it must be done; 0: none
     lease: Lease | None = None  # what it holds; a lost one is released before the next decision
-    changeover_s: float = 60.0  # from a lease to the first new step: start, imports, restoring
+    changeover: Changeover = Changeover()  # from a lease to the first new step, as learnt of this job
+    under_way: bool = False  # it makes steps on what it holds
     save_s: float = 0.0  # what a save costs the trainer
     to_disk_s: float = 0.0  # from the beginning of a save until it is on the disk: a notice has to leave so much
     interval_s: float = 0.0  # between two saves: what a loss without notice costs at most

@@ -8,7 +8,8 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.adapters.capacity import SPOT
-from bough.capacity import rules
+from bough.capacity import rules, store
+from bough.capacity.changeovers import Changeover
 from bough.capacity.deciding import again_s
 from bough.capacity.market import price_of_work
 from bough.capacity.pools import Pools
@@ -48,9 +49,13 @@ class PlanJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     work_h: Annotated[Hours, msgspec.Meta(description="hours of work when nothing interrupts it")]
     deadline_h: Annotated[Hours, msgspec.Meta(description="hours from now until it must be done")]
-    changeover_s: Annotated[float, msgspec.Meta(ge=0, description="seconds from a lease to the first new step")] = 60.0
+    changeover_s: Annotated[
+        float, msgspec.Meta(ge=-1, description="seconds from a lease to the first new step; -1: as learnt of the job")
+    ] = -1.0
     interval_s: Annotated[float, msgspec.Meta(ge=0, description="seconds between two saves")] = 0.0
     accelerators: Annotated[list[str], msgspec.Meta(description="any of these, such as h100:2")] = []
+    project: str = ""
+    job: Annotated[str, msgspec.Meta(description="a job of the project, of which is known what a start takes")] = ""
 
 
 class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +76,7 @@ class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
     missed: float
     zones: list[str]
     first: str  # what it would do now
+    changeover: Changeover  # what it counts a start with
     available: list[str] = []
     away: list[str] = []
 
@@ -124,20 +130,21 @@ def plan(context: Context, request: PlanJob) -> JobPlan:
             "there is nothing to plan; it takes a pool with spot and one with on-demand, with prices, for the same job",
             code="NOTHING_TO_PLAN", hint="add [pools.NAME] to settings.toml in Bough's home, see docs/capacity.md",
         )  # fmt: skip
+    changeover = _changeover(context, request)
     hours = usable.speed / 3600.0
     ask = rules.Ask(
         time_left=request.deadline_h * usable.speed, work_left=request.work_h * usable.speed,
-        changeover=request.changeover_s * hours,
+        changeover=changeover.usual_s * hours, reserve=(changeover.most_s - changeover.usual_s) * hours,
         on_demand=price_of_work(usable.on_demand[0], usable.speed),
         spot={name: price_of_work(offer, usable.speed) for name, offer in usable.spot.items()},
         tick=again_s(usable.speed) * hours, loss=request.interval_s * hours,
     )  # fmt: skip
     if rules.is_late(ask):
         raise Invalid(
-            f"{request.work_h:g} h of work and a start of {request.changeover_s:g} s exceed {request.deadline_h:g} h",
+            f"{request.work_h:g} h of work and a start of {changeover.usual_s:.3g} s exceed {request.deadline_h:g} h",
             code="DEADLINE_IMPOSSIBLE", hint="a later deadline, or less work",
         )  # fmt: skip
-    return _plan(every, ask, seen, usable.speed)
+    return _plan(every, rules.sooner(ask), seen, usable.speed, changeover)
 
 
 @operation("capacity.savings", role=Role.VIEWER)
@@ -170,7 +177,16 @@ def preempt(context: Context, request: Preempt) -> Preempted:
     return Preempted(run=request.run, pool=offer.pool, zone=offer.zone, kind=offer.kind, ends_at=ends_at)
 
 
-def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen, speed: float) -> JobPlan:
+def _changeover(context: Context, request: PlanJob) -> Changeover:
+    """What was asked for, else what the job has shown, else the prior."""
+    if request.changeover_s >= 0:
+        return Changeover(usual_s=request.changeover_s, most_s=request.changeover_s)
+    place = request.project, request.job
+    with context.read() as tx:
+        return store.changeovers(tx, [place])[place]
+
+
+def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen, speed: float, changeover: Changeover) -> JobPlan:
     made = every.planning(rules.market(ask, seen), ask.time_left, ask.time_left - ask.work_left)
     best = rules.best_zone(ask, seen)
     state = seen.zones[best] if best else seen.any
@@ -184,7 +200,7 @@ def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen, speed: float) -> JobPl
         on_demand_cost=round(bought, 4), saving=round(1.0 - found.cost / bought, 4),
         done_after_h=round(found.hours / speed, 2), losses=round(found.losses, 2), only_spot=round(found.only_spot, 3),
         some_on_demand=round(found.some_on_demand, 3), only_on_demand=round(found.only_on_demand, 3), missed=0.0,
-        zones=sorted(ask.spot),
+        zones=sorted(ask.spot), changeover=changeover,
         first={rules.NONE: "wait", SPOT: f"spot in {choice.zone}"}.get(choice.kind, choice.kind),
         available=made.picture(up=True, age_step=age if best else 0), away=made.picture(up=False, age_step=0),
     )  # fmt: skip

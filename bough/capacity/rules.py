@@ -46,6 +46,7 @@ class Ask(NamedTuple):
     running: str = NONE
     zone: str = ""  # of running spot
     changeover_left: float = 0.0
+    reserve: float = 0.0  # by which a start may take longer than `changeover`, where the deadline is at stake
     sure: float = 0.0  # work that running spot will have done and saved by the next decision, whatever happens
     loss: float = 0.0
 
@@ -72,6 +73,7 @@ class Planner:
         self._began = self._again = 0.0  # in time left
 
     def choose(self, ask: Ask, seen: MarketSeen) -> Choice:
+        ask = sooner(ask)
         if must_buy(ask):
             return Choice(ON_DEMAND, cost=ask.work_left * ask.on_demand, forced=True)
         if ask.running == SPOT:
@@ -98,6 +100,11 @@ class Planner:
             self._prices = prices
             self._plan = self._planning(market(ask, seen), ask.time_left, ask.time_left - ask.work_left)
         return self._plan
+
+
+def sooner(ask: Ask) -> Ask:
+    """With the deadline brought forward by what a start may take beyond the usual."""
+    return ask._replace(time_left=ask.time_left - ask.reserve, reserve=0.0)
 
 
 def must_buy(ask: Ask) -> bool:

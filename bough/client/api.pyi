@@ -133,6 +133,13 @@ class CenterCost(Record):
     seconds: float
     cost: float
 
+class CenterTotal(Record):
+    cost_center: str
+    workloads: int
+    seconds: float
+    cost: float
+    share: float
+
 class Change(Record):
     what: str
     name: str
@@ -147,6 +154,11 @@ class Changed(Record):
     name: str
     action: str
     fields: dict[str, builtins.list[Any]]
+
+class Changeover(Record):
+    usual_s: float
+    most_s: float
+    measured: int
 
 class Collected(Record):
     layers: int
@@ -235,6 +247,23 @@ class Cost(Record):
     cores: float
     core_hour: float
     per_1000: float
+
+class CostLine(Record):
+    cost_center: str
+    environment: str
+    kind: str
+    workload: str
+    seconds: float
+    cpu_s: float
+    gpu_s: float
+    cost: float
+
+class CostReport(Record):
+    since: float
+    seconds: float
+    cost: float
+    centers: builtins.list[CenterTotal]
+    lines: builtins.list[CostLine]
 
 class CurvePoint(Record):
     at: float
@@ -668,6 +697,7 @@ class JobPlan(Record):
     missed: float
     zones: builtins.list[str]
     first: str
+    changeover: Changeover
     available: builtins.list[str]
     away: builtins.list[str]
 
@@ -2022,12 +2052,17 @@ class _Capacity:
         changeover_s: float = ...,
         interval_s: float = ...,
         accelerators: builtins.list[str] = ...,
+        project: str = ...,
+        job: str = ...,
     ) -> JobPlan: ...
     def pools(self) -> builtins.list[PoolPrice]: ...
     def savings(self, *, project: str, job: str = ..., environment: str = ...) -> builtins.list[JobSaving]: ...
 
 class _Chaos:
     def preempt(self, *, run: str, notice_s: float = ..., idempotency_key: str = ...) -> Preempted: ...
+
+class _Costs:
+    def show(self, *, project: str, environment: str = ..., days: int = ..., center: str = ...) -> CostReport: ...
 
 class _Data:
     def erase(self, *, project: str, dataset: str, path: str = ..., idempotency_key: str = ...) -> Proof: ...
@@ -3154,6 +3189,7 @@ class Api:
     blobs: _Blobs
     capacity: _Capacity
     chaos: _Chaos
+    costs: _Costs
     data: _Data
     databases: _Databases
     environments: _Environments

@@ -18,6 +18,7 @@ from bough.adapters.engine import EXITED, Engine
 from bough.builds import loop as builds
 from bough.builds.models import BuildResult
 from bough.capacity.models import Capacity
+from bough.capacity.store import changeovers as changeovers_of
 from bough.data.models import Content
 from bough.data.views import Views
 from bough.databases.disk import Databases
@@ -91,12 +92,13 @@ class JobLoop:
             runs = self._active.read(tx)
             needed = store.states(tx, {id for run in runs for id in run.needs})
             shares = self._shares(tx, now) if any(run.state == QUEUED for run in runs) else {}
+            changeovers = changeovers_of(tx, {(run.project, run.job) for run in runs if rules.is_planned(run)})
         leases = {lease.holder: lease for lease in self._capacity.leases()}
         there = self._engine.snapshot()
         mine = {each.unit: each for each in there if each.unit.startswith(PREFIX)}
         if not runs and not leases and not mine:
             return None
-        turnover = Turnover(World(now, {run.id: run for run in runs}, mine, leases, units.lent(there)))
+        turnover = Turnover(World(now, {run.id: run for run in runs}, mine, leases, units.lent(there), changeovers))
         self._advance(turnover, needed)
         self._groups.look(turn, turnover)
         with turn.read() as tx:

@@ -32,7 +32,7 @@ CAPACITY_LOST, MOVING, RESIZING = "capacity", "move", "resize"
 CANCEL, TIME_LIMIT, SILENT, WORSE = "cancel", "time limit", "silent", "worse"
 
 CHANGED, ENDED_EVENT = "job.changed", "job.ended"
-DECIDED, GAVE_BACK, USED = "job.decided", "job.gave_back", "job.used"
+DECIDED, UNDER_WAY, GAVE_BACK, USED = "job.decided", "job.under_way", "job.gave_back", "job.used"
 LAID_OUT = "job.data"  # what its processes find at $BOUGH_DATA
 MISSED, SKIPPED_SLOT = "job.slot_missed", "job.slot_skipped"
 
@@ -76,6 +76,7 @@ class JobRun(msgspec.Struct, frozen=True, kw_only=True):
     not_before: float = 0.0  # a pause after a failure
     attempt: int = 0
     attempt_at: float = 0.0
+    under_way: int = 0  # the last attempt that was seen making steps
     size: int = 1  # processes of the present attempt
     wanted_size: int = 0  # what somebody asked for; 0: as many as there is room for
     port: int = 0  # where its processes find each other

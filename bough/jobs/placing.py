@@ -66,7 +66,7 @@ class Placing:
         try:
             if not ready(run):
                 return None
-            decision = self._capacity.decide(self._watching.situation(run, None))
+            decision = self._capacity.decide(self._watching.situation(turnover.world, run, None))
         except Unavailable as problem:
             self._wait(turnover, run, problem.message)
             return None

@@ -11,6 +11,9 @@ from typing import Any
 
 import msgspec
 
+from bough.adapters.engine import Attempt
+from bough.capacity.changeovers import Measured
+from bough.capacity.models import ON_DEMAND
 from bough.data.models import Content
 from bough.jobs.models import (
     CANCEL,
@@ -31,9 +34,11 @@ from bough.jobs.models import (
 )
 from bough.kernel.errors import Invalid
 from bough.kernel.jobs import Range, Sweep, Value, budget
+from bough.runtime.checkpoints.progress import Progress
 from bough.runtime.spec import Exited
 
 PAUSE_S = (1.0, 300.0)  # after errors in a row, doubling; what was interrupted goes on at once
+WARM_S = 0.1  # of a first step, not worth a word below that
 LIVED_S = 60.0  # an attempt that ran for so long has not failed at once
 _CAUSES = {CAPACITY_LOST: CAPACITY, MOVING: CAPACITY, RESIZING: CAPACITY, TIME_LIMIT: TIMEOUT, SILENT: TIMEOUT}
 _NO_FAULT = (MOVING, RESIZING)  # of nobody: costs nothing of any budget
@@ -82,7 +87,8 @@ def used(run: JobRun, exits: Sequence[Exited]) -> dict[str, Any]:
     """What an attempt has taken of its machine, all its processes together, and that in words."""
     seconds = max([each.at for each in exits if each.at] or [run.attempt_at]) - run.attempt_at
     usage = [each.usage for each in exits]
-    cpu, disk = sum(each.cpu_s for each in usage), sum(each.read_bytes for each in usage)
+    cpu, gpu = sum(each.cpu_s for each in usage), sum(each.gpu_s for each in usage)
+    disk = sum(each.read_bytes for each in usage)
     read = sum(max(each.all_read_bytes, each.read_bytes) for each in usage)
     peak, written = sum(each.memory_peak_bytes for each in usage), sum(each.written_bytes for each in usage)
     rate = f" at {read / 1e6 / seconds:.1f} MB/s" if seconds > 0 else ""
@@ -91,9 +97,30 @@ def used(run: JobRun, exits: Sequence[Exited]) -> dict[str, Any]:
         f"{rate}, {disk / 1e6:.1f} MB of it from disks"
     )
     return {
-        "said": said, "seconds": seconds, "cpu_s": cpu, "memory_peak_bytes": peak, "read_bytes": read,
+        "said": said, "seconds": seconds, "cpu_s": cpu, "gpu_s": gpu, "memory_peak_bytes": peak, "read_bytes": read,
         "disk_read_bytes": disk, "written_bytes": written,
     }  # fmt: skip
+
+
+def under_way(run: JobRun, first: Attempt, said: Progress) -> dict[str, Any]:
+    """How long an attempt took until it made steps, and that in words; of its first process."""
+    since = run.attempt_at
+    process = max(first.started_at - since, 0.0)
+    imports, ready = max(said.opened_at - since - process, 0.0), max(said.began_at - said.opened_at, 0.0)
+    total = said.began_at - since + said.warm_s
+    restored = said.restored_step > 0
+    back = f"back to step {said.restored_step}" if restored else "until its first step began"
+    parts = f"{process:.1f} s until its process ran, {imports:.1f} s of imports, {ready:.1f} s {back}"
+    warm = f", {said.warm_s:.1f} s more for its first step than for others" if said.warm_s >= WARM_S else ""
+    measured = Measured(start_s=total - ready if restored else total, restore_s=ready if restored else -1.0)
+    return {"said": f"makes steps after {total:.1f} s: {parts}{warm}", "seconds": total,
+            "changeover": msgspec.to_builtins(measured)}  # fmt: skip
+
+
+def is_planned(run: JobRun) -> bool:
+    """Whether capacity weighs spot against on-demand for it."""
+    settings = run.manifest.settings
+    return settings.capacity != ON_DEMAND and settings.deadline_s > 0
 
 
 def laid_out(data: Sequence[Content]) -> dict[str, Any]:

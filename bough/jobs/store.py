@@ -43,6 +43,7 @@ job_run = sa.Table(
     sa.Column("not_before", sa.Float, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("attempt_at", sa.Float, nullable=False),
+    sa.Column("under_way", sa.Integer, nullable=False, server_default="0"),
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("wanted_size", sa.Integer, nullable=False),
     sa.Column("port", sa.Integer, nullable=False),

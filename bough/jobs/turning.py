@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import sqlalchemy as sa
 
 from bough.adapters.engine import Attempt
+from bough.capacity.changeovers import Changeover
 from bough.capacity.models import LOST, Lease
 from bough.jobs import store
 from bough.jobs.models import CHANGED, DECIDED, ENDED_EVENT, JobRun
@@ -22,6 +25,7 @@ class World(msgspec.Struct):
     attempts: dict[str, Attempt]
     leases: dict[str, Lease]  # by holder
     lent: dict[str, float]  # accelerators that services have: how much of each
+    changeovers: Mapping[tuple[str, str], Changeover]  # by project and job, of those that are planned for
 
     @property
     def singles(self) -> list[JobRun]:

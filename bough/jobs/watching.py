@@ -10,6 +10,7 @@ import msgspec
 
 from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.builds import resumable
+from bough.capacity.changeovers import Changeover
 from bough.capacity.models import KEEP, MOVE, NOTICED, ON_DEMAND, Capacity, Lease, Situation
 from bough.jobs import rules, units
 from bough.jobs.models import (
@@ -24,15 +25,17 @@ from bough.jobs.models import (
     STOPPING,
     SUCCEEDED,
     TIME_LIMIT,
+    UNDER_WAY,
     USED,
     JobRun,
 )
-from bough.jobs.turning import Turnover
+from bough.jobs.turning import Turnover, World
 from bough.jobs.units import Places
 from bough.kernel.errors import NotFound
 from bough.runtime.checkpoints.progress import Progress, read_progress
 from bough.runtime.spec import Exited
 
+SETTLED_STEPS = 3  # of an attempt: then it is seen whether its first one took longer than others
 GROW_AFTER_S = 30.0  # a change of size costs a start: not more often
 ALIVE = "alive"  # a program that does not use `bough.checkpoint` touches this file beside its checkpoints
 SILENT_EXIT = Exited(code=-9, reason="lost", at=0.0)  # of a process that nobody knows any more
@@ -43,14 +46,19 @@ class Watching:
         self._engine, self._capacity, self._places = engine, capacity, places
         self._ask_at: dict[str, float] = {}  # when capacity wants to be asked again
 
-    def situation(self, run: JobRun, lease: Lease | None) -> Situation:
+    def situation(self, world: World, run: JobRun, lease: Lease | None) -> Situation:
         """As capacity sees it now."""
         proven = resumable.found(self._places.home, resumable.key(run.manifest.bundle, run.manifest.settings))
-        return situation(run, lease, self.progress(run), proven=proven is not None and proven.passed)
+        found = situation(run, lease, self.progress(run), proven=proven is not None and proven.passed)
+        return msgspec.structs.replace(
+            found, changeover=world.changeovers.get((run.project, run.job), Changeover()),
+            under_way=run.under_way == run.attempt,
+        )  # fmt: skip
 
     def watch(self, turnover: Turnover, run: JobRun) -> None:
         """One run that is running or stopping."""
         found = units.of(run, turnover.world.attempts)
+        run = self._notice_steps(turnover, run, found[0])
         if all(each is None or each.state == EXITED for each in found):
             if any(found) or run.stopping_for:
                 self._ended(turnover, run, found)
@@ -64,6 +72,17 @@ class Watching:
             self._stop(turnover, run, "", rules.words(ended) + others, run.manifest.settings.grace_s)
         else:
             self._look(turnover, run)
+
+    def _notice_steps(self, turnover: Turnover, run: JobRun, first: Attempt | None) -> JobRun:
+        """Notes once in an attempt how long it took until the program made steps."""
+        if run.under_way == run.attempt or first is None:
+            return run
+        said, over = self.progress(run), first.state == EXITED
+        if said is None or said.began_at < run.attempt_at or said.made < (1 if over else SETTLED_STEPS):
+            return run
+        turnover.note(UNDER_WAY, run, attempt=run.attempt, project=run.project, job=run.job,
+                      **rules.under_way(run, first, said))  # fmt: skip
+        return turnover.change(run, under_way=run.attempt)
 
     def _hurry(self, turnover: Turnover, run: JobRun) -> None:
         """What it runs on may be gone before the time that it was given."""
@@ -98,7 +117,7 @@ class Watching:
         now = turnover.world.now
         if now < self._ask_at.get(run.id, 0.0):
             return
-        decision = self._capacity.decide(self.situation(run, lease))
+        decision = self._capacity.decide(self.situation(turnover.world, run, lease))
         self._ask_at[run.id] = now + decision.again_s
         if decision.action == KEEP:
             return
@@ -126,7 +145,7 @@ class Watching:
         came_on = progress is not None and fresh and progress.saved_step > progress.restored_step
         came_on = came_on or max(each.at for each in exits) - run.attempt_at > rules.LIVED_S
         outcome = rules.outcome(run, exits, done=done, came_on=came_on)
-        turnover.note(USED, run, attempt=run.attempt, **rules.used(run, exits))
+        turnover.note(USED, run, attempt=run.attempt, **_payer(run), **rules.used(run, exits))
         run = self.give_back(turnover, run, max(each.at for each in exits) or now)
         self._ask_at.pop(run.id, None)
         shared = {"said": outcome.said, "spent": outcome.spent, "failure": outcome.failure, "stopping_for": "",
@@ -151,8 +170,7 @@ class Watching:
             accelerator=offer.accelerator, seconds=seconds, cost=cost, price_per_h=offer.price_per_h,
             on_demand_per_h=offer.on_demand_per_h, work_s=self._saved_s(run),
             work_rate=offer.work_rate, speed=offer.speed, acquired_at=held.acquired_at, until=until, cause=held.cause,
-            project=run.project, environment=run.environment, job=run.job,
-            cost_center=run.manifest.settings.cost_center,
+            **_payer(run),
         )  # fmt: skip
         return turnover.change(run, lease=None, seconds=run.seconds + seconds, cost=run.cost + cost)
 
@@ -205,6 +223,12 @@ def situation(run: JobRun, lease: Lease | None, progress: Progress | None, *, pr
         found, work_left_s=left, save_s=progress.cost_s, to_disk_s=progress.save_s, interval_s=progress.interval_s,
         unsaved_s=unsaved,
     )  # fmt: skip
+
+
+def _payer(run: JobRun) -> dict[str, str]:
+    """Who pays for it."""
+    return {"project": run.project, "environment": run.environment, "job": run.job,
+            "cost_center": run.manifest.settings.cost_center}  # fmt: skip
 
 
 def _keep(engine: Engine, unit: str, attempt: int, path: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bough.adapters.capacity import ON_DEMAND, SPOT, Offer, Provider
+from bough.adapters.capacity import ON_DEMAND, SPOT, Lease, Offer, Provider
 from bough.adapters.capacity.availability import of_spells
 from bough.adapters.capacity.local import LocalProvider
 from bough.adapters.capacity.replay import ReplayProvider
+from bough.capacity.changeovers import Changeover
 from bough.capacity.deciding import Now, asked
 from bough.capacity.market import LOCAL, offers_of, usable
 from bough.capacity.models import AUTO, KEEP, MOVE, START, WAIT, Decision, Situation
@@ -61,6 +62,10 @@ def job(clock: VirtualClock, *, hours: float = 0.0, **other: object) -> Situatio
     return msgspec.convert(usual | deadline | other, Situation)
 
 
+def starts(usual_s: float, most_s: float = 0.0) -> Changeover:
+    return Changeover(usual_s=usual_s, most_s=most_s or usual_s, measured=3)
+
+
 def kind(decision: Decision) -> str:
     return decision.offer.kind if decision.offer is not None else ""
 
@@ -91,7 +96,7 @@ def test_with_time_to_spare_it_takes_spot_and_waits_for_it_when_it_is_away(reope
 
 def test_what_is_available_for_too_short_is_said_to_be_so(reopen: Open, clock: VirtualClock) -> None:
     """A start takes an hour, and twenty minutes are left beside it and the work: too few to lose one."""
-    decision = reopen().decide(job(clock, hours=1.4, work_left_s=300.0, changeover_s=HOUR))
+    decision = reopen().decide(job(clock, hours=1.4, work_left_s=300.0, changeover=starts(HOUR)))
     assert (decision.action, decision.offer) == (WAIT, None)
     assert decision.why.startswith("waits: what is available is not expected to stay")
 
@@ -102,6 +107,30 @@ def test_without_time_to_spare_the_deadline_wins(reopen: Open, clock: VirtualClo
     assert "deadline" in decision.why
     late = reopen().decide(job(clock, hours=3.0))
     assert (kind(late), late.late) == (ON_DEMAND, True)
+
+
+def test_what_a_start_of_this_job_takes_decides_and_is_said(reopen: Open, clock: VirtualClock) -> None:
+    quick = reopen().decide(job(clock, hours=4.39, changeover=starts(10.0)))
+    assert kind(quick) == SPOT and "a start taken as 10 s" in quick.why
+    slow = reopen().decide(job(clock, hours=4.39, changeover=starts(0.3 * HOUR)))
+    assert kind(slow) == ON_DEMAND, "no room for another start after a loss"
+
+
+def test_the_deadline_is_kept_with_long_starts_and_late_is_only_what_is(reopen: Open, clock: VirtualClock) -> None:
+    usual = reopen().decide(job(clock, hours=4.3, changeover=starts(60.0)))
+    assert kind(usual) == SPOT
+    careful = reopen().decide(job(clock, hours=4.3, changeover=starts(60.0, 0.25 * HOUR)))
+    assert (kind(careful), careful.late) == (ON_DEMAND, False)
+    assert "deadline" in careful.why
+
+
+def test_what_makes_steps_already_is_not_counted_as_starting(clock: VirtualClock) -> None:
+    offer = Offer(pool="spot", zone="a", kind=SPOT, accelerator="v100", price_per_h=1.0)
+    now = Now(at=clock.now(), usable=usable([offer], ["v100"]), offered=frozenset([offer.key]), seen=MarketSeen())
+    held = Lease(id="l", holder="jr_1", offer=offer, state="held", acquired_at=clock.now() - 60.0)
+    starting = asked(job(clock, hours=9, lease=held, changeover=starts(100.0)), now)
+    under_way = asked(job(clock, hours=9, lease=held, changeover=starts(100.0), under_way=True), now)
+    assert (starting.changeover_left, under_way.changeover_left) == (pytest.approx(40.0 / HOUR), 0.0)
 
 
 def test_on_demand_is_left_for_spot_when_there_is_room_for_it(reopen: Open, clock: VirtualClock) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from bough.adapters.engine.fake import FakeEngine
 from bough.app import Bough
+from bough.capacity.changeovers import PRIOR_S
 from bough.capacity.pools import Pools
 from bough.capacity.savings import GivenBack, savings
 from bough.kernel.clock import VirtualClock
@@ -59,6 +60,21 @@ def test_a_plan_says_cost_range_chances_and_shows_itself(bough: Bough) -> None:
     assert set("".join(plan.away)) <= set("so. ") and "o" in "".join(plan.away)
     tight = bough.operations.call("capacity.plan", {"work_h": 10.0 / SPEED, "deadline_h": 11.5 / SPEED}, ADMIN)
     assert tight.cost > plan.cost
+
+
+def test_a_plan_counts_a_start_as_the_job_has_shown_it(bough: Bough) -> None:
+    asked = {"work_h": 10.0 / SPEED, "deadline_h": 12.0 / SPEED, "project": "lab", "job": "fit"}
+    prior = bough.operations.call("capacity.plan", asked, ADMIN)
+    assert (prior.changeover.usual_s, prior.changeover.measured) == (PRIOR_S, 0)
+    with bough.database.write() as tx:
+        for _ in range(3):
+            measured = {"start_s": 3.0, "restore_s": 1.0}
+            bough.events.emit(tx, "job.under_way", "jr_1", project="lab", job="fit", changeover=measured)
+    found = bough.operations.call("capacity.plan", asked, ADMIN)
+    assert (found.changeover.usual_s, found.changeover.measured) == (4.0, 3)
+    assert found.cost < prior.cost, "a minute is an hour of this market"
+    told = bough.operations.call("capacity.plan", asked | {"changeover_s": 30.0}, ADMIN)
+    assert told.changeover.usual_s == told.changeover.most_s == 30.0
 
 
 def test_what_cannot_be_in_time_is_said_before(bough: Bough) -> None:

@@ -13,6 +13,7 @@ from bough.adapters.capacity import Offer
 from bough.adapters.engine import Attempt
 from bough.adapters.engine.fake import Behaviour
 from bough.adapters.engine.faults import FaultyEngine
+from bough.capacity.store import changeovers
 from bough.jobs import store
 from bough.jobs.models import CANCELLED, FAILED, RUNNING, SKIPPED, STOPPING, SUCCEEDED
 from bough.kernel.errors import Invalid, NotFound, Problem
@@ -95,6 +96,31 @@ def test_a_notice_stops_the_attempt_and_what_was_not_done_goes_on_elsewhere(jobs
     assert (run.state, run.attempt, run.spent.capacity) == (RUNNING, 2, 1)
     shown = jobs.call("jobs.show", id=made.id)
     assert any("taken away" in each.said for each in shown.timeline)
+
+
+def test_how_long_an_attempt_took_until_it_made_steps_is_in_the_timeline_once_and_is_learnt(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(4.0)
+    since = jobs.run(made.id).attempt_at
+    jobs.say(made.id, step=2, made=2, opened_at=since + 1.5, began_at=since + 3.5)
+    jobs.let_pass(1.0)
+    assert jobs.run(made.id).under_way == 0, "whether the first step was a long one is not known yet"
+    jobs.say(made.id, step=3, made=3, opened_at=since + 1.5, began_at=since + 3.5, warm_s=0.5)
+    jobs.let_pass(3.0)
+    jobs.bough.capacity.interrupt(jobs.lease(made.id), 0.0)
+    jobs.let_pass(1.0)
+    assert jobs.run(made.id).attempt == 2
+    jobs.let_pass(6.0)
+    said = [each.said for each in jobs.call("jobs.show", id=made.id).timeline if each.what == "under_way"]
+    assert len(said) == 1, "what the attempt before has said is not taken for the present one's"
+    assert said[0].startswith("makes steps after 4.0 s") and "2.0 s until its first step began" in said[0]
+    since = jobs.run(made.id).attempt_at
+    jobs.say(made.id, step=9, made=3, opened_at=since + 2.0, began_at=since + 4.0, restored_step=6)
+    jobs.let_pass(1.0)
+    with jobs.bough.database.read() as tx:
+        learnt = changeovers(tx, [("lab", "fit")])["lab", "fit"]
+    assert (learnt.measured, round(learnt.usual_s, 3)) == (2, 6.0), "two that agree: 4 s and what a restore takes, 4 s"
 
 
 def test_capacity_that_is_gone_at_once_kills_what_ran_on_it(jobs: Jobs) -> None:

@@ -550,7 +550,7 @@ CREATE TABLE job_run (
 	price_per_h FLOAT NOT NULL,
 	seconds FLOAT NOT NULL,
 	cost FLOAT NOT NULL,
-	changes INTEGER DEFAULT '0' NOT NULL,
+	changes INTEGER DEFAULT '0' NOT NULL, under_way INTEGER DEFAULT '0' NOT NULL,
 	PRIMARY KEY (id)
 );
 
@@ -727,5 +727,34 @@ CREATE TABLE webhook (
 
 CREATE INDEX ix_webhook_project ON webhook (project);
 
-INSERT INTO alembic_version VALUES ('0022');
+CREATE TABLE capacity_changeover (
+	project TEXT NOT NULL,
+	job TEXT NOT NULL,
+	measured TEXT NOT NULL,
+	PRIMARY KEY (project, job)
+);
+
+CREATE TABLE cost_usage (
+	project TEXT NOT NULL,
+	day INTEGER NOT NULL,
+	environment TEXT NOT NULL,
+	cost_center TEXT NOT NULL,
+	kind TEXT NOT NULL,
+	workload TEXT NOT NULL,
+	seconds FLOAT NOT NULL,
+	cpu_s FLOAT NOT NULL,
+	gpu_s FLOAT NOT NULL,
+	cost FLOAT NOT NULL,
+	PRIMARY KEY (project, day, environment, cost_center, kind, workload)
+);
+
+CREATE TABLE cost_meter (
+	attempt TEXT NOT NULL,
+	seconds FLOAT NOT NULL,
+	cpu_s FLOAT NOT NULL,
+	gpu_s FLOAT NOT NULL,
+	PRIMARY KEY (attempt)
+);
+
+INSERT INTO alembic_version VALUES ('0024');
 

@@ -14,6 +14,7 @@ from bough.client.contract import contract
 from bough.entrypoints.cli import (
     branching,
     comparing,
+    costsaying,
     dbsaying,
     jobsaying,
     optimizing,
@@ -28,7 +29,7 @@ from bough.kernel.errors import Problem
 
 _TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
 _SAYING = (
-    *(branching, comparing, dbsaying, jobsaying, optimizing),
+    *(branching, comparing, costsaying, dbsaying, jobsaying, optimizing),
     *(promoting, spacing, trafficsaying, webhooksaying),
 )
 _SAYS = {name: say for each in _SAYING for name, say in each.SAYS.items()}

@@ -25,8 +25,8 @@ _CELL = 8  # pixels
 
 
 def run(
-    session: Session, job: str, folder: str, environment: str, work_h: float, deadline_h: float, changeover_s: float,
-    svg: str,
+    session: Session, job: str, folder: str, environment: str, work_h: float, deadline_h: float,
+    changeover_s: float | None, svg: str,
 ) -> None:  # fmt: skip
     root = find_project(Path(folder))
     prepared = sending.prepare(root, sending.environment_of(session, root, environment), jobs_only=True)
@@ -45,14 +45,17 @@ def run(
             code="NOTHING_TO_PLAN", hint=f"bough plan train {job} --work-h 10 --deadline-h 24",
         )  # fmt: skip
     plan = session.client().capacity.plan(
-        work_h=work, deadline_h=deadline, changeover_s=changeover_s, accelerators=settings.resources.accelerators
-    )
+        work_h=work, deadline_h=deadline, changeover_s=-1.0 if changeover_s is None else changeover_s,
+        accelerators=settings.resources.accelerators, project=project.name, job=job,
+    )  # fmt: skip
     if svg:
         Path(svg).write_text(picture(plan), "utf-8")
     checked = resumable.found(session.home.path, resumable.key(prepared.scans[settings.path].digest, settings))
     resumes = "untried" if checked is None else "passed" if checked.passed else "broken"
     answer = {**plan, "resume": resumes}
-    session.answer(answer, text=f"{_text(session, job, plan)}\n  {_resumes(job, settings.capacity, resumes)}")
+    start = _start(plan.changeover, given=changeover_s is not None)
+    text = f"{_text(session, job, plan)}\n  {start}\n  {_resumes(job, settings.capacity, resumes)}"
+    session.answer(answer, text=text)
 
 
 def _resumes(job: str, capacity: str, found: str) -> str:
@@ -63,6 +66,17 @@ def _resumes(job: str, capacity: str, found: str) -> str:
         return f"{job} has passed check resume, so it may use spot"
     why = "has not passed check resume" if found == "untried" else "did not pass check resume"
     return f"{job} {why}, so it will run on-demand: bough check resume {job}"
+
+
+def _start(changeover: Any, *, given: bool) -> str:
+    """What a start is counted with, and on what that rests."""
+    if given:
+        return f"a start is taken as {changeover.usual_s:.3g} s, as asked for"
+    usual, most = f"{changeover.usual_s:.3g} s", f"{changeover.most_s:.3g} s"
+    if not changeover.measured:
+        return f"a start is taken as {usual}: none of its attempts has made a step yet"
+    times = f"{changeover.measured} attempts" if changeover.measured > 1 else "one attempt"
+    return f"a start is taken as {usual}, {most} where the deadline is at stake; measured in {times}"
 
 
 def _text(session: Session, job: str, plan: Any) -> str:
@@ -121,8 +135,8 @@ command = make(
             ["--deadline-h"], type=click.FloatRange(0), default=0.0, help="Hours until it must be done."
         ),
         click.Option(
-            ["--changeover-s"], type=click.FloatRange(0), default=60.0, show_default=True,
-            help="Seconds from a machine to the first new step.",
+            ["--changeover-s"], type=click.FloatRange(0), default=None,
+            help="Seconds from a machine to the first new step, instead of what its attempts have shown.",
         ),
         click.Option(["--svg"], default="", metavar="FILE", help="Write the picture there, too."),
     ],

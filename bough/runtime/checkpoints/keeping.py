@@ -82,7 +82,8 @@ class Checkpoints:
             interval.parse(chosen), self._history.losses if self._history else Losses(), prior_s, time.monotonic()
         )
         self._reporter = Reporter(self.folder, clock)
-        self._say(total=total, saved_step=next(iter(manifest.steps(self.folder)), 0))
+        self._made = 0
+        self._say(total=total, saved_step=next(iter(manifest.steps(self.folder)), 0), opened_at=clock())
         self._code = code.own_files()
         self._modules = len(sys.modules)
         self._step, self._stride = 0, 1
@@ -129,7 +130,7 @@ class Checkpoints:
         found = returning.find(self.folder, self._ranks, self._saver.chunks.confirm, self._tell)
         self._pace.resumed(time.monotonic())
         if found is None:
-            self._say(whole=True, saved_step=0)
+            self._say(whole=True, saved_step=0, began_at=self._clock())
             return Restored()
         about, shards = found
         allowed = self._allow | trees.packages_in(state)
@@ -142,7 +143,10 @@ class Checkpoints:
             randomness.restore(trees.bare(random_state))
         self._step = about.step
         self._pace.restored(about.step, time.monotonic())
-        self._say(whole=True, step=about.step, restored_step=about.step, saved_step=about.step, saved_at=about.at)
+        self._say(
+            whole=True, step=about.step, restored_step=about.step, saved_step=about.step, saved_at=about.at,
+            began_at=self._clock(),
+        )  # fmt: skip
         return Restored(step=about.step, state=dict(target), saved_at=about.at)
 
     # -- save
@@ -156,8 +160,9 @@ class Checkpoints:
         self._pace.stepped(began, self._saver.busy)
         self._hear()
         if self._reporter.is_due:
-            self._say(step_s=self._pace.step_s, **READING.figures())
-        self._say(at=self._clock(), step=step, samples=_samples_in(state))
+            self._say(step_s=self._pace.step_s, warm_s=self._pace.warm_s, **READING.figures())
+        self._made += 1
+        self._say(at=self._clock(), step=step, made=self._made, samples=_samples_in(state))
         checking.step_ended(step)
         reason = "asked" if now else self._reason(step)
         if not reason:

@@ -24,6 +24,7 @@ class Pace:
         self._idle: deque[float] = deque(maxlen=_STEPS)  # steps while nothing was on its way to the disk
         self._busy: deque[float] = deque(maxlen=_STEPS)  # and while something was
         self._last_step_at: Optional[float] = None
+        self._first_s: Optional[float] = None
         self.saved_at: Optional[float] = None
         self.saved_step = -1
         self.stall_s = 0.0
@@ -32,7 +33,9 @@ class Pace:
 
     def stepped(self, now: float, busy: bool) -> None:
         if self._last_step_at is not None:
-            (self._busy if busy else self._idle).append(now - self._last_step_at)
+            taken = now - self._last_step_at
+            (self._busy if busy else self._idle).append(taken)
+            self._first_s = taken if self._first_s is None else self._first_s
         self._last_step_at = now
 
     def resumed(self, now: float) -> None:
@@ -94,6 +97,11 @@ class Pace:
     @property
     def step_s(self) -> float:
         return _median(self._idle) or _median(self._busy)
+
+    @property
+    def warm_s(self) -> float:
+        """By which the first step took longer than steps do."""
+        return max((self._first_s or 0.0) - self.step_s, 0.0)
 
 
 def _median(values: deque[float]) -> float:

@@ -84,6 +84,16 @@ def test_the_cost_counts_slower_steps_too() -> None:
     assert pace.interval_s(now) == pytest.approx(interval.best_s(2.1, 3600.0 + now, 10.0))
 
 
+def test_what_the_first_step_took_beyond_the_others_is_told_apart() -> None:
+    pace, now = Pace(Every(), Losses(), 3600.0, 0.0), 100.0
+    pace.resumed(now)
+    for seconds in (7.5, 1.0, 1.0, 1.0):
+        now += seconds
+        pace.stepped(now, busy=False)
+    assert pace.warm_s == pytest.approx(6.5)
+    assert pace.step_s == 1.0
+
+
 @given(some.lists(some.integers(0, 200), unique=True), some.integers(1, 5), some.integers(0, 20))
 def test_the_newest_always_stays(steps: list[int], newest: int, every: int) -> None:
     keep = Keep(newest=newest, every=every)

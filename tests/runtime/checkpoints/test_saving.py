@@ -307,3 +307,25 @@ def test_losses_are_counted_and_good_ends_are_not(tmp_path: Path, clock: Virtual
     assert again._history.losses.losses == 1
     assert 149 <= again._history.losses.lived_s <= 151
     again.close()
+
+
+def test_it_says_when_it_was_ready_and_how_many_steps_it_has_made(tmp_path: Path, clock: VirtualClock) -> None:
+    first = checkpoint.open(str(tmp_path), every=1, version="1", clock=clock.now)
+    opened_at = clock.now()
+    clock.advance(5.0)
+    state = {"value": 1}
+    first.restore(state)
+    for step in range(1, 4):
+        clock.advance(2.0)
+        first.save(step, state, now=True)
+    first.close()
+    said = read_progress(tmp_path)
+    assert said is not None
+    assert (said.opened_at, said.began_at, said.made, said.restored_step) == (opened_at, opened_at + 5.0, 3, 0)
+    again = checkpoint.open(str(tmp_path), every=1, version="1", clock=clock.now)
+    clock.advance(4.0)
+    again.restore(state)
+    said = read_progress(tmp_path)
+    assert said is not None
+    assert (said.began_at - said.opened_at, said.made, said.restored_step) == (4.0, 0, 3)
+    again.close()

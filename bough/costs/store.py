@@ -1,0 +1,89 @@
+"""Tables of costs: usage by day, and meters, which say how much of it has been counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from bough.costs.models import DAY_S, JOB, CostLine, Payer, Reading, Usage
+from bough.kernel.events import Event
+from bough.kernel.rows import Rows
+from bough.kernel.tables import metadata
+
+usage = sa.Table(
+    "cost_usage",
+    metadata,
+    sa.Column("project", sa.Text, primary_key=True),
+    sa.Column("day", sa.Integer, primary_key=True),  # since the epoch, UTC
+    sa.Column("environment", sa.Text, primary_key=True),
+    sa.Column("cost_center", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("workload", sa.Text, primary_key=True),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("cpu_s", sa.Float, nullable=False),
+    sa.Column("gpu_s", sa.Float, nullable=False),
+    sa.Column("cost", sa.Float, nullable=False),
+)
+meter = sa.Table(
+    "cost_meter",
+    metadata,
+    sa.Column("attempt", sa.Text, primary_key=True),  # unit/attempt
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("cpu_s", sa.Float, nullable=False),
+    sa.Column("gpu_s", sa.Float, nullable=False),
+)
+_KEYS = ("project", "day", "environment", "cost_center", "kind", "workload")
+_SUMS = ("seconds", "cpu_s", "gpu_s", "cost")
+_METERS = Rows(Reading)
+
+
+def add(tx: sa.Connection, payer: Payer, used: Usage, now: float) -> None:
+    """To what the workload has used today."""
+    named = {"day": int(now // DAY_S), **{name: getattr(payer, name) for name in _KEYS if name != "day"}}
+    new = insert(usage).values(**named, **{name: getattr(used, name) for name in _SUMS})
+    sums = {name: usage.c[name] + new.excluded[name] for name in _SUMS}
+    tx.execute(new.on_conflict_do_update(index_elements=list(_KEYS), set_=sums))
+
+
+def lines(tx: sa.Connection, project: str, first_day: int, environment: str = "") -> list[CostLine]:
+    """From a day on, all days of a workload together."""
+    by = usage.c.cost_center, usage.c.environment, usage.c.kind, usage.c.workload
+    query = sa.select(*by, *(sa.func.sum(usage.c[name]).label(name) for name in _SUMS)).group_by(*by)
+    query = query.where(usage.c.project == project, usage.c.day >= first_day)
+    if environment:
+        query = query.where(usage.c.environment == environment)
+    return [CostLine(**row._mapping) for row in tx.execute(query)]
+
+
+def meters(tx: sa.Connection) -> dict[str, Reading]:
+    return {row.attempt: _METERS.struct(row) for row in tx.execute(meter.select())}
+
+
+def keep_meters(tx: sa.Connection, readings: Mapping[str, Reading], gone: Iterable[str]) -> None:
+    for attempt, reading in readings.items():
+        values = _METERS.columns(seconds=reading.seconds, cpu_s=reading.cpu_s, gpu_s=reading.gpu_s)
+        new = insert(meter).values(attempt=attempt, **values)
+        tx.execute(new.on_conflict_do_update(index_elements=["attempt"], set_=values))
+    for attempt in gone:
+        tx.execute(meter.delete().where(meter.c.attempt == attempt))
+
+
+def on_gave_back(tx: sa.Connection, event: Event) -> None:
+    """A job run has given back what it had leased."""
+    used = Usage(seconds=float(event.data["seconds"]), cost=float(event.data["cost"]))
+    add(tx, _job(event), used, event.at)
+
+
+def on_used(tx: sa.Connection, event: Event) -> None:
+    """An attempt of a job run has ended; its seconds are those of its lease."""
+    add(tx, _job(event), Usage(cpu_s=float(event.data["cpu_s"]), gpu_s=float(event.data["gpu_s"])), event.at)
+
+
+def _job(event: Event) -> Payer:
+    said = event.data
+    return Payer(
+        project=str(said["project"]), environment=str(said["environment"]), cost_center=str(said["cost_center"]),
+        kind=JOB, workload=str(said["job"]),
+    )  # fmt: skip
