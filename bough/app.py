@@ -51,7 +51,7 @@ from bough.capacity.market import LOCAL, offers_of
 from bough.capacity.models import Capacity
 from bough.capacity.pools import Pools
 from bough.capacity.rules import Market
-from bough.data import erasure, garbage, upkeep
+from bough.data import erasure, forgetting, garbage, upkeep
 from bough.data import operations as data
 from bough.data import space as data_space
 from bough.data.tables import erasing as table_erasing
@@ -92,16 +92,19 @@ from bough.gates import store as gates
 from bough.gates.checks import Checks
 from bough.gates.needs import Probes
 from bough.gates.units import GateUnits
+from bough.gateway import erasing as kept_requests
 from bough.gateway import loop as gateway
 from bough.gateway import operations as traffic
 from bough.gateway import sleeping
 from bough.gateway.models import GatewayState
 from bough.gateway.renewal import Renewal
 from bough.jobs import assembly as jobs
+from bough.jobs import erasing as job_erasing
 from bough.jobs import loop as jobs_loop
 from bough.jobs import operations as job_operations
 from bough.jobs import store as job_runs
 from bough.jobs.models import PREFIX as JOB_PREFIX
+from bough.jobs.units import Places
 from bough.kernel.catalog import DATABASE, MODEL, SERVICE, TABLE
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
@@ -112,6 +115,7 @@ from bough.kernel.merging import Merger, Mergers
 from bough.kernel.operations import Operations
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Handler, Loop, wake
+from bough.kernel.subjects import Reach
 from bough.ledger import operations as ledger_operations
 from bough.ledger.keys import SigningKey
 from bough.ledger.recording import Recorder
@@ -136,8 +140,10 @@ from bough.promotions.steps import Steps
 from bough.pushes import operations as pushes
 from bough.pushes.deploying import Deploying
 from bough.pushes.receiving import Receiving
+from bough.queues import erasing as queue_erasing
 from bough.queues import operations as queue_operations
 from bough.queues.outside import OutsideWork, open_with
+from bough.registry import erasing as model_erasing
 from bough.registry import operations as models
 from bough.registry import operations_cards as model_cards
 from bough.registry import operations_signing as model_signing
@@ -161,6 +167,7 @@ from bough.serving import data as served_data
 from bough.serving import exposure, replicas, rollout
 from bough.serving import operations as serving
 from bough.serving import store as deployments
+from bough.tracking import erasing as run_erasing
 from bough.tracking import operations as runs
 from bough.tracking import operations_artifacts as run_artifacts
 from bough.tracking import operations_experiments as experiments
@@ -175,7 +182,7 @@ if TYPE_CHECKING:
     from bough.capacity.planning import Plan
 
 OPERATION_MODULES: list[ModuleType] = [
-    *(access, secret_operations, environments, branches, data, data_space, upkeep, erasure),
+    *(access, secret_operations, environments, branches, data, data_space, upkeep, erasure, forgetting),
     *(tables, table_schemas, table_queries, table_erasing),
     *(gate_operations, promotion_operations, optimizing_operations, job_operations),
     *(scaling, scaling_views),
@@ -375,6 +382,7 @@ class Bough:
                 Home: self.home,
                 Mergers: Mergers(mergers),
                 garbage.Collector: collector,
+                erasure.Elsewhere: erasure.Elsewhere(self._reaches()),
                 Tables: self._tables,
                 Databases: self._databases,
                 Cutting: self._cutting,
@@ -391,6 +399,16 @@ class Bough:
                 Queues: self._queues,
             }
         )
+
+    def _reaches(self) -> list[Reach]:
+        """What erasures ask for beside the catalog."""
+        return [
+            lambda tx, subject: run_erasing.reach(self._tracking.write, subject),
+            lambda tx, subject: queue_erasing.reach(self._queues, subject),
+            lambda tx, subject: kept_requests.reach(self.home.traffic, subject),
+            lambda tx, subject: model_erasing.reach(tx, self.blobs, subject),
+            lambda tx, subject: job_erasing.reach(tx, Places(self.home), subject),
+        ]
 
     def _handlers(self, ask_gateway: Callable[[], GatewayState | None]) -> dict[str, Handler]:
         """Who looks after what."""

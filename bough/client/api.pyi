@@ -965,6 +965,11 @@ class Moment(Record):
     said: str
     data: dict[str, Any]
 
+class Named(Record):
+    kind: str
+    key: str
+    done: str
+
 class NewKey(Record):
     id: str
     project: str
@@ -1189,6 +1194,7 @@ class Proof(Record):
     entries: builtins.list[ErasedEntry]
     deleted_blobs: builtins.list[str]
     remains: builtins.list[str]
+    elsewhere: builtins.list[Named]
 
 class Proposal(Record):
     min: int
@@ -2027,6 +2033,15 @@ class _Chaos:
 class _Data:
     def erase(self, *, project: str, dataset: str, path: str = ..., idempotency_key: str = ...) -> Proof: ...
     def erasures(self, *, project: str) -> builtins.list[Proof]: ...
+    def forget(
+        self,
+        *,
+        project: str,
+        text: str,
+        also: builtins.list[str] = ...,
+        dry_run: bool = ...,
+        idempotency_key: str = ...,
+    ) -> Proof: ...
     def space(self, *, project: str, dataset: str = ..., environment: str = ...) -> Space: ...
     def usage(self, *, project: str = ...) -> builtins.list[Usage]: ...
 
@@ -2312,6 +2327,7 @@ class _Gc:
 
 class _Jobs:
     def cancel(self, *, id: str, idempotency_key: str = ...) -> JobRunView: ...
+    def clear(self, *, id: str, idempotency_key: str = ...) -> bool: ...
     def costs(self, *, project: str, days: float = ...) -> builtins.list[CenterCost]: ...
     def follow(self, *, id: str, cursor: str = ...) -> Iterator[JobNews]: ...
     def list(
