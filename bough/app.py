@@ -51,7 +51,7 @@ from bough.capacity.market import LOCAL, offers_of
 from bough.capacity.models import Capacity
 from bough.capacity.pools import Pools
 from bough.capacity.rules import Market
-from bough.data import erasure, forgetting, garbage, upkeep
+from bough.data import erasure, forgetting, garbage, retention, upkeep
 from bough.data import operations as data
 from bough.data import space as data_space
 from bough.data.tables import erasing as table_erasing
@@ -182,7 +182,7 @@ if TYPE_CHECKING:
     from bough.capacity.planning import Plan
 
 OPERATION_MODULES: list[ModuleType] = [
-    *(access, secret_operations, environments, branches, data, data_space, upkeep, erasure, forgetting),
+    *(access, secret_operations, environments, branches, data, data_space, upkeep, erasure, forgetting, retention),
     *(tables, table_schemas, table_queries, table_erasing),
     *(gate_operations, promotion_operations, optimizing_operations, job_operations),
     *(scaling, scaling_views),
@@ -455,7 +455,8 @@ class Bough:
         )  # fmt: skip
 
     def _sweep(self) -> None:
-        """What killed programs have left, and databases that nothing names any more."""
+        """What killed programs have left, files that are too old, and databases that nothing names any more."""
+        retention.expire(self.database, self.events, self.clock, self.home.views)
         self._trees.sweep()
         with self.database.read() as tx:
             live = database_store.live_handles(tx)

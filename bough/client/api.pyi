@@ -1371,6 +1371,12 @@ class ResponseCache(Record):
     size_mb: float
     age_s: float
 
+class Retention(Record):
+    dataset: str
+    days: float
+    at: float
+    by: str
+
 class Retries(Record):
     capacity: int
     error: int
@@ -2042,6 +2048,15 @@ class _Data:
         dry_run: bool = ...,
         idempotency_key: str = ...,
     ) -> Proof: ...
+    def retain(
+        self,
+        *,
+        project: str,
+        dataset: str,
+        days: float,
+        idempotency_key: str = ...,
+    ) -> builtins.list[Retention]: ...
+    def retentions(self, *, project: str) -> builtins.list[Retention]: ...
     def space(self, *, project: str, dataset: str = ..., environment: str = ...) -> Space: ...
     def usage(self, *, project: str = ...) -> builtins.list[Usage]: ...
 

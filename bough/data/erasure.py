@@ -107,7 +107,7 @@ def erase(context: Context, request: EraseFiles) -> Proof:
     still_used = context.part(Collector).used(context.tx) & set(digests)
     blobs = context.part(Blobs)
     gone = [digest for digest in digests if digest not in still_used]
-    remains = _unlink_views(context.part(Home).views, key)
+    remains = unlink_views(context.part(Home).views, key)
     remains += [f"blob {each}: another file or release has the same content" for each in sorted(still_used)]
     remains += [f"blob {each}: linked from a mount outside Bough's home" for each in gone if _linked(blobs, each)]
     remains += elsewhere.remains
@@ -162,7 +162,7 @@ def erase_files(tx: sa.Connection, scope: Scope) -> list[ErasedEntry]:
     return found
 
 
-def _unlink_views(views: Path, key: str) -> list[str]:
+def unlink_views(views: Path, key: str) -> list[str]:
     """Takes the files out of what running units see; they may still hold them open."""
     left = []
     for place in views.glob(f"*/*/{_literal(key)}"):

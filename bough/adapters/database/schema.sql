@@ -727,5 +727,14 @@ CREATE TABLE webhook (
 
 CREATE INDEX ix_webhook_project ON webhook (project);
 
-INSERT INTO alembic_version VALUES ('0022');
+CREATE TABLE data_retention (
+	project TEXT NOT NULL,
+	dataset TEXT NOT NULL,
+	days FLOAT NOT NULL,
+	at FLOAT NOT NULL,
+	"by" TEXT NOT NULL,
+	PRIMARY KEY (project, dataset)
+);
+
+INSERT INTO alembic_version VALUES ('0023');
 
