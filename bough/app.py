@@ -58,7 +58,7 @@ from bough.costs import operations as costs
 from bough.costs import store as costs_store
 from bough.costs.models import SERVICE as SERVICE_COSTS
 from bough.costs.models import Payer
-from bough.data import erasure, garbage, upkeep
+from bough.data import erasure, forgetting, garbage, retention, upkeep
 from bough.data import operations as data
 from bough.data import space as data_space
 from bough.data.tables import erasing as table_erasing
@@ -99,17 +99,20 @@ from bough.gates import store as gates
 from bough.gates.checks import Checks
 from bough.gates.needs import Probes
 from bough.gates.units import GateUnits
+from bough.gateway import erasing as kept_requests
 from bough.gateway import loop as gateway
 from bough.gateway import operations as traffic
 from bough.gateway import sleeping
 from bough.gateway.models import GatewayState
 from bough.gateway.renewal import Renewal
 from bough.jobs import assembly as jobs
+from bough.jobs import erasing as job_erasing
 from bough.jobs import loop as jobs_loop
 from bough.jobs import operations as job_operations
 from bough.jobs import store as job_runs
 from bough.jobs.models import GAVE_BACK, UNDER_WAY, USED
 from bough.jobs.models import PREFIX as JOB_PREFIX
+from bough.jobs.units import Places
 from bough.kernel.catalog import DATABASE, MODEL, SERVICE, TABLE
 from bough.kernel.clock import Clock, SystemClock
 from bough.kernel.context import Parts, Principal
@@ -120,6 +123,7 @@ from bough.kernel.merging import Merger, Mergers
 from bough.kernel.operations import Operations
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Handler, Loop, wake
+from bough.kernel.subjects import Reach
 from bough.ledger import operations as ledger_operations
 from bough.ledger.keys import SigningKey
 from bough.ledger.recording import Recorder
@@ -144,8 +148,10 @@ from bough.promotions.steps import Steps
 from bough.pushes import operations as pushes
 from bough.pushes.deploying import Deploying
 from bough.pushes.receiving import Receiving
+from bough.queues import erasing as queue_erasing
 from bough.queues import operations as queue_operations
 from bough.queues.outside import OutsideWork, open_with
+from bough.registry import erasing as model_erasing
 from bough.registry import operations as models
 from bough.registry import operations_cards as model_cards
 from bough.registry import operations_signing as model_signing
@@ -169,6 +175,7 @@ from bough.serving import data as served_data
 from bough.serving import exposure, replicas, rollout
 from bough.serving import operations as serving
 from bough.serving import store as deployments
+from bough.tracking import erasing as run_erasing
 from bough.tracking import operations as runs
 from bough.tracking import operations_artifacts as run_artifacts
 from bough.tracking import operations_experiments as experiments
@@ -183,7 +190,7 @@ if TYPE_CHECKING:
     from bough.capacity.planning import Plan
 
 OPERATION_MODULES: list[ModuleType] = [
-    *(access, secret_operations, environments, branches, data, data_space, upkeep, erasure),
+    *(access, secret_operations, environments, branches, data, data_space, upkeep, erasure, forgetting, retention),
     *(tables, table_schemas, table_queries, table_erasing),
     *(gate_operations, promotion_operations, optimizing_operations, job_operations),
     *(scaling, scaling_views),
@@ -384,6 +391,7 @@ class Bough:
                 Home: self.home,
                 Mergers: Mergers(mergers),
                 garbage.Collector: collector,
+                erasure.Elsewhere: erasure.Elsewhere(self._reaches()),
                 Tables: self._tables,
                 Databases: self._databases,
                 Cutting: self._cutting,
@@ -400,6 +408,16 @@ class Bough:
                 Queues: self._queues,
             }
         )
+
+    def _reaches(self) -> list[Reach]:
+        """What erasures ask for beside the catalog."""
+        return [
+            lambda tx, subject: run_erasing.reach(self._tracking.write, subject),
+            lambda tx, subject: queue_erasing.reach(self._queues, subject),
+            lambda tx, subject: kept_requests.reach(self.home.traffic, subject),
+            lambda tx, subject: model_erasing.reach(tx, self.blobs, subject),
+            lambda tx, subject: job_erasing.reach(tx, Places(self.home), subject),
+        ]
 
     def _handlers(self, ask_gateway: Callable[[], GatewayState | None]) -> dict[str, Handler]:
         """Who looks after what."""
@@ -447,7 +465,8 @@ class Bough:
         )  # fmt: skip
 
     def _sweep(self) -> None:
-        """What killed programs have left, and databases that nothing names any more."""
+        """What killed programs have left, files that are too old, and databases that nothing names any more."""
+        retention.expire(self.database, self.events, self.clock, self.home.views)
         self._trees.sweep()
         with self.database.read() as tx:
             live = database_store.live_handles(tx)

@@ -996,6 +996,11 @@ class Moment(Record):
     said: str
     data: dict[str, Any]
 
+class Named(Record):
+    kind: str
+    key: str
+    done: str
+
 class NewKey(Record):
     id: str
     project: str
@@ -1224,6 +1229,7 @@ class Proof(Record):
     entries: builtins.list[ErasedEntry]
     deleted_blobs: builtins.list[str]
     remains: builtins.list[str]
+    elsewhere: builtins.list[Named]
 
 class Proposal(Record):
     min: int
@@ -1399,6 +1405,12 @@ class Resources(Record):
 class ResponseCache(Record):
     size_mb: float
     age_s: float
+
+class Retention(Record):
+    dataset: str
+    days: float
+    at: float
+    by: str
 
 class Retries(Record):
     capacity: int
@@ -2067,6 +2079,24 @@ class _Costs:
 class _Data:
     def erase(self, *, project: str, dataset: str, path: str = ..., idempotency_key: str = ...) -> Proof: ...
     def erasures(self, *, project: str) -> builtins.list[Proof]: ...
+    def forget(
+        self,
+        *,
+        project: str,
+        text: str,
+        also: builtins.list[str] = ...,
+        dry_run: bool = ...,
+        idempotency_key: str = ...,
+    ) -> Proof: ...
+    def retain(
+        self,
+        *,
+        project: str,
+        dataset: str,
+        days: float,
+        idempotency_key: str = ...,
+    ) -> builtins.list[Retention]: ...
+    def retentions(self, *, project: str) -> builtins.list[Retention]: ...
     def space(self, *, project: str, dataset: str = ..., environment: str = ...) -> Space: ...
     def usage(self, *, project: str = ...) -> builtins.list[Usage]: ...
 
@@ -2352,6 +2382,7 @@ class _Gc:
 
 class _Jobs:
     def cancel(self, *, id: str, idempotency_key: str = ...) -> JobRunView: ...
+    def clear(self, *, id: str, idempotency_key: str = ...) -> bool: ...
     def costs(self, *, project: str, days: float = ...) -> builtins.list[CenterCost]: ...
     def follow(self, *, id: str, cursor: str = ...) -> Iterator[JobNews]: ...
     def list(

@@ -4,13 +4,14 @@ Everywhere else a removal is one more entry and the past stays readable; here th
 blobs that nothing else uses at once, without a grace period. What was erased, where it stood and what remains is kept
 as a proof. Running it again finishes what a kill has left, and proves that nothing is left.
 
-Rows of tables are told by a condition and have a verb of their own (`tables/erasing.py`), which writes the same proof.
+Rows of tables are told by a condition and have a verb of their own (`tables/erasing.py`), and what other capabilities
+keep of somebody is told by words (`forgetting.py`); both write the same proof.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,9 +25,24 @@ from bough.kernel.catalog import FILE, entry, head, layer, tag
 from bough.kernel.context import Context, Role
 from bough.kernel.operations import operation
 from bough.kernel.platform import Home
+from bough.kernel.subjects import Named, Reach, Reached, Subject
 from bough.kernel.tables import event
 
 ERASED = "data.erased"
+
+
+class Elsewhere:
+    """What other capabilities keep beside the catalog, put together in `app.py`."""
+
+    def __init__(self, reaches: Sequence[Reach]) -> None:
+        self._reaches = reaches
+
+    def reach(self, tx: sa.Connection, subject: Subject) -> Reached:
+        found = [reach(tx, subject) for reach in self._reaches]
+        return Reached(
+            done=[named for each in found for named in each.done],
+            remains=[text for each in found for text in each.remains],
+        )
 
 
 class ErasedEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +67,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     entries: list[ErasedEntry]
     deleted_blobs: list[str]
     remains: list[str]
+    elsewhere: list[Named] = []  # what other capabilities kept of it: artifacts, traces, items of queues, …
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,17 +102,20 @@ def erase(context: Context, request: EraseFiles) -> Proof:
     scope = Scope(project=request.project, dataset=dataset, path=path, layers=layers_of(context.tx, request.project))
     entries = erase_files(context.tx, scope)
     digests = sorted({digest for each in entries for digest in each.digests})
+    subject = Subject(project=request.project, digests=frozenset(digests), sources=frozenset([dataset]))
+    elsewhere = context.part(Elsewhere).reach(context.tx, subject) if entries else Reached()
     still_used = context.part(Collector).used(context.tx) & set(digests)
     blobs = context.part(Blobs)
     gone = [digest for digest in digests if digest not in still_used]
-    remains = _unlink_views(context.part(Home).views, key)
+    remains = unlink_views(context.part(Home).views, key)
     remains += [f"blob {each}: another file or release has the same content" for each in sorted(still_used)]
     remains += [f"blob {each}: linked from a mount outside Bough's home" for each in gone if _linked(blobs, each)]
+    remains += elsewhere.remains
     for digest in gone:
         blobs.delete(digest)
     proof = Proof(
         project=request.project, dataset=dataset, path=path, erased_at=context.clock.now(), by=context.principal.name,
-        entries=entries, deleted_blobs=gone, remains=remains,
+        entries=entries, deleted_blobs=gone, remains=remains, elsewhere=elsewhere.done,
     )  # fmt: skip
     context.emit(ERASED, request.project, **msgspec.to_builtins(proof))
     return proof
@@ -142,7 +162,7 @@ def erase_files(tx: sa.Connection, scope: Scope) -> list[ErasedEntry]:
     return found
 
 
-def _unlink_views(views: Path, key: str) -> list[str]:
+def unlink_views(views: Path, key: str) -> list[str]:
     """Takes the files out of what running units see; they may still hold them open."""
     left = []
     for place in views.glob(f"*/*/{_literal(key)}"):

@@ -19,7 +19,7 @@ import fcntl
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -123,6 +123,16 @@ class Collector:
         for references in self._references.values():
             found.used.update(references(tx, self._blobs))
         return found
+
+    def users(self, tx: sa.Connection, digests: Set[str]) -> dict[str, list[str]]:
+        """By whom each of these blobs is used: entries of the catalog, or what `references` calls a capability."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for digest in mark(tx, 0.0, self._pinned(tx)).used & digests:
+            found[digest].add("the catalog")
+        for name, references in self._references.items():
+            for digest in digests & set(references(tx, self._blobs)):
+                found[digest].add(name)
+        return {digest: sorted(names) for digest, names in found.items()}
 
     def _mark(self, retained_from: float, dry_run: bool) -> Marked:
         for _ in range(TRIES):

@@ -5,11 +5,12 @@ byte of it is written."""
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,27 @@ def prune(folder: Path, days: Mapping[tuple[str, str, str], float], now: float) 
     return gone
 
 
+def forget(folder: Path, project: str, names: Callable[[bytes], bool], *, dry_run: bool = False) -> dict[str, int]:
+    """Takes out the requests of a project that name somebody; how many, by file. In place, so that the bytes are
+    overwritten; cut off by a kill it leaves lines that the next call removes."""
+    found = {}
+    for path in sorted((folder / project).glob("*/*.jsonl*")):
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            lines = file.readlines()
+            kept = [line for line in lines if not names(line)]
+            if len(kept) == len(lines):
+                continue
+            found[str(path.relative_to(folder))] = len(lines) - len(kept)
+            if not dry_run:
+                file.seek(0)
+                file.writelines(kept)
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+    return found
+
+
 def key(folder: Path) -> bytes:
     """What digests are made with: this home's own, so that equal values stay equal and tell nothing elsewhere."""
     path = folder / KEY_NAME
@@ -134,6 +156,7 @@ class KeptFile:
             self._lines, self._since = 0, now
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # an erasure may be writing the file anew
             os.write(descriptor, b"".join(lines))
         finally:
             os.close(descriptor)

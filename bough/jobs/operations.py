@@ -33,10 +33,13 @@ from bough.jobs.models import (
     Spent,
 )
 from bough.jobs.turning import say
+from bough.jobs.units import Places
+from bough.kernel import trees
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.jobs import bounds
-from bough.kernel.operations import operation
+from bough.kernel.operations import Commit, operation
+from bough.kernel.platform import Home
 from bough.kernel.project import PRODUCTION
 from bough.serving.reading import LogLine
 
@@ -168,6 +171,20 @@ def retry(context: Context, request: OneJobRun) -> JobRunView:
             _take_up(context, each)
     _take_up(context, found)
     return showing.view(store.get(context.tx, request.id))
+
+
+@operation("jobs.clear", role=Role.DEVELOPER, writes=True, slow=True)
+def clear(context: Context, request: OneJobRun) -> Commit[bool]:
+    """Removes what an ended job run has left in folders: logs, output, checkpoints. Its artifacts and metrics stay."""
+    with context.read() as tx:
+        found = store.get(tx, request.id)
+    if not found.ended:
+        raise Conflict(f"{found.id} is {found.state}", code="JOB_RUN_NOT_ENDED", hint=f"bough jobs cancel {found.id}")
+    places = Places(context.part(Home))
+    folders = [each for each in (places.folder(found.id), places.checkpoints(found.id)) if each.is_dir()]
+    for folder in folders:
+        trees.remove_tree(folder)
+    return lambda context: bool(folders)
 
 
 @operation("jobs.resize", role=Role.DEVELOPER, writes=True)

@@ -56,10 +56,12 @@ class Operation(Generic[Request, Response]):
         private: bool = False,
         slow: bool = False,
         telemetry: bool = False,
+        quick: bool = False,
     ) -> None:
         hints = typing.get_type_hints(function)
         self.function, self.name, self.role, self.writes = function, name, role, writes
         self.secret, self.private, self.slow, self.telemetry = secret, private, slow, telemetry
+        self.quick = quick
         self.command = command or name.replace(".", " ")
         self.request: type[Request] = hints[list(inspect.signature(function).parameters)[1]]
         self.response: Any = typing.get_args(hints["return"])[-1] if slow and writes else hints["return"]
@@ -94,6 +96,7 @@ def operation(
     private: bool = False,
     slow: bool = False,
     telemetry: bool = False,
+    quick: bool = False,
 ) -> Callable[[Callable[[Context, Request], Response]], Operation[Request, Response]]:
     """Declares a verb. `writes` opens a write transaction, audits the call and makes it a POST; a function that yields
     is a stream: it gets no open transaction and uses `context.read()` itself. `command` names the command when it is
@@ -102,12 +105,14 @@ def operation(
     value could be found by trying. `slow`: it works without a transaction, reading with `context.read()`; if it writes
     it returns a `Commit`, which gets the transaction, and both run again when that raises `Moved`. `telemetry`: it
     works on the store of what programs report, where writes come by the thousand: without an audit row or a remembered
-    answer for each, so it must be harmless when it comes twice, and what it says may be lost in a power cut."""
+    answer for each, so it must be harmless when it comes twice, and what it says may be lost in a power cut. `quick`:
+    it is `telemetry` and writes a few rows by their keys, so a short request is answered without a change of threads
+    where it need not wait."""
 
     def declare(function: Callable[[Context, Request], Response]) -> Operation[Request, Response]:
         return Operation(
             *(function, name, role), writes=writes, command=command, secret=secret, private=private, slow=slow,
-            telemetry=telemetry,
+            telemetry=telemetry, quick=quick,
         )  # fmt: skip
 
     return declare

@@ -318,21 +318,24 @@ def search(context: Context, request: SearchVersions) -> Found:
     """Finds versions by words, metrics, tags, aliases, run, inputs; by model name, newest versions first."""
     place, wanted = (request.project, request.environment), rules.matcher(request.query)
     name, _, before = request.after.rpartition("/")
+    facts = rules.facts_in(request.query)
+    among = store.numbers_with(context.tx, request.project, facts) if facts else None
     found: list[Version] = []
     low = int(before) if before.isdecimal() else 0
-    while True:
+    while among is None or among:
         if not low:
             names = [each.name for each in store.models(context.tx, place, limit=1, after=name)]
             if not names:
                 return Found(versions=found)
             name = names[0]
-        page = store.versions(context.tx, place, name, limit=PAGE, before=low)
+        page = store.versions(context.tx, place, name, limit=PAGE, before=low, among=among)
         for each in page:
             if wanted(each):
                 found.append(each)
                 if len(found) == request.limit:
                     return Found(versions=found, more=each.reference)
         low = page[-1].number if len(page) == PAGE else 0
+    return Found(versions=found)
 
 
 def add(context: Context, place: Place, name: str, draft: Draft, files: list[File]) -> Version:

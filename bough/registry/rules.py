@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import operator
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,14 +22,9 @@ _CONDITION = re.compile(
     r"(?P<field>[a-z]+)(?:\.(?P<key>[^\s=<>!~]+))?(?P<sign>!=|>=|<=|=|>|<|~)(?P<value>.*)", re.DOTALL
 )
 _WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
-_SIGNS: dict[str, Callable[[Any, Any], bool]] = {
-    "=": lambda have, want: bool(have == want),
-    "!=": lambda have, want: bool(have != want),
-    ">": lambda have, want: bool(have > want),
-    ">=": lambda have, want: bool(have >= want),
-    "<": lambda have, want: bool(have < want),
-    "<=": lambda have, want: bool(have <= want),
-}
+SIGNS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq, "!=": operator.ne, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
+}  # fmt: skip
 _TEXTS: dict[str, Callable[[Version], str]] = {
     "name": lambda version: version.name,
     "run": lambda version: version.facts.run,
@@ -118,6 +114,30 @@ def matcher(query: str) -> Callable[[Version], bool]:
     return lambda version: all(test(version) for test in tests)
 
 
+class Fact(NamedTuple):
+    """A condition on what never changes of a version, so that the database can be asked who meets it."""
+
+    field: str  # metric, parameter, run
+    key: str
+    sign: str
+    value: str | float
+
+
+def facts_in(query: str) -> list[Fact]:
+    """Conditions of a query that every version found must meet; `matcher` decides on all others."""
+    found = []
+    for word in map(_unquoted, _WORD.findall(query)):
+        match = _CONDITION.fullmatch(word)
+        if match is None or match["sign"] == "~":
+            continue
+        field, key, sign, value = match["field"], match["key"] or "", match["sign"], match["value"]
+        if field == "metric" and key:
+            found.append(Fact(field, key, sign, _number(word, value)))
+        elif (field == "parameter" and key) or (field == "run" and not key):
+            found.append(Fact(field, key, sign, value))
+    return found
+
+
 def _test(word: str) -> Callable[[Version], bool]:
     found = _CONDITION.fullmatch(word)
     if found is None:
@@ -166,7 +186,7 @@ def _compare(word: str, sign: str, have: Any, want: Any) -> bool:
         if not isinstance(have, str):
             raise _unknown(word)
         return fnmatch.fnmatchcase(have.casefold(), want.casefold())
-    return _SIGNS[sign](have, want)
+    return bool(SIGNS[sign](have, want))
 
 
 def _text(version: Version) -> str:

@@ -157,10 +157,12 @@ def _version_at(tx: sa.Connection, at: Point, place: Place, name: str, number: i
     return _versions(tx, [(name, number, found.value)], {name: _aliases(tx, at, name)})[0]
 
 
-def versions(tx: sa.Connection, place: Place, name: str, *, limit: int, before: int = 0) -> list[Version]:
-    """Newest first; `before`: only those with a lower number."""
+def versions(
+    tx: sa.Connection, place: Place, name: str, *, limit: int, before: int = 0, among: Sequence[int] | None = None
+) -> list[Version]:
+    """Newest first; `before`: only those with a lower number; `among`: only these numbers, the highest first."""
     at = point_of(tx, place)
-    entries = list(_entries(tx, at, place, name, limit=limit, before=before))
+    entries = list(_entries(tx, at, place, name, limit=limit, before=before, among=among))
     aliases = {name: _aliases(tx, at, name)} if entries else {}
     return _versions(tx, [(name, number, value) for number, value in entries], aliases)
 
@@ -182,6 +184,20 @@ def by_change(tx: sa.Connection, place: Place, name: str, *, limit: int, skip: i
     rows = catalog.asked(tx, _BY_CHANGE, at, MODEL, start, **page)
     seen = [(name, int(row.number), msgspec.json.decode(row.value)) for row in rows]
     return _versions(tx, seen, {name: _aliases(tx, at, name)} if seen else {})
+
+
+def numbers_with(tx: sa.Connection, project: str, facts: Sequence[rules.Fact]) -> list[int]:
+    """Numbers that some version of a project has which meets all of these, the highest first. A model may be renamed,
+    its versions keep their numbers: who has one of these under a name of now is asked again."""
+    row, met = model_version, [model_version.c.project == project]
+    for each in facts:
+        compared = rules.SIGNS[each.sign]
+        if each.field == "run":
+            met.append(compared(row.c.run, each.value))
+        else:
+            said = sa.func.json_each(row.c.details, f"$.facts.{each.field}s").table_valued("key", "value")
+            met.append(sa.exists().where(said.c.key == each.key, compared(said.c.value, each.value)))
+    return list(tx.execute(sa.select(row.c.number).where(*met).distinct().order_by(row.c.number.desc())).scalars())
 
 
 def resolve(tx: sa.Connection, place: Place, reference: str | ModelReference) -> Version:
@@ -482,21 +498,23 @@ def _aliases(tx: sa.Connection, at: Point, name: str) -> dict[str, int]:
 
 
 def _entries(
-    tx: sa.Connection, at: Point, place: Place, name: str, *, limit: int, before: int = 0
-) -> Iterator[tuple[int, Any]]:
+    tx: sa.Connection, at: Point, place: Place, name: str, *, limit: int, before: int = 0,
+    among: Sequence[int] | None = None,
+) -> Iterator[tuple[int, Any]]:  # fmt: skip
     """Numbers and values of versions, the highest first; looks at a few more keys than `limit`, not at all of them."""
     counter = registered_model
     last = tx.execute(sa.select(counter.c.last).where(counter.c.project == place[0], counter.c.name == name)).scalar()
     high = min(before - 1, last or 0) if before else last or 0
-    step, found = min(limit, catalog.AT_ONCE), 0
-    while high > 0 and found < limit:
-        numbers = range(high, max(high - step, 0), -1)
-        there = catalog.several(tx, at, MODEL, [rules.version_key(name, number) for number in numbers])
-        for number in numbers:
+    numbers = range(high, 0, -1) if among is None else [each for each in among if each <= high]
+    start, step, found = 0, min(limit, catalog.AT_ONCE), 0
+    while start < len(numbers) and found < limit:
+        part = numbers[start : start + step]
+        there = catalog.several(tx, at, MODEL, [rules.version_key(name, number) for number in part])
+        for number in part:
             if (entry := there.get(rules.version_key(name, number))) is not None and found < limit:
                 found += 1
                 yield number, entry.value
-        high, step = high - step, catalog.AT_ONCE
+        start, step = start + step, catalog.AT_ONCE
 
 
 def _all_keys(tx: sa.Connection, at: Point, name: str) -> list[str]:

@@ -186,7 +186,7 @@ def update(context: Context, request: UpdateRun) -> Run:
     )  # fmt: skip
 
 
-@operation("runs.log", role=Role.DEVELOPER, writes=True, telemetry=True)
+@operation("runs.log", role=Role.DEVELOPER, writes=True, telemetry=True, quick=True)
 def log(context: Context, request: LogRun) -> Done:
     """Logs metrics, parameters and tags of a run: all of them or none."""
     runs.log(

@@ -11,7 +11,22 @@ from typing import Any
 
 import pytest
 
-from bough.adapters.queue import BACK, DEAD, DELAYED, DONE, Draft, Kept, Outcome, Place, Queues, Round, Take, Taken
+from bough.adapters.queue import (
+    BACK,
+    BEHIND,
+    DEAD,
+    DELAYED,
+    DONE,
+    RUNNING,
+    Draft,
+    Kept,
+    Outcome,
+    Place,
+    Queues,
+    Round,
+    Take,
+    Taken,
+)
 from bough.adapters.queue.memory import MemoryQueues
 from bough.adapters.queue.sequence import Sequence, at_of, number_of, text_of
 from bough.adapters.queue.sqlite import SqliteQueues
@@ -71,6 +86,21 @@ def test_items_come_out_in_the_order_they_came_urgent_ones_first(queues: Queues)
     urgent = put(queues, b"now", rank=0)
     assert [each.id for each in take(queues, 300)] == [*urgent, *plain[:299]]
     assert [each.id for each in take(queues, 1000)] == plain[299:]
+
+
+def test_items_are_looked_through_and_forgotten_by_id_but_for_what_runs(queues: Queues) -> None:
+    ids = put(queues, b"0", b"1", b"2", b"3", key="k")
+    other = put(queues, b"elsewhere", place=("shop", "main", "others"))
+    assert [each.id for each in queues.after(PLACE, "", 3)] == ids[:3]
+    assert [each.id for each in queues.after(PLACE, ids[2], 3)] == ids[3:]
+    [first] = take(queues, 1)
+    assert queues.forget(PLACE, [*ids[:2], *other, text_of(1)]) == [first.id] == ids[:1]
+    assert [(each.id, each.state) for each in queues.after(PLACE, "", 9)] == [
+        (ids[0], RUNNING), (ids[2], BEHIND), (ids[3], BEHIND),
+    ]  # fmt: skip
+    end(queues, first)
+    assert queues.forget(PLACE, ids[2:3]) == [] and [each.id for each in take(queues)] == ids[3:], "the next is ready"
+    assert queues.find(("shop", "main", "others"), other[0]) is not None
 
 
 def both(queues: Queues, drafts: list[Draft], count: int) -> tuple[list[bytes], list[str]]:

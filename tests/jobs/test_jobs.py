@@ -16,7 +16,8 @@ from bough.adapters.engine.faults import FaultyEngine
 from bough.capacity.store import changeovers
 from bough.jobs import store
 from bough.jobs.models import CANCELLED, FAILED, RUNNING, SKIPPED, STOPPING, SUCCEEDED
-from bough.kernel.errors import Invalid, NotFound, Problem
+from bough.jobs.units import Places
+from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
 from bough.runtime.spec import UnitSpec
 from tests.jobs.conftest import Jobs
 
@@ -40,6 +41,29 @@ def test_a_job_of_the_live_release_runs_without_its_folder(jobs: Jobs) -> None:
     assert jobs.run(made.id).state == SUCCEEDED and jobs.run(made.id).release == 1
     with pytest.raises(NotFound, match="no job 'fot'"):
         jobs.ask("fot")
+
+
+def test_folders_of_a_run_are_cleared_once_it_has_ended_and_an_erasure_names_the_command(jobs: Jobs) -> None:
+    blob = {"path": "a", "digest": jobs.bough.blobs.put(b"a"), "size": 1}
+    jobs.call("projects.create", name="lab")
+    jobs.call("files.commit", project="lab", dataset="faces", files=[blob])
+    made = jobs.ask("fit", FILE + 'data = ["faces"]\n')
+    jobs.let_pass(2.0)
+    places = Places(jobs.bough.home)
+    (places.checkpoints(made.id) / "state").write_bytes(b"learnt of faces, and of grace.hopper")
+    erased = jobs.call("data.erase", project="lab", dataset="faces")
+    assert f"job run {made.id} saw faces" in erased.remains[-1]
+    [said] = jobs.call("data.forget", project="lab", text="grace.hopper").remains
+    assert said.startswith(f"job run {made.id} says their name") and said.endswith(f"bough jobs clear {made.id}")
+    assert jobs.call("jobs.clear", id=made.id) is True
+    assert not places.folder(made.id).exists() and not places.checkpoints(made.id).exists()
+    assert jobs.call("jobs.clear", id=made.id) is False
+    assert jobs.call("data.forget", project="lab", text="grace.hopper").remains == []
+    jobs.does["fit"] = Behaviour()
+    running = jobs.ask("fit", FILE)
+    jobs.let_pass(2.0)
+    with pytest.raises(Conflict):
+        jobs.call("jobs.clear", id=running.id)
 
 
 def test_a_failure_says_why_and_is_tried_as_often_as_its_cause_allows(jobs: Jobs) -> None:

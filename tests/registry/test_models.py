@@ -308,6 +308,33 @@ def test_search_finds_by_words_metrics_tags_and_inputs(plane: Plane) -> None:
     assert caught.value.own_code == "MODEL_QUERY_INVALID"
 
 
+def test_a_search_by_facts_sees_what_its_environment_does_and_turns_pages(plane: Plane) -> None:
+    key = "p$[99].x"
+    for number in range(6):
+        facts = {"metrics": {"auc": number / 10, key: 1.0}, "parameters": {"depth": str(number)}, "run": f"r{number}"}
+        register(plane, content=str(number), facts=facts)
+    branch(plane, "try")
+    plane.call("models.rename", project="shop", name="churn", to="leaving", environment="try")
+    plane.call("models.delete", project="shop", model="churn/5")
+    register(plane, name="price", content="p", facts={"metrics": {"auc": 0.9}})
+
+    def found(query: str, environment: str = "main") -> list[str]:
+        more, seen = "", list[str]()
+        while True:
+            fields = {"project": "shop", "environment": environment, "query": query, "after": more}
+            page = plane.call("models.search", limit=2, **fields)
+            seen += [each.reference for each in page.versions]
+            if not (more := page.more):
+                return seen
+
+    assert found("metric.auc>0.1") == ["churn/6", "churn/4", "churn/3", "price/1"]
+    assert found("metric.auc>0.1", "try") == ["leaving/6", "leaving/5", "leaving/4", "leaving/3"]
+    assert found(f"metric.{key}=1") == ["churn/6", "churn/4", "churn/3", "churn/2", "churn/1"]
+    assert found("metric.auc>=0.1 parameter.depth!=2 metric.auc<0.4") == ["churn/4", "churn/2"]
+    assert found("run=r1") == ["churn/2"] and found("run~r[12]") == ["churn/3", "churn/2"]
+    assert found("metric.auc=7") == [] == found("parameter.none=1")
+
+
 def test_stages_are_a_view_that_moves_nothing(plane: Plane) -> None:
     register(plane, aliases=["champion"])
     register(plane, content="two")

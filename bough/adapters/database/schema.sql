@@ -756,5 +756,14 @@ CREATE TABLE cost_meter (
 	PRIMARY KEY (attempt)
 );
 
-INSERT INTO alembic_version VALUES ('0024');
+CREATE TABLE data_retention (
+	project TEXT NOT NULL,
+	dataset TEXT NOT NULL,
+	days FLOAT NOT NULL,
+	at FLOAT NOT NULL,
+	"by" TEXT NOT NULL,
+	PRIMARY KEY (project, dataset)
+);
+
+INSERT INTO alembic_version VALUES ('0025');
 

@@ -172,6 +172,13 @@ class Queues(Protocol):
     def purge(self, place: Place, state: str) -> int:
         """Removes the items in a state for good; says how many. Running ones stay: they are somebody's."""
 
+    def after(self, place: Place, id: str, limit: int) -> list[Kept]:
+        """Items in any state that came after this one, the oldest first; empty `id`: from the first."""
+
+    def forget(self, place: Place, ids: Sequence[str]) -> list[str]:
+        """Removes these items for good, and what was to be told of them; the ids of those that stay because they run
+        are returned. Unknown ones are passed over."""
+
     def tend(self, now: float, is_mine: Callable[[str], bool]) -> Tended:
         """What has come due becomes ready, leases that have ended go back unless the owner `is_mine`, what is to be
         forgotten goes. A bounded part at once."""

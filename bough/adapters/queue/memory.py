@@ -91,6 +91,20 @@ class MemoryQueues:
                 self._promote(place, each.key)
             return len(gone)
 
+    def after(self, place: Place, id: str, limit: int) -> list[Kept]:
+        with self._lock:
+            found = [each for each in self._of(place) if not id or number_of(each.id) > number_of(id)]
+            return sorted(found, key=lambda each: number_of(each.id))[:limit]
+
+    def forget(self, place: Place, ids: Sequence[str]) -> list[str]:
+        with self._lock:
+            found = [each for each in self._of(place) if each.id in ids]
+            gone = [each for each in found if each.state != RUNNING]
+            self._forget(number_of(each.id) for each in gone)
+            for each in gone:
+                self._promote(place, each.key)
+            return [each.id for each in found if each.state == RUNNING]
+
     def tend(self, now: float, is_mine: Callable[[str], bool]) -> Tended:
         with self._lock:
             ready = [each for each in self._items.values() if each.state == DELAYED and each.due_at <= now]

@@ -130,12 +130,25 @@ class SqliteQueues:
             with self._lock, self._writing() as db:
                 queue = self._known(db, {place})[place]
                 rows = [seq for seq in part if db.execute(_IN_STATE, (seq, number)).fetchone()]
-                keys = [key for seq in rows if (key := db.execute(_KEY, (seq,)).fetchone()[0])]
-                _forget(db, rows)
-                for key in keys:
-                    rounds.promote(db, queue, key)
+                _remove(db, queue, rows)
                 gone += len(rows)
         return gone
+
+    def after(self, place: Place, id: str, limit: int) -> list[Kept]:
+        query = f"SELECT {_KEPT} FROM item WHERE seq > ? AND queue = ? ORDER BY seq LIMIT ?"
+        with self._reading, self._translated():
+            values = (number_of(id) if id else -1, self._number(place), limit)
+            return [self._kept(place, row) for row in self._reader.execute(query, values).fetchall()]
+
+    def forget(self, place: Place, ids: Sequence[str]) -> list[str]:
+        running: list[str] = []
+        for part in chunks([number_of(each) for each in ids], TENDED):
+            with self._lock, self._writing() as db:
+                queue = self._known(db, {place})[place]
+                states = {seq: row[0] for seq in part if (row := db.execute(_STATE, (seq, queue)).fetchone())}
+                running += [text_of(seq) for seq, state in states.items() if state == RUNNING]
+                _remove(db, queue, [seq for seq, state in states.items() if state != RUNNING])
+        return running
 
     def tend(self, now: float, is_mine: Callable[[str], bool]) -> Tended:
         with self._lock:
@@ -285,6 +298,14 @@ def _places(db: sqlite3.Connection) -> dict[Place, int]:
     return {(project, environment, name): id for id, project, environment, name in rows}
 
 
+def _remove(db: sqlite3.Connection, queue: int, numbers: Sequence[int]) -> None:
+    """Items that have not ended may have others of their key behind them."""
+    keys = [key for seq in numbers if (key := db.execute(_KEY, (seq,)).fetchone()[0])]
+    _forget(db, numbers)
+    for key in keys:
+        rounds.promote(db, queue, key)
+
+
 def _forget(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
     rows = [(seq,) for seq in numbers]
     for table in ("delivery", "large", "item"):
@@ -304,6 +325,7 @@ state = CASE WHEN key IS NULL THEN {WAITING} ELSE {BEHIND} END
 WHERE seq = ? AND queue = ? AND state = {DEAD} RETURNING key
 """
 _IN_STATE = "SELECT 1 FROM item WHERE seq = ? AND state = ?"
+_STATE = "SELECT state FROM item WHERE seq = ? AND queue = ?"
 _KEY = "SELECT key FROM item WHERE seq = ?"
 _RUNNING = f"queue IN (SELECT id FROM queue) AND state = {RUNNING} AND state <> {DONE}"  # by the index of live items
 _LOST = f"SELECT seq, owner FROM item WHERE {_RUNNING} AND due <= ?"

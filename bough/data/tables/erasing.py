@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from bough.adapters.blobs import Blobs
 from bough.adapters.tables import POSITION, ROW, Column, Part, Relation, Session, Tables
-from bough.data.erasure import ERASED, ErasedEntry, Proof, layers_of
+from bough.data.erasure import ERASED, Elsewhere, ErasedEntry, Proof, layers_of
 from bough.data.garbage import Collector
 from bough.data.tables import rules
 from bough.data.tables.models import DataFile, DeleteList, Version, decode, encode
@@ -28,9 +28,9 @@ from bough.kernel.catalog import TABLE, change, entry
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import NotFound
 from bough.kernel.operations import operation
+from bough.kernel.subjects import ERASED_TEXT, Reached, Subject
 
 _LITERAL = re.compile(r"'((?:[^']|'')+)'|\b\d+(?:\.\d+)?\b")
-ERASED_WHY = "(erased)"
 _FILE = "t"
 
 
@@ -69,6 +69,8 @@ def erase(context: Context, request: EraseRows) -> Proof:
         )  # fmt: skip
     _forget_why(context.tx, {row.seq for row in rows}, request.where)
     digests = sorted({digest for each in entries for digest in each.digests})
+    subject = Subject(project=request.project, digests=frozenset(digests), sources=frozenset([request.name]))
+    elsewhere = context.part(Elsewhere).reach(context.tx, subject) if entries else Reached()
     used = context.part(Collector).used(context.tx)
     deleted = [each for each in digests if each not in used]
     for digest in deleted:
@@ -78,9 +80,10 @@ def erase(context: Context, request: EraseRows) -> Proof:
     if loose := sum(each.digest not in used for each in blobs.held()):
         remains.append(f"{loose} blobs that nothing uses, such as uploads and answers of queries, were not looked "
                        "into; bough gc takes them a day after their last use")  # fmt: skip
+    remains += elsewhere.remains
     proof = Proof(
         project=request.project, dataset=f"table {request.name}", path="", erased_at=context.clock.now(),
-        by=context.principal.name, entries=entries, deleted_blobs=deleted, remains=remains,
+        by=context.principal.name, entries=entries, deleted_blobs=deleted, remains=remains, elsewhere=elsewhere.done,
     )  # fmt: skip
     context.emit(ERASED, request.project, **msgspec.to_builtins(proof))
     return proof
@@ -175,4 +178,4 @@ def _forget_why(tx: sa.Connection, seqs: set[int], where: str) -> None:
     values = [each.strip("%_") for each in found if each.strip("%_")]  # of LIKE
     for row in tx.execute(change.select().where(change.c.seq.in_(sorted(seqs)))).all():
         if any(re.search(rf"(?<!\w){re.escape(each)}(?!\w)", row.why) for each in values):
-            tx.execute(change.update().where(change.c.seq == row.seq).values(why=ERASED_WHY))
+            tx.execute(change.update().where(change.c.seq == row.seq).values(why=ERASED_TEXT))

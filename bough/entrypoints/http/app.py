@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
@@ -21,7 +22,7 @@ from bough.entrypoints.http.answers import JSON, REQUEST_ID, answer, not_routed,
 from bough.entrypoints.http.streams import Streams
 from bough.entrypoints.http.threads import in_thread
 from bough.entrypoints.mlflow.routes import Mlflow
-from bough.kernel.context import Principal, Role
+from bough.kernel.context import Principal, Role, WouldWait
 from bough.kernel.errors import Detail, Forbidden, Problem, Unauthenticated
 from bough.kernel.learning import learn_all
 from bough.kernel.operations import Operation, Operations, out_of_scope
@@ -87,11 +88,14 @@ def _operation(served: Served, streams: Streams, operation: Operation[Any, Any])
             )  # fmt: skip
             return None
 
-        def work() -> Any:
+        def work(*, waits: bool = True) -> Any:
             """One change of threads for all that may wait."""
             caller = served.authenticate(token)
-            return served.operations.call(operation.name, read(), caller, key=key)
+            return served.operations.call(operation.name, read(), caller, key=key, waits=waits)
 
+        if requests.is_quick(operation, request):
+            with contextlib.suppress(WouldWait):  # a change of threads would take longer than all of it
+                return answer(request, work(waits=False))
         return answer(request, await in_thread(work))
 
     return endpoint

@@ -14,6 +14,7 @@ from bough.kernel.operations import Operation
 
 MAX_BODY_BYTES = 8 << 20  # the largest request is a list of digests; files travel as blobs
 SMALL_BODY_BYTES = 64 << 10
+QUICK_BODY_BYTES = 16 << 10  # about 150 points of metrics: two milliseconds of the event loop
 MAX_KEY_LENGTH = 200
 
 
@@ -21,6 +22,12 @@ def is_small(request: Request) -> bool:
     """Whether its body may be taken before it is known who sends it."""
     announced = request.headers.get("content-length", "0")
     return announced.isdigit() and int(announced) <= SMALL_BODY_BYTES and "transfer-encoding" not in request.headers
+
+
+def is_quick(operation: Operation[Any, Any], request: Request) -> bool:
+    """Whether it may be tried in the event loop."""
+    announced = request.headers.get("content-length", "")
+    return operation.quick and announced.isdigit() and int(announced) <= QUICK_BODY_BYTES
 
 
 async def reader(operation: Operation[Any, Any], request: Request) -> Callable[[], Any]:

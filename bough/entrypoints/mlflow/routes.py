@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from bough.adapters.blobs import Blobs
 from bough.entrypoints.http.answers import REQUEST_ID, request_id
-from bough.entrypoints.http.requests import read_body
+from bough.entrypoints.http.requests import QUICK_BODY_BYTES, read_body
 from bough.entrypoints.http.threads import in_thread
 from bough.entrypoints.mlflow import (
     elsewhere,
@@ -41,7 +41,6 @@ from bough.kernel.project import PRODUCTION
 DEFAULT_PROJECT = "default"
 VERSION = "3.17.2"  # the release of MLflow whose endpoints these are: its clients ask for it
 MAX_BODY_BYTES = 64 << 20  # traces of long conversations; artifacts are streams and have their own limit
-QUICK_BODY_BYTES = 16 << 10  # about 150 points of metrics: two milliseconds of the event loop
 
 _API = tuple(f"/{kind}/{version}/" for kind in ("api", "ajax-api") for version in ("2.0", "2.11", "3.0"))
 _FILES = "/mlflow-artifacts/artifacts"
