@@ -1433,11 +1433,19 @@ class Scale(Record):
     latency: float
     late_cost: float
     signals: builtins.list[str]
+    steps: builtins.list[Step]
     warm: int
     buffer: int
     cooldown: float
     schedule: builtins.list[Slot]
     budget: float
+
+class ScaleChange(Record):
+    at: float
+    active: int
+    pool: int
+    why: str
+    needs: dict[str, float]
 
 class ScalingView(Record):
     service: str
@@ -1633,6 +1641,8 @@ class Simulation(Record):
     mean_wait_s: float
     most: int
     curve: builtins.list[CurvePoint]
+    reasons: dict[str, int]
+    changes: builtins.list[ScaleChange]
 
 class Slot(Record):
     at: str
@@ -1724,6 +1734,13 @@ class Status(Record):
     release: int
     rollout: dict[str, Any]
     services: builtins.list[ServiceView]
+
+class Step(Record):
+    signal: Any
+    reaches: float
+    add: int
+    for_s: float
+    again_s: float
 
 class Subject(Record):
     name: str

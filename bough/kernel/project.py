@@ -26,7 +26,7 @@ from bough.kernel.names import check_name
 from bough.kernel.policy import ModelPolicy
 from bough.kernel.queue import Queue as QueueTable
 from bough.kernel.references import parse, services_in
-from bough.kernel.scale import SIGNALS, Scale
+from bough.kernel.scale import SIGNALS, Scale, wrong_steps
 from bough.kernel.settings import Document, KeyPath
 from bough.kernel.traffic import PRIORITIES, Cors, KeepRule, RateLimits, ResponseCache, SplitRule, TokenIssuer
 
@@ -445,6 +445,8 @@ def _check_scale(document: Document, path: KeyPath, service: Service, elsewhere:
         raise document.error((*place, "max"), f"{scale.max} is less than min = {scale.min}", f"max = {scale.min}")
     if unknown := [each for each in scale.signals if each not in SIGNALS]:
         raise document.error((*place, "signals"), f"{unknown[0]!r} is not one of {', '.join(SIGNALS)}")
+    if said := wrong_steps(scale):
+        raise document.error((*place, "steps"), said, 'max = 8, steps = [{ signal = "queue", reaches = 10, add = 2 }]')
 
 
 def _check_resources(document: Document, path: KeyPath, service: Service, elsewhere: Mapping[str, KeyPath]) -> None:
