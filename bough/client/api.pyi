@@ -457,6 +457,15 @@ class FieldDifferences(Record):
     mean: float
     largest: float
 
+class Figures(Record):
+    requests: int
+    errors: int
+    error_rate: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    cpu_ms: float
+
 class File(Record):
     path: str
     digest: str
@@ -1723,6 +1732,15 @@ class SqlSource(Record):
     start: int | str
     every_s: float
 
+class StageView(Record):
+    state: str
+    percent: float
+    began_at: float
+    ended_at: float
+    watched_s: float
+    candidate: Figures
+    champion: Figures
+
 class StartTraffic(Record):
     kind: str
     count: int
@@ -1818,6 +1836,18 @@ class Thing(Record):
     project: str
     version: str
     details: dict[str, str]
+
+class Timeline(Record):
+    promotion: str
+    project: str
+    environment: str
+    name: str
+    state: str
+    why: str
+    now: float
+    versions: builtins.list[VersionView]
+    stages: builtins.list[StageView]
+    gates: builtins.list[GateResult]
 
 class TokenIssuer(Record):
     issuer: str
@@ -1933,6 +1963,13 @@ class VersionTraffic(Record):
     p95_ms: float
     p99_ms: float
     last_at: float
+
+class VersionView(Record):
+    side: str
+    number: int
+    percent: float
+    metrics: dict[str, float]
+    answered: Figures
 
 class Vulnerability(Record):
     id: str
@@ -2670,6 +2707,7 @@ class _Promotions:
         shadow: float = ...,
         idempotency_key: str = ...,
     ) -> Promotion: ...
+    def timeline(self, *, id: str) -> Timeline: ...
 
 class _Pushes:
     def list(self, *, project: str, environment: str = ..., limit: int = ...) -> Pushes: ...

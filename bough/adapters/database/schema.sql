@@ -727,5 +727,18 @@ CREATE TABLE webhook (
 
 CREATE INDEX ix_webhook_project ON webhook (project);
 
-INSERT INTO alembic_version VALUES ('0022');
+CREATE TABLE promotion_stage (
+	promotion TEXT NOT NULL,
+	number INTEGER NOT NULL,
+	state TEXT NOT NULL,
+	percent FLOAT NOT NULL,
+	began_at FLOAT NOT NULL,
+	ended_at FLOAT NOT NULL,
+	watched_s FLOAT NOT NULL,
+	candidate TEXT NOT NULL,
+	champion TEXT NOT NULL,
+	PRIMARY KEY (promotion, number)
+);
+
+INSERT INTO alembic_version VALUES ('0023');
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bough.entrypoints.cli import branching, trafficsaying, webhooksaying
+from bough.entrypoints.cli import branching, promotions_timeline, trafficsaying, webhooksaying
 from bough.entrypoints.cli.session import Session
 from bough.kernel.errors import Conflict
 from bough.kernel.platform import Platform
@@ -85,3 +85,41 @@ def test_what_a_merge_runs_on_databases_is_said_before_it_does(capfd: pytest.Cap
     ):
         branching.planned(silent, asked)
         assert capfd.readouterr() == ("", "")
+
+
+def test_the_timeline_of_a_promotion_is_said_and_drawn() -> None:
+    nothing = {
+        "requests": 0,
+        "errors": 0,
+        "error_rate": 0.0,
+        "p50_ms": 0.0,
+        "p95_ms": 0.0,
+        "p99_ms": 0.0,
+        "cpu_ms": 0.0,
+    }
+    asked = nothing | {"requests": 40, "errors": 10, "error_rate": 0.25, "p95_ms": 5.0}
+    stage = {"percent": 0.0, "watched_s": 0.0, "candidate": nothing, "champion": nothing}
+    of = {
+        "promotion": "pro_1", "project": "shop", "environment": "main", "name": "churn", "state": "rolling",
+        "why": "<slow>", "now": 100.0, "gates": [{"gate": "size", "passed": False, "said": "too large"}],
+        "versions": [
+            {"side": "candidate", "number": 2, "percent": 25.0, "metrics": {"auc": 0.93}, "answered": asked},
+            {"side": "champion", "number": 1, "percent": 75.0, "metrics": {}, "answered": nothing},
+        ],
+        "stages": [
+            stage | {"state": "preparing", "began_at": 0.0, "ended_at": 75.0},
+            stage | {"state": "rolling", "percent": 25.0, "began_at": 75.0, "ended_at": 0.0, "candidate": asked},
+        ],
+    }  # fmt: skip
+    lines = promotions_timeline.text(Session(), of).splitlines()
+    candidate = next(line for line in lines if line.startswith("candidate"))
+    assert candidate.split() == ["candidate", "churn/2", "25", "%", "40", "10", "0", "5", "0", "0.93"]
+    preparing, rolling = (next(line for line in lines if line.startswith(word)) for word in ("preparing", "rolling"))
+    assert "█" * 18 + "·" * 6 in preparing and "·" * 18 + "█" * 6 in rolling
+    assert "candidate 40, 25 % errors, p95 5 ms" in rolling and "25.0 …" in rolling
+    assert "gates: 0 of 1 passed" in lines and "  size: too large" in lines
+    drawn = promotions_timeline.drawn(of)
+    assert 'x="130.0" width="390.0"' in drawn and 'x="520.0" width="130.0"' in drawn, "three quarters and the last"
+    assert "&lt;slow&gt;" in drawn and "rolling 25 %" in drawn
+    assert "preparing" in promotions_timeline.text(Session(), of | {"versions": []})
+    assert promotions_timeline.drawn(of | {"stages": []}).startswith("<svg")
