@@ -244,14 +244,13 @@ def _queues(tx: sa.Connection, platform: Platform, release: Release, manifest: M
 
 
 def _divided(known: _Known, route: Route, shares: list[Share]) -> Route:
-    """With those deployments as variants that are there to answer. Nothing is copied to a web service: what its
-    requests change is its own matter."""
+    """With those deployments as variants that are there to answer."""
     if not shares:
         return route
     variants = []
     for each in shares:
         deployment = known.deployments.get(each.deployment)
-        if deployment is None or each.deployment == route.deployment or (route.kind == WEB and each.copies):
+        if deployment is None or each.deployment == route.deployment:
             continue
         variants.append(
             Variant(

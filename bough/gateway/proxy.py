@@ -6,6 +6,7 @@ import asyncio
 from time import monotonic
 from typing import cast
 
+from bough.gateway import webtap
 from bough.gateway.answers import LAST_CHUNK
 from bough.gateway.call import Call, Head, Header
 from bough.gateway.head import LOCAL_PEERS
@@ -70,8 +71,7 @@ class Proxied:
         self._out: list[bytes] = []
         self._closes = False
         self._over = False
-        tap = cast(Entry, call.plan.entry).tap
-        self._watch = tap.watch_web(head, call) if tap is not None else None
+        self._watch = webtap.watch(cast(Entry, call.plan.entry), head, call)
         self._deadline = monotonic() + self._lane.route.timeout_s
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(

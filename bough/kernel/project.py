@@ -198,15 +198,24 @@ class File(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 # Why these: a service must come back at once and never run twice; a job is retried by a person; training loses most
 # when it is interrupted and gains most from cheap capacity; fine-tuning is training that somebody waits for, hours and
-# not days; ETL may run again and must not hold up the next slot.
+# not days; ETL may run again and must not hold up the next slot. Cores are what jobs wait for, and no wall: training
+# uses all that it is given, ETL waits for disks half of the time, who says nothing waits most of it. Memory has no
+# default, since what is above it is ended.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "service": {"cost_center": "inference"},
+    "service": {"cost_center": "inference", "resources": {"cpus": 1.0}},
     "job": {"cost_center": "jobs", "timeout_s": 3600.0, "retries": 0, "capacity": "on-demand"},
-    "train": {"cost_center": "training", "timeout_s": 86_400.0, "retries": 3, "capacity": "auto"},
+    "train": {
+        **{"cost_center": "training", "timeout_s": 86_400.0, "retries": 3, "capacity": "auto"},
+        "resources": {"cpus": 1.0},
+    },
     "finetune": {
         **{"cost_center": "fine-tuning", "timeout_s": 21_600.0, "retries": 2, "capacity": "auto", "priority": 1},
+        "resources": {"cpus": 1.0},
     },
-    "etl": {"cost_center": "data", "timeout_s": 7200.0, "retries": 2, "capacity": "on-demand"},
+    "etl": {
+        **{"cost_center": "data", "timeout_s": 7200.0, "retries": 2, "capacity": "on-demand"},
+        "resources": {"cpus": 0.5},
+    },
 }
 _INNER = (
     Batch,

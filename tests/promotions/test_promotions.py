@@ -164,6 +164,18 @@ def test_shadow_first_sends_copies_and_no_share(shop: Shop) -> None:
     assert shop.show(made).state == "aborted" and shop.show(made).failure["code"] == "BEYOND_ERRORS"
 
 
+def test_a_web_service_gets_copies_as_well(shop: Shop) -> None:
+    web = '[services.churn]\ncommand = "run"\nmodels = { weights = "models:/churn@champion" }\n'
+    shop.first(PROMOTION + STEPS, service=web)
+    shop.register("two")
+    made = shop.promote(shadow=5)
+    while shop.show(made).state != "shadowing":
+        shop.plane.let_pass(1)
+    shop.plane.let_pass(0.2)
+    assert shop.route().kind == "web"
+    assert [(each.copies, each.percent) for each in shop.route().variants] == [(True, 0)]
+
+
 def test_a_candidate_that_does_not_start_changes_nothing(shop: Shop) -> None:
     shop.first(PROMOTION + STEPS)
     shop.register("two")

@@ -1,4 +1,4 @@
-"""`bough promotions timeline`: the stages of a promotion and what both versions did in them, in words and as a picture."""
+"""`bough promotions timeline`: the stages of a promotion and what both versions did in them, in words, as a picture."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,11 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from bough.entrypoints.cli import branching, promotions_timeline, trafficsaying, webhooksaying
+from bough.client import Record
+from bough.entrypoints.cli import branching, plan, promotions_timeline, trafficsaying, webhooksaying
 from bough.entrypoints.cli.session import Session
+from bough.environments import rules
 from bough.kernel.errors import Conflict
 from bough.kernel.platform import Platform
+from bough.kernel.project import resolve
 from bough.kernel.scale import Scale
+from bough.kernel.settings import Document
 from tests.gateway.test_traffic import SEEN, told
 from tests.plane import Plane
 
@@ -123,3 +128,25 @@ def test_the_timeline_of_a_promotion_is_said_and_drawn() -> None:
     assert "&lt;slow&gt;" in drawn and "rolling 25 %" in drawn
     assert "preparing" in promotions_timeline.text(Session(), of | {"versions": []})
     assert promotions_timeline.drawn(of | {"stages": []}).startswith("<svg")
+
+
+def test_a_plan_shows_what_each_kind_of_workload_gets_by_default() -> None:
+    """Resources, retries, scaling and cost centre of training, fine-tuning, serving and ETL, from one file."""
+    jobs = "".join(f'[jobs.{kind}]\nkind = "{kind}"\ncommand = "x"\n' for kind in ("train", "finetune", "etl"))
+    toml = 'name = "shop"\n[services.serve]\nmodel = "service:Churn"\n' + jobs
+    made = rules.plan("shop", "main", None, rules.manifest(resolve(Document(toml)), {".": "a" * 64}))
+    said = plan._text(Session(), json.loads(msgspec.json.encode(made), object_hook=Record))
+    shown: dict[str, list[str]] = {}
+    for line in said.splitlines()[1:]:
+        if "policy" not in line:
+            shown[line.split()[3].rstrip(",")] = policy = []
+        else:
+            policy.append(line.strip().removeprefix("policy "))
+    assert list(shown) == ["serve", "etl", "finetune", "train"]
+    for name, *lines in (
+        ("serve", "scale: no", "resources: cpus=1", "cost_center: inference"),
+        ("train", "retries: 3", "capacity: auto", "resources: cpus=1", "cost_center: training"),
+        ("finetune", "retries: 2", "priority: 1", "resources: cpus=1", "cost_center: fine-tuning"),
+        ("etl", "retries: 2", "capacity: on-demand", "resources: cpus=0.5", "cost_center: data"),
+    ):
+        assert set(lines) <= set(shown[name]), shown[name]
