@@ -1586,6 +1586,8 @@ class ServiceTraffic(Record):
     since: float
     requests: int
     per_s: float
+    # items: int
+    items_per_s: float
     replicas: int
     batches: int
     per_batch: float
@@ -1957,6 +1959,7 @@ class VersionTraffic(Record):
     answering: bool
     share: float
     requests: int
+    # items: int
     answers: dict[str, int]
     statuses: dict[str, int]
     p50_ms: float

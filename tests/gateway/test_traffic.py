@@ -71,6 +71,14 @@ def test_versions_are_told_apart_by_share_errors_and_latency() -> None:
     assert 5 < seven.p50_ms < 10 < 500 < seven.p99_ms < 1000
 
 
+def test_items_are_the_requests_that_were_answered_well_and_what_they_carried_beyond_one_each() -> None:
+    assert (told(SEEN).items, told(SEEN).items_per_s) == (195, 4.0)
+    several = msgspec.structs.replace(SEEN.routes[1], further=900, further_per_s=26.0)
+    answer = told(msgspec.structs.replace(SEEN, routes=[SEEN.routes[0], several, *SEEN.routes[2:]]))
+    assert (answer.items, answer.items_per_s, answer.per_s) == (1095, 30.0, 4.0)
+    assert [each.items for each in answer.versions] == [50, 1000, 45]
+
+
 def test_warm_and_cold_starts_are_told_apart() -> None:
     found = {each.kind: (each.count, each.mean_ms) for each in told(SEEN).starts}
     assert found == {"pool": (4, 20.0), "cold": (1, 3000.0)}
