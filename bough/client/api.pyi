@@ -108,6 +108,24 @@ class Branched(Record):
     environment: EnvironmentView
     created: bool
 
+class BucketSink(Record):
+    url: str
+    endpoint: str
+    region: str
+    key: str
+    secret: str
+
+class BucketSource(Record):
+    url: str
+    endpoint: str
+    region: str
+    key: str
+    secret: str
+    content: Any
+    delete: bool
+    start: str
+    every_s: float
+
 class Card(Record):
     version: Version
     trust: str
@@ -514,6 +532,13 @@ class ForgeLink(Record):
     branches: builtins.list[str]
     by: str
     at: float
+
+class Forward(Record):
+    queue: str
+    url: str
+    authorization: str
+    project: str
+    environment: str
 
 class Found(Record):
     versions: builtins.list[Version]
@@ -1258,7 +1283,10 @@ class Queue(Record):
     on: builtins.list[str]
     source: SqlSource | None
     poll: HttpSource | None
+    bucket: BucketSource | None
     sink: SqlSink | None
+    archive: BucketSink | None
+    forward: Forward | None
 
 class QueueBatch(Record):
     max_size: int

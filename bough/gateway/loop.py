@@ -231,7 +231,7 @@ def _queues(tx: sa.Connection, platform: Platform, release: Release, manifest: M
             continue
         service = handler.settings
         access_rule = platform.access_of(service.access if settings.access == "auto" else settings.access)
-        told = msgspec.structs.replace(settings, webhook="", sink=None) if rests else settings
+        told = settings.silent if rests else settings
         found.append(
             QueueRoute(
                 project=release.project, environment=release.environment, queue=name, settings=told,
