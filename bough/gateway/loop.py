@@ -39,9 +39,9 @@ from bough.gateway.models import (
 from bough.kernel.events import Events, happened_of
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home, Platform
-from bough.kernel.project import Service
 from bough.kernel.reconcile import Handler, Turn, wake
 from bough.kernel.traffic import CORS_HEADERS, quota
+from bough.kernel.workloads import Service
 from bough.queues.models import QueueRoute
 from bough.serving import mirroring
 from bough.serving import models as deployments

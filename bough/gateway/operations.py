@@ -16,7 +16,8 @@ from bough.kernel.context import Context, Role
 from bough.kernel.errors import NotFound, Unavailable
 from bough.kernel.operations import operation
 from bough.kernel.platform import Home, Platform
-from bough.kernel.project import PRODUCTION, Service
+from bough.kernel.project import PRODUCTION
+from bough.kernel.workloads import Service
 
 KEPT = 0.99  # share of answers that must come within `scale.latency`
 _HOUR_S = 3600.0

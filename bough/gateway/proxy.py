@@ -11,7 +11,7 @@ from bough.gateway.answers import LAST_CHUNK
 from bough.gateway.call import Call, Head, Header
 from bough.gateway.head import LOCAL_PEERS
 from bough.gateway.http import Connection
-from bough.gateway.lane import ReplicaLost, TimedOut
+from bough.gateway.refusals import ReplicaLost, TimedOut
 from bough.gateway.routes import Entry
 from bough.gateway.upstream import Upstream, WebLane
 from bough.kernel.errors import Busy, Problem, TooLarge, Unavailable

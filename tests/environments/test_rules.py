@@ -8,8 +8,9 @@ import pytest
 from bough.environments import rules
 from bough.environments.models import Manifest, ServiceManifest
 from bough.kernel.names import check_name
-from bough.kernel.project import DEFAULTS, resolve
+from bough.kernel.project import resolve
 from bough.kernel.settings import Document
+from bough.kernel.workloads import DEFAULTS
 
 FILE = """
 name = "shop"

@@ -16,8 +16,8 @@ from bough.gateway.metrics import LATENCY_S, quantile_s, share_within
 from bough.gateway.models import LaneTraffic, RouteTraffic, Starts, Traffic
 from bough.gateway.operations import ServiceTraffic, described
 from bough.kernel.platform import Platform, PoolSettings
-from bough.kernel.project import Resources, Service
 from bough.kernel.scale import Scale
+from bough.kernel.workloads import Resources, Service
 
 from .conftest import Replica, Running, route
 

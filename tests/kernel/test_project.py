@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bough.kernel.errors import ProjectFileInvalid
-from bough.kernel.project import DEFAULTS, Job, Project, Service, json_schema, resolve
+from bough.kernel.project import Project, json_schema, resolve
 from bough.kernel.settings import Document
+from bough.kernel.workloads import DEFAULTS, Job, Service
 
 FIVE_LINES = """\
 name = "shop"
