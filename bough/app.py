@@ -26,6 +26,7 @@ from bough.adapters.capacity.replay import ReplayProvider
 from bough.adapters.certificates import Authority
 from bough.adapters.connectors import Connectors
 from bough.adapters.connectors.outside import Outside
+from bough.adapters.connectors.s3 import S3
 from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
@@ -300,7 +301,7 @@ class Bough:
         self.database.on_commit(self._callers.forget)
         self.database.on_commit(partial(self.ledger.remember, self.database.read))
         self.outside = OutsideWork(
-            self._queues, self.database.read, self._connectors, open_with(self._vault), self.clock
+            self._queues, self.database.read, self._connectors, open_with(self._vault), self.clock, objects=S3()
         )
         self._stopping = threading.Event()
 

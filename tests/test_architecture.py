@@ -87,6 +87,7 @@ PROCESSES = {
     "bough.entrypoints.cli.check_resume": ("bough.builds", "bough.adapters.engine.local_runtime"),  # as a unit has it
     "bough.builds.resuming": ("bough.runtime.checkpoints",),  # reads what a program has saved
     "bough.entrypoints.cli.models_explain": ("bough.registry.explaining",),  # calls an endpoint, from this machine
+    "bough.entrypoints.cli.scale_simulate": ("bough.scaling.replaying",),  # only calculates, so nothing has to run
     "bough.entrypoints.cli.secrets_set": ("bough.secrets.envfile",),
     "bough.entrypoints.cli.data_store": ("bough.data", "bough.adapters.blobs.directory"),  # the blobs of this machine
     # packs folders, and reads and writes files of this machine

@@ -10,7 +10,8 @@ import pytest
 
 from bough.environments.rules import WITHOUT_RESTART
 from bough.kernel.policy import Gates, MetricGate, PreviewPolicy, PromotionPolicy
-from bough.kernel.project import DEFAULTS, File, Job, Resources, Service, Workload
+from bough.kernel.project import File
+from bough.kernel.workloads import DEFAULTS, Job, Resources, Service, Workload
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = (ROOT / "docs/settings.md").read_text()

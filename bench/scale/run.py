@@ -24,8 +24,8 @@ from bough.kernel.scale import Scale
 from bough.scaling import peers
 from bough.scaling.clairvoyant import least_cost
 from bough.scaling.models import Observation, Wish
-from bough.scaling.operations import drawn
 from bough.scaling.policy import Autoscaler
+from bough.scaling.replaying import drawn
 from bough.scaling.simulating import Outcome, Policy, Terms, Trace, simulate
 
 MOST = 2000

@@ -9,7 +9,7 @@ import msgspec
 
 from bough.builds.contract import Promise
 from bough.kernel.files import write_whole
-from bough.kernel.project import Workload
+from bough.kernel.workloads import Workload
 
 
 class ResumeCheck(msgspec.Struct, frozen=True, kw_only=True):

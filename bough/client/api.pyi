@@ -108,6 +108,24 @@ class Branched(Record):
     environment: EnvironmentView
     created: bool
 
+class BucketSink(Record):
+    url: str
+    endpoint: str
+    region: str
+    key: str
+    secret: str
+
+class BucketSource(Record):
+    url: str
+    endpoint: str
+    region: str
+    key: str
+    secret: str
+    content: Any
+    delete: bool
+    start: str
+    every_s: float
+
 class Card(Record):
     version: Version
     trust: str
@@ -486,6 +504,15 @@ class FieldDifferences(Record):
     mean: float
     largest: float
 
+class Figures(Record):
+    requests: int
+    errors: int
+    error_rate: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    cpu_ms: float
+
 class File(Record):
     path: str
     digest: str
@@ -534,6 +561,13 @@ class ForgeLink(Record):
     branches: builtins.list[str]
     by: str
     at: float
+
+class Forward(Record):
+    queue: str
+    url: str
+    authorization: str
+    project: str
+    environment: str
 
 class Found(Record):
     versions: builtins.list[Version]
@@ -1290,7 +1324,10 @@ class Queue(Record):
     on: builtins.list[str]
     source: SqlSource | None
     poll: HttpSource | None
+    bucket: BucketSource | None
     sink: SqlSink | None
+    archive: BucketSink | None
+    forward: Forward | None
 
 class QueueBatch(Record):
     max_size: int
@@ -1480,11 +1517,19 @@ class Scale(Record):
     latency: float
     late_cost: float
     signals: builtins.list[str]
+    steps: builtins.list[Step]
     warm: int
     buffer: int
     cooldown: float
     schedule: builtins.list[Slot]
     budget: float
+
+class ScaleChange(Record):
+    at: float
+    active: int
+    pool: int
+    why: str
+    needs: dict[str, float]
 
 class ScalingView(Record):
     service: str
@@ -1616,6 +1661,8 @@ class ServiceTraffic(Record):
     since: float
     requests: int
     per_s: float
+    # items: int
+    items_per_s: float
     replicas: int
     batches: int
     per_batch: float
@@ -1680,6 +1727,8 @@ class Simulation(Record):
     mean_wait_s: float
     most: int
     curve: builtins.list[CurvePoint]
+    reasons: dict[str, int]
+    changes: builtins.list[ScaleChange]
 
 class Slot(Record):
     at: str
@@ -1760,6 +1809,15 @@ class SqlSource(Record):
     start: int | str
     every_s: float
 
+class StageView(Record):
+    state: str
+    percent: float
+    began_at: float
+    ended_at: float
+    watched_s: float
+    candidate: Figures
+    champion: Figures
+
 class StartTraffic(Record):
     kind: str
     count: int
@@ -1771,6 +1829,13 @@ class Status(Record):
     release: int
     rollout: dict[str, Any]
     services: builtins.list[ServiceView]
+
+class Step(Record):
+    signal: Any
+    reaches: float
+    add: int
+    for_s: float
+    again_s: float
 
 class Subject(Record):
     name: str
@@ -1848,6 +1913,18 @@ class Thing(Record):
     project: str
     version: str
     details: dict[str, str]
+
+class Timeline(Record):
+    promotion: str
+    project: str
+    environment: str
+    name: str
+    state: str
+    why: str
+    now: float
+    versions: builtins.list[VersionView]
+    stages: builtins.list[StageView]
+    gates: builtins.list[GateResult]
 
 class TokenIssuer(Record):
     issuer: str
@@ -1957,12 +2034,20 @@ class VersionTraffic(Record):
     answering: bool
     share: float
     requests: int
+    # items: int
     answers: dict[str, int]
     statuses: dict[str, int]
     p50_ms: float
     p95_ms: float
     p99_ms: float
     last_at: float
+
+class VersionView(Record):
+    side: str
+    number: int
+    percent: float
+    metrics: dict[str, float]
+    answered: Figures
 
 class Vulnerability(Record):
     id: str
@@ -2724,6 +2809,7 @@ class _Promotions:
         shadow: float = ...,
         idempotency_key: str = ...,
     ) -> Promotion: ...
+    def timeline(self, *, id: str) -> Timeline: ...
 
 class _Pushes:
     def list(self, *, project: str, environment: str = ..., limit: int = ...) -> Pushes: ...

@@ -12,8 +12,8 @@ from bough.adapters.blobs import Blobs
 from bough.kernel.catalog import Write
 from bough.kernel.context import Context
 from bough.kernel.policy import ModelPolicy
-from bough.kernel.project import Job, Service
 from bough.kernel.queue import Queue
+from bough.kernel.workloads import Job, Service
 
 QUEUE_PREFIX = "queues/"  # of a queue's name in the catalog
 JOB_PREFIX = "jobs/"  # of a job's name in the catalog, where services have theirs bare

@@ -33,7 +33,8 @@ from bough.kernel.catalog import LAST, SERVICE, Point, Write
 from bough.kernel.context import Context
 from bough.kernel.errors import NotFound, Problem
 from bough.kernel.platform import Platform
-from bough.kernel.project import PRODUCTION, Project, place_of
+from bough.kernel.project import PRODUCTION, Project
+from bough.kernel.project_checks import place_of
 from bough.kernel.references import SecretReference, ServiceReference, parse, secrets_in
 from bough.kernel.settings import Document, KeyPath
 from bough.runtime.spec import RegisteredModel

@@ -25,9 +25,10 @@ from bough.environments.models import (
 )
 from bough.kernel.catalog import SECRET, Write
 from bough.kernel.policy import ModelPolicy
-from bough.kernel.project import PRODUCTION, Project, Service, Workload
+from bough.kernel.project import PRODUCTION, Project
 from bough.kernel.queue import Queue
 from bough.kernel.references import secrets_in, services_in
+from bough.kernel.workloads import Service, Workload
 
 PRODUCTION_BRANCHES = ("main", "master")  # of git: what they hold is production
 LONGEST_ENVIRONMENT = 28  # leaves room for a service's name in a DNS label of 63: SERVICE--ENVIRONMENT

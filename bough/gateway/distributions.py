@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bough.gateway import rules
 from bough.runtime.frames import (
     MAX_FIELDS,
     MAX_PATH,
@@ -79,11 +80,14 @@ class SideTotals:
 class ModelStats:
     """Of one release."""
 
-    __slots__ = ("input", "output")
+    __slots__ = ("_further_before", "further", "further_per_s", "input", "output")
 
     def __init__(self) -> None:
         self.input = SideTotals()
         self.output = SideTotals()
+        self.further = 0  # items beyond the first of requests that carried several
+        self.further_per_s = 0.0  # running mean
+        self._further_before = 0
 
     def add(self, body: bytes) -> None:
         """The body of a reply with `flag=STATS`."""
@@ -95,6 +99,12 @@ class ModelStats:
             return
         self.input.add(more.input)
         self.output.add(more.output)
+        self.further += more.further
+
+    def tick(self) -> None:
+        """Once a second."""
+        self.further_per_s = rules.smooth(self.further_per_s, float(self.further - self._further_before))
+        self._further_before = self.further
 
 
 def families(labels: list[str], models: list[tuple[tuple[str, ...], ModelStats]]) -> Iterator[Metric]:

@@ -1,8 +1,8 @@
 """One deployment's queue and the links that pull from it.
 
 Calls wait in one queue; a link takes the next batch the moment it has nothing (or, for light models, little) to do.
-Dealing out happens once per iteration of the event loop, after every request that came in with it has been queued: so
-frames fill by themselves and nothing ever waits for a timer unless the route asks for `max_wait_ms`.
+Dealing out (`dealing`) happens once per iteration of the event loop, after every request that came in with it has been
+queued: so frames fill by themselves and nothing ever waits for a timer unless the route asks for `max_wait_ms`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-from bough.gateway import rules
+from bough.gateway import refusals, rules
 from bough.gateway.call import Call
-from bough.gateway.calltimes import CallTimes
+from bough.gateway.dealing import Dealer
 from bough.gateway.link import Frame, Link, Wire
 from bough.gateway.metrics import LaneStats
 from bough.gateway.models import LaneState, Route, Target
 from bough.kernel.errors import Busy, Problem
 from bough.runtime.frames import Request
-
-FRAME_BYTES = 64 << 20  # no frame is filled beyond this
 
 
 class Node(Protocol):
@@ -32,52 +30,13 @@ class Node(Protocol):
         """Asks the node to start the unit again. Returns at once; repeated calls are spaced out."""
 
 
-class NoReplica(Busy):
-    """Nobody is there to answer yet: held as long and as many as may be, then told when to come back."""
-
-    code, http_status, exit_code = "NO_REPLICA", 503, 6
-
-
-class TimedOut(Problem):
-    """The deadline passed before an answer came."""
-
-    code, http_status, exit_code = "TIMEOUT", 504, 6
-
-
-class ReplicaLost(Problem):
-    """The replica died with the request, which may not be sent again."""
-
-    code, http_status, exit_code = "REPLICA_LOST", 502, 6
-
-
 class Lane:
     """Implements `link.Owner`."""
 
     __slots__ = (
-        "_active_at",
-        "_calls",
-        "_cold",
-        "_depth",
-        "_frame_s",
-        "_held_bytes",
-        "_hold_timer",
-        "_item_s",
-        "_leaving",
-        "_links",
-        "_loop",
-        "_node",
-        "_observed",
-        "_on_ready",
-        "_pool",
-        "_queue",
-        "_scheduled",
-        "_taken",
-        "_timer",
-        "_wires",
-        "closed",
-        "draining",
-        "route",
-        "stats",
+        "_active_at", "_cold", "_dealer", "_held_bytes", "_hold_timer", "_leaving", "_links", "_loop", "_node",
+        "_observed", "_on_ready", "_pool", "_queue", "_scheduled", "_taken", "_timer", "_wires", "closed", "draining",
+        "route", "stats",
     )  # fmt: skip
 
     def __init__(
@@ -99,9 +58,7 @@ class Lane:
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._hold_timer: asyncio.TimerHandle | None = None
-        self._frame_s = self._item_s = 0.0
-        self._calls = CallTimes()  # of a route with an objective
-        self._depth = 1
+        self._dealer = Dealer(self._queue)
         self._active_at = monotonic()  # a request came or was answered
         self._taken: dict[str, float] = {}  # replicas of the warm pool that answer, and when they last had something
         self._pool = False  # there is one
@@ -283,7 +240,7 @@ class Lane:
             elif rules.may_retry(call.attempts, self.route.idempotent, call.started):
                 retry.append(call)
             else:
-                call.client.refuse(call, _lost(call.attempts, self.route), monotonic())
+                call.client.refuse(call, refusals.lost(self.route, call.attempts), monotonic())
         self.stats.retried += len(retry)
         self._queue.extendleft(reversed(retry))
         if retry:
@@ -295,16 +252,11 @@ class Lane:
     def freed(self, wire: Wire, frame: Frame, now: float) -> None:
         wire.suspect = False
         self._active_at = now
-        spent = now - (frame.sent_at if frame.sent_at > wire.last_reply else wire.last_reply)
-        self._frame_s += 0.2 * (spent - self._frame_s) if self._frame_s else spent
-        item = spent / frame.size
-        if self.route.objective_s:
-            self._calls.add(frame.size, spent)
+        spent = self._dealer.measured(wire, frame, self.route, now)
         stats, hello = self.stats, wire.hello
         stats.answered += frame.size
         several = hello is not None and hello.mode == "concurrent"
         stats.busy_s += (now - frame.sent_at) * frame.size if several else spent
-        self._item_s += 0.2 * (item - self._item_s) if self._item_s else item
         if self._queue and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._deal)
@@ -362,7 +314,7 @@ class Lane:
         coming = len(self._taken) - sum(wire.target.unit in self._taken for wire in self._wires)
         oldest = self._queue[0]
         links = len(self._wires) + coming
-        if oldest.attempts or not rules.may_take(len(self._queue), self._item_s, links, now - oldest.arrived):
+        if oldest.attempts or not rules.may_take(len(self._queue), self._dealer.item_s, links, now - oldest.arrived):
             return
         for link in self._links.values():
             if self.resting(link.target):
@@ -375,7 +327,7 @@ class Lane:
         self._held_bytes = self._held_bytes + size if self._queue else size
         if self._held_bytes > rules.HELD_BYTES and self._queue:
             self._held_bytes -= size
-            raise self._absent()
+            raise refusals.absent(self.route, len(self._queue))
 
     # --- private: room in the queue
 
@@ -386,7 +338,7 @@ class Lane:
 
         def is_shed() -> bool:
             queued = len(self._queue)
-            wait_s = rules.wait_s(queued, len(self._wires), self._item_s) if rank <= 0 else 0.0
+            wait_s = rules.wait_s(queued, len(self._wires), self._dealer.item_s) if rank <= 0 else 0.0
             return rules.is_shed(rank, queued, route.queue_size, wait_s, route.timeout_s)
 
         if not is_shed():
@@ -414,88 +366,11 @@ class Lane:
             return
         now = monotonic()
         if self._wires:
-            self._deal_out(now)
+            hold_s = self._dealer.deal(self._wires, self.route, self._send, now)
+            if hold_s > 0.0:
+                self._hold(hold_s)
         if self._queue and self._pool:
             self._take(now)
-
-    def _deal_out(self, now: float) -> None:
-        hello = self._wires[0].hello
-        if hello is not None and hello.mode == "concurrent":
-            self._spread(now)
-        else:
-            self._batch(now)
-
-    def _spread(self, now: float) -> None:
-        """Mode `concurrent`: every call goes at once to the least loaded link with room, one frame per link."""
-        queue = self._queue
-        free = [wire for wire in self._wires if not wire.blocked]
-        while queue and free:
-            best = min(free, key=_load)
-            hello = best.hello
-            if hello is None or _load(best) >= max(1, hello.concurrency):
-                break
-            best.batch.append(queue.popleft())
-        for wire in free:
-            if wire.batch:
-                batch, wire.batch = wire.batch, []
-                self._send(wire, batch, rules.IDLE, now)
-
-    def _batch(self, now: float) -> None:
-        """Modes `item` and `batch`: the emptiest link that may have another frame takes its share of the queue."""
-        queue, wires, route = self._queue, self._wires, self.route
-        self._depth = depth = rules.depth(self._frame_s, self._depth)
-        while queue:
-            best: Wire | None = None
-            least = 1 if queue[0].attempts else depth  # a call that comes back needs a link of its own
-            for wire in wires:
-                if wire.frames < least and not wire.blocked and not wire.suspect:
-                    best, least = wire, wire.frames
-            if best is None or best.hello is None:
-                return
-            largest = rules.cap(route.max_batch, best.hello.max_batch)
-            if best.hello.mode == "item":
-                largest = min(largest, rules.item_frame(self._item_s))
-            if route.objective_s:
-                largest = rules.in_time(largest, *self._calls.parts(), route.objective_s)
-            if route.max_wait_ms:
-                waited = now - queue[0].arrived
-                hold = rules.hold_s(route.max_wait_ms / 1000.0, self._frame_s, route.objective_s)
-                if not rules.may_release(len(queue), largest, waited, hold):
-                    self._hold(hold - waited)
-                    return
-            count = rules.take(len(queue), len(wires), largest, self._item_s)
-            if best.frames and not rules.worth_queueing(count, best.last_size, largest):
-                return
-            batch = self._pop_similar(count) if best.hello.similar else self._pop(count)
-            self._send(best, batch, rules.reason(len(batch), largest, route.max_wait_ms), now)
-
-    def _pop(self, count: int) -> list[Call]:
-        """The next batch. A call whose replica died goes alone: if it is what kills, it takes no other with it."""
-        queue = self._queue
-        first = queue.popleft()
-        batch, size = [first], len(first.request.body)
-        if first.attempts:
-            return batch
-        while len(batch) < count and size < FRAME_BYTES and not queue[0].attempts:
-            call = queue.popleft()
-            size += len(call.request.body)
-            batch.append(call)
-        return batch
-
-    def _pop_similar(self, count: int) -> list[Call]:
-        """The same for a model that pads: the oldest call and others of similar size, in their order."""
-        queue = self._queue
-        if queue[0].attempts or count == 1:
-            return self._pop(1)
-        fresh = [call for call in queue if not call.attempts]
-        sizes = [len(call.request.body) for call in fresh]
-        chosen = rules.similar(sizes, max(1, min(count, FRAME_BYTES // max(1, sizes[0]))))
-        batch = [fresh[index] for index in chosen]
-        leaving = set(batch)
-        staying = [call for call in queue if call not in leaving]
-        queue.clear()
-        queue.extend(staying)
-        return batch
 
     def _send(self, wire: Wire, batch: list[Call], reason: str, now: float) -> None:
         wire.send(batch, now)
@@ -541,32 +416,12 @@ class Lane:
             self._timer = self._loop.call_later(max(0.0, min(deadlines) - monotonic()), self._expire)
 
     def _timed_out(self, call: Call) -> Problem:
-        route = self.route
-        if call.wire is None and not self._wires:
-            return NoReplica(
-                f"no replica of {route.service} came up within {route.timeout_s:g} s",
-                hint=f"bough logs {route.service}", retry_after_s=rules.COME_BACK_S,
-            )  # fmt: skip
-        where = "waiting in the queue" if call.wire is None else "at the replica"
-        return TimedOut(
-            f"{route.service} did not answer within {route.timeout_s:g} s (the request was {where})",
-            hint=f"raise timeout_s of services.{route.service} in bough.toml, or add replicas",
-        )
-
-    def _absent(self) -> Busy:
-        return NoReplica(
-            f"{self.route.service} is being started, and {len(self._queue)} requests wait for it already",
-            hint="come back after Retry-After seconds; or raise queue_size", retry_after_s=rules.COME_BACK_S,
-        )  # fmt: skip
+        return refusals.timed_out(self.route, sent=call.wire is not None, served=bool(self._wires))
 
     def _busy(self) -> Busy:
         if not self._wires:
-            return self._absent()
-        return Busy(
-            f"{self.route.service} has {len(self._queue)} requests waiting and takes no more",
-            code="QUEUE_FULL", hint="come back after Retry-After seconds; or raise replicas or queue_size",
-            retry_after_s=float(rules.retry_after_s(len(self._queue), self.stats.per_second)),
-        )  # fmt: skip
+            return refusals.absent(self.route, len(self._queue))
+        return refusals.full(self.route, len(self._queue), self.stats.per_second)
 
     def _rouse(self) -> None:
         for link in self._links.values():
@@ -575,15 +430,3 @@ class Lane:
     def _close_if_empty(self) -> None:
         if self.draining and not self.closed and not self._queue and not self.in_flight and not self._leaving:
             self.close()
-
-
-def _load(wire: Wire) -> int:
-    return len(wire.inflight) + len(wire.batch)
-
-
-def _lost(attempts: int, route: Route) -> Problem:
-    again = "was sent to two replicas and both died" if attempts > 1 else "may not be sent again (idempotent = false)"
-    return ReplicaLost(
-        f"the replica of {route.service} died while it had the request, and the request {again}",
-        hint=f"bough logs {route.service}",
-    )

@@ -39,9 +39,9 @@ from bough.gateway.models import (
 from bough.kernel.events import Events, happened_of
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home, Platform
-from bough.kernel.project import Service
 from bough.kernel.reconcile import Handler, Turn, wake
 from bough.kernel.traffic import CORS_HEADERS, quota
+from bough.kernel.workloads import Service
 from bough.queues.models import QueueRoute
 from bough.serving import mirroring
 from bough.serving import models as deployments
@@ -231,7 +231,7 @@ def _queues(tx: sa.Connection, platform: Platform, release: Release, manifest: M
             continue
         service = handler.settings
         access_rule = platform.access_of(service.access if settings.access == "auto" else settings.access)
-        told = msgspec.structs.replace(settings, webhook="", sink=None) if rests else settings
+        told = settings.silent if rests else settings
         found.append(
             QueueRoute(
                 project=release.project, environment=release.environment, queue=name, settings=told,
@@ -244,14 +244,13 @@ def _queues(tx: sa.Connection, platform: Platform, release: Release, manifest: M
 
 
 def _divided(known: _Known, route: Route, shares: list[Share]) -> Route:
-    """With those deployments as variants that are there to answer. Nothing is copied to a web service: what its
-    requests change is its own matter."""
+    """With those deployments as variants that are there to answer."""
     if not shares:
         return route
     variants = []
     for each in shares:
         deployment = known.deployments.get(each.deployment)
-        if deployment is None or each.deployment == route.deployment or (route.kind == WEB and each.copies):
+        if deployment is None or each.deployment == route.deployment:
             continue
         variants.append(
             Variant(

@@ -201,6 +201,7 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     latency = HistogramMetricFamily("bough_request_seconds", "From the whole request to the whole answer", labels=route)
     bytes_in = CounterMetricFamily("bough_request_bytes", "Bytes of request bodies", labels=route)
     bytes_out = CounterMetricFamily("bough_response_bytes", "Bytes of answers' bodies", labels=route)
+    items = CounterMetricFamily("bough_items", "Items of requests that were answered well", labels=route)
     cached = CounterMetricFamily("bough_cache", "Requests that an answer was looked up for", labels=[*route, "result"])
     for stats in snapshot.routes:
         for result, count in (("hit", stats.cache_hits), ("miss", stats.cache_misses)):
@@ -209,9 +210,10 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
         for status, count in sorted(stats.statuses.items()):
             requests.add_metric([*stats.labels, str(status)], count)
         latency.add_metric(stats.labels, cumulative(LATENCY_S, stats.buckets), stats.seconds)
+        items.add_metric(stats.labels, stats.succeeded + stats.model.further)
         bytes_in.add_metric(stats.labels, stats.bytes_in)
         bytes_out.add_metric(stats.labels, stats.bytes_out)
-    yield from (requests, latency, bytes_in, bytes_out, cached)
+    yield from (requests, latency, items, bytes_in, bytes_out, cached)
     yield from _of_streams(route, snapshot.routes)
     info = GaugeMetricFamily("bough_release_info", "The deployment that answers now", labels=[*route, "deployment"])
     for labels, deployment in snapshot.live:

@@ -185,7 +185,8 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 class RouteTraffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one release of a service has answered under one API. `deployment`: empty of one that answers no more;
-    `buckets` counts answers by latency, as `metrics.LATENCY_S` divides them."""
+    `buckets` counts answers by latency, as `metrics.LATENCY_S` divides them; `further`: items beyond the first of
+    requests that carried several, and how many of them came in a second, a running mean."""
 
     project: str
     environment: str
@@ -196,6 +197,8 @@ class RouteTraffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     statuses: dict[int, int]
     buckets: list[int]
     last_at: float = 0.0
+    further: int = 0
+    further_per_s: float = 0.0
 
 
 class Starts(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ from bough.kernel.context import Context, Role
 from bough.kernel.errors import NotFound, Unavailable
 from bough.kernel.operations import operation
 from bough.kernel.platform import Home, Platform
-from bough.kernel.project import PRODUCTION, Service
+from bough.kernel.project import PRODUCTION
+from bough.kernel.workloads import Service
 
 KEPT = 0.99  # share of answers that must come within `scale.latency`
 _HOUR_S = 3600.0
@@ -30,13 +31,15 @@ class ServiceOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class VersionTraffic(msgspec.Struct, frozen=True, kw_only=True):
     """One release of the service, or one of several deployments that share its requests (`12/v7`, `12/churn-next`).
-    `share`: of the service's requests, in percent; `answers` is by class: 2xx, 4xx, 5xx; `statuses` by status."""
+    `share`: of the service's requests, in percent; `items`: those that were answered well, and what they carried beyond
+    one item each; `answers` is by class: 2xx, 4xx, 5xx; `statuses` by status."""
 
     release: str
     api: str
     answering: bool
     share: float
     requests: int
+    items: int
     answers: dict[str, int]
     statuses: dict[str, int]
     p50_ms: float
@@ -74,7 +77,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceTraffic(msgspec.Struct, frozen=True, kw_only=True):
-    """All since `since`, when the gateway began."""
+    """All since `since`, when the gateway began; `per_s` and `items_per_s` are running means of the last seconds."""
 
     project: str
     environment: str
@@ -82,6 +85,8 @@ class ServiceTraffic(msgspec.Struct, frozen=True, kw_only=True):
     since: float
     requests: int
     per_s: float
+    items: int
+    items_per_s: float
     replicas: int
     batches: int
     per_batch: float
@@ -124,12 +129,15 @@ def described(
     mine = {each.deployment for each in routes if each.deployment}
     lanes = [each for each in seen.lanes if each.deployment in mine]
     requests = sum(sum(each.statuses.values()) for each in routes)
+    versions = [_version(each, requests) for each in routes]
+    per_s, further_per_s = sum(each.per_s for each in lanes), sum(each.further_per_s for each in routes)
     begun, batches = sum(each.begun for each in lanes), sum(each.batches for each in lanes)
     return ServiceTraffic(
         project=place[0], environment=place[1], service=name, since=seen.started_at, requests=requests,
-        per_s=round(sum(each.per_s for each in lanes), 3), replicas=sum(each.replicas for each in lanes),
+        per_s=round(per_s, 3), items=sum(each.items for each in versions), items_per_s=round(per_s + further_per_s, 3),
+        replicas=sum(each.replicas for each in lanes),
         batches=batches, per_batch=round(begun / batches, 2) if batches else 0.0, late=sum(each.late for each in lanes),
-        versions=[_version(each, requests) for each in routes], starts=_starts(lanes),
+        versions=versions, starts=_starts(lanes),
         cost=cost_of(settings, lanes, platform), objective=_objective(settings, routes),
     )  # fmt: skip
 
@@ -147,13 +155,14 @@ def cost_of(settings: Service, lanes: Sequence[LaneTraffic], platform: Platform)
 
 
 def _version(of: RouteTraffic, all_requests: int) -> VersionTraffic:
-    requests = sum(of.statuses.values())
+    requests, well = sum(of.statuses.values()), sum(count for status, count in of.statuses.items() if status < 400)
     classes: dict[str, int] = {}
     for status, count in sorted(of.statuses.items()):
         classes[f"{status // 100}xx"] = classes.get(f"{status // 100}xx", 0) + count
     p50, p95, p99 = (round(quantile_s(of.buckets, share) * 1000, 3) for share in (0.5, 0.95, 0.99))
     return VersionTraffic(
         release=of.release, api=of.api, answering=bool(of.deployment), requests=requests, answers=classes,
+        items=well + of.further,
         share=round(100 * requests / all_requests, 2) if all_requests else 0.0, p50_ms=p50, p95_ms=p95, p99_ms=p99,
         statuses={str(status): count for status, count in sorted(of.statuses.items())}, last_at=of.last_at,
     )  # fmt: skip

@@ -1,9 +1,10 @@
-"""Optional export of spans, and of counters (`otlp_metrics`), over OTLP (extra `otlp`), when
-OTEL_EXPORTER_OTLP_ENDPOINT says where to.
+"""Optional export of spans, of counters (`otlp_metrics`) and of log records (`otlp_logs`), over OTLP (extra `otlp`),
+when OTEL_EXPORTER_OTLP_ENDPOINT says where to.
 
 A request whose `traceparent` is marked as sampled becomes a span below the caller's; of the others a share does
-(OTEL_TRACES_SAMPLER_ARG, default 0.01). The event loop only picks records; a thread imports the SDK, makes the spans
-and sends them, so neither the start nor a request waits for it. What the collector does not take is dropped.
+(OTEL_TRACES_SAMPLER_ARG, default 0.01). Those and what failed become log records. The event loop only picks records; a
+thread imports the SDK, makes the spans and sends them, so neither the start nor a request waits for it. What the
+collector does not take is dropped.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bough.gateway import otlp_logs
 from bough.gateway.metrics import RouteStats
 from bough.gateway.otlp_metrics import Meters
 from bough.gateway.semantics import CHAT, EMBEDDINGS, gen_ai, http_route
@@ -35,7 +37,8 @@ _SDK = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 log = logging.getLogger("bough.gateway")
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 _OPERATIONS = {frames.CHAT: CHAT, frames.EMBED: EMBEDDINGS}
-Batch = tuple[list["Record"], float]
+Batch = tuple[list[tuple["Record", bool]], float]  # each with whether it becomes a span
+FAILED_AT_ONCE = 32  # of some hundred records: where everything fails, the first ones say why
 
 
 def exporter(routes: Callable[[], Iterable[RouteStats]]) -> Exporter | None:
@@ -61,8 +64,15 @@ class Exporter:
         self._thread.start()
 
     def offer(self, records: list[Record], wall: float) -> None:
-        """Takes the sampled ones. `wall` turns their times into seconds since the epoch."""
-        chosen = [record for record in records if _sampled(record, self._share)]
+        """Takes the sampled ones, and some that failed. `wall` turns their times into seconds since the epoch."""
+        chosen: list[tuple[Record, bool]] = []
+        failed = 0
+        for record in records:
+            if _sampled(record, self._share):
+                chosen.append((record, True))
+            elif record[2] >= 500 and failed < FAILED_AT_ONCE:
+                chosen.append((record, False))
+                failed += 1
         if chosen and self._queue.qsize() < WAITING_BATCHES:
             self._queue.put((chosen, wall))
 
@@ -73,12 +83,21 @@ class Exporter:
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        spans = _traces()
+        spans, said = _traces(), otlp_logs.lines(_resource())
         tracer = spans.get_tracer("bough.gateway")
         while (batch := self._queue.get()) is not None:
             records, wall = batch
-            for record in records:
-                _span(tracer, record, wall)
+            for record, sampled in records:
+                name, attributes = _described(record)
+                context = _context(record)
+                if sampled:
+                    context = _span(tracer, record, wall, name, attributes, context)
+                if said is not None:
+                    about = attributes | {"http.server.request.duration": round(record[4] - record[3], 6)}
+                    text = f"{attributes['http.request.method']} {attributes['url.path']}"
+                    said.answered(text, about, int((record[4] + wall) * 1e9), context)
+        if said is not None:
+            said.close()
         with contextlib.suppress(Exception):  # third-party code at the very end: nothing is left to protect
             spans.shutdown()
 
@@ -112,14 +131,21 @@ def _traces() -> Any:
     return provider
 
 
-def _span(tracer: Any, record: Record, wall: float) -> None:
+def _context(record: Record) -> Any:
+    """With the caller's span; None where it named none."""
     from opentelemetry import trace as api
 
-    plan, rid, status, arrived, answered, size, sent, peer, trace = record
-    context = None
-    if trace is not None:
-        parent = api.SpanContext(int(trace[0], 16), int(trace[1], 16), is_remote=True, trace_flags=api.TraceFlags(1))
-        context = api.set_span_in_context(api.NonRecordingSpan(parent))
+    trace = record[8]
+    if trace is None:
+        return None
+    flags = api.TraceFlags(api.TraceFlags.SAMPLED if trace[2] else api.TraceFlags.DEFAULT)
+    parent = api.SpanContext(int(trace[0], 16), int(trace[1], 16), is_remote=True, trace_flags=flags)
+    return api.set_span_in_context(api.NonRecordingSpan(parent))
+
+
+def _described(record: Record) -> tuple[str, dict[str, Any]]:
+    """The name of a request, and what is known of it."""
+    plan, rid, status, _, _, size, sent, peer, _ = record
     said = _decode(b"{%b}" % plan.log)
     attributes: dict[str, Any] = {
         "http.request.method": said["method"],
@@ -143,13 +169,23 @@ def _span(tracer: Any, record: Record, wall: float) -> None:
             attributes["http.route"] = http_route(route.kind, route.api, route.service)
     if status >= 500:
         attributes["error.type"] = str(status)
+    return name, attributes
+
+
+def _span(
+    tracer: Any, record: Record, wall: float, name: str, attributes: dict[str, Any], context: Any
+) -> Any:  # fmt: skip
+    """The context of the span that it has made."""
+    from opentelemetry import trace as api
+
     span = tracer.start_span(
         name,
         context=context,
         kind=api.SpanKind.SERVER,
         attributes=attributes,
-        start_time=int((arrived + wall) * 1e9),
+        start_time=int((record[3] + wall) * 1e9),
     )
-    if status >= 500:
+    if record[2] >= 500:
         span.set_status(api.StatusCode.ERROR)
-    span.end(int((answered + wall) * 1e9))
+    span.end(int((record[4] + wall) * 1e9))
+    return api.set_span_in_context(span)

@@ -6,11 +6,12 @@ import asyncio
 from time import monotonic
 from typing import cast
 
+from bough.gateway import webtap
 from bough.gateway.answers import LAST_CHUNK
 from bough.gateway.call import Call, Head, Header
 from bough.gateway.head import LOCAL_PEERS
 from bough.gateway.http import Connection
-from bough.gateway.lane import ReplicaLost, TimedOut
+from bough.gateway.refusals import ReplicaLost, TimedOut
 from bough.gateway.routes import Entry
 from bough.gateway.upstream import Upstream, WebLane
 from bough.kernel.errors import Busy, Problem, TooLarge, Unavailable
@@ -70,8 +71,7 @@ class Proxied:
         self._out: list[bytes] = []
         self._closes = False
         self._over = False
-        tap = cast(Entry, call.plan.entry).tap
-        self._watch = tap.watch_web(head, call) if tap is not None else None
+        self._watch = webtap.watch(cast(Entry, call.plan.entry), head, call)
         self._deadline = monotonic() + self._lane.route.timeout_s
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(

@@ -303,6 +303,8 @@ class Gateway:
                 connection.sweep(now)
             for lane in self.routes.lanes():
                 lane.tick()
+            for stats in self.routes.releases.all():
+                stats.model.tick()
             for entry in self.routes.entries.values():
                 if entry.tap is not None:
                     entry.tap.tell()
@@ -324,7 +326,7 @@ def _route_traffic(stats: RouteStats, answering: dict[tuple[str, ...], str]) -> 
     return RouteTraffic(
         project=project, environment=environment, service=service, api=api, release=release,
         deployment=answering.get(stats.labels, ""), statuses=dict(stats.statuses), buckets=list(stats.buckets),
-        last_at=stats.last,
+        last_at=stats.last, further=stats.model.further, further_per_s=stats.model.further_per_s,
     )  # fmt: skip
 
 

@@ -12,8 +12,10 @@ machine's time.
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -22,7 +24,9 @@ from bough.gateway.call import Call, Head
 from bough.gateway.metrics import RouteStats
 from bough.gateway.models import COOKIE, HEADER, KEY, REQUEST, Route, ShareState, Variant
 from bough.gateway.pairs import Answered
+from bough.gateway.upstream import WebLane
 from bough.gateway.watched import Watched
+from bough.gateway.webtap import LATER_S, Copying, WebCopy
 from bough.kernel.errors import Problem
 
 if TYPE_CHECKING:
@@ -110,6 +114,10 @@ class Split:
     def progress(self, call: Call, now: float) -> None:
         self._main().progress(call, now)
 
+    def copying_web(self) -> list[Copying]:
+        """How those that get copies get a request to a web service."""
+        return [partial(_copy_web_soon, share) for share in self.shares if share.variant.copies]
+
     def choose(self, plan: Plan, head: Head | None) -> Share | None:
         """The share whose turn it is; None: the route's own deployment."""
         if head is not None:
@@ -162,6 +170,19 @@ def _copy(share: Share, call: Call, plan: Plan, verb: int, body: bytes, meta: st
     except Problem:  # its queue is full: a copy is never worth waiting for
         share.waiting -= 1
         share.left_out += 1
+
+
+def _copy_web_soon(share: Share, request: bytes, head_only: bool, _answer: tuple[Answered, bytes]) -> None:
+    asyncio.get_running_loop().call_later(LATER_S, _copy_web, share, request, head_only)
+
+
+def _copy_web(share: Share, request: bytes, head_only: bool) -> None:
+    lane = share.lane
+    if not isinstance(lane, WebLane) or share.waiting >= COPIES_WAITING or not lane.ready or lane.full:
+        share.left_out += 1
+        return
+    share.waiting += 1
+    WebCopy(lane, request, head_only, lambda target: _counted(share, target[0]))
 
 
 def _counted(share: Share, said: Answered) -> None:

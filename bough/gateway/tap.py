@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from bough.gateway.call import Call, Head
+from bough.gateway.call import Call
 from bough.gateway.models import Mirrored, Route
 from bough.gateway.pairs import Answered
 from bough.gateway.tape import Counted, Seen, Tape, ToKeep
 from bough.gateway.upstream import WebLane
 from bough.gateway.watched import Watched
-from bough.gateway.webtap import WebCopy, WebWatch, may_be_copied
+from bough.gateway.webtap import LATER_S, Copying, WebCopy
 from bough.kernel.errors import Problem
 from bough.runtime.frames import PREDICT
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from bough.gateway.plan import Plan
     from bough.gateway.routes import Entry
 
-LATER_S = 0.001  # after the answer: a caller on a busy machine reads it before the branch has something to do
 COPIES_WAITING = 64  # of one mirror; further copies are left out until its deployment has caught up
 _KNOWN_PLANS = 1024
 
@@ -133,14 +133,11 @@ class Tap:
 
         return send
 
-    def watch_web(self, head: Head, call: Call) -> WebWatch | None:
-        """For a request to a web service that some mirror is to have; None for any other."""
-        if not may_be_copied(head):
-            return None
-        chosen = [each for each in self.mirrors.values() if each.its_turn()]
-        return WebWatch(self, chosen, head.method == b"HEAD", f"{call.id:x}") if chosen else None
+    def copying_web(self, call: Call) -> list[Copying]:
+        """How the mirrors whose turn it is get a request to a web service."""
+        return [partial(self._copy_web, each, f"{call.id:x}") for each in self.mirrors.values() if each.its_turn()]
 
-    def copy_web(
+    def _copy_web(
         self, mirror: Mirror, id: str, request: bytes, head_only: bool, source: tuple[Answered, bytes]
     ) -> None:
         """Sends the copy, soon after it is called with the caller's answer."""

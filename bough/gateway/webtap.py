@@ -1,5 +1,6 @@
-"""Requests to a web service that are mirrored: those that change nothing (RFC 9110, 9.2.1), without a body. Each is
-sent to the same service of another environment once its own answer was written, with the same headers."""
+"""Requests to a web service that are copied: those that change nothing (RFC 9110, 9.2.1), without a body. Each is
+sent once its own answer was written, with the same headers: to the same service of another environment, by a mirror, or
+to a deployment beside the live one, by a promotion."""
 
 from __future__ import annotations
 
@@ -8,15 +9,29 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from bough.gateway.call import Head, Header
+from bough.gateway.call import Call, Head, Header
 from bough.gateway.pairs import Answered
 from bough.gateway.upstream import Upstream, WebLane
 from bough.gateway.watched import COMPARED_BYTES
 
 if TYPE_CHECKING:
-    from bough.gateway.tap import Mirror, Tap
+    from bough.gateway.routes import Entry
 
+LATER_S = 0.001  # after the answer: a caller on a busy machine reads it before anybody else has something to do
 SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+
+
+Copying = Callable[[bytes, bool, tuple[Answered, bytes]], None]  # request, whether only a head is answered, answer
+
+
+def watch(entry: Entry, head: Head, call: Call) -> WebWatch | None:
+    """For a request that somebody is to have a copy of; None for any other."""
+    if (entry.tap is None and entry.split is None) or not may_be_copied(head):
+        return None
+    then = entry.split.copying_web() if entry.split is not None else []
+    if entry.tap is not None:
+        then += entry.tap.copying_web(call)
+    return WebWatch(then, head.method == b"HEAD") if then else None
 
 
 def may_be_copied(head: Head) -> bool:
@@ -42,28 +57,28 @@ class Gathered:
 
 
 class WebWatch(Gathered):
-    """What a caller is answered, and the mirrors that are to have the request as well. `request` is its head, as the
-    service gets it."""
+    """What a caller is answered, and who is to have the request as well. `request` is its head, as the service gets
+    it."""
 
-    __slots__ = ("_chosen", "_head_only", "_id", "_tap", "request")
+    __slots__ = ("_head_only", "_then", "request")
 
-    def __init__(self, tap: Tap, chosen: list[Mirror], head_only: bool, id: str) -> None:
+    def __init__(self, then: list[Copying], head_only: bool) -> None:
         super().__init__()
         self.request = b""
-        self._tap, self._chosen, self._head_only, self._id = tap, chosen, head_only, id
+        self._then, self._head_only = then, head_only
 
     def answered(self, status: int) -> None:
         """The caller has got it all, or an error (0: nobody knows)."""
-        chosen, self._chosen = self._chosen, []
-        if not chosen or not self.request:  # refused before it was sent anywhere
+        then, self._then = self._then, []
+        if not then or not self.request:  # refused before it was sent anywhere
             return
         source = self.whole(status)
-        for mirror in chosen:
-            self._tap.copy_web(mirror, self._id, self.request, self._head_only, source)
+        for copy in then:
+            copy(self.request, self._head_only, source)
 
 
 class WebCopy(Gathered):
-    """One request to the other environment. Implements `upstream.Exchange`; nobody reads its answer but for `done`."""
+    """One request to whoever gets the copy. Implements `upstream.Exchange`; nobody reads its answer but for `done`."""
 
     __slots__ = ("_done", "_lane", "_request", "_task", "_timer", "_upstream", "head_only")
 

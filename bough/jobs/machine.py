@@ -10,7 +10,7 @@ import msgspec
 from bough.jobs.models import JobRun
 from bough.kernel.devices import Device, share_of
 from bough.kernel.jobs import accelerator, bounds
-from bough.kernel.project import Resources
+from bough.kernel.workloads import Resources
 
 # A job that does not say what it takes: four of them share a core, as most of them wait for something most of the time.
 UNSAID_CPUS = 0.25

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -51,6 +51,41 @@ class HttpSource(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     every_s: Wait = 5.0
 
 
+class BucketSource(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Objects of an S3 bucket, or of what speaks its protocol, become items, in the order of their keys: those after
+    the last that became one. With `delete` any object does, and is gone once its item is on disk."""
+
+    url: str  # s3://BUCKET/PREFIX
+    endpoint: str = ""  # https://HOST:PORT; empty: AWS
+    region: str = ""
+    key: str = ""  # access key, and its `secret`: ${secrets.NAME}; empty: what boto3 finds
+    secret: str = ""
+    content: Literal["", "text", "json"] = ""  # whether the item holds the object, and as what; empty: where it is
+    delete: bool = False
+    start: str = ""  # the key after which it begins, the first time
+    every_s: Wait = 5.0
+
+
+class BucketSink(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Results become objects, called PREFIX + id of the item."""
+
+    url: str
+    endpoint: str = ""
+    region: str = ""
+    key: str = ""
+    secret: str = ""
+
+
+class Forward(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Results become items of another queue: `queue` of this Bough, or the one at `url`, which another one has."""
+
+    queue: str = ""
+    url: str = ""  # https://HOST/queues/NAME; ${secrets.NAME} inside it, and in `authorization`, is filled in
+    authorization: str = ""  # the header
+    project: str = ""  # of that queue; empty: this one's
+    environment: str = ""
+
+
 class SqlSink(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Results become rows of a database. `statement` may name `:id`, `:key`, `:dedup` and `:result`, and the fields of
     a result that is an object."""
@@ -81,7 +116,10 @@ class Queue(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     on: list[str] = []  # what becomes an item: data:NAME, table:NAME, missed:JOB
     source: SqlSource | None = None
     poll: HttpSource | None = None
+    bucket: BucketSource | None = None
     sink: SqlSink | None = None
+    archive: BucketSink | None = None
+    forward: Forward | None = None
 
     @property
     def is_function(self) -> bool:
@@ -90,7 +128,15 @@ class Queue(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def tells(self) -> tuple[str, ...]:
         """Who hears of the end of an item."""
-        return tuple(name for name, wanted in (("webhook", self.webhook), ("sql", self.sink)) if wanted)
+        wanted = (
+            ("webhook", self.webhook), ("sql", self.sink), ("bucket", self.archive), ("queue", self.forward),
+        )  # fmt: skip
+        return tuple(name for name, each in wanted if each)
+
+    @property
+    def silent(self) -> Queue:
+        """The same where nobody is to be told."""
+        return msgspec.structs.replace(self, webhook="", sink=None, archive=None, forward=None)
 
 
 def resolve(document: Document, environment: str, handlers: Mapping[str, bool]) -> dict[str, Queue]:
@@ -125,6 +171,7 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
 
 
 _URL = re.compile(r"https?://\S+|\$\{secrets\.[^}]+\}\S*")
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 _CRON = re.compile(r"\s*[\w*,/#-]+(\s+[\w*,/#-]+){4}\s*")
 _CHANGE = re.compile(r"(data|table|missed):[a-z0-9*][a-z0-9*._-]*")
 
@@ -153,6 +200,7 @@ def _check(document: Document, path: KeyPath, queue: Queue, handlers: Mapping[st
             raise document.error((*path, "on"), f"{text!r} is no change", hint)
     if queue.poll is not None and not _URL.fullmatch(queue.poll.url):
         raise document.error((*path, "poll", "url"), f"{queue.poll.url!r} is no http or https address")
+    _check_ends(document, path, queue)
     for key, text in (("webhook", queue.webhook), ("webhook_secret", queue.webhook_secret)):
         try:
             parse(text)
@@ -165,3 +213,22 @@ def _check(document: Document, path: KeyPath, queue: Queue, handlers: Mapping[st
         msgspec.json.decode(queue.payload)
     except msgspec.DecodeError as error:
         raise document.error((*path, "payload"), f"is not JSON: {error}") from error
+
+
+def _check_ends(document: Document, path: KeyPath, queue: Queue) -> None:
+    """Where items come from and go to."""
+    for key, ends in (("bucket", queue.bucket), ("archive", queue.archive)):
+        if ends is not None and not _BUCKET.fullmatch(ends.url):
+            raise document.error((*path, key, "url"), f"{ends.url!r} is no s3://BUCKET/PREFIX")
+        if ends is not None and ends.endpoint and not _URL.fullmatch(ends.endpoint):
+            raise document.error((*path, key, "endpoint"), f"{ends.endpoint!r} is no http or https address")
+    if queue.bucket is not None and queue.bucket.delete and not queue.bucket.content:
+        said = "the handler would find nothing: an object that is deleted must be in its item"
+        raise document.error((*path, "bucket", "delete"), said, 'content = "text", or "json"')
+    forward = queue.forward
+    if forward is not None and bool(forward.queue) == bool(forward.url):
+        raise document.error((*path, "forward"), "names one of queue and url", 'forward = { queue = "NAME" }')
+    if forward is not None and forward.url and not _URL.fullmatch(forward.url):
+        raise document.error((*path, "forward", "url"), f"{forward.url!r} is no http or https address")
+    if forward is not None and forward.queue == path[1] and not (forward.project or forward.environment):
+        raise document.error((*path, "forward", "queue"), "a queue that forwards to itself never ends")

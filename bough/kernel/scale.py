@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -26,6 +26,23 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     )
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`add` replicas more once `signal` has been at `reaches` or above for `for_s`, and again each `again_s` for as
+    long as it stays there. Of those that are reached at once the one that adds most counts. `load`, `in_flight`, `cpu`
+    and `gpu` are shares of what the active replicas can do, `queue` is requests that wait, `latency` seconds."""
+
+    signal: Literal["load", "queue", "in_flight", "cpu", "gpu", "latency"]
+    reaches: Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+    add: Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+    for_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.0
+    again_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 60.0
+
+    @property
+    def name(self) -> str:
+        """As decisions name it."""
+        return f"{self.signal}>={self.reaches:g}"
+
+
 class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Without `max` a service keeps `replicas`. Everything else has a value that needs no thought; -1 is learnt."""
 
@@ -34,7 +51,8 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     target: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 1.0  # seconds that a request may wait; one in 100 longer
     latency: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0  # seconds; 99 of 100 answers are to be sooner; 0: any
     late_cost: Annotated[float, msgspec.Meta(ge=0, le=100_000)] = 0.0  # of a late request, in its own work; 0: usual
-    signals: tuple[str, ...] = SIGNALS
+    signals: tuple[str, ...] = SIGNALS  # which the rule asks; empty: `steps` and `schedule` alone decide
+    steps: tuple[Step, ...] = ()  # replicas that are added from a value on, whatever the rule asks for
     warm: Annotated[int, msgspec.Meta(ge=-1, le=MOST)] = -1  # most replicas in the pool
     buffer: _Count = 0  # least replicas in the pool, above all that is needed
     cooldown: Annotated[float, msgspec.Meta(ge=-1, le=86_400)] = -1.0  # least seconds before a replica is given up
@@ -50,6 +68,19 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def most(self) -> int:
         return max(self.max, self.min, 1)
+
+
+def wrong_steps(scale: Scale) -> str:
+    """Why the steps cannot be followed; empty: they can."""
+    if scale.steps and not scale.max:
+        return "steps add replicas, and max says up to how many"
+    least: dict[str, Step] = {}
+    for step in sorted(scale.steps, key=lambda each: each.reaches):
+        before = least.get(step.signal)
+        if before is not None and (step.reaches == before.reaches or step.add <= before.add):
+            return f"{step.name} must add more than {before.name} does, which is reached before it"
+        least[step.signal] = step
+    return ""
 
 
 def floor_of(schedule: tuple[Slot, ...], now: float) -> int:

@@ -83,6 +83,21 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
         return f"v{self.number}"
 
 
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """A state, or a step of one, for as long as it lasted. `ended_at`: 0 while it does; only then is written what both
+    sides had answered in it."""
+
+    promotion: str
+    number: int
+    state: str
+    percent: float
+    began_at: float
+    ended_at: float = 0.0
+    watched_s: float = 0.0
+    candidate: Tally = Tally()
+    champion: Tally = Tally()
+
+
 class Approval(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Counts while it has not expired and what it was given for is what would be promoted."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -12,12 +13,12 @@ from bough.gates import store as gates
 from bough.gates.operations import champion_of, named
 from bough.kernel import catalog
 from bough.kernel.context import Context, Role
-from bough.kernel.errors import Conflict, Forbidden, WorkloadFailed
+from bough.kernel.errors import Conflict, Forbidden, NotFound, WorkloadFailed
 from bough.kernel.names import new_id
 from bough.kernel.operations import operation
 from bough.kernel.policy import PromotionPolicy as Policy
 from bough.kernel.project import PRODUCTION
-from bough.promotions import rules, store
+from bough.promotions import rules, store, timeline
 from bough.promotions.models import (
     DONE,
     ENDED,
@@ -29,6 +30,7 @@ from bough.promotions.models import (
     PromotionProgress,
 )
 from bough.promotions.steps import Steps
+from bough.promotions.timeline import Timeline
 from bough.registry import store as registry
 
 HOUR_S = 3600.0
@@ -117,6 +119,19 @@ def list_(context: Context, request: ListPromotions) -> list[Promotion]:
 def show(context: Context, request: OnePromotion) -> PromotionDetail:
     """Shows a promotion: where it stands, who approved it, what its present step has seen."""
     return _detail(context, store.get(context.tx, request.id))
+
+
+@operation("promotions.timeline", role=Role.VIEWER)
+def show_timeline(context: Context, request: OnePromotion) -> Timeline:
+    """Shows how a promotion went: its stages, each version's share, errors, latency and metrics, and its gates."""
+    found = store.get(context.tx, request.id)
+    metrics = {found.number: registry.by_id(context.tx, found.version).facts.metrics}
+    if found.before:
+        with suppress(NotFound):  # it may have been deleted since
+            metrics[found.before] = registry.version(context.tx, found.place, found.name, found.before).facts.metrics
+    run = gates.get(context.tx, found.gate_run) if found.gate_run else None
+    stages = store.stages(context.tx, found.id)
+    return timeline.of(found, stages, metrics, run.results if run is not None else [], context.clock.now())
 
 
 @operation("promotions.follow", role=Role.VIEWER)

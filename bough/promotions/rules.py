@@ -28,15 +28,19 @@ def counting(promotion: Promotion, given: Iterable[Approval], now: float) -> lis
 def progress(promotion: Promotion, counting: int) -> PromotionProgress:
     """Where it stands, `counting` approvals given."""
     candidate, champion = promotion.watch.candidate, promotion.watch.champion
-    steps = promotion.policy.steps
     return PromotionProgress(
-        at=promotion.changed_at, id=promotion.id, state=promotion.state,
-        percent=steps[min(promotion.step, len(steps) - 1)] if promotion.state == ROLLING else 0.0,
+        at=promotion.changed_at, id=promotion.id, state=promotion.state, percent=percent(promotion),
         watched_s=round(promotion.watch.watched_s, 1),
         candidate_requests=candidate.requests, candidate_errors=candidate.errors,
         champion_requests=champion.requests, champion_errors=champion.errors,
         missing=max(0, promotion.needed - counting) if promotion.state == WAITING else 0,
     )  # fmt: skip
+
+
+def percent(promotion: Promotion) -> float:
+    """What the candidate has of the requests while it is rolled out."""
+    steps = promotion.policy.steps
+    return steps[min(promotion.step, len(steps) - 1)] if promotion.state == ROLLING else 0.0
 
 
 def refusal(promotion: Promotion, by: str) -> str:

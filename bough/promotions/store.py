@@ -1,4 +1,4 @@
-"""Tables of promotions and approvals."""
+"""Tables of promotions, their stages and approvals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.reconcile import wake
 from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
-from bough.promotions.models import ENDED, Approval, Promotion
+from bough.promotions import timeline
+from bough.promotions.models import ENDED, Approval, Promotion, Stage
 from bough.registry.models import Place
 
 KIND = "promotion"
@@ -51,6 +52,20 @@ promotion = sa.Table(
     ),
 )  # fmt: skip
 
+stage = sa.Table(
+    "promotion_stage",
+    metadata,
+    sa.Column("promotion", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("percent", sa.Float, nullable=False),
+    sa.Column("began_at", sa.Float, nullable=False),
+    sa.Column("ended_at", sa.Float, nullable=False),
+    sa.Column("watched_s", sa.Float, nullable=False),
+    sa.Column("candidate", sa.Text, nullable=False),
+    sa.Column("champion", sa.Text, nullable=False),
+)
+
 approval = sa.Table(
     "approval",
     metadata,
@@ -63,6 +78,7 @@ approval = sa.Table(
     sa.Column("why", sa.Text, nullable=False),
 )
 _ROWS = Rows(Promotion, "policy", "deployments", "watch", "failure")
+_STAGES = Rows(Stage, "candidate", "champion")
 
 
 def add(tx: sa.Connection, made: Promotion) -> None:
@@ -74,6 +90,7 @@ def add(tx: sa.Connection, made: Promotion) -> None:
             promotion=other.id,
         )  # fmt: skip
     tx.execute(promotion.insert(), _ROWS.row(made))
+    tx.execute(stage.insert(), _STAGES.row(timeline.entered(made, 1)))
     wake(tx, KIND, made.id)
 
 
@@ -113,11 +130,33 @@ def unfinished(tx: sa.Connection, place: Place | None = None) -> list[Promotion]
 
 
 def change(tx: sa.Connection, id: str, now: float, **values: Any) -> Promotion:
-    """`values` are fields of Promotion; an end sets when."""
+    """`values` are fields of Promotion; an end sets when. Another state or step is another stage."""
+    before = get(tx, id)
     if values.get("state") in ENDED:
         values["finished_at"] = now
     tx.execute(promotion.update().where(promotion.c.id == id).values(**_ROWS.columns(**values), changed_at=now))
-    return get(tx, id)
+    after = get(tx, id)
+    if timeline.differs(before, after):
+        _enter(tx, before, after)
+    return after
+
+
+def _enter(tx: sa.Connection, before: Promotion, after: Promotion) -> None:
+    """Closes the stage that ends, with what was seen in it, and begins the next."""
+    last = tx.execute(sa.select(sa.func.max(stage.c.number)).where(stage.c.promotion == after.id)).scalar() or 0
+    seen = [msgspec.structs.replace(each, raw={}) for each in (before.watch.candidate, before.watch.champion)]
+    ended = {
+        "ended_at": after.changed_at, "watched_s": before.watch.watched_s, "candidate": seen[0], "champion": seen[1],
+    }  # fmt: skip
+    same = stage.c.promotion == after.id, stage.c.number == last
+    tx.execute(stage.update().where(*same).values(**_STAGES.columns(**ended)))
+    tx.execute(stage.insert(), _STAGES.row(timeline.entered(after, last + 1)))
+
+
+def stages(tx: sa.Connection, id: str) -> list[Stage]:
+    """Oldest first; none of a promotion that began before they were kept."""
+    rows = tx.execute(stage.select().where(stage.c.promotion == id).order_by(stage.c.number))
+    return [_STAGES.struct(row) for row in rows]
 
 
 def approve(tx: sa.Connection, made: Approval) -> None:

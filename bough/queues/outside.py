@@ -21,23 +21,24 @@ import msgspec
 import sqlalchemy as sa
 from cronsim import CronSim, CronSimError
 
-from bough.adapters.connectors import Connectors
+from bough.adapters.connectors import Bucket, Connectors, Objects
 from bough.adapters.queue import DONE, Delivery, Draft, Place, Queues, Round
 from bough.environments import store as environments
 from bough.kernel import events
 from bough.kernel.clock import Clock
 from bough.kernel.errors import Invalid, Problem
-from bough.kernel.queue import HttpSource, Queue, SqlSource
+from bough.kernel.queue import BucketSink, BucketSource, HttpSource, Queue, SqlSource
 from bough.kernel.references import SecretReference, parse
 from bough.kernel.webhooks import headers as signed
-from bough.queues import rules, webhooks
+from bough.queues import bridges, buckets, rules, webhooks
 from bough.secrets import store as secrets
 from bough.secrets.models import Envelope
 from bough.secrets.vault import Vault
 
 LOOK_S = 0.5  # between two looks at what is due
 AT_ONCE = 50  # deliveries, events or rows of one look
-MOST_BYTES = 16 << 20  # of an answer that becomes items
+MOST_BYTES = 16 << 20  # of an answer or an object that becomes items
+JSON = "application/json"
 # Events, and how `on` calls them.
 _CHANGES = {"files.changed": "data", "table.changed": "table", "job.slot_missed": "missed"}
 
@@ -58,11 +59,15 @@ class OutsideWork:
         secret: OpenSecret,
         clock: Clock,
         declared: Declared | None = None,
+        *,
+        objects: Objects,
     ) -> None:
+        self._objects = objects
         self._declared = declared or in_use
         self._queues, self._read, self._connectors = queues, read, connectors
         self._secret, self._clock = secret, clock
         self._polled: dict[tuple[Place, str], float] = {}  # sources
+        self._walked: dict[Place, str] = {}  # how far through a bucket whose objects are deleted
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="queues-outside", daemon=True)
 
@@ -101,7 +106,7 @@ class OutsideWork:
                 self._tell(each, settings)
             except Problem as problem:
                 attempts = each.attempts + 1
-                if attempts >= rules.DELIVER_ATTEMPTS:
+                if attempts >= rules.DELIVER_ATTEMPTS and each.to != bridges.TO:  # what goes on is work, and no news
                     log.error("%s of %s is not told any more: %s", each.to, each.item.id, problem.message)
                     self._queues.delivered(each.id)
                 else:
@@ -124,6 +129,17 @@ class OutsideWork:
         elif settings.sink is not None and item.state == DONE:
             values = webhooks.columns(item)
             self._connectors.execute(self._filled(place, settings.sink.url), settings.sink.statement, values)
+        elif delivery.to == buckets.TO and settings.archive is not None and item.state == DONE:
+            key = buckets.prefix_of(settings.archive.url) + item.id
+            self._objects.write(self._bucket(place, settings.archive), key, item.result, item.result_kind or JSON)
+        elif delivery.to == bridges.TO and settings.forward is not None and item.state == DONE:
+            if settings.forward.queue:
+                self._put([bridges.draft(item, settings.forward)])
+                return
+            url, sign = (self._filled(place, each) for each in (settings.forward.url, settings.forward.authorization))
+            status = self._connectors.post(url, bridges.headers(item, settings.forward, sign), item.result)
+            if not 200 <= status < 300:
+                raise Problem(f"the other queue answered {status}", code="FORWARD_REFUSED")
 
     def _feed(self, declared: dict[Place, Queue]) -> int:
         made = self._changes({place: queue for place, queue in declared.items() if queue.on})
@@ -132,6 +148,7 @@ class OutsideWork:
                 made += self._slots(place, queue) if queue.schedule else 0
                 made += self._drawn(place, "source", queue.source) if queue.source is not None else 0
                 made += self._drawn(place, "poll", queue.poll) if queue.poll is not None else 0
+                made += self._found(place, queue.bucket) if queue.bucket is not None else 0
             except Problem as problem:  # the other queues must go on; it is tried again
                 log.error("%s is not fed: %s", "/".join(place), problem.message)
         return made
@@ -212,6 +229,34 @@ class OutsideWork:
                 f"the source answered {status}", code="POLL_REFUSED", hint="see url and authorization of poll"
             )
         return _listed(body, source.list)
+
+    def _found(self, place: Place, source: BucketSource) -> int:
+        """Items for objects of a bucket. What is to be deleted is, once its item is on disk; else the last key is the
+        mark."""
+        now = self._clock.now()
+        if now - self._polled.get((place, "bucket"), 0.0) < source.every_s:
+            return 0
+        name, bucket = f"bucket/{'/'.join(place)}", self._bucket(place, source)
+        after = self._walked.get(place, "") if source.delete else self._queues.mark(name) or source.start
+        listed = self._objects.listed(bucket, buckets.prefix_of(source.url), after, AT_ONCE)
+        if len(listed) < AT_ONCE:
+            self._polled[place, "bucket"] = now
+        made = list(buckets.items(self._objects, bucket, source, place, listed, MOST_BYTES))
+        self._put([each.draft for each in made])
+        if source.delete:
+            for each in made:
+                if each.whole:
+                    self._objects.remove(bucket, each.found.key, each.found.etag)
+            self._walked[place] = listed[-1].key if len(listed) == AT_ONCE else ""  # what stays holds up nobody
+        elif listed:
+            self._queues.note(name, listed[-1].key)
+        return len(made)
+
+    def _bucket(self, place: Place, ends: BucketSource | BucketSink) -> Bucket:
+        key, secret, endpoint = (self._filled(place, each) for each in (ends.key, ends.secret, ends.endpoint))
+        return Bucket(
+            name=buckets.name_of(ends.url), endpoint=endpoint, region=ends.region, key=key, secret=secret
+        )  # fmt: skip
 
     def _put(self, drafts: list[Draft]) -> None:
         if drafts:

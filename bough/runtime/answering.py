@@ -26,6 +26,7 @@ class Answering:
     def __init__(self, model: Model, name: str) -> None:
         self.model = model
         self.contract = model.contract
+        self.further: Callable[[int], None] = lambda _: None  # told of items beyond the first of a request
         self._name = name
         self._tensors = inference.Mapper(model.contract, name) if model.tensors is None else None
         self._chat = chat.Chat(model.contract, model.instance, name) if model.openai == "chat" else None
@@ -35,19 +36,10 @@ class Answering:
 
     def expand(self, request: Request) -> Union[Work, Reply]:
         """What there is to do, or at once the refusal, in the words of the request's protocol."""
-        refuse = refusal_of(request.verb)
-        try:
-            if request.verb == PREDICT:
-                return plain.expand(request, self.contract)
-            if request.verb == INFER and self._tensors is not None:
-                return self._tensors.expand(request)
-            if request.verb == CHAT and self._chat is not None:
-                return self._chat.expand(request)
-            if request.verb == EMBED and self._embeddings is not None:
-                return self._embeddings.expand(request)
-        except Exception as error:  # decoding may run the user's own validators; also Reject
-            return refuse(request.id, explain(request.id, error))
-        return refuse(request.id, Reject("this service does not speak that protocol", status=404, code="NOT_OFFERED"))
+        found = self._expanded(request)
+        if isinstance(found, Work) and len(found.items) > 1:
+            self.further(len(found.items) - 1)
+        return found
 
     def finish(self, work: Work, results: list[Any]) -> list[Reply]:
         """The replies of one piece of work, once all its items have a result."""
@@ -136,6 +128,21 @@ class Answering:
         except Exception as error:  # the user's
             return Failed(error)
 
+    def _expanded(self, request: Request) -> Union[Work, Reply]:
+        refuse = refusal_of(request.verb)
+        try:
+            if request.verb == PREDICT:
+                return plain.expand(request, self.contract)
+            if request.verb == INFER and self._tensors is not None:
+                return self._tensors.expand(request)
+            if request.verb == CHAT and self._chat is not None:
+                return self._chat.expand(request)
+            if request.verb == EMBED and self._embeddings is not None:
+                return self._embeddings.expand(request)
+        except Exception as error:  # decoding may run the user's own validators; also Reject
+            return refuse(request.id, explain(request.id, error))
+        return refuse(request.id, Reject("this service does not speak that protocol", status=404, code="NOT_OFFERED"))
+
     def _take(self, work: Union[Work, Reply], items: list[Any], works: list[Any], replies: list[Reply]) -> None:
         if isinstance(work, Work):
             items += work.items
@@ -148,7 +155,7 @@ class Answering:
         assert model is not None  # noqa: S101 - for the type checker: only called when there is one
         return [
             found if isinstance(found, Reply) else inference.refuse(number, explain(number, found))
-            for number, found in inference.answer_natively(requests, model, self._name)
+            for number, found in inference.answer_natively(requests, model, self._name, self.further)
         ]
 
 

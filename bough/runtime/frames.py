@@ -140,10 +140,11 @@ class SideStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The body of a reply with `flag=STATS`."""
+    """The body of a reply with `flag=STATS`. `further`: items beyond the first of requests that carried several."""
 
     input: SideStats = SideStats()
     output: SideStats = SideStats()
+    further: _Count = 0
 
 
 _REQUESTS = msgspec.msgpack.Decoder(list[Request])

@@ -50,6 +50,7 @@ def run(prepared: Prepared, unit: UnitSpec, folder: Any) -> int:
     stop.watch(listener)
     answering = Answering(model, unit.labels.get("service", unit.unit))
     telemetry = telemetry_of(model)
+    answering.further = telemetry.further
     hello = Hello(
         protocol=PROTOCOL, unit=unit.unit, attempt=unit.attempt, pid=os.getpid(), mode=model.mode,
         concurrency=model.concurrency, max_batch=model.max_batch, similar=model.contract.similar,

@@ -63,6 +63,14 @@ class Telemetry:
         self._since: Optional[float] = None  # when the oldest item that has not been reported was noted
         self._input, self._output = Distribution(_encoded(schemas[0])), Distribution(_encoded(schemas[1]))
         self._words = _enumerated(schemas[0]), _enumerated(schemas[1])
+        self._further = 0
+        self._sampled = False  # something since the last report
+
+    def further(self, items: int) -> None:
+        """A request carried so many more than one; they are all counted, sampled or not."""
+        self._further += items
+        if self._since is None:
+            self._since = self._now()
 
     def wants(self) -> bool:
         """Whether items may be sampled now."""
@@ -89,6 +97,7 @@ class Telemetry:
         answers = {reply.id: reply for reply in replies if reply.flag == WHOLE}
         for request in requests[: self.left]:
             self.left -= 1
+            self._sampled = True
             if self._since is None:
                 self._since = self._now()
             try:
@@ -99,11 +108,12 @@ class Telemetry:
     def report(self) -> Optional[Reply]:
         """What is to be sent now, if anything: at once when no more may be sampled in this second, so that a busy
         replica has nothing left to wait for, else a second after the first item that was noted."""
-        if self._since is None or (self.left and self._now() < self._since + WINDOW_S):
+        if self._since is None or ((self.left or not self._sampled) and self._now() < self._since + WINDOW_S):
             return None
-        self._since = None
-        found = Observed(input=self._input.increments(), output=self._output.increments())
-        if not found.input.items:
+        self._since, self._sampled = None, False
+        further, self._further = self._further, 0
+        found = Observed(input=self._input.increments(), output=self._output.increments(), further=further)
+        if not found.input.items and not further:
             return None
         body = encode_observed(found)
         return Reply(0, 0, body, STATS) if len(body) <= MAX_STATS_BYTES else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from bough.kernel.scale import Scale
 from bough.scaling import rules
@@ -26,6 +27,7 @@ from bough.scaling.models import (
     Wish,
 )
 from bough.scaling.past import Past
+from bough.scaling.stepping import Stepped, advance
 
 CALM_S = 5.0  # a replica that a pool takes back has not been needed for so long
 LOOK_S = 1.0  # between two decisions
@@ -36,23 +38,25 @@ GROWS = 0.1  # by so much where only the latency says that something lacks
 
 
 def decide(
-    scale: Scale, costs: Costs, seen: Observation, outlook: Outlook, floor: int = 0, afford: float = math.inf
+    scale: Scale, costs: Costs, seen: Observation, outlook: Outlook, floor: int = 0, afford: float = math.inf,
+    stepped: Mapping[str, float] | None = None,
 ) -> Wish:  # fmt: skip
-    """`floor`: the least that a schedule asks for now; `afford`: the most that the budget bears."""
+    """`floor`: the least that a schedule asks for now; `afford`: the most that the budget bears; `stepped`: what steps
+    have come to."""
     least, pooled, most = max(scale.min, floor), scale.warm != 0, int(min(scale.most, afford))
-    needs = _needs(scale, costs, seen, outlook)
+    needs = _needs(scale, costs, seen, outlook) | dict(stepped or {})
     now = _now(scale, costs, seen, outlook, needs) if pooled else 0.0
-    spare = {KEPT: outlook.kept, FORECAST: outlook.ahead, JUMP: outlook.jump}
+    spare = {KEPT: outlook.kept, FORECAST: outlook.ahead, JUMP: outlook.jump} if LOAD in scale.signals else {}
     spare = {
         name: _with_margin(scale, outlook, name, load, pooled) for name, load in spare.items() if load > outlook.load
     }
     needs |= spare
-    needed = rules.whole(max(needs.values()))
+    needed = rules.whole(max(needs.values(), default=0.0))
     active = max(least, needed)
     if pooled:
         needs[NOW], active = now, max(least, rules.whole(now))
     calm_s = scale.cooldown if scale.cooldown >= 0 else CALM_S if pooled else 0.0
-    held = [level for level, idle in enumerate(outlook.idle_s) if idle <= calm_s]
+    held = [level for level, idle in enumerate(outlook.idle_s) if idle <= calm_s and LOAD in scale.signals]
     if held:
         needs[COOLDOWN] = _level(outlook, held[-1], least)
         if not pooled:
@@ -60,8 +64,8 @@ def decide(
         active = max(active, rules.whole(needs[COOLDOWN]))
     bounded = min(active, most)
     pool = _pool(scale, seen, max(least, needed), outlook.lately, bounded, most) if pooled else 0
-    why = max(needs, key=lambda name: needs[name])
-    if bounded != active or rules.whole(needs[why]) <= least:
+    why = max(needs, key=lambda name: needs[name], default=BOUND)
+    if bounded != active or rules.whole(needs.get(why, 0.0)) <= least:
         why = BOUND
     if active > most < scale.most:
         why, needs[BUDGET] = BUDGET, float(most)
@@ -75,6 +79,7 @@ class Autoscaler:
     def __init__(self, scale: Scale, costs: Costs | None = None) -> None:
         self.scale, self.costs, self.past = scale, costs or Costs(), Past()
         self.outlook: Outlook | None = None
+        self.stepped = Stepped()
         self.spent_s = 0.0  # replica-seconds of the day that began at …
         self.day_at = 0.0
 
@@ -84,7 +89,10 @@ class Autoscaler:
         again_s = self.costs.start_s / price
         least = max(self.scale.min, floor)
         self.outlook = self.past.outlook(seen, self.costs.start_s, again_s, self.scale.late_worth * again_s, least)
-        wish = decide(self.scale, self.costs, seen, self.outlook, floor, self._afford(seen))
+        self.stepped = advance(self.scale, self.stepped, seen, self.outlook.load)
+        wish = decide(
+            self.scale, self.costs, seen, self.outlook, floor, self._afford(seen), self.stepped.needs
+        )  # fmt: skip
         self.past.wished(wish.needed)
         return wish
 
@@ -107,14 +115,15 @@ def day_of(at: float) -> float:
 
 def _needs(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook) -> dict[str, float]:
     """What each signal asks for now, in replicas."""
-    needs = {LOAD: outlook.load + _margin(scale, outlook, outlook.load)}
+    answering = outlook.load + _margin(scale, outlook, outlook.load)
+    needs = {LOAD: answering} if LOAD in scale.signals else {}
     waiting_s = _waiting_s(seen, outlook)
     if QUEUE in scale.signals and seen.queued and seen.oldest_s > scale.target / 2:
         # and what will have gathered until the first of them is there
         waiting_s += max(0.0, outlook.load - seen.active) * costs.start_s / 2
         within_s = max(WITHIN_S, outlook.service_s)
         more = rules.to_work_off(waiting_s, outlook.load, scale.late_worth, costs.start_s, within_s)
-        needs[QUEUE] = needs[LOAD] + more
+        needs[QUEUE] = answering + more
     if IN_FLIGHT in scale.signals:
         needs[IN_FLIGHT] = outlook.in_flight / max(1, seen.slots)
     for name, share in ((CPU, seen.cpu), (GPU, seen.gpu)):
@@ -127,9 +136,11 @@ def _needs(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook) -> d
 
 def _now(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook, needs: dict[str, float]) -> float:
     """What has to answer until the next look: others wait in the pool, and are there as soon as somebody has looked."""
-    found = [_lean(scale, costs, seen, outlook), *(need for name, need in needs.items() if name not in (LOAD, QUEUE))]
-    if scale.warm > 0:  # of the margin, no more than that can wait
-        found.append(needs[LOAD] - scale.warm)
+    found = [0.0, *(need for name, need in needs.items() if name not in (LOAD, QUEUE))]
+    if LOAD in scale.signals:
+        found.append(_lean(scale, costs, seen, outlook))
+        if scale.warm > 0:  # of the margin, no more than that can wait
+            found.append(needs[LOAD] - scale.warm)
     waiting_s, soon_s = _waiting_s(seen, outlook), scale.target / 2
     if QUEUE in scale.signals and max(seen.oldest_s, waiting_s / max(1, seen.active)) > soon_s and seen.queued:
         more = waiting_s / max(soon_s, outlook.service_s)

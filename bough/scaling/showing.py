@@ -15,8 +15,8 @@ from bough.kernel.project import PRODUCTION
 from bough.kernel.scale import Scale
 from bough.scaling import store, traces
 from bough.scaling.models import Costs, Decision, Minute
-from bough.scaling.operations import CurvePoint, first_of
 from bough.scaling.policy import Autoscaler
+from bough.scaling.replaying import CurvePoint, first_of
 from bough.scaling.simulating import Outcome, Terms, Trace, simulate
 from bough.serving import store as serving
 from bough.serving.models import Deployment

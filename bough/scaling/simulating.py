@@ -8,6 +8,7 @@ nothing else.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from heapq import heappop, heappush, heapreplace
@@ -15,9 +16,12 @@ from typing import Protocol
 
 import msgspec
 
+from bough.gateway.metrics import LATENCY_S
+from bough.scaling.latencies import within_s
 from bough.scaling.models import Observation, Wish
 
 TICK_S = 1.0
+LOOKED_BACK = 30  # ticks whose answers the latency is of, as live
 WARM_UP_S = 60.0
 
 
@@ -57,9 +61,19 @@ class Policy(Protocol):
     def wish(self, seen: Observation) -> Wish: ...
 
 
+class ScaleChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish that was another one than before, and what it rests on."""
+
+    at: float
+    active: int
+    pool: int
+    why: str
+    needs: dict[str, float]
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """`cost` in replica-seconds; `late`: requests that waited longer than the objective; `curve`: active, starting and
-    pool replicas after each tick."""
+    pool replicas after each tick; `changes`: of the policy's mind."""
 
     trace: str
     policy: str
@@ -68,6 +82,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     late: int
     waited_s: float
     curve: list[tuple[int, int, int]] = []
+    changes: list[ScaleChange] = []
 
     @property
     def violations(self) -> float:
@@ -94,9 +109,12 @@ class Simulation:
         self.service_s = 0.0  # of those that were begun in this tick
         self.begun = 0
         self.busy_before = 0
+        self.answers = [0] * (len(LATENCY_S) + 1)  # of the last ticks, by latency …
+        self.lately: deque[list[int]] = deque()  # … and of each of them
 
     def run(self, policy: Policy, name: str) -> Outcome:
-        arrivals, position, curve = self.trace.arrivals, 0, []
+        arrivals, position, curve = self.trace.arrivals, 0, list[tuple[int, int, int]]()
+        changes, before = list[ScaleChange](), Wish(active=self.active)
         for second in range(self.trace.seconds):
             end, arrived = second + TICK_S, position
             self._come_up(end)
@@ -105,12 +123,16 @@ class Simulation:
                 position += 1
             self._serve(end)
             self.cost += self.active + len(self.starting) + len(self.pool_starting) + self.terms.pool_price * self.pool
-            self._obey(policy.wish(self._seen(end, position - arrived)), end)
+            wish = policy.wish(self._seen(end, position - arrived))
+            if (wish.active, wish.pool) != (before.active, before.pool):
+                changes.append(ScaleChange(at=end, active=wish.active, pool=wish.pool, why=wish.why, needs=wish.needs))
+            before = wish
+            self._obey(wish, end)
             curve.append((self.active, len(self.starting), self.pool))
         self._serve(float("inf"))
         return Outcome(
             trace=self.trace.name, policy=name, cost=self.cost, requests=position, late=self.late,
-            waited_s=self.waited_s, curve=curve,
+            waited_s=self.waited_s, curve=curve, changes=changes,
         )  # fmt: skip
 
     def _come_up(self, end: float) -> None:
@@ -129,7 +151,7 @@ class Simulation:
         queue, free, objective_s = self.queue, self.free, self.terms.objective_s
         if not free and end == float("inf"):
             heappush(free, self.trace.seconds + self.terms.start_s)
-        service_s, begun, late = 0.0, 0, self.late
+        service_s, begun, late, counts = 0.0, 0, self.late, [0] * len(self.answers)
         while queue and free and free[0] < end:
             request = queue.popleft()
             start = free[0] if free[0] > request.at else request.at
@@ -139,8 +161,16 @@ class Simulation:
             if waited > objective_s:
                 self.late += 1
             service_s += request.service_s
+            counts[bisect_left(LATENCY_S, waited + request.service_s)] += 1
             begun += 1
         self.service_s, self.begun, self.late_now = service_s, begun, self.late - late
+        self._answered(counts)
+
+    def _answered(self, counts: list[int]) -> None:
+        """Known as soon as they are begun, which live shows a service time later."""
+        self.lately.append(counts)
+        gone = self.lately.popleft() if len(self.lately) > LOOKED_BACK else [0] * len(counts)
+        self.answers = [had + new - old for had, new, old in zip(self.answers, counts, gone, strict=True)]
 
     def _seen(self, now: float, arrived: int) -> Observation:
         busy = sum(1 for each in self.free if each > now)
@@ -154,6 +184,7 @@ class Simulation:
             queued=len(self.queue),
             oldest_s=now - self.queue[0].at if self.queue else 0.0, active=self.active, starting=len(self.starting),
             pool=self.pool, pool_starting=len(self.pool_starting), slots=self.trace.slots,
+            latency_s=within_s(self.answers),
         )  # fmt: skip
 
     def _obey(self, wish: Wish, now: float) -> None:

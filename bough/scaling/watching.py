@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import msgspec
 
 from bough.adapters.engine import EXITED, READY, RUNNING, STARTING, Attempt
-from bough.gateway.metrics import LATENCY_S
 from bough.gateway.models import LaneState
 from bough.runtime.spec import Usage
+from bough.scaling.latencies import within_s
 from bough.scaling.models import Minute, Observation
 from bough.serving.models import Deployment
 
@@ -115,13 +115,7 @@ class Watch:
         if self._buckets and (len(self._buckets[-1]) != len(buckets) or sum(self._buckets[-1]) > sum(buckets)):
             self._buckets.clear()  # another release, or another gateway
         self._buckets.append(list(buckets))
-        grown = [after - before for before, after in zip(self._buckets[0], buckets, strict=True)]
-        total, count = sum(grown), 0
-        for place, each in enumerate(grown):
-            count += each
-            if total and count >= 0.99 * total:
-                return LATENCY_S[min(place, len(LATENCY_S) - 1)]
-        return 0.0
+        return within_s([after - before for before, after in zip(self._buckets[0], buckets, strict=True)])
 
 
 def _together(lanes: list[LaneState]) -> LaneState:

@@ -11,8 +11,9 @@ from bough.environments.models import Manifest, Release
 from bough.kernel.context import Context, Role
 from bough.kernel.operations import operation
 from bough.kernel.platform import Platform, is_local
-from bough.kernel.project import PRODUCTION, Service
+from bough.kernel.project import PRODUCTION
 from bough.kernel.queue import Queue
+from bough.kernel.workloads import Service
 
 PLAIN, BOTH, TLS = "plain", "plain and TLS", "TLS"
 MACHINE, NETWORK = "this machine", "the network"

@@ -8,7 +8,8 @@ import msgspec
 
 from bough.builds.models import BuildResult
 from bough.environments.models import ModelPin
-from bough.kernel.project import PRODUCTION, Service
+from bough.kernel.project import PRODUCTION
+from bough.kernel.workloads import Service
 from bough.runtime.frames import Signature
 
 BUILDING, STARTING, READY, FAILED, DRAINING, STOPPED = "building", "starting", "ready", "failed", "draining", "stopped"

@@ -25,9 +25,9 @@ from bough.kernel import catalog
 from bough.kernel.errors import Problem
 from bough.kernel.events import Events
 from bough.kernel.platform import Home, Platform
-from bough.kernel.project import OWN_MODEL
 from bough.kernel.reconcile import Handler, Turn
 from bough.kernel.references import without
+from bough.kernel.workloads import OWN_MODEL
 from bough.registry.views import ModelViews
 from bough.runtime.frames import Signature
 from bough.runtime.spec import Failure, Limits, ModelSpec, RegisteredModel, UnitSpec, Usage

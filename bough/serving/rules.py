@@ -10,7 +10,8 @@ from bough.adapters.engine import ASLEEP as UNIT_ASLEEP
 from bough.adapters.engine import EXITED, READY, STOPPING, Attempt
 from bough.environments.models import Manifest, Release, ServiceManifest
 from bough.kernel.platform import Platform
-from bough.kernel.project import PRODUCTION, Service
+from bough.kernel.project import PRODUCTION
+from bough.kernel.workloads import Service
 from bough.serving.models import ASLEEP, STARTING, Deployment
 
 STABLE_S = 10.0  # a replica that lived this long did not crash because of how it was started

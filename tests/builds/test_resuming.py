@@ -10,7 +10,7 @@ import pytest
 
 from bough.builds import reading, resumable, resuming
 from bough.builds.contract import BROKEN, KEPT, UNPROVEN, Promise
-from bough.kernel.project import Job
+from bough.kernel.workloads import Job
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,9 @@ import pytest
 from bough.environments import rules
 from bough.environments.models import Manifest, ServiceManifest
 from bough.kernel.names import check_name
-from bough.kernel.project import DEFAULTS, resolve
+from bough.kernel.project import resolve
 from bough.kernel.settings import Document
+from bough.kernel.workloads import DEFAULTS
 
 FILE = """
 name = "shop"
@@ -90,7 +91,12 @@ def test_every_kind_of_workload_has_a_policy_of_its_own() -> None:
     assert set(kinds.values()) == set(DEFAULTS)
     without = [{key: each for key, each in shown[name].items() if key != "kind"} for name in kinds]
     assert all(without.count(each) == 1 for each in without)
-    assert (shown["churn"]["scale"], shown["churn"]["resources"]) == ("no", "no limits")
+    assert shown["churn"]["scale"] == "no"
+    cores = {name: shown[name]["resources"] for name in kinds}
+    assert cores == {
+        **{"churn": {"cpus": 1.0}, "nightly": "no limits", "fit": {"cpus": 1.0}, "adapt": {"cpus": 1.0}},
+        "load": {"cpus": 0.5},
+    }
     scaled = manifest(FILE.replace('"service:Churn"', '"service:Churn"\nscale = { max = 8 }'))
     assert rules.policy(scaled.services["churn"].settings)["scale"] == "1 to 8 replicas"
     assert shown["fit"]["capacity"] == shown["adapt"]["capacity"] == "auto"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.server
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from bough.gateway import otlp
+from bough.gateway import otlp, otlp_logs
 from bough.gateway.metrics import LATENCY_S
 from bough.runtime.frames import CHUNK, END, Reply, Request, Signature
 
@@ -111,6 +112,65 @@ def test_generative_models_have_the_names_of_the_conventions(
         assert said.items() <= labels(point).items() and point.count == 1
         assert f"{name.replace('.', '_')}_seconds_count{{" in text
     assert 'gen_ai_request_model="writer"' in text and "bough_first_part_seconds_count{" in text
+
+
+def test_log_records_name_their_span_and_failures_are_never_sampled_away(
+    gateway: Running, replicas: Callable[..., Replica], collector: tuple[str, dict[str, list[bytes]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    url, got = collector
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+
+    def answer(request: Request) -> list[Reply]:
+        return [Reply(request.id, 500 if b"bad" in request.body else 200, b"{}")]
+
+    gateway.start(routes=[route("churn", replicas(handle=answer))])
+    assert gateway.post("churn", {"x": "good"}, traceparent=f"00-{TRACE}-{PARENT}-01")[0] == 200
+    assert gateway.post("churn", {"x": "good"})[0] == 200
+    assert gateway.post("churn", {"x": "bad"})[0] == 500
+    gateway.stop()
+    sent = [ExportLogsServiceRequest.FromString(body) for body in got["/v1/logs"]]
+    records = [
+        each for one in sent for of in one.resource_logs for scope in of.scope_logs for each in scope.log_records
+    ]
+    said = {each.body.string_value: each for each in records if "/v1/churn" in each.body.string_value}
+    assert list(said) == ["POST /v1/churn/predict 200", "POST /v1/churn/predict 500"], "of two that went well, one"
+    good, bad = said.values()
+    (span,) = [
+        span
+        for one in map(ExportTraceServiceRequest.FromString, got["/v1/traces"])
+        for of in one.resource_spans
+        for scope in of.scope_spans
+        for span in scope.spans
+    ]
+    assert (good.trace_id.hex(), good.span_id, good.severity_text) == (TRACE, span.span_id, "INFO")
+    assert (bad.trace_id, bad.severity_text, labels(bad)["error.type"]) == (b"", "ERROR", "500")
+    assert labels(bad)["bough.service"] == "churn" and bad.time_unix_nano > 1_700_000_000 * 10**9
+
+
+def test_the_gateways_own_messages_become_log_records_and_none_do_where_nobody_wants_them(
+    collector: tuple[str, dict[str, list[bytes]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+    url, got = collector
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+    made = otlp_logs.lines(otlp._resource())
+    assert made is not None
+    logging.getLogger("bough.gateway").warning("the table is %s", "torn")
+    made.close()
+    logging.getLogger("bough.gateway").warning("nobody hears this")
+    (sent,) = [ExportLogsServiceRequest.FromString(body) for body in got["/v1/logs"]]
+    (record,) = sent.resource_logs[0].scope_logs[0].log_records
+    assert (record.body.string_value, record.severity_text) == ("the table is torn", "WARNING")
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+    assert otlp_logs.lines(otlp._resource()) is None
 
 
 def metrics_of(sent: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import uvloop
 import websockets.sync.client
 from websockets.asyncio.server import ServerConnection, serve
 
+from bough.gateway import upstream as upstreams
 from bough.gateway.models import Route, Target
 
 from .conftest import Running, read_all, route
@@ -392,3 +393,55 @@ def test_the_node_is_asked_to_wake_what_is_gone_and_its_new_port_is_used(gateway
 def test_a_key_guards_a_web_service_too(gateway: Running, app: Upstream) -> None:
     gateway.start(routes=[web(app.target(), access="key")])
     assert gateway.request("GET", "/web/site/")[0] == 401
+
+
+class Wire(asyncio.Transport):
+    """A connection to a service that keeps what is asked of its socket."""
+
+    def __init__(self, family: int) -> None:
+        super().__init__()
+        self.asked: list[tuple[int, int, int]] = []
+        self.family = family
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self if name == "socket" else default
+
+    def setsockopt(self, *option: int) -> None:
+        self.asked.append((option[0], option[1], option[2]))
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="not on this system")
+@pytest.mark.parametrize(
+    ("family", "parts", "times"),
+    [
+        (socket.AF_INET, [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", b"ok"], 1),
+        (socket.AF_INET, [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"], 0),
+        (socket.AF_UNIX, [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", b"ok"], 0),
+    ],
+    ids=["head and body apart", "at once", "Unix"],
+)
+def test_a_part_of_an_answer_is_acknowledged_at_once_and_a_whole_one_costs_nothing(
+    family: int, parts: list[bytes], times: int
+) -> None:
+    """A service that leaves Nagle's algorithm on sends the body only when its head was acknowledged."""
+
+    class Waits:
+        head_only, over = False, False
+
+        def response_head(self, *_: Any) -> None: ...
+
+        def response_body(self, data: bytes) -> None: ...
+
+        def response_flush(self) -> None: ...
+
+        def response_end(self, reusable: bool) -> None:
+            upstream.exchange, self.over = None, True
+
+    wire, waits = Wire(family), Waits()
+    upstream = upstreams.Upstream(upstreams.Spot(Target(unit="w", address="127.0.0.1:1", attempt=1)))
+    upstream.connection_made(wire)
+    upstream.exchange = waits  # type: ignore[assignment]
+    for part in parts:
+        upstream.data_received(part)
+    assert waits.over
+    assert wire.asked == [(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)] * times

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from bough.adapters.connectors.outside import Outside
+from bough.adapters.queue.sqlite import SqliteQueues
 from bough.gateway.models import Key
-from bough.kernel.queue import Queue, QueueBatch
+from bough.kernel.errors import Unavailable
+from bough.kernel.queue import Forward, Queue, QueueBatch
 from bough.queues.models import QueueRoute
 from bough.runtime.frames import Reply, Request
+from tests.queues.test_outside import PLACE, World
 
 from .conftest import Replica, Running, route
 
@@ -269,3 +274,44 @@ def test_depth_and_age_are_told_to_who_decides_on_replicas(gateway: Running, rep
     [state] = gateway.control("GET", "/state")["queues"]
     assert (state["queue"], state["service"], state["depth"], state["in_flight"]) == ("documents", "churn", 4, 1)
     assert b"bough_queue_depth" in gateway.request("GET", "/metrics")[2]
+
+
+def test_what_another_bough_forwards_arrives_once_over_restarts_and_lost_answers(
+    gateway: Running, tmp_path: Path
+) -> None:
+    """Of sixty results each becomes one item here, although this gateway ends twice and every third answer is lost."""
+
+    class Loses(Outside):
+        asked = 0
+
+        def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+            status = super().post(url, headers, body)
+            self.asked += 1
+            if self.asked % 3 == 0:
+                raise Unavailable("the answer was lost")
+            return status
+
+    begin(gateway)
+    there, lossy = World(tmp_path), Loses()
+    there.work._connectors = lossy
+    there.declared[PLACE] = Queue(handler="c", forward=Forward(url=f"http://127.0.0.1:{gateway.port}/queues/documents"))
+    for number in range(60):
+        there.end("queue", result=str(number).encode())
+    for turn in range(20):
+        if turn in (2, 6):
+            gateway.stop()
+        there.work.once()
+        there.clock.advance(60.0)
+        if turn in (2, 6):
+            gateway.start(routes=[route("churn")])
+    there.database.close()
+    assert lossy.asked > 80 and there.queues.deliveries(there.clock.now() + 9e9, 100) == []
+    gateway.stop()
+    here = SqliteQueues(gateway.home / "queues.db")
+    items = [
+        each
+        for state in ("waiting", "running", "delayed")
+        for each in here.peek(("shop", "main", "documents"), state, 99)
+    ]
+    here.close()
+    assert sorted(int(each.body) for each in items) == list(range(60))

@@ -16,8 +16,8 @@ from bough.gateway.metrics import LATENCY_S, quantile_s, share_within
 from bough.gateway.models import LaneTraffic, RouteTraffic, Starts, Traffic
 from bough.gateway.operations import ServiceTraffic, described
 from bough.kernel.platform import Platform, PoolSettings
-from bough.kernel.project import Resources, Service
 from bough.kernel.scale import Scale
+from bough.kernel.workloads import Resources, Service
 
 from .conftest import Replica, Running, route
 
@@ -69,6 +69,14 @@ def test_versions_are_told_apart_by_share_errors_and_latency() -> None:
     assert seven.answers == {"2xx": 100, "4xx": 3, "5xx": 2}
     assert seven.statuses == {"200": 100, "422": 3, "500": 1, "503": 1}
     assert 5 < seven.p50_ms < 10 < 500 < seven.p99_ms < 1000
+
+
+def test_items_are_the_requests_that_were_answered_well_and_what_they_carried_beyond_one_each() -> None:
+    assert (told(SEEN).items, told(SEEN).items_per_s) == (195, 4.0)
+    several = msgspec.structs.replace(SEEN.routes[1], further=900, further_per_s=26.0)
+    answer = told(msgspec.structs.replace(SEEN, routes=[SEEN.routes[0], several, *SEEN.routes[2:]]))
+    assert (answer.items, answer.items_per_s, answer.per_s) == (1095, 30.0, 4.0)
+    assert [each.items for each in answer.versions] == [50, 1000, 45]
 
 
 def test_warm_and_cold_starts_are_told_apart() -> None:

@@ -92,3 +92,28 @@ def test_a_share_that_takes_over_keeps_its_connections(gateway: Running, two: tu
     gateway.apply([web(two[1].target("w2"), deployment="dep-new", release=2)])
     assert answers(gateway, 4) == {"new": 4}
     gateway.wait(lambda: not gateway.lane("dep-site"))
+
+
+def test_copies_are_sent_of_what_changes_nothing_and_nobody_waits_for_them(
+    gateway: Running, two: tuple[Upstream, Upstream]
+) -> None:
+    start(gateway, divided(two, percent=0.0, copies=True))
+    assert answers(gateway, 10) == {"old": 10}
+    assert gateway.request("HEAD", "/web/site/")[0] == 200
+    assert gateway.request("POST", "/web/site/", b"x")[0] == 200
+
+    def share() -> Any:
+        return next(each for each in gateway.control("GET", "/state")["shares"] if each["deployment"] == "dep-new")
+
+    gateway.wait(lambda: share()["requests"] == 11)
+    assert [method for method, _, _ in two[1].requests] == ["GET"] * 10 + ["HEAD"]
+    assert share()["copies"] and sum(share()["buckets"]) == 11 and not share().get("errors")
+    assert "POST" in {method for method, _, _ in two[0].requests}
+
+
+def test_a_deployment_that_died_under_its_copies_costs_callers_nothing(
+    gateway: Running, two: tuple[Upstream, Upstream]
+) -> None:
+    start(gateway, divided(two, percent=0.0, copies=True))
+    two[1].kill()
+    assert answers(gateway, 100) == {"old": 100}

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bough.gateway.loop import traffic_of
 from bough.gateway.models import Target
 
 from .conftest import Running, route
@@ -112,3 +113,23 @@ def test_a_generator_streams_events_or_lines(gateway: Running, serve: Serve, fol
     status, headers, body = gateway.post("count", 3, Accept="application/x-ndjson")
     assert (status, headers["content-type"], body.split()) == (200, "application/x-ndjson", [b"0", b"1", b"2"])
     assert gateway.post("count", "not a number")[0] == 422
+
+
+def test_items_of_requests_that_carry_several_are_counted(gateway: Running, serve: Serve, folder: Path) -> None:
+    serve("Doubles", "u1")
+    gateway.start(routes=[route("double", targets=[target(folder, "u1")])])
+    gateway.until_up("dep-double")
+    assert gateway.post("double", 5)[0] == 200
+    body = {"inputs": [{"name": "items", "shape": [6], "datatype": "INT64", "data": [1, 2, 3, 4, 5, 6]}]}
+    for _ in range(2):
+        assert gateway.request("POST", "/v2/models/double/infer", json.dumps(body).encode())[0] == 200
+
+    def seen() -> Any:
+        found = traffic_of(gateway.home / "run" / "gateway.sock")
+        assert found is not None
+        return found.routes[0]
+
+    gateway.wait(lambda: seen().further == 10)
+    text = gateway.request("GET", "/metrics")[2].decode()
+    counted = [line for line in text.splitlines() if line.startswith("bough_items_total{") and '"double"' in line]
+    assert [line.rpartition(" ")[2] for line in counted] == ["13.0"], "one, and two requests of six"

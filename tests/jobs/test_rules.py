@@ -15,7 +15,7 @@ from bough.jobs import rules
 from bough.jobs.machine import Machine, Room
 from bough.jobs.models import JobRun
 from bough.kernel.jobs import Processes, Range, Sweep, accelerator, wrong
-from bough.kernel.project import Job, Resources
+from bough.kernel.workloads import Job, Resources
 from bough.runtime.spec import Exited, Failure
 
 

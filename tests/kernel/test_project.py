@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bough.kernel.errors import ProjectFileInvalid
-from bough.kernel.project import DEFAULTS, Job, Project, Service, json_schema, resolve
+from bough.kernel.project import Project, json_schema, resolve
 from bough.kernel.settings import Document
+from bough.kernel.workloads import DEFAULTS, Job, Service
 
 FIVE_LINES = """\
 name = "shop"
@@ -302,3 +303,15 @@ def test_examples_are_valid_by_the_schema(text: str) -> None:
 )  # fmt: skip
 def test_an_editor_finds_the_plain_mistakes_by_the_schema(name: str) -> None:
     assert not SCHEMA.is_valid(Document(MISTAKES[name][0]).data)
+
+
+def test_steps_of_scaling_are_read_and_their_mistakes_are_placed() -> None:
+    text = FIVE_LINES + "scale = { max = 9, steps = [{ signal = 'queue', reaches = 10, add = 2 }] }\n"
+    assert project(text).services["churn"].scale.steps[0].name == "queue>=10"
+    for wrong, said in (
+        ("steps = [{ signal = 'queue', reaches = 10, add = 2 }]", "max"),
+        ("max = 9, steps = [{ signal = 'mood', reaches = 10, add = 2 }]", "mood"),
+        ("max = 9, steps = [{ signal = 'queue', reaches = 10, add = 0 }]", "add"),
+    ):
+        error = refused(FIVE_LINES + f"scale = {{ {wrong} }}\n")
+        assert said in str(error) and error.fields, wrong

@@ -106,6 +106,50 @@ def test_a_step_beyond_its_bounds_ends_the_promotion_and_the_champion_serves_all
         assert shop.ledger()[-1].evidence["failure"]["candidate"]["requests"] == 20
 
 
+def test_the_timeline_says_what_each_version_answered_in_each_stage(shop: Shop) -> None:
+    shop.first(PROMOTION + STEPS)
+    shop.register("two", metrics={"auc": 0.93})
+    made = shop.promote(shadow=3)
+    asked = 0
+    while shop.show(made).state != "done":
+        shop.plane.let_pass(1)
+        now = shop.show(made)
+        if now.state == "rolling":
+            shop.answered(now.deployments["churn"], 20, seconds=0.004)
+            asked += 20
+            lasts = shop.plane.call("promotions.timeline", id=made.id).stages[-1]
+            assert (lasts.state, lasts.ended_at) == ("rolling", 0.0)
+            assert lasts.percent == now.policy.steps[now.step]
+    found = shop.plane.call("promotions.timeline", id=made.id)
+    states = [(each.state, each.percent) for each in found.stages]
+    assert states == [
+        *(("waiting", 0.0), ("verifying", 0.0), ("preparing", 0.0), ("shadowing", 0.0)),
+        *(("rolling", 5.0), ("rolling", 25.0), ("rolling", 100.0), ("done", 100.0)),
+    ]  # fmt: skip
+    assert all(one.ended_at == other.began_at for one, other in zip(found.stages, found.stages[1:], strict=False))
+    rolled = [each for each in found.stages if each.state == "rolling"]
+    assert all(each.watched_s >= 10 and each.candidate.requests > 0 for each in rolled)
+    candidate, champion = found.versions
+    assert (candidate.number, candidate.percent, candidate.metrics) == (2, 100.0, {"auc": 0.93})
+    assert (champion.number, champion.percent) == (1, 0.0)
+    assert candidate.answered.requests == sum(each.candidate.requests for each in found.stages) <= asked
+    assert candidate.answered.p95_ms == 5.0, "the end of the class in which 4 ms lie"
+
+
+def test_the_timeline_of_a_promotion_that_was_ended_says_why_and_what_was_seen(shop: Shop) -> None:
+    shop.first(PROMOTION + STEPS)
+    shop.register("two")
+    made = shop.promote()
+    while shop.show(made).state != "rolling":
+        shop.plane.let_pass(1)
+    shop.answered(shop.show(made).deployments["churn"], 20, errors=5)
+    shop.plane.let_pass(2)
+    found = shop.plane.call("promotions.timeline", id=made.id)
+    assert [each.state for each in found.stages][-2:] == ["rolling", "aborted"]
+    assert (found.stages[-2].candidate.errors, found.stages[-2].candidate.error_rate) == (5, 0.25)
+    assert found.why == shop.show(made).failure["message"] and found.versions[0].percent == 0.0
+
+
 def test_shadow_first_sends_copies_and_no_share(shop: Shop) -> None:
     shop.first(PROMOTION + STEPS)
     shop.register("two")
@@ -118,6 +162,18 @@ def test_shadow_first_sends_copies_and_no_share(shop: Shop) -> None:
     shop.answered(variant.deployment, 50, errors=20)
     shop.plane.let_pass(3)
     assert shop.show(made).state == "aborted" and shop.show(made).failure["code"] == "BEYOND_ERRORS"
+
+
+def test_a_web_service_gets_copies_as_well(shop: Shop) -> None:
+    web = '[services.churn]\ncommand = "run"\nmodels = { weights = "models:/churn@champion" }\n'
+    shop.first(PROMOTION + STEPS, service=web)
+    shop.register("two")
+    made = shop.promote(shadow=5)
+    while shop.show(made).state != "shadowing":
+        shop.plane.let_pass(1)
+    shop.plane.let_pass(0.2)
+    assert shop.route().kind == "web"
+    assert [(each.copies, each.percent) for each in shop.route().variants] == [(True, 0)]
 
 
 def test_a_candidate_that_does_not_start_changes_nothing(shop: Shop) -> None:

@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from bough.adapters.connectors.outside import Outside
+from bough.adapters.connectors.s3 import S3
 from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.queue import DONE, Draft, Outcome, Place, Round, Take
@@ -63,8 +64,9 @@ class World:
         self.events = Events(self.clock)
         self.declared: dict[Place, Queue] = {}
         self.work = OutsideWork(
-            self.queues, self.database.read, self.receiver, self.secret, self.clock, lambda tx: self.declared
-        )
+            self.queues, self.database.read, self.receiver, self.secret, self.clock, lambda tx: self.declared,
+            objects=S3(),
+        )  # fmt: skip
 
     def secret(self, tx: sa.Connection, place: tuple[str, str], name: str) -> str:
         return {"hook": "s3cret", "path": "inside"}[name]

@@ -189,6 +189,17 @@ def test_increments_are_sent_once_and_after_a_second() -> None:
     assert said(telemetry).input.fields["x"].sum == 2
 
 
+def test_items_beyond_the_first_are_all_told_once_a_second_sampled_or_not() -> None:
+    clock = Clock()
+    for telemetry in (Telemetry(20, now=clock), Telemetry(0, now=clock)):
+        telemetry.further(7)
+        telemetry.further(2)
+        assert telemetry.report() is None and telemetry.patience_s == WINDOW_S
+        clock.now += WINDOW_S
+        assert said(telemetry).further == 9
+        assert telemetry.report() is None and telemetry.patience_s is None
+
+
 def test_what_never_reached_the_model_is_not_counted() -> None:
     clock = Clock()
     telemetry = Telemetry(20, now=clock)

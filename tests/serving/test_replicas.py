@@ -5,7 +5,7 @@ from __future__ import annotations
 from bough.builds.models import BuildResult
 from bough.environments.references import Filled
 from bough.environments.rules import WITHOUT_RESTART
-from bough.kernel.project import Service
+from bough.kernel.workloads import Service
 from bough.serving.models import READY, Deployment
 from bough.serving.replicas import unit_spec
 

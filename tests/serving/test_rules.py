@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bough.adapters.engine import ASLEEP as UNIT_ASLEEP
 from bough.adapters.engine import EXITED, READY, RUNNING, STARTING, STOPPING, Attempt
-from bough.kernel.project import Service
+from bough.kernel.workloads import Service
 from bough.runtime.spec import Exited, Failure
 from bough.serving import rules
 from bough.serving.models import ASLEEP, DRAINING, Deployment

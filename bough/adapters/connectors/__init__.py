@@ -1,4 +1,4 @@
-"""Systems outside of Bough that queues speak with: who is told over HTTP, and databases.
+"""Systems outside of Bough that queues speak with: who is told over HTTP, databases, and buckets of objects.
 
 Promises: a call ends within seconds or raises `Unavailable`; nothing that was refused is taken for done; a statement
 and its rows are one transaction; addresses, which may hold passwords, are in no message.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+import msgspec
 
 Row = Mapping[str, Any]
 
@@ -26,3 +28,38 @@ class Connectors(Protocol):
 
     def execute(self, url: str, statement: str, values: Row) -> None:
         """Runs a statement and commits it. Raises as `rows` does."""
+
+
+class Bucket(msgspec.Struct, frozen=True, kw_only=True):
+    """Where objects are, and who asks. Without `endpoint` AWS; without `key` whoever this machine is to it."""
+
+    name: str
+    endpoint: str = ""
+    region: str = ""
+    key: str = ""
+    secret: str = ""
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """An object as it was listed. `etag` is another one whenever its bytes are; `at`: seconds since the epoch."""
+
+    key: str
+    etag: str
+    size: int
+    at: float
+
+
+class Objects(Protocol):
+    """Every method raises `Unavailable` when nobody answers, and `Invalid` for what is refused."""
+
+    def listed(self, bucket: Bucket, prefix: str, after: str, limit: int) -> Sequence[Found]:
+        """Those whose keys begin with `prefix` and come after `after`, in the order of their keys' bytes."""
+
+    def read(self, bucket: Bucket, key: str, most: int) -> tuple[str, bytes] | None:
+        """Etag and bytes; None when it is gone. Raises `TooLarge` when it has more than `most` bytes."""
+
+    def write(self, bucket: Bucket, key: str, content: bytes, kind: str) -> None:
+        """In place of what was there."""
+
+    def remove(self, bucket: Bucket, key: str, etag: str) -> None:
+        """If it is still the one with this etag; what is gone already is no error."""

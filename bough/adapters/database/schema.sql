@@ -765,5 +765,18 @@ CREATE TABLE data_retention (
 	PRIMARY KEY (project, dataset)
 );
 
-INSERT INTO alembic_version VALUES ('0025');
+CREATE TABLE promotion_stage (
+	promotion TEXT NOT NULL,
+	number INTEGER NOT NULL,
+	state TEXT NOT NULL,
+	percent FLOAT NOT NULL,
+	began_at FLOAT NOT NULL,
+	ended_at FLOAT NOT NULL,
+	watched_s FLOAT NOT NULL,
+	candidate TEXT NOT NULL,
+	champion TEXT NOT NULL,
+	PRIMARY KEY (promotion, number)
+);
+
+INSERT INTO alembic_version VALUES ('0026');
 

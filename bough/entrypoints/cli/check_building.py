@@ -16,7 +16,7 @@ from bough.entrypoints.cli.drawing import DIM, paint
 from bough.entrypoints.cli.session import Session
 from bough.kernel.errors import Problem, WorkloadFailed
 from bough.kernel.platform import Home
-from bough.kernel.project import Workload
+from bough.kernel.workloads import Workload
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")  # of this command's environment; a container has no more
 

@@ -18,7 +18,7 @@ from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import environment
 from bough.entrypoints.cli.session import Session, find_project
 from bough.kernel.errors import Invalid, NotFound, WorkloadFailed
-from bough.kernel.project import Job
+from bough.kernel.workloads import Job
 
 _COLOURS = {contract.KEPT: GREEN, contract.BROKEN: RED, contract.UNPROVEN: YELLOW}
 

@@ -45,6 +45,7 @@ IN_GROUPS = {
     "jobs": ("logs",),
     "mirrors": ("page",),
     "models": ("card", "explain", "get", "register", "sbom"),
+    "promotions": ("timeline",),
     "optimize": ("distill", "quantize"),
     "runs": ("compare",),
     "scale": ("show", "simulate"),

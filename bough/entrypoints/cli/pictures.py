@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -29,8 +30,11 @@ def curve(points: Sequence[Any], width: int = WIDTH, height: int = HEIGHT) -> st
     return "\n".join(lines)
 
 
-def svg(title: str, points: Sequence[Any], width: int = 900, height: int = 260) -> str:
-    """The same for a page: requests in grey by their own scale, replicas in green, the pool in ochre."""
+def svg(
+    title: str, points: Sequence[Any], marks: Sequence[tuple[float, str]] = (), width: int = 900, height: int = 260
+) -> str:
+    """The same for a page: requests in grey by their own scale, replicas in green, the pool in ochre. `marks`: moments
+    that have a reason, as lines that say it when they are pointed at."""
     most = max([1.0, *(float(each.active + each.pool) for each in points)])
     peak = max([1.0, *(float(each.requests) for each in points)])
     scale = {"requests": peak, "active": most, "pool": most}
@@ -42,10 +46,17 @@ def svg(title: str, points: Sequence[Any], width: int = 900, height: int = 260) 
             for at, each in enumerate(points)
         )
         drawn.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{places}"/>')
-    text = f"{title} — most {most:.0f} replicas".replace("&", "&amp;").replace("<", "&lt;")
+    begin, end = (float(points[0].at), float(points[-1].at)) if points else (0.0, 0.0)
+    for at, why in marks:
+        place = width * (at - begin) / max(1.0, end - begin)
+        drawn.append(
+            f'<line x1="{place:.1f}" x2="{place:.1f}" y1="24" y2="{height - 20}" stroke="#8250df" '
+            f'stroke-dasharray="2 3"><title>{escape(why)}</title></line>'
+        )
+    text = f"{title} — most {most:.0f} replicas"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
-        f'font-size="12"><text x="4" y="14">{text}</text>{"".join(drawn)}</svg>\n'
+        f'font-size="12"><text x="4" y="14">{escape(text)}</text>{"".join(drawn)}</svg>\n'
     )
 
 

@@ -21,7 +21,8 @@ def run(session: Session, service: str, environment: str, project: str, hours: f
     place = {"project": project or project_name(), "environment": environment}
     found = session.client().scale.show(service=service, hours=hours, **place)
     if picture:
-        write_whole(Path(picture), svg(service, found.curve).encode())
+        marks = [(each.at, each.why) for each in found.decisions if ">=" in each.why]  # of steps
+        write_whole(Path(picture), svg(service, found.curve, marks).encode())
     session.answer(found, text=_text(found) + (f"\n\n{picture}" if picture else ""))
 
 

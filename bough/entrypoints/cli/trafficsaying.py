@@ -20,6 +20,7 @@ def traffic(session: Session, answer: Answer) -> str:
         "service": f"{answer['project']}/{answer['environment']} {answer['service']}",
         "since": f"{drawing.moment(answer['since'])}, when the gateway began",
         "requests": f"{answer['requests']}, {answer['per_s']:g} a second now, {replicas}{batches}",
+        "items": _items(answer),
         "objective": _objective(session, answer.get("objective")),
         "starts": ", ".join(starts),
         "cost": _cost(answer["cost"]),
@@ -35,6 +36,13 @@ def exposure(session: Session, answer: Answer) -> str:
 
 
 SAYS: dict[str, Callable[[Session, Any], str]] = {"services.traffic": traffic, "services.exposure": exposure}
+
+
+def _items(answer: Answer) -> str:
+    """Empty where every request carried one."""
+    if answer["items"] <= sum(each["answers"].get("2xx", 0) for each in answer["versions"]):
+        return ""
+    return f"{answer['items']}, {answer['items_per_s']:g} a second now"
 
 
 def _objective(session: Session, of: Answer | None) -> str:
@@ -57,8 +65,8 @@ def _version(of: Answer) -> dict[str, Any]:
     classes = {name: of["answers"].get(name, 0) for name in ("2xx", "4xx", "5xx")}
     return {
         "release": of["release"] + ("" if of["answering"] else " (gone)"), "api": of["api"],
-        "share": f"{of['share']:.1f} %", "requests": of["requests"], **classes, "p50 ms": of["p50_ms"],
-        "p95 ms": of["p95_ms"], "p99 ms": of["p99_ms"],
+        "share": f"{of['share']:.1f} %", "requests": of["requests"], "items": of["items"], **classes,
+        "p50 ms": of["p50_ms"], "p95 ms": of["p95_ms"], "p99 ms": of["p99_ms"],
     }  # fmt: skip
 
 

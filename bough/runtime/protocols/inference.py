@@ -11,7 +11,7 @@ objects) travels as BYTES holding JSON.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import msgspec
@@ -129,9 +129,12 @@ class Mapper:
         return [Reply(number, 200, body, 0, headers)]
 
 
-def answer_natively(requests: Sequence[Request], model: TensorModel, name: str) -> list[tuple[int, Any]]:
+def answer_natively(
+    requests: Sequence[Request], model: TensorModel, name: str, further: Callable[[int], None] = lambda _: None
+) -> list[tuple[int, Any]]:
     """Replies of a model that takes tensors as they are. Requests that fit together are one call; when that fails, each
-    is tried alone. Failures come back as exceptions beside the request's number."""
+    is tried alone. Failures come back as exceptions beside the request's number. `further` is told of the rows beyond
+    the first of a request."""
     done: list[tuple[int, Any]] = []
     groups: dict[Any, list[tuple[int, tensors.Inference, dict[str, Any]]]] = {}
     for request in requests:
@@ -140,6 +143,8 @@ def answer_natively(requests: Sequence[Request], model: TensorModel, name: str) 
             columns = _checked(inference, model)
             key = tuple((field, data.dtype.str, data.shape[1:]) for field, data in columns.items())
             groups.setdefault(key, []).append((request.id, inference, columns))
+            if (rows := len(next(iter(columns.values())))) > 1:
+                further(rows - 1)
         except Reject as error:
             done.append((request.id, error))
     for group in groups.values():

@@ -281,3 +281,25 @@ def test_colour_on_a_terminal_and_none_with_no_color(tmp_path: Path) -> None:
 
     assert b"\x1b[31merror" in on_a_terminal()
     assert b"\x1b" not in on_a_terminal(NO_COLOR="1")
+
+
+def test_scaling_is_simulated_without_a_running_bough(bough: Bough, tmp_path: Path) -> None:
+    """With the `scale` of the project file; what is given beside it goes first."""
+    (tmp_path / "busy.csv").write_text("10\n" * 300)
+    (tmp_path / "bough.toml").write_text(
+        'name = "shop"\n[services.churn]\nmodel = "service:Churn"\n'
+        'scale = { max = 4, signals = [], warm = 0, steps = [{ signal = "load", reaches = 0.7, add = 2 }] }\n'
+    )
+    words = ("scale", "simulate", "busy.csv", "--service-s", "1", "--json")
+    code, out, _ = bough(*words, "--service", "churn", connected=False)
+    found = json.loads(out)
+    assert (code, found["requests"], max(each["active"] for each in found["curve"])) == (0, 3000, 15)
+    code, out, _ = bough(*words, "--step", "queue>=5 +3", "--signals", "", "--max", "6", connected=False)
+    assert code == 0 and json.loads(out)["reasons"].get("queue>=5")
+    code, out, _ = bough(*words[:-1], "--service", "churn", "--max", "20", "--picture", "c.svg", connected=False)
+    assert code == 0 and "load>=0.7" in out
+    assert "<title>load&gt;=0.7</title>" in (tmp_path / "c.svg").read_text()
+    code, _, err = bough("scale", "simulate", "busy.csv", "--service", "nobody", connected=False)
+    assert code != 0 and "churn" in err
+    code, _, err = bough("scale", "simulate", "busy.csv", "--step", "queue>=many +3", connected=False)
+    assert code != 0 and "queue>=10 +2" in err

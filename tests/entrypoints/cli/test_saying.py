@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,11 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from bough.entrypoints.cli import branching, trafficsaying, webhooksaying
+from bough.client import Record
+from bough.entrypoints.cli import branching, plan, promotions_timeline, trafficsaying, webhooksaying
 from bough.entrypoints.cli.session import Session
+from bough.environments import rules
 from bough.kernel.errors import Conflict
 from bough.kernel.platform import Platform
+from bough.kernel.project import resolve
 from bough.kernel.scale import Scale
+from bough.kernel.settings import Document
 from tests.gateway.test_traffic import SEEN, told
 from tests.plane import Plane
 
@@ -85,3 +90,63 @@ def test_what_a_merge_runs_on_databases_is_said_before_it_does(capfd: pytest.Cap
     ):
         branching.planned(silent, asked)
         assert capfd.readouterr() == ("", "")
+
+
+def test_the_timeline_of_a_promotion_is_said_and_drawn() -> None:
+    nothing = {
+        "requests": 0,
+        "errors": 0,
+        "error_rate": 0.0,
+        "p50_ms": 0.0,
+        "p95_ms": 0.0,
+        "p99_ms": 0.0,
+        "cpu_ms": 0.0,
+    }
+    asked = nothing | {"requests": 40, "errors": 10, "error_rate": 0.25, "p95_ms": 5.0}
+    stage = {"percent": 0.0, "watched_s": 0.0, "candidate": nothing, "champion": nothing}
+    of = {
+        "promotion": "pro_1", "project": "shop", "environment": "main", "name": "churn", "state": "rolling",
+        "why": "<slow>", "now": 100.0, "gates": [{"gate": "size", "passed": False, "said": "too large"}],
+        "versions": [
+            {"side": "candidate", "number": 2, "percent": 25.0, "metrics": {"auc": 0.93}, "answered": asked},
+            {"side": "champion", "number": 1, "percent": 75.0, "metrics": {}, "answered": nothing},
+        ],
+        "stages": [
+            stage | {"state": "preparing", "began_at": 0.0, "ended_at": 75.0},
+            stage | {"state": "rolling", "percent": 25.0, "began_at": 75.0, "ended_at": 0.0, "candidate": asked},
+        ],
+    }  # fmt: skip
+    lines = promotions_timeline.text(Session(), of).splitlines()
+    candidate = next(line for line in lines if line.startswith("candidate"))
+    assert candidate.split() == ["candidate", "churn/2", "25", "%", "40", "10", "0", "5", "0", "0.93"]
+    preparing, rolling = (next(line for line in lines if line.startswith(word)) for word in ("preparing", "rolling"))
+    assert "█" * 18 + "·" * 6 in preparing and "·" * 18 + "█" * 6 in rolling
+    assert "candidate 40, 25 % errors, p95 5 ms" in rolling and "25.0 …" in rolling
+    assert "gates: 0 of 1 passed" in lines and "  size: too large" in lines
+    drawn = promotions_timeline.drawn(of)
+    assert 'x="130.0" width="390.0"' in drawn and 'x="520.0" width="130.0"' in drawn, "three quarters and the last"
+    assert "&lt;slow&gt;" in drawn and "rolling 25 %" in drawn
+    assert "preparing" in promotions_timeline.text(Session(), of | {"versions": []})
+    assert promotions_timeline.drawn(of | {"stages": []}).startswith("<svg")
+
+
+def test_a_plan_shows_what_each_kind_of_workload_gets_by_default() -> None:
+    """Resources, retries, scaling and cost centre of training, fine-tuning, serving and ETL, from one file."""
+    jobs = "".join(f'[jobs.{kind}]\nkind = "{kind}"\ncommand = "x"\n' for kind in ("train", "finetune", "etl"))
+    toml = 'name = "shop"\n[services.serve]\nmodel = "service:Churn"\n' + jobs
+    made = rules.plan("shop", "main", None, rules.manifest(resolve(Document(toml)), {".": "a" * 64}))
+    said = plan._text(Session(), json.loads(msgspec.json.encode(made), object_hook=Record))
+    shown: dict[str, list[str]] = {}
+    for line in said.splitlines()[1:]:
+        if "policy" not in line:
+            shown[line.split()[3].rstrip(",")] = policy = []
+        else:
+            policy.append(line.strip().removeprefix("policy "))
+    assert list(shown) == ["serve", "etl", "finetune", "train"]
+    for name, *lines in (
+        ("serve", "scale: no", "resources: cpus=1", "cost_center: inference"),
+        ("train", "retries: 3", "capacity: auto", "resources: cpus=1", "cost_center: training"),
+        ("finetune", "retries: 2", "priority: 1", "resources: cpus=1", "cost_center: fine-tuning"),
+        ("etl", "retries: 2", "capacity: on-demand", "resources: cpus=0.5", "cost_center: data"),
+    ):
+        assert set(lines) <= set(shown[name]), shown[name]

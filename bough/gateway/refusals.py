@@ -1,0 +1,64 @@
+"""What a caller is told whom no replica answers: the reasons, and how they are said."""
+
+from __future__ import annotations
+
+from bough.gateway import rules
+from bough.gateway.models import Route
+from bough.kernel.errors import Busy, Problem
+
+
+class NoReplica(Busy):
+    """Nobody is there to answer yet: held as long and as many as may be, then told when to come back."""
+
+    code, http_status, exit_code = "NO_REPLICA", 503, 6
+
+
+class TimedOut(Problem):
+    """The deadline passed before an answer came."""
+
+    code, http_status, exit_code = "TIMEOUT", 504, 6
+
+
+class ReplicaLost(Problem):
+    """The replica died with the request, which may not be sent again."""
+
+    code, http_status, exit_code = "REPLICA_LOST", 502, 6
+
+
+def timed_out(route: Route, *, sent: bool, served: bool) -> Problem:
+    """Of a request that was `sent` to a replica or not; `served`: replicas are there."""
+    if not sent and not served:
+        return NoReplica(
+            f"no replica of {route.service} came up within {route.timeout_s:g} s",
+            hint=f"bough logs {route.service}", retry_after_s=rules.COME_BACK_S,
+        )  # fmt: skip
+    where = "at the replica" if sent else "waiting in the queue"
+    return TimedOut(
+        f"{route.service} did not answer within {route.timeout_s:g} s (the request was {where})",
+        hint=f"raise timeout_s of services.{route.service} in bough.toml, or add replicas",
+    )
+
+
+def absent(route: Route, waiting: int) -> Busy:
+    """Nobody is there yet, and as many wait as may."""
+    return NoReplica(
+        f"{route.service} is being started, and {waiting} requests wait for it already",
+        hint="come back after Retry-After seconds; or raise queue_size", retry_after_s=rules.COME_BACK_S,
+    )  # fmt: skip
+
+
+def full(route: Route, waiting: int, per_second: float) -> Busy:
+    """`per_second`: how many leave the queue."""
+    return Busy(
+        f"{route.service} has {waiting} requests waiting and takes no more",
+        code="QUEUE_FULL", hint="come back after Retry-After seconds; or raise replicas or queue_size",
+        retry_after_s=float(rules.retry_after_s(waiting, per_second)),
+    )  # fmt: skip
+
+
+def lost(route: Route, attempts: int) -> Problem:
+    again = "was sent to two replicas and both died" if attempts > 1 else "may not be sent again (idempotent = false)"
+    return ReplicaLost(
+        f"the replica of {route.service} died while it had the request, and the request {again}",
+        hint=f"bough logs {route.service}",
+    )
