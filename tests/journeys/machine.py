@@ -13,9 +13,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.journeys.commands import ROOT, Commands
 from tests.ports import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = Commands()
 
 
 class Machine:
@@ -43,16 +44,7 @@ class Machine:
             kill(pid)
 
     def run(self, *words: str, cwd: Path | None = None, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "bough.entrypoints.cli.main", *words]
-        return subprocess.run(
-            command,
-            cwd=cwd or self.home.parent,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            stdin=subprocess.DEVNULL,
-        )
+        return COMMANDS.run([*words], cwd=cwd or self.home.parent, environment=self.environment, timeout_s=timeout_s)
 
     def bough(self, *words: str, cwd: Path | None = None, code: int = 0) -> Any:
         """The JSON answer of a command, which must end with `code`."""
