@@ -51,6 +51,12 @@ def _is_here(host: str) -> bool:
 sys.addaudithook(_refuse_other_machines)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The journeys first: a file of long tests that came last would leave all but one of the test processes idle."""
+    journeys = Path(__file__).parent / "journeys"
+    items.sort(key=lambda item: not item.path.is_relative_to(journeys))
+
+
 @pytest.fixture(autouse=True)
 def loopback_only() -> Iterator[list[str]]:
     """Python's own sockets may connect to this machine only; a test whose code tried more fails even if that code took

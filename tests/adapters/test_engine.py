@@ -163,7 +163,7 @@ def test_usage_is_cumulative_and_kept_until_forgotten(rig: Rig) -> None:
     rig.engine.apply(rig.spec("a", rigs.burns()))
     rig.until("a", "running")
     samples = [0.0]
-    deadline = rig.now() + 15
+    deadline = rig.now() + 60
     while samples[-1] < 0.05 and rig.now() < deadline:
         rig.let_pass(0.05)
         samples.append(rig.engine.usage()["a/1"].cpu_s)

@@ -200,7 +200,7 @@ def start(home: Path, request: BuildRequest, variables: dict[str, str], **kwargs
 
 def finish(home: Path, request: BuildRequest, variables: dict[str, str]) -> tuple[int, str, BuildResult | Failure]:
     process = start(home, request, variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=100)
     return process.returncode, output, parse_result((home / "result.json").read_bytes())
 
 

@@ -170,7 +170,7 @@ def test_stopping_finishes_what_is_under_way_and_closes(gateway: Running, replic
     replica.gate.clear()
     gateway.start(routes=[route("churn", replica)])
     with gateway.raw(POST + b"Content-Length: 2\r\n\r\n{}") as busy, gateway.raw() as idle:
-        assert replica.arrived.wait(5)
+        assert replica.arrived.wait(60)
         gateway.loop.call_soon_threadsafe(gateway._stopping.set)
         assert read_all(idle) == b""
         replica.gate.set()
@@ -196,11 +196,11 @@ def test_a_large_body_that_waits_its_turn_is_read_in_its_turn(gateway: Running, 
     first = POST + b"Content-Length: 2\r\n\r\n{}"
     second = POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(large) + large
     with gateway.raw(first) as connection:
-        assert replica.arrived.wait(5)
+        assert replica.arrived.wait(60)
         sender = threading.Thread(target=connection.sendall, args=(second,))
         sender.start()
         gateway.wait(lambda: any(not one.reads for one in gateway.gateway.front.connections))
         replica.gate.set()
         answer = read_all(connection)
-        sender.join(10)
+        sender.join(60)
     assert bodies(answer) == [b"{}", large]

@@ -120,7 +120,7 @@ class Upstream:
     def end(self) -> None:
         self.kill()
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(5)
+        self.thread.join(60)
         self.loop.close()
 
     def target(self, unit: str = "w1") -> Target:
@@ -257,7 +257,7 @@ def test_websockets_pass_both_ways(gateway: Running) -> None:
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
     try:
-        assert ready.wait(5)
+        assert ready.wait(60)
         gateway.start(routes=[web(Target(unit="w1", address=f"127.0.0.1:{ports[0]}"))])
         with websockets.sync.client.connect(f"ws://127.0.0.1:{gateway.port}/web/site/chat") as client:
             assert client.recv() == "welcome /chat"
@@ -269,7 +269,7 @@ def test_websockets_pass_both_ways(gateway: Running) -> None:
             websockets.sync.client.connect(f"ws://127.0.0.1:{gateway.port}/v1/nope/predict")
     finally:
         stop[0]()
-        thread.join(10)
+        thread.join(60)
 
 
 def test_a_service_that_is_away_is_waited_for(gateway: Running, app: Upstream) -> None:
@@ -280,7 +280,7 @@ def test_a_service_that_is_away_is_waited_for(gateway: Running, app: Upstream) -
     asking.start()
     gateway.wait(lambda: gateway.lane("dep-site")["queued"] == 1)
     app.start()
-    asking.join(10)
+    asking.join(60)
     assert got == [200]
 
 
@@ -308,7 +308,7 @@ def test_a_restart_under_load_fails_no_request_that_may_be_repeated(gateway: Run
     done, stop = [0], threading.Event()
 
     def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
         while not stop.is_set():
             connection.request("GET", "/web/site/")
             answer = connection.getresponse()
@@ -328,7 +328,7 @@ def test_a_restart_under_load_fails_no_request_that_may_be_repeated(gateway: Run
         app.start()
     stop.set()
     for thread in clients:
-        thread.join(10)
+        thread.join(60)
     assert not bad
 
 
@@ -386,7 +386,7 @@ def test_the_node_is_asked_to_wake_what_is_gone_and_its_new_port_is_used(gateway
     assert asked[0].endswith(b'{"unit":"w1"}')
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
-    thread.join(5)
+    thread.join(60)
 
 
 def test_a_key_guards_a_web_service_too(gateway: Running, app: Upstream) -> None:

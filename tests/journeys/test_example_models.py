@@ -391,7 +391,7 @@ def web() -> Iterator[int]:
             yield port
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
             shutil.rmtree(home, ignore_errors=True)
 
 

@@ -25,7 +25,7 @@ from bough.client.http import Http
 from bough.kernel.errors import Problem
 from tests.ports import free_port
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "4"))
+KILLS = int(os.environ.get("BOUGH_KILLS", "3"))
 SEED = int(os.environ.get("BOUGH_SEED", "1"))
 PATIENCE_S = 60.0
 LONGEST_S = 0.05  # between a request and the kill: about what commit and sending take
@@ -63,7 +63,7 @@ def receiver() -> Iterator[Receiving]:
     thread.start()
     yield made
     made.shutdown()
-    thread.join(10)
+    thread.join(60)
     made.server_close()
 
 

@@ -273,7 +273,7 @@ def test_a_push_that_breaks_off_has_changed_nothing(remote: Remote, work: Workin
     work.git("push", "bough", "HEAD")
     commit = work.git("rev-parse", "HEAD").strip()
     login = base64.b64encode(f"me:{remote.tokens['developer']}".encode()).decode()
-    connection = http.client.HTTPConnection("127.0.0.1", remote.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", remote.port, timeout=60)
     connection.putrequest("POST", "/git/shop/git-receive-pack")
     connection.putheader("Authorization", f"Basic {login}")
     connection.putheader("Content-Length", "100000")

@@ -88,7 +88,7 @@ def test_told_again_and_again_it_still_ends_well(tmp_path: Path) -> None:
         time.sleep(0.02)
     for _ in range(3):
         process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=100)[1]
     assert process.returncode == 0, said
     assert "saved" in said or not said
     check_all(tmp_path)
