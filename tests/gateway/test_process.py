@@ -48,7 +48,7 @@ def start(folder: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def ask(port: int, deadline_s: float = 10.0) -> bytes:
+def ask(port: int, deadline_s: float = 60.0) -> bytes:
     """The answer to one prediction, trying until somebody listens."""
     deadline = time.monotonic() + deadline_s
     while True:

@@ -20,6 +20,7 @@ import websockets.sync.client
 from websockets.asyncio.server import ServerConnection, serve
 
 from bough.gateway.models import Route, Target
+from tests.ports import free_port
 
 from .conftest import Running, read_all, route
 
@@ -93,8 +94,7 @@ class Upstream:
         self.open: set[App] = set()
         self.instead = b""  # the path that every request is taken for
         self.says = b"until the end"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.loop = uvloop.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
@@ -104,7 +104,7 @@ class Upstream:
         async def listen() -> None:
             self.server = await self.loop.create_server(lambda: App(self), "127.0.0.1", self.port, reuse_address=True)
 
-        asyncio.run_coroutine_threadsafe(listen(), self.loop).result(5)
+        asyncio.run_coroutine_threadsafe(listen(), self.loop).result(60)
         return self
 
     def kill(self) -> None:
@@ -115,7 +115,7 @@ class Upstream:
                 app.transport.abort()
             await asyncio.sleep(0.01)
 
-        asyncio.run_coroutine_threadsafe(close(), self.loop).result(5)
+        asyncio.run_coroutine_threadsafe(close(), self.loop).result(60)
 
     def end(self) -> None:
         self.kill()
@@ -378,9 +378,7 @@ def test_the_node_is_asked_to_wake_what_is_gone_and_its_new_port_is_used(gateway
 
     thread = threading.Thread(target=node, daemon=True)
     thread.start()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        gone = Target(unit="w1", address=f"127.0.0.1:{free.getsockname()[1]}", attempt=1)
-    gateway.start(routes=[web(gone)])
+    gateway.start(routes=[web(Target(unit="w1", address=f"127.0.0.1:{free_port()}", attempt=1))])
     assert gateway.request("GET", "/web/site/")[0] == 200
     assert asked[0].startswith(b"POST /wake HTTP/1.1\r\n")
     assert asked[0].endswith(b'{"unit":"w1"}')

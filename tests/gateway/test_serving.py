@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from bough.gateway.models import Key
 from bough.runtime.frames import Reply, Request
+from tests.ports import free_port
 
 from .conftest import Replica, Running, read_all, route
 
@@ -239,8 +239,7 @@ def test_headers_and_status_of_a_reply_reach_the_client_but_not_its_framing(gate
 
 
 def test_a_port_of_its_own_serves_one_service(gateway: Running, replicas: Make) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     gateway.start(routes=[route("churn", replicas(), port=port), route("other", replicas("u2"))])
     for path, wanted in ((b"/predict", b"200"), (b"/v1/churn/predict", b"200"), (b"/v1/other/predict", b"404")):
         request = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"

@@ -396,7 +396,7 @@ def web() -> Iterator[int]:
 
 
 def wait_for(port: int) -> None:
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

@@ -57,7 +57,7 @@ def recorded(work: Working) -> Path:
 
 def lines(said: Path, many: int) -> list[str]:
     """The first `many` lines, which come in the background; then it is looked whether more come."""
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while not said.exists() or len(said.read_text().splitlines()) < many:
         assert time.monotonic() < ends, said.read_text() if said.exists() else "nothing was called"
         time.sleep(0.01)
