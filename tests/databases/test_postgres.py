@@ -351,7 +351,7 @@ def test_several_who_start_a_server_at_once_all_find_it(first: tuple[Postgres, s
     engine.close(handle)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -65,7 +65,7 @@ def machine() -> Iterator[Machine]:
     shutil.rmtree(folder)
 
 
-def wait_until(condition: Any, timeout_s: float = 30.0) -> None:
+def wait_until(condition: Any, timeout_s: float = 60.0) -> None:
     ends = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < ends, "still not"
