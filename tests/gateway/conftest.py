@@ -230,11 +230,11 @@ class Running:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    data = b""
+    parts = []
     with contextlib.suppress(ConnectionResetError):
         while part := connection.recv(65536):
-            data += part
-    return data
+            parts.append(part)
+    return b"".join(parts)
 
 
 def route(service: str = "churn", *replicas: Replica, **fields: Any) -> Route:
