@@ -61,8 +61,11 @@ def test_killed_from_outside_it_comes_to_the_same_weights(tmp_path: Path) -> Non
         chain += 1
         folder = tmp_path / f"killed{chain}"
         while kills < OUTSIDE and not trained.is_done(folder):
+            before = manifest.steps(folder)
             process = trained.start(folder, STEPS, EVERY, 0.02)
-            time.sleep(chance.uniform(0.25, 0.8))
+            while manifest.steps(folder) == before and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0.0, 0.3))
             process.kill()
             process.communicate()
             kills += process.returncode == -signal.SIGKILL
