@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
 from bough.gateway.loop import state_of
 from bough.gateway.models import Table
@@ -30,7 +29,6 @@ class Price:
 """
 
 
-@pytest.mark.timeout(240)
 def test_a_change_is_seen_on_productions_requests_before_anybody_gets_it(machine: Machine) -> None:
     project = machine.project("homes", TOML, service_py=SERVICE.format(each=100))
     machine.deploy(project)

@@ -80,7 +80,6 @@ def uninterrupted() -> list[list[float]]:
     return found
 
 
-@pytest.mark.timeout(300)  # loading torch is most of it
 def test_what_two_processes_saved_in_pieces_two_find_again_and_one_does(tmp_path: Path, processes: Processes) -> None:
     """Weights and momentum: in the end both equal those of a run that nobody interrupted."""
     folder, alone = tmp_path / "pieces", tmp_path / "alone"
