@@ -95,9 +95,10 @@ def test_stop_kills_after_grace_and_not_before(rig: Rig) -> None:
     rig.engine.apply(rig.spec("a", rigs.stubborn()))
     rig.until("a", "running")
     rig.until_output("a", b"deaf")
+    rig.engine.stop("a", 1, 1000.0)
+    assert rig.look("a").state == "stopping"
     asked_at = rig.now()
     rig.engine.stop("a", 1, 0.4)
-    assert rig.look("a").state == "stopping"
     ended = rig.exited("a")
     assert (ended.code, ended.reason) == (-9, "stopped")
     assert 0.4 <= rig.now() - asked_at < rigs.PATIENCE_S
@@ -289,7 +290,7 @@ def test_an_attempt_that_is_applied_counts_more_than_what_was_registered_before(
 
 
 def test_a_wake_while_it_goes_to_sleep_is_not_lost(rig: Rig) -> None:
-    rig.engine.apply(rig.spec("a", rigs.stubborn(), grace_s=0.3))
+    rig.engine.apply(rig.spec("a", rigs.stubborn(), grace_s=1.5))
     rig.until_output("a", b"deaf")
     rig.engine.sleep("a", 1)
     assert rig.look("a").state == "stopping"
@@ -372,7 +373,7 @@ def test_a_sleeping_web_unit_gets_its_address_when_it_is_woken(rig: Rig) -> None
 def test_after_a_restart_of_the_engine_sleeping_units_sleep_and_can_be_woken(real: Rig) -> None:
     real.engine.register(real.spec("never-ran", rigs.runs()))
     real.engine.apply(real.model("model", "plain"))
-    real.engine.apply(real.spec("deaf", rigs.stubborn(), grace_s=1.0))
+    real.engine.apply(real.spec("deaf", rigs.stubborn(), grace_s=3.0))
     address = real.until("model", "ready").address
     real.until_output("deaf", b"deaf")
     real.engine.sleep("model", 1)
@@ -399,10 +400,10 @@ def test_a_lease_that_nobody_renews_ends_the_unit(rig: Rig) -> None:
 
 
 def test_a_lease_that_is_renewed_6_times_holds(rig: Rig) -> None:
-    spec = rig.spec("a", rigs.runs(), lease_s=0.4)
+    spec = rig.spec("a", rigs.runs(), lease_s=1.5)
     for _ in range(6):
         rig.engine.apply(spec)
-        rig.let_pass(0.08)
+        rig.let_pass(0.3)
     assert rig.look("a").exit is None
 
 
