@@ -150,6 +150,7 @@ def test_a_late_answer_is_504_and_cancelled(gateway: Running, replicas: Make) ->
     assert "retry-after" in headers
     replica.gate.set()
     gateway.wait(lambda: replica.cancelled)
+    gateway.apply([route("churn", replica)])
     assert gateway.post("churn", {})[0] == 200
 
 

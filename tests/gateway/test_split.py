@@ -110,7 +110,7 @@ def test_a_deployment_that_nobody_can_reach_takes_no_share(gateway: Running, two
 def test_a_request_that_dies_with_its_replica_is_answered_by_another_of_the_same_share_or_refused(
     gateway: Running, two: tuple[Replica, Replica]
 ) -> None:
-    start(gateway, divided(two[0], variant(two[1], percent=100.0), timeout_s=1.0))
+    start(gateway, divided(two[0], variant(two[1], percent=100.0), timeout_s=3.0))
     two[1].gate.clear()
     got: list[int] = []
     thread = threading.Thread(target=lambda: got.append(gateway.post("churn", 1)[0]))
