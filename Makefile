@@ -26,7 +26,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	@touch $@
 
 test: $(READY) ## Run all tests; `make test ARGS="tests/kernel -k lease"` runs some, `SIDE_BY_SIDE=0` in one process
-	$(BIN)/python -m pytest -n $(SIDE_BY_SIDE) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## Check style, layout and types
 	$(BIN)/ruff check .

@@ -223,7 +223,7 @@ RETRY_S = 0.5  # before asking an engine again that did not answer
 
 class Bough:
     """The control plane of one home. `engine`, `clock`, `tables`, `ask_gateway`, `receiver`, `accelerators` and
-    `connectors` are replaced in tests."""
+    `connectors` are replaced in tests. `durable`: what is committed outlives a power cut, not only a kill."""
 
     def __init__(
         self,
@@ -237,12 +237,13 @@ class Bough:
         receiver: Receiver | None = None,
         accelerators: Accelerators | None = None,
         connectors: Connectors | None = None,
+        durable: bool = True,
     ) -> None:
         learn_all()
         self.home, self.platform, self.clock = Home(home), platform, clock or SystemClock()
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         upgrade(self.home.database)
-        self.database = SqliteDatabase(self.home.database)
+        self.database = SqliteDatabase(self.home.database, durable=durable)
         self._tracking = SqliteDatabase(self.home.tracking, durable=False)
         tracking_schema.prepare(self._tracking)
         self._queues = SqliteQueues(self.home.queues)

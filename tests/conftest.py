@@ -16,9 +16,10 @@ from bough.adapters.database.sqlite import SqliteDatabase
 from bough.kernel.clock import VirtualClock
 from bough.kernel.tables import metadata
 
-# Two shared cores: a slow example is a busy machine, not a bug. CI looks at more examples, and at the same ones again.
-settings.register_profile("laptop", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
+# Two shared cores: a slow example is a busy machine, not a bug. CI looks at the same examples again.
+EXAMPLES = int(os.environ.get("BOUGH_EXAMPLES", "50"))
+settings.register_profile("laptop", max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", max_examples=EXAMPLES, deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "laptop")
 
 
@@ -49,6 +50,12 @@ def _is_here(host: str) -> bool:
 
 
 sys.addaudithook(_refuse_other_machines)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The journeys first: a file of long tests that came last would leave all but one of the test processes idle."""
+    journeys = Path(__file__).parent / "journeys"
+    items.sort(key=lambda item: not item.path.is_relative_to(journeys))
 
 
 @pytest.fixture(autouse=True)

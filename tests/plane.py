@@ -54,6 +54,7 @@ class Plane:
             receiver=receiver,
             accelerators=accelerators,
             connectors=connectors,
+            durable=False,  # a test takes no power away
         )
         self.builds_fail: Failure | None = None
         self.behaviour: dict[str, Behaviour] = {}
@@ -118,6 +119,8 @@ class Plane:
                 self.built.append(each.unit)
 
     def _script_replicas(self) -> None:
+        if not self.behaviour:
+            return
         with self.bough.database.read() as tx:
             starting = deployments.in_state(tx, "building", "starting")
         for each in starting:

@@ -34,11 +34,12 @@ log = logging.getLogger("bough.gateway")
 class Connection(Reader):
     """Implements `call.Client`."""
 
-    __slots__ = ("_held", "_peer", "secure")
+    __slots__ = ("_giving_up", "_held", "_peer", "secure")
 
     def __init__(self, front: Front, bound: Route | None = None) -> None:
         super().__init__(front, bound)
         self._held: Wire | None = None  # the wire that streams to us, while we keep it from reading
+        self._giving_up: asyncio.TimerHandle | None = None  # and when that has lasted too long
         self._peer = b""
         self.secure = False  # it is encrypted
 
@@ -257,13 +258,12 @@ class Connection(Reader):
         if call.wire is not None:
             self._held = call.wire
             call.wire.hold()
-            asyncio.get_running_loop().call_later(SLOW_READER_S, self._give_up, call)
+            self._giving_up = asyncio.get_running_loop().call_later(SLOW_READER_S, self.transport.abort)
 
     def _unhold(self) -> None:
         if self._held is not None:
             self._held.release()
             self._held = None
-
-    def _give_up(self, call: Call) -> None:
-        if self._held is not None and self._call is call:
-            self.transport.abort()
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None

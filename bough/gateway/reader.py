@@ -44,7 +44,7 @@ class Reader(asyncio.Protocol):
     __slots__ = (
         "_advancing", "_bound", "_call", "_closing", "_deaf", "_front", "_head_bytes", "_header_list",
         "_in_head", "_learn", "_parser", "_parsing", "_paused_at", "_quiet", "_reading", "_since", "_slow",
-        "_url", "_waiting", "_write", "transport", "tunnel",
+        "_unread", "_url", "_waiting", "_write", "transport", "tunnel",
     )  # fmt: skip
 
     def __init__(self, front: Front, bound: Route | None = None) -> None:
@@ -67,6 +67,7 @@ class Reader(asyncio.Protocol):
         self._url = b""
         self._since = monotonic()
         self._paused_at = 0.0  # when the client stopped reading
+        self._unread = 0  # bytes of the last answer, when it was looked at last
         self.tunnel: Any = None  # takes raw bytes after an upgrade
         self.transport: asyncio.Transport
         self._write: Callable[[bytes], None]
@@ -85,7 +86,10 @@ class Reader(asyncio.Protocol):
         if call is not None and call.plan.progress and call.wire is None and not call.started and not self._closing:
             self._tell_progress(call, now)
         if self._closing:
-            if idle > LINGER_S:
+            unread = self.transport.get_write_buffer_size()
+            if unread and unread != self._unread:  # the client is at it
+                self._unread, self._since = unread, now
+            elif idle > (STALLED_READER_S if unread else LINGER_S):
                 self.transport.abort()
         elif self._paused_at and now - self._paused_at > STALLED_READER_S and self.tunnel is None:
             self.transport.abort()

@@ -30,7 +30,7 @@ from bough.runtime.spec import ModelSpec, UnitSpec
 _shared_runtime = tempfile.TemporaryDirectory(prefix="bough-runtime-")
 
 LOADER_FOLDER = Path(__file__).parent / "engine_loader"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 DEVICES = ("t4:2",)  # accelerators of each engine under test: 0 and 1
 
 
@@ -325,7 +325,7 @@ def alive(pid: int) -> bool:
 
 
 def gone(pid: int) -> bool:
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + PATIENCE_S
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.002)
     return not alive(pid)

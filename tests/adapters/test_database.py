@@ -26,7 +26,7 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 
 from bough.adapters.database import migrate
-from bough.adapters.database.sqlite import CHECKPOINT_PAGES, SqliteDatabase
+from bough.adapters.database.sqlite import BUSY_TIMEOUT_S, CHECKPOINT_PAGES, SqliteDatabase
 from bough.kernel import catalog
 from bough.kernel.catalog import FILE, LAST, SECRET, Point, Write
 from bough.kernel.context import WouldWait
@@ -115,7 +115,7 @@ def test_a_reader_neither_waits_for_a_writer_nor_sees_its_half(lines: SqliteData
         tx.execute(line.insert().values(text="before"))
         began = time.monotonic()
         assert count(lines) == 0
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < BUSY_TIMEOUT_S / 2
     assert count(lines) == 1
 
 
@@ -210,7 +210,7 @@ def test_a_write_at_once_waits_for_no_writer(passing: SqliteDatabase) -> None:
         began = time.monotonic()
         with pytest.raises(WouldWait), passing.write_at_once():
             pytest.fail("the block has begun")
-        assert time.monotonic() - began < 1  # the patience of a write that waits is ten seconds
+        assert time.monotonic() - began < BUSY_TIMEOUT_S / 2  # of which a write that waits has all
 
     other = SqliteDatabase(passing.path, durable=False)  # as another process
     for holder in (passing, other):
@@ -238,7 +238,7 @@ def test_a_write_at_once_neither_makes_a_checkpoint_nor_begins_the_log(passing: 
         return passing.path.stat().st_mtime_ns, log.read_bytes()[16:24]
 
     begun, longest, at_once = {synced()}, 0, 0
-    for _ in range(3000):
+    for _ in range(1500):
         before = synced()
         try:
             with passing.write_at_once() as tx:
@@ -250,7 +250,7 @@ def test_a_write_at_once_neither_makes_a_checkpoint_nor_begins_the_log(passing: 
                 tx.execute(line.insert().values(text="x" * 1000))
         begun.add(synced())
         longest = max(longest, log.stat().st_size)
-    assert count(passing) == 3000 and at_once > 2900
+    assert count(passing) == 1500 and at_once > 1400
     assert len({salt for _, salt in begun}) >= 3  # the log did begin anew, several times
     assert longest < 1.1 * CHECKPOINT_PAGES * 4120
 
@@ -526,7 +526,7 @@ def test_many_that_start_together_upgrade_once(tmp_path: Path) -> None:
     gate = threading.Barrier(4)
 
     def start() -> None:
-        gate.wait(10)
+        gate.wait(60)
         try:
             migrate.upgrade(path)
         except BaseException as error:  # shown by the assertion below

@@ -95,12 +95,13 @@ def test_stop_kills_after_grace_and_not_before(rig: Rig) -> None:
     rig.engine.apply(rig.spec("a", rigs.stubborn()))
     rig.until("a", "running")
     rig.until_output("a", b"deaf")
+    rig.engine.stop("a", 1, 1000.0)
+    assert rig.look("a").state == "stopping"
     asked_at = rig.now()
     rig.engine.stop("a", 1, 0.4)
-    assert rig.look("a").state == "stopping"
     ended = rig.exited("a")
     assert (ended.code, ended.reason) == (-9, "stopped")
-    assert 0.4 <= rig.now() - asked_at < 3.0
+    assert 0.4 <= rig.now() - asked_at < rigs.PATIENCE_S
 
 
 def test_a_second_stop_may_shorten_grace(rig: Rig) -> None:
@@ -163,7 +164,7 @@ def test_usage_is_cumulative_and_kept_until_forgotten(rig: Rig) -> None:
     rig.engine.apply(rig.spec("a", rigs.burns()))
     rig.until("a", "running")
     samples = [0.0]
-    deadline = rig.now() + 15
+    deadline = rig.now() + 60
     while samples[-1] < 0.05 and rig.now() < deadline:
         rig.let_pass(0.05)
         samples.append(rig.engine.usage()["a/1"].cpu_s)
@@ -252,12 +253,21 @@ def test_registering_the_same_again_gives_no_hint_and_another_is_what_the_next_w
 def test_sleep_stops_and_wake_starts_the_next_attempt_of_the_same(rig: Rig) -> None:
     rig.engine.apply(rig.spec("a", rigs.runs()))
     rig.until("a", "running")
-    for attempt in (1, 2):
-        rig.let_pass(_after_a_wake(rig, attempt))
-        rig.engine.sleep("a", attempt)
-        assert rig.until("a", "asleep").attempt == attempt
-        assert rig.engine.wake("a").attempt == attempt + 1
-        assert rig.until("a", "running").attempt == attempt + 1
+    rig.engine.sleep("a", 1)
+    assert rig.until("a", "asleep").attempt == 1
+    assert rig.engine.wake("a").attempt == 2
+    assert rig.until("a", "running").attempt == 2
+
+
+@pytest.mark.parametrize("name", ["fake", "local"])
+def test_a_unit_that_was_woken_a_while_ago_is_put_to_sleep(name: str) -> None:
+    with rigs.rig(name) as rig:
+        rig.engine.register(rig.spec("a", rigs.runs()))
+        rig.engine.wake("a")
+        rig.until("a", "running")
+        rig.let_pass(WOKEN_S + 0.01)
+        rig.engine.sleep("a", 1)
+        assert rig.until("a", "asleep").attempt == 1
 
 
 def test_what_is_registered_while_it_runs_is_what_it_is_woken_as(rig: Rig) -> None:
@@ -280,7 +290,7 @@ def test_an_attempt_that_is_applied_counts_more_than_what_was_registered_before(
 
 
 def test_a_wake_while_it_goes_to_sleep_is_not_lost(rig: Rig) -> None:
-    rig.engine.apply(rig.spec("a", rigs.stubborn(), grace_s=0.3))
+    rig.engine.apply(rig.spec("a", rigs.stubborn(), grace_s=1.5))
     rig.until_output("a", b"deaf")
     rig.engine.sleep("a", 1)
     assert rig.look("a").state == "stopping"
@@ -363,7 +373,7 @@ def test_a_sleeping_web_unit_gets_its_address_when_it_is_woken(rig: Rig) -> None
 def test_after_a_restart_of_the_engine_sleeping_units_sleep_and_can_be_woken(real: Rig) -> None:
     real.engine.register(real.spec("never-ran", rigs.runs()))
     real.engine.apply(real.model("model", "plain"))
-    real.engine.apply(real.spec("deaf", rigs.stubborn(), grace_s=1.0))
+    real.engine.apply(real.spec("deaf", rigs.stubborn(), grace_s=3.0))
     address = real.until("model", "ready").address
     real.until_output("deaf", b"deaf")
     real.engine.sleep("model", 1)
@@ -383,11 +393,6 @@ def test_after_a_restart_of_the_engine_sleeping_units_sleep_and_can_be_woken(rea
     assert _ask(address) == b"model/2"
 
 
-def _after_a_wake(rig: Rig, attempt: int) -> float:
-    """Long enough for `sleep` to be heard again."""
-    return WOKEN_S + 0.01 if attempt > 1 else 0.0
-
-
 def test_a_lease_that_nobody_renews_ends_the_unit(rig: Rig) -> None:
     rig.engine.apply(rig.spec("a", rigs.runs(), lease_s=0.3))
     ended = rig.exited("a")
@@ -395,10 +400,10 @@ def test_a_lease_that_nobody_renews_ends_the_unit(rig: Rig) -> None:
 
 
 def test_a_lease_that_is_renewed_6_times_holds(rig: Rig) -> None:
-    spec = rig.spec("a", rigs.runs(), lease_s=0.4)
+    spec = rig.spec("a", rigs.runs(), lease_s=1.5)
     for _ in range(6):
         rig.engine.apply(spec)
-        rig.let_pass(0.08)
+        rig.let_pass(0.3)
     assert rig.look("a").exit is None
 
 

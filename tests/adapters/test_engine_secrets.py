@@ -21,7 +21,7 @@ def run(tmp_path: Path, **options: Any) -> Attempt:
     engine = LocalEngine(tmp_path, inherited={}, **options)
     try:
         spec = UnitSpec(unit="u", attempt=1, kind="job", argv=["/bin/sh", "-c", CHECK], secrets=SECRETS)
-        ends, attempt = time.monotonic() + 20, engine.apply(spec)
+        ends, attempt = time.monotonic() + 60, engine.apply(spec)
         while attempt.state != EXITED and time.monotonic() < ends:
             engine.watch(0, 0.05)
             (attempt,) = engine.snapshot()

@@ -192,6 +192,9 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return offline(shelf(folder / "wheels"), folder / "cache")
 
 
+KILLS = int(os.environ.get("BOUGH_KILLS", "8"))
+
+
 def start(home: Path, request: BuildRequest, variables: dict[str, str], **kwargs: Any) -> subprocess.Popen[str]:
     (home / "request.json").write_bytes(msgspec.json.encode(request))
     command = [sys.executable, "-m", "bough.builds.worker", home, home / "request.json", home / "result.json"]
@@ -200,7 +203,7 @@ def start(home: Path, request: BuildRequest, variables: dict[str, str], **kwargs
 
 def finish(home: Path, request: BuildRequest, variables: dict[str, str]) -> tuple[int, str, BuildResult | Failure]:
     process = start(home, request, variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=100)
     return process.returncode, output, parse_result((home / "result.json").read_bytes())
 
 
@@ -248,13 +251,14 @@ def test_the_worker_starts_light(variables: dict[str, str]) -> None:
     assert not heavy & set(loaded)
 
 
+@pytest.mark.timeout(300 + 10 * KILLS)
 def test_killed_at_any_moment_the_next_build_is_whole(tmp_path: Path, variables: dict[str, str]) -> None:
-    """kill -9 at 20 seeded moments, each in a build of something new; then the same build again, which must give an
+    """kill -9 at seeded moments, each in a build of something new; then the same build again, which must give an
     environment that works and a bundle that is complete."""
     rng = random.Random(20)
     home = tmp_path / "home"
     finished = 0
-    for number in range(20):
+    for number in range(KILLS):
         files = {"service.py": f"import demo, msgspec\nclass Churn: number = {number}\n",
                  "requirements.txt": f"# {number}\n{'asks' if number % 2 else 'demo==2.0'}\n"}  # fmt: skip
         request = BuildRequest(service="s", bundle=stored(home, files), model="service:Churn")
@@ -279,7 +283,7 @@ def test_killed_at_any_moment_the_next_build_is_whole(tmp_path: Path, variables:
             [again.python, "-c", "import service; print(service.Churn.number)"], cwd=again.workdir, text=True
         )
         assert int(said) == number and scan(Path(again.folder)).digest == request.bundle
-    assert finished < 20
+    assert finished < KILLS
 
 
 def test_the_real_index_serves_a_real_package(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_branch_that_the_machine_went_down_with_is_found_lost_and_reset(plane:
 
 
 def wait_until(so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not so():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -26,6 +26,7 @@ from bough.kernel.operations import Operation, collect
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = collect(OPERATION_MODULES)
+DOCUMENT = json.loads((ROOT / "docs/openapi.json").read_text("utf-8"))
 
 
 def test_every_derived_file_is_up_to_date() -> None:
@@ -60,8 +61,7 @@ def test_no_page_of_a_command_that_is_gone_is_left() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each.name)
 def test_every_operation_has_a_route_a_method_a_command_and_a_sentence(operation: Operation[Any, Any]) -> None:
-    document = json.loads((ROOT / "docs/openapi.json").read_text())
-    described = document["paths"][operation.path][operation.method.lower()]
+    described = DOCUMENT["paths"][operation.path][operation.method.lower()]
     assert described["operationId"] == operation.name
     assert described["x-role"] == operation.role.name.lower()
     found: Any = Client(transport=_NoTransport())
@@ -152,5 +152,4 @@ class _NoTransport:
 
 def test_no_two_types_of_the_api_have_one_name() -> None:
     """Else the document calls them by their modules, and generators of clients leave their verbs out."""
-    schemas = json.loads((ROOT / "docs/openapi.json").read_text("utf-8"))["components"]["schemas"]
-    assert [name for name in schemas if "." in name] == []
+    assert [name for name in DOCUMENT["components"]["schemas"] if "." in name] == []

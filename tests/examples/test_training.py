@@ -5,10 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,11 +14,12 @@ import msgspec
 import numpy as np
 import onnxruntime
 import pytest
-import skops.io
 
 from bough.kernel.project import resolve
 from bough.kernel.settings import Document
 from bough.runtime.checkpoints.checking import VARIABLE, Interruptions
+from tests.examples.forking import Forks
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 needs_torch = pytest.mark.skipif(
@@ -35,27 +32,6 @@ needs_torch = pytest.mark.skipif(
 PRELOADED = ("sklearn.datasets", "torch._dynamo", "torch.onnx", "safetensors.torch", "skops.io")
 
 
-class Forks:
-    """A process from which programs are forked, with what they import in memory."""
-
-    def __init__(self) -> None:
-        there = [each for each in PRELOADED if find_spec(each.partition(".")[0]) is not None]
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("forking.py")), *there], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},  # else the folders would fill
-        )  # fmt: skip
-
-    def run(self, programs: list[dict[str, Any]]) -> list[int]:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(programs) + "\n")
-        self._process.stdin.flush()
-        return list(json.loads(self._process.stdout.readline()))
-
-    def end(self) -> None:
-        self._process.communicate()
-
-
 class Trainer:
     """Runs the program of an example in a folder of its own, as often as it is told to."""
 
@@ -66,9 +42,7 @@ class Trainer:
 
     def run(self, *, processes: int = 1, **plan: Any) -> list[int]:
         """Statuses of its processes; `plan`: where it is interrupted."""
-        with socket.socket() as found:  # where they find each other
-            found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
+        port = free_port()  # where they find each other
         interruptions = Interruptions(save_every=3, **plan)
         return self._forks.run([self._asked(rank, processes, port, interruptions) for rank in range(processes)])
 
@@ -104,7 +78,7 @@ class Trainer:
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:
-    made = Forks()
+    made = Forks(*[each for each in PRELOADED if find_spec(each.partition(".")[0]) is not None])
     yield made
     made.end()
 
@@ -184,4 +158,5 @@ def test_two_processes_are_killed_and_go_on_and_come_to_the_same(tmp_path: Path,
 
 
 def made(path: Path) -> Any:
-    return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
+    library = importlib.import_module("skops.io")  # which loads all of scikit-learn
+    return library.load(path, trusted=library.get_untrusted_types(file=path))

@@ -73,7 +73,7 @@ class Replica:
             with contextlib.suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RDWR)
         self.gate.set()
-        self._thread.join(5)
+        self._thread.join(60)
 
     def _run(self, listener: socket.socket) -> None:
         while not self.dead:
@@ -106,7 +106,7 @@ class Replica:
                     continue
                 self.frames.append(asked)
                 self.arrived.set()
-                self.gate.wait(10)
+                self.gate.wait(60)
                 if self.dead:
                     return
                 replies = [reply for request in asked for reply in self.handle(request)]
@@ -134,7 +134,7 @@ class Running:
             self.write(routes, keys)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(60)
         if self._error is not None:
             raise self._error
         return self
@@ -142,7 +142,7 @@ class Running:
     def stop(self) -> None:
         if self._thread is not None and self._thread.is_alive():
             self.loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(20)
+            self._thread.join(60)
             assert not self._thread.is_alive()
 
     def write(self, routes: list[Route], keys: list[Key] | None = None) -> None:
@@ -159,7 +159,7 @@ class Running:
 
     def control(self, method: str, path: str, body: bytes = b"") -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(10)
+            connection.settimeout(60)
             connection.connect(str(self.home / "run" / "gateway.sock"))
             head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + body)
@@ -173,7 +173,7 @@ class Running:
             (lane for lane in self.control("GET", "/state").get("lanes", []) if lane["deployment"] == deployment), {}
         )
 
-    def wait(self, condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
+    def wait(self, condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
         """Until `condition` holds; fails after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -187,7 +187,7 @@ class Running:
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         """One request on a connection of its own. Header names are written with _ for -."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             answer = connection.getresponse()
@@ -200,7 +200,7 @@ class Running:
 
     @contextlib.contextmanager
     def raw(self, data: bytes = b"", port: int = 0) -> Iterator[socket.socket]:
-        with socket.create_connection(("127.0.0.1", port or self.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port or self.port), timeout=60) as connection:
             connection.sendall(data)
             yield connection
 
@@ -230,11 +230,11 @@ class Running:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    data = b""
+    parts = []
     with contextlib.suppress(ConnectionResetError):
         while part := connection.recv(65536):
-            data += part
-    return data
+            parts.append(part)
+    return b"".join(parts)
 
 
 def route(service: str = "churn", *replicas: Replica, **fields: Any) -> Route:

@@ -52,7 +52,7 @@ def test_without_the_service_s_word_nothing_is_kept(gateway: Running, counting: 
 
 def test_kept_connections_and_pipelines_get_their_own_answers(gateway: Running, counting: Make) -> None:
     gateway.start(routes=[route("churn", counting(), cache_bytes=ROOM)])
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
     found = []
     for body in ("1", "2", "1", "2", "1"):
         connection.request("POST", "/v1/churn/predict", body)
@@ -68,7 +68,7 @@ def test_kept_connections_and_pipelines_get_their_own_answers(gateway: Running, 
 def test_who_wants_a_fresh_answer_gets_one(gateway: Running, counting: Make) -> None:
     gateway.start(routes=[route("churn", counting(), cache_bytes=ROOM)])
     assert ask(gateway, 1)[0] == 1
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
     found = []
     for _ in range(3):
         connection.request("POST", "/v1/churn/predict", "1", {"Cache-Control": "no-cache"})

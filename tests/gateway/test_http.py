@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -152,6 +153,33 @@ def test_slow_clients_are_shown_the_door(gateway: Running, replicas: Make) -> No
         assert read_all(idle).startswith(b"HTTP/1.1 200 ")
 
 
+def test_who_reads_slowly_has_all_of_an_answer_that_has_ended_and_who_stopped_does_not(
+    gateway: Running, replicas: Make
+) -> None:
+    large = b"x" * 16_000_000
+    gateway.start(routes=[route("churn", replicas("u1", lambda request: [Reply(request.id, 200, large)]))])
+    asked = POST + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}"
+    connections = gateway.gateway.front.connections
+
+    def ended() -> list[Any]:
+        return [one for one in list(connections) if not one.busy and one.transport.get_write_buffer_size()]
+
+    def look(*later_s: float) -> None:
+        for each in later_s:
+            for connection in list(connections):
+                connection.sweep(time.monotonic() + each)
+
+    with gateway.raw(asked) as slow:
+        gateway.wait(ended)
+        gateway.loop.call_soon_threadsafe(look, http.LINGER_S + 1, http.LINGER_S + 2)
+        assert read_all(slow).endswith(b"\r\n\r\n" + large)
+    with gateway.raw(asked) as stopped:
+        gateway.wait(ended)
+        gateway.loop.call_soon_threadsafe(look, 0.0, http.STALLED_READER_S + 1)
+        gateway.wait(lambda: not connections)
+        assert len(read_all(stopped)) < len(large)
+
+
 def test_idle_connections_have_no_parser_and_disturb_nobody(gateway: Running, replicas: Make) -> None:
     gateway.start(routes=[route("churn", replicas())])
     held = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(400)]
@@ -170,7 +198,7 @@ def test_stopping_finishes_what_is_under_way_and_closes(gateway: Running, replic
     replica.gate.clear()
     gateway.start(routes=[route("churn", replica)])
     with gateway.raw(POST + b"Content-Length: 2\r\n\r\n{}") as busy, gateway.raw() as idle:
-        assert replica.arrived.wait(5)
+        assert replica.arrived.wait(60)
         gateway.loop.call_soon_threadsafe(gateway._stopping.set)
         assert read_all(idle) == b""
         replica.gate.set()
@@ -196,11 +224,11 @@ def test_a_large_body_that_waits_its_turn_is_read_in_its_turn(gateway: Running, 
     first = POST + b"Content-Length: 2\r\n\r\n{}"
     second = POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(large) + large
     with gateway.raw(first) as connection:
-        assert replica.arrived.wait(5)
+        assert replica.arrived.wait(60)
         sender = threading.Thread(target=connection.sendall, args=(second,))
         sender.start()
         gateway.wait(lambda: any(not one.reads for one in gateway.gateway.front.connections))
         replica.gate.set()
         answer = read_all(connection)
-        sender.join(10)
+        sender.join(60)
     assert bodies(answer) == [b"{}", large]

@@ -43,7 +43,7 @@ def collector() -> Iterator[tuple[str, dict[str, list[bytes]]]]:
     yield f"http://127.0.0.1:{server.server_address[1]}", got
     server.shutdown()
     server.server_close()
-    thread.join(5)
+    thread.join(60)
 
 
 def test_a_sampled_request_becomes_a_span_below_its_caller(

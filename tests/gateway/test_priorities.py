@@ -40,7 +40,7 @@ class Crowd:
 
     def end(self) -> None:
         for thread in self.threads:
-            thread.join(10)
+            thread.join(60)
 
 
 @contextmanager

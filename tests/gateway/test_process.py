@@ -48,12 +48,12 @@ def start(folder: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def ask(port: int, deadline_s: float = 10.0) -> bytes:
+def ask(port: int, deadline_s: float = 60.0) -> bytes:
     """The answer to one prediction, trying until somebody listens."""
     deadline = time.monotonic() + deadline_s
     while True:
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
                 connection.sendall(POST)
                 return read_all(connection)
         except ConnectionRefusedError:
@@ -62,7 +62,7 @@ def ask(port: int, deadline_s: float = 10.0) -> bytes:
 
 
 def presence(folder: Path) -> dict[str, Any]:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     path = folder / "run" / "gateway.json"
     while not path.exists():
         assert time.monotonic() < deadline
@@ -80,7 +80,7 @@ def test_a_killed_gateway_serves_again_within_a_second(
     said = presence(folder)
     assert (said["pid"], said["port"], said["host"]) == (first.pid, port, "127.0.0.1")
     first.send_signal(signal.SIGKILL)
-    first.wait(5)
+    first.wait(60)
     start(port)
     assert ask(port).startswith(b"HTTP/1.1 200 ")
     cpu_s = sum(map(int, Path(f"/proc/{presence(folder)['pid']}/stat").read_text().rpartition(")")[2].split()[11:13]))
@@ -96,7 +96,7 @@ def test_sigterm_ends_it_with_nothing_left_behind(gateway: Running, replicas: Ma
     assert ask(port).startswith(b"HTTP/1.1 200 ")
     presence(folder)
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert not (folder / "run" / "gateway.json").exists()
     assert not (folder / "run" / "gateway.sock").exists()
     assert len((folder / "logs" / "access.log").read_text().splitlines()) == 1
@@ -119,7 +119,7 @@ def test_a_thousand_idle_connections_fit_in_little_memory(
     before = memory_kb()
     with contextlib.ExitStack() as held:
         for _ in range(1000):
-            held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
         assert ask(port).startswith(b"HTTP/1.1 200 ")
         assert memory_kb() - before < 20_000
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

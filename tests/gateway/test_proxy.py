@@ -21,6 +21,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from bough.gateway import upstream as upstreams
 from bough.gateway.models import Route, Target
+from tests.ports import free_port
 
 from .conftest import Running, read_all, route
 
@@ -94,8 +95,7 @@ class Upstream:
         self.open: set[App] = set()
         self.instead = b""  # the path that every request is taken for
         self.says = b"until the end"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.loop = uvloop.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
@@ -105,7 +105,7 @@ class Upstream:
         async def listen() -> None:
             self.server = await self.loop.create_server(lambda: App(self), "127.0.0.1", self.port, reuse_address=True)
 
-        asyncio.run_coroutine_threadsafe(listen(), self.loop).result(5)
+        asyncio.run_coroutine_threadsafe(listen(), self.loop).result(60)
         return self
 
     def kill(self) -> None:
@@ -116,12 +116,12 @@ class Upstream:
                 app.transport.abort()
             await asyncio.sleep(0.01)
 
-        asyncio.run_coroutine_threadsafe(close(), self.loop).result(5)
+        asyncio.run_coroutine_threadsafe(close(), self.loop).result(60)
 
     def end(self) -> None:
         self.kill()
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(5)
+        self.thread.join(60)
         self.loop.close()
 
     def target(self, unit: str = "w1") -> Target:
@@ -258,7 +258,7 @@ def test_websockets_pass_both_ways(gateway: Running) -> None:
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
     try:
-        assert ready.wait(5)
+        assert ready.wait(60)
         gateway.start(routes=[web(Target(unit="w1", address=f"127.0.0.1:{ports[0]}"))])
         with websockets.sync.client.connect(f"ws://127.0.0.1:{gateway.port}/web/site/chat") as client:
             assert client.recv() == "welcome /chat"
@@ -270,7 +270,7 @@ def test_websockets_pass_both_ways(gateway: Running) -> None:
             websockets.sync.client.connect(f"ws://127.0.0.1:{gateway.port}/v1/nope/predict")
     finally:
         stop[0]()
-        thread.join(10)
+        thread.join(60)
 
 
 def test_a_service_that_is_away_is_waited_for(gateway: Running, app: Upstream) -> None:
@@ -281,7 +281,7 @@ def test_a_service_that_is_away_is_waited_for(gateway: Running, app: Upstream) -
     asking.start()
     gateway.wait(lambda: gateway.lane("dep-site")["queued"] == 1)
     app.start()
-    asking.join(10)
+    asking.join(60)
     assert got == [200]
 
 
@@ -309,7 +309,7 @@ def test_a_restart_under_load_fails_no_request_that_may_be_repeated(gateway: Run
     done, stop = [0], threading.Event()
 
     def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
         while not stop.is_set():
             connection.request("GET", "/web/site/")
             answer = connection.getresponse()
@@ -329,7 +329,7 @@ def test_a_restart_under_load_fails_no_request_that_may_be_repeated(gateway: Run
         app.start()
     stop.set()
     for thread in clients:
-        thread.join(10)
+        thread.join(60)
     assert not bad
 
 
@@ -379,15 +379,13 @@ def test_the_node_is_asked_to_wake_what_is_gone_and_its_new_port_is_used(gateway
 
     thread = threading.Thread(target=node, daemon=True)
     thread.start()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        gone = Target(unit="w1", address=f"127.0.0.1:{free.getsockname()[1]}", attempt=1)
-    gateway.start(routes=[web(gone)])
+    gateway.start(routes=[web(Target(unit="w1", address=f"127.0.0.1:{free_port()}", attempt=1))])
     assert gateway.request("GET", "/web/site/")[0] == 200
     assert asked[0].startswith(b"POST /wake HTTP/1.1\r\n")
     assert asked[0].endswith(b'{"unit":"w1"}')
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
-    thread.join(5)
+    thread.join(60)
 
 
 def test_a_key_guards_a_web_service_too(gateway: Running, app: Upstream) -> None:

@@ -62,7 +62,7 @@ def test_items_are_accepted_while_nobody_can_handle_them_and_handled_when_somebo
 ) -> None:
     replica = replicas()
     replica.kill()
-    begin(gateway, replica, timeout_s=0.5)
+    begin(gateway, replica, timeout_s=2.0)
     ids = [put(gateway, number) for number in range(20)]
     assert item(gateway, ids[0], wait=0)["state"] in ("waiting", "running", "delayed")
     replica.start()
@@ -146,7 +146,7 @@ def test_a_handler_that_hangs_is_given_up_and_the_item_goes_to_another(gateway: 
             return []  # says nothing, for ever
         return [Reply(request.id, 200, request.body)]
 
-    begin(gateway, replicas(handle=handle), queues=[queue(retry_s=0.01)], timeout_s=0.3)
+    begin(gateway, replicas(handle=handle), queues=[queue(retry_s=0.01)], timeout_s=2.0)
     found = item(gateway, put(gateway, 5), wait=20)
     assert (found["state"], found["attempts"]) == ("done", 2)
 

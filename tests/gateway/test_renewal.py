@@ -63,7 +63,7 @@ class Site:
             return 0
         context = ssl.create_default_context(cadata=self.server.trusted)
         port = self.gateway.gateway.tls_addresses[0][1]
-        connection = http.client.HTTPSConnection("localhost", port, timeout=10, context=context)
+        connection = http.client.HTTPSConnection("localhost", port, timeout=60, context=context)
         try:
             connection.request("POST", "/v1/churn/predict", "1")
             assert connection.getresponse().read() == b"1"

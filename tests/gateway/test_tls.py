@@ -62,7 +62,7 @@ def connect(gateway: Running, trusted: str = "") -> Iterator[http.client.HTTPSCo
     """A client that trusts one certificate, that of the moment if it is not said."""
     context = ssl.create_default_context(cadata=trusted or (gateway.home / "cert.pem").read_text())
     port = gateway.gateway.tls_addresses[0][1]
-    connection = http.client.HTTPSConnection("localhost", port, timeout=10, context=context)
+    connection = http.client.HTTPSConnection("localhost", port, timeout=60, context=context)
     try:
         yield connection
     finally:
@@ -97,7 +97,7 @@ def test_a_new_certificate_is_used_without_dropping_a_connection(secure: Running
         try:
             with connect(secure, first) as mine:
                 assert ask(mine) == (200, 1)
-                began.wait(10)
+                began.wait(60)
                 while not stop.is_set():
                     assert ask(mine) == (200, 1)
         except BaseException as error:
@@ -108,7 +108,7 @@ def test_a_new_certificate_is_used_without_dropping_a_connection(secure: Running
         assert ask(old) == (200, 1) and serial(old) == 1
         for each in clients:
             each.start()
-        began.wait(10)
+        began.wait(60)
         certify(secure.home, 2)
         second = (secure.home / "cert.pem").read_text()
 
@@ -121,7 +121,7 @@ def test_a_new_certificate_is_used_without_dropping_a_connection(secure: Running
         assert ask(old) == (200, 1) and serial(old) == 1
         stop.set()
         for each in clients:
-            each.join(10)
+            each.join(60)
     assert failed == []
 
 

@@ -76,7 +76,7 @@ def test_no_request_fails_whatever_happens_to_a_replica(
     done, stop = [0], threading.Event()
 
     def client(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
         while not stop.is_set():
             number += 7
             connection.request("POST", "/v1/double/predict", str(number))
@@ -94,12 +94,12 @@ def test_no_request_fails_whatever_happens_to_a_replica(
         before = done[0]
         gateway.wait(lambda before=before: done[0] > before + 200)  # type: ignore[misc]
         units[unit].send_signal(number)
-        units[unit].wait(10)
+        units[unit].wait(60)
         serve(model, unit)
         gateway.until_up("dep-double", 2)
     stop.set()
     for thread in clients:
-        thread.join(20)
+        thread.join(60)
     assert not bad, bad[:3]
 
 

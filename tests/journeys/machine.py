@@ -13,9 +13,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.journeys.commands import ROOT, Commands
 from tests.ports import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = Commands()
 
 
 class Machine:
@@ -43,16 +44,7 @@ class Machine:
             kill(pid)
 
     def run(self, *words: str, cwd: Path | None = None, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "bough.entrypoints.cli.main", *words]
-        return subprocess.run(
-            command,
-            cwd=cwd or self.home.parent,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            stdin=subprocess.DEVNULL,
-        )
+        return COMMANDS.run([*words], cwd=cwd or self.home.parent, environment=self.environment, timeout_s=timeout_s)
 
     def bough(self, *words: str, cwd: Path | None = None, code: int = 0) -> Any:
         """The JSON answer of a command, which must end with `code`."""
@@ -131,7 +123,7 @@ class Load:
         self._process = subprocess.Popen(
             [sys.executable, str(ROOT / "demo/load.py"), *words], stdout=subprocess.PIPE, text=True
         )
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 60
         while not self._can_be_stopped() and time.monotonic() < deadline:
             time.sleep(0.01)
 
@@ -143,7 +135,7 @@ class Load:
 
     def stop(self) -> dict[str, Any]:
         self._process.send_signal(signal.SIGTERM)
-        answer: dict[str, Any] = json.loads(self._process.communicate(timeout=60)[0])
+        answer: dict[str, Any] = json.loads(self._process.communicate(timeout=100)[0])
         return answer
 
 
@@ -154,7 +146,7 @@ def kill(pid: int) -> None:
         return
 
 
-def wait_until(condition: Any, what: str, timeout_s: float = 30.0) -> None:
+def wait_until(condition: Any, what: str, timeout_s: float = 60.0) -> None:
     ends = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < ends, f"still not after {timeout_s} s: {what}"

@@ -391,12 +391,12 @@ def web() -> Iterator[int]:
             yield port
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
             shutil.rmtree(home, ignore_errors=True)
 
 
 def wait_for(port: int) -> None:
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.journeys import pages
 from tests.journeys.machine import Machine
 
 
-@pytest.mark.timeout(300)
 def test_the_experiment_works_as_written(own_machine: Machine) -> None:
     said = pages.run("docs/experiment.md", own_machine)
     assert '{"price":246000}' in said

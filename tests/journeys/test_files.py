@@ -69,7 +69,7 @@ def test_a_service_that_sleeps_is_woken_with_the_data_of_then(machine: Machine) 
     for day in ("tuesday", "wednesday"):
         wait_until(asleep, "the service sleeps", 60.0)
         put(day)
-        wait_until(lambda day=day: woken_as() == day, "what it will see is laid out", 10.0)
+        wait_until(lambda day=day: woken_as() == day, "what it will see is laid out")
         assert machine.predict("news", "front") == day
     assert len(list((machine.home / "data" / deployment).iterdir())) <= 4  # two views and their locks
 

@@ -70,7 +70,7 @@ def test_a_server_that_is_killed_during_a_push_takes_it_the_second_time(own_mach
         )  # fmt: skip
         time.sleep(0.1 + 0.15 * at)
         kill(before)
-        pushing.communicate(timeout=60)
+        pushing.communicate(timeout=100)
         wait_until(lambda: own_machine.part("server") != before, "the keeper starts the server again")  # noqa: B023
         own_machine.bough("whoami")  # waits for it
         said = work.git("push", "bough", "HEAD")

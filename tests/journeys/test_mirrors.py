@@ -7,8 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
+import msgspec
 
+from bough.gateway.loop import state_of
+from bough.gateway.models import Table
+from bough.kernel.platform import Home
 from tests.journeys.machine import Machine
 
 TOML = """
@@ -26,7 +29,6 @@ class Price:
 """
 
 
-@pytest.mark.timeout(240)
 def test_a_change_is_seen_on_productions_requests_before_anybody_gets_it(machine: Machine) -> None:
     project = machine.project("homes", TOML, service_py=SERVICE.format(each=100))
     machine.deploy(project)
@@ -38,7 +40,7 @@ def test_a_change_is_seen_on_productions_requests_before_anybody_gets_it(machine
     again = machine.bough("mirror", "main", "--to", "dearer", cwd=project, code=5)
     assert again["error"]["code"] == "MIRROR_RUNNING"
     wait(lambda: machine.bough("mirrors", "report", mirror["id"], cwd=project)["state"] == "running")
-    time.sleep(1.0)  # the gateway's table
+    wait(lambda: mirrored(machine))
     for n in range(40):
         asked = {"rooms": n % 5, "note": "call Ada"}
         assert machine.predict("price.homes", asked) == {"price": n % 5 * 100, "rooms": n % 5}
@@ -70,6 +72,14 @@ def test_a_change_is_seen_on_productions_requests_before_anybody_gets_it(machine
     assert refused["error"]["code"] == "ENVIRONMENT_NOT_FOUND"
     nothing = machine.bough("mirror", "main", "--to", "main", cwd=project, code=2)
     assert nothing["error"]["code"] == "MIRROR_SELF"
+
+
+def mirrored(machine: Machine) -> bool:
+    """The gateway has the table that says so."""
+    home = Home(machine.home)
+    table, state = msgspec.json.decode(home.table.read_bytes(), type=Table), state_of(home.gateway_socket)
+    there = any(each.mirrors for each in table.routes)
+    return there and state is not None and state.generation >= table.generation
 
 
 def compared(machine: Machine, project: Path, id: str, *, seen: int) -> Any:

@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.journeys.machine import Machine
 
 TOML = """
@@ -73,7 +71,6 @@ class Churn:
 """
 
 
-@pytest.mark.timeout(300)  # some forty commands, each a process
 def test_from_a_failed_gate_to_a_champion_and_back(machine: Machine) -> None:
     rows = [f"{n},{n % 40},{'north' if n % 2 else 'south'},{int(n % 40 < 12)}" for n in range(400)]
     test = "customer,months,region,churned\n" + "\n".join(rows) + "\n"

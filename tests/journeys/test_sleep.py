@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import pytest
-
 from tests.journeys.machine import Machine, kill, wait_until
 
 SERVICE = """
@@ -50,7 +48,6 @@ def asleep(machine: Machine, project: str, environment: str) -> bool:
     return set(states(machine, project, environment).values()) == {"asleep"}
 
 
-@pytest.mark.timeout(240)
 def test_services_sleep_wake_and_sleep_again_whatever_dies(own_machine: Machine) -> None:
     machine = own_machine
     project = machine.project("drowsy", TOML, service_py=SERVICE, app_py=APP)

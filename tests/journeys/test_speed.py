@@ -65,10 +65,15 @@ def test_a_warm_start_takes_at_most_a_fifth_of_a_cold_one(machine: Machine) -> N
     cold_s = states["ready"] - states["starting"]
     assert cold_s >= LOAD_S
     assert machine.predict("slow", 1) == 1
-    kill(machine.pid_of(shown["replicas"][0]["unit"]))
+    warm = [warm_s(machine, shown["replicas"][0]["unit"]) for _ in range(3)]
+    assert min(warm) <= 0.2 * cold_s, "at best: another program may have had the machine"
+
+
+def warm_s(machine: Machine, unit: str) -> float:
+    kill(machine.pid_of(unit))
     began = time.monotonic()
     assert machine.predict("slow", 2) == 2
-    assert time.monotonic() - began <= 0.2 * cold_s
+    return time.monotonic() - began
 
 
 def test_a_mock_has_the_schema_of_its_service_and_takes_as_long_as_it_is_told(machine: Machine) -> None:

@@ -59,7 +59,6 @@ speed = 60
 """
 
 
-@pytest.mark.timeout(300)
 def test_a_job_is_planned_taken_away_goes_on_and_is_counted(own_machine: Machine) -> None:
     machine = own_machine
     machine.bough("down", "--all")

@@ -20,7 +20,7 @@ def test_waiting_on_the_virtual_clock_passes_its_time_not_ours() -> None:
     began = time.monotonic()
     assert not clock.wait(event, 3600.0)
     assert clock.now() == 3600.0
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 60
 
 
 def test_waiting_for_what_has_happened_passes_no_time() -> None:

@@ -190,7 +190,7 @@ def test_wakes_that_race_with_running_workers_are_all_heeded(database: SqliteDat
             sender.start()
         for sender in senders:
             sender.join(30)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while seen != sent and time.monotonic() < deadline:
             time.sleep(0.01)
     finally:
@@ -326,7 +326,7 @@ def test_a_loop_that_starts_does_not_wait_for_the_lease_of_a_process_that_was_ki
 
     loop = Loop(database, SystemClock(), {"thing": handler})
     loop.start(workers=1)
-    assert taken.wait(5.0)
+    assert taken.wait(60)
     loop.stop()
     assert turns == ["dead"]
 
@@ -619,7 +619,7 @@ def test_a_started_loop_hears_a_wake_of_its_own_process_at_once(database: Sqlite
             heard.clear()
             began = time.monotonic()
             wake_now(database, "a")
-            assert heard.wait(10)
+            assert heard.wait(60)
             delays.append(time.monotonic() - began)
         assert min(delays) < IDLE_S / 5, delays
     finally:
@@ -633,7 +633,7 @@ def test_a_started_loop_finds_a_wake_of_another_process(database: SqliteDatabase
     other = SqliteDatabase(database.path)
     try:
         wake_now(other, "a")
-        assert heard.wait(10)
+        assert heard.wait(60)
     finally:
         loop.stop()
         other.close()
@@ -654,13 +654,13 @@ def test_idle_workers_do_not_spin_while_a_woken_object_is_in_work(database: Sqli
     def handler(turn: Turn) -> None:
         wake_now(database, turn.id)
         inside.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     loop = Loop(database, clock, {"thing": handler})
     wake_now(database, "a")
     loop.start(workers=2)
     try:
-        assert inside.wait(10)
+        assert inside.wait(60)
         clock.waits.clear()
         threading.Event().wait(0.3)
         assert len(clock.waits) <= 3, f"{len(clock.waits)} looks at the table in 0.3 s"
@@ -689,7 +689,7 @@ def test_a_loop_outlives_a_database_that_fails_for_a_while(database: SqliteDatab
         assert not heard.wait(0.05)
         store.broken = False
         loop.poke()
-        assert heard.wait(10)
+        assert heard.wait(60)
     finally:
         loop.stop()
 
@@ -705,7 +705,7 @@ def test_a_stopped_loop_finishes_the_turn_in_hand(database: SqliteDatabase) -> N
     loop = Loop(database, SystemClock(), {"thing": handler})
     wake_now(database, "a")
     loop.start(workers=1)
-    assert inside.wait(10)
+    assert inside.wait(60)
     loop.stop()
     assert finished == ["a"]
     assert row(database, "a").token is None

@@ -55,7 +55,7 @@ def server(plane: Plane) -> Iterator[str]:
     thread.start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     running.should_exit = True
-    thread.join(10)
+    thread.join(60)
     listening.close()
 
 

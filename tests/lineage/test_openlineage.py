@@ -71,7 +71,7 @@ for line in sys.stdin:
 
 
 def post(server: str, body: bytes, token: str, **headers: str) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(server.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(server.removeprefix("http://"), timeout=60)
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request("POST", "/api/v1/lineage", body, sent | ({"Authorization": f"Bearer {token}"} if token else {}))
     answer = connection.getresponse()

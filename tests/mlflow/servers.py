@@ -66,7 +66,7 @@ def running(
         finally:
             os.killpg(process.pid, 15)
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, 9)
                 process.wait()

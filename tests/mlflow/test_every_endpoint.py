@@ -111,7 +111,6 @@ QUICK_WRITES = {
 }
 
 
-@pytest.mark.timeout(60)
 def test_what_is_read_in_the_event_loop_waits_for_no_writer(plane: Plane, client: TestClient) -> None:
     api, prompt = "/api/2.0/mlflow", [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
     client.post(f"{api}/registered-models/create", json={"name": "p", "tags": prompt})
@@ -144,7 +143,6 @@ def test_a_small_write_is_made_in_the_event_loop_and_a_large_one_in_a_thread(
         assert in_threads.pop() == in_thread
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("own", [True, False], ids=["of this process", "of another handle"])
 def test_while_a_write_waits_for_another_one_everybody_else_is_answered(
     plane: Plane, client: TestClient, run: str, own: bool

@@ -49,9 +49,9 @@ class Remote:
     def stop(self) -> None:
         self.pushes.stop()
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
         self._ends.set()
-        self._life.join(10)
+        self._life.join(60)
         self.plane.bough.database.close()
 
     def url(self, project: str = "shop", role: str = "developer", token: str = "") -> str:

@@ -273,7 +273,7 @@ def test_a_push_that_breaks_off_has_changed_nothing(remote: Remote, work: Workin
     work.git("push", "bough", "HEAD")
     commit = work.git("rev-parse", "HEAD").strip()
     login = base64.b64encode(f"me:{remote.tokens['developer']}".encode()).decode()
-    connection = http.client.HTTPConnection("127.0.0.1", remote.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", remote.port, timeout=60)
     connection.putrequest("POST", "/git/shop/git-receive-pack")
     connection.putheader("Authorization", f"Basic {login}")
     connection.putheader("Content-Length", "100000")
@@ -293,7 +293,7 @@ def test_a_pusher_who_goes_away_has_pushed_all_the_same(remote: Remote, work: Wo
         assert pushing.poll() is None
     pushing.kill()
     pushing.communicate()
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while not remote.plane.call("pushes.list", project="shop").pushes:
         assert time.monotonic() < ends
         time.sleep(0.02)

@@ -93,7 +93,7 @@ class Stage:
         return list(self.ask("POST", "/queues/numbers", lines, headers)["ids"])
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=25)
             try:

@@ -48,7 +48,7 @@ def test_what_comes_while_a_round_is_on_its_way_goes_with_the_next_one() -> None
     for _ in range(101):
         queues.go.release()
     for _ in range(101):
-        assert heard.acquire(timeout=10)
+        assert heard.acquire(timeout=100)
     made.stop()
     assert sum(queues.sizes) == 101 and len(queues.sizes) <= 3
 

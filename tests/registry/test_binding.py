@@ -51,7 +51,7 @@ def settled(plane: Plane, seconds: float = 3.0) -> None:
         plane.let_pass(seconds / 20)
         for thread in threading.enumerate():
             if thread.name == "model":
-                thread.join(10)
+                thread.join(60)
 
 
 def deploy(plane: Plane, file: str = FILE, environment: str = "main", **fields: Any) -> Any:

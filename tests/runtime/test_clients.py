@@ -39,13 +39,13 @@ class Front:
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._up.wait(10)
+        assert self._up.wait(60)
         while not all(entry.ready for entry in self._gateway.routes.entries.values()):  # connecting takes some turns
             time.sleep(0.005)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(20)
+        self._thread.join(60)
 
     def _route(self, name: str, process: Replica) -> Route:
         signature = msgspec.json.decode((process.folder / "ready.json").read_bytes(), type=Signature)

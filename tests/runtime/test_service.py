@@ -410,4 +410,4 @@ def test_importing_bough_is_light() -> None:
     )
     found = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
     spent, version, *heavy = min(run.stdout for run in found).split()
-    assert float(spent) < 0.05 and version == bough.__version__ and not heavy
+    assert float(spent) < 0.1 and version == bough.__version__ and not heavy

@@ -36,7 +36,7 @@ class Guarded:
         self.pid = os.posix_spawn(sys.executable, command, os.environ, setsigmask=[signal.SIGTERM])
 
     def wait(self, name: str) -> Any:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 found = json.loads((self.folder / name).read_bytes())

@@ -38,7 +38,7 @@ from bough.runtime.models import Model
 from bough.runtime.spec import ModelSpec
 
 PROJECT = Path(__file__).parent / "project"
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class Replica:

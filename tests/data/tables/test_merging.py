@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from bough.data.tables.writing import Workshop
 from bough.kernel.merging import Choices
 
 Rows = dict[int, int]  # id -> v
+EXAMPLES = int(os.environ.get("BOUGH_HISTORIES", "12"))
 NONE = Choices()
 
 
@@ -93,7 +95,7 @@ MOVES = st.lists(st.tuples(st.sampled_from(["put", "delete", "update", "compact"
 
 
 @pytest.mark.parametrize("key", [True, False], ids=["key", "no-key"])
-@settings(max_examples=30)
+@settings(max_examples=EXAMPLES)
 @given(ours=MOVES, theirs=MOVES, side=st.sampled_from(["ours", "theirs"]))
 def test_a_merge_does_what_a_dictionary_would(key: bool, ours: list[Any], theirs: list[Any], side: str) -> None:
     before = {1: 0, 2: 0, 3: 0, 4: 0}

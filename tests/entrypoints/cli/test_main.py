@@ -235,7 +235,7 @@ def test_help_imports_no_server_library_and_stays_instant() -> None:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
         assert done.returncode == 0, done.stderr
         spent.append(float(done.stderr))
-    assert min(spent) < 0.2
+    assert min(spent) < 0.5
 
 
 def test_no_command_and_no_node_loads_what_only_the_server_needs() -> None:
@@ -271,9 +271,9 @@ def test_colour_on_a_terminal_and_none_with_no_color(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "bough.entrypoints.cli.main", "status"]
         started = environment() | {"TERM": "xterm"} | extra
         done = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, cwd=tmp_path, env=started)
-        done.wait(20)
+        done.wait(60)
         os.close(follower)
-        text, deadline = b"", time.monotonic() + 5
+        text, deadline = b"", time.monotonic() + 60
         while b"try:" not in text and time.monotonic() < deadline:
             text += os.read(leader, 4096)
         os.close(leader)

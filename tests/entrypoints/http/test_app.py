@@ -45,7 +45,7 @@ def served(one_for_all: Served) -> Served:
 def ask(
     served: Served, method: str, path: str, body: Any = None, *, token: str = "admin-token", **headers: str
 ) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     if token:
         sent["Authorization"] = f"Bearer {token}"
@@ -200,7 +200,7 @@ def test_a_stream_that_fails_later_says_so_in_its_last_line(served: Served) -> N
 
 
 def test_items_leave_at_once_and_the_stream_ends_when_its_reader_goes(served: Served) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
     connection.request("GET", "/api/v1/counts/up?to=3&then=wait", headers={"Authorization": "Bearer admin-token"})
     response = connection.getresponse()
     read = b""
@@ -209,18 +209,18 @@ def test_items_leave_at_once_and_the_stream_ends_when_its_reader_goes(served: Se
     assert not served.toy.written.streams_ended.is_set()
     response.close()
     connection.close()
-    assert served.toy.written.streams_ended.wait(10)
+    assert served.toy.written.streams_ended.wait(60)
 
 
 def test_a_server_that_stops_ends_streams_and_tells_their_readers(served: Served) -> None:
     answers: list[Answer] = []
     reader = threading.Thread(target=lambda: answers.append(ask(served, "GET", "/api/v1/counts/up?to=1&then=wait")))
     reader.start()
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
     connection.request("GET", "/api/v1/counts/up?to=1&then=wait", headers={"Authorization": "Bearer admin-token"})
     connection.getresponse().read1(10)
     served.stop()
-    reader.join(10)
+    reader.join(60)
     connection.close()
     assert json.loads(answers[0].body.splitlines()[-1])["error"]["code"] == "SERVER_STOPPING"
     served.start()
@@ -255,7 +255,7 @@ def test_an_upload_needs_a_developer(served: Served) -> None:
 
 def test_an_upload_that_is_cut_leaves_nothing(served: Served) -> None:
     digest = hashlib.sha256(b"x" * 1000).hexdigest()
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
     connection.putrequest("PUT", f"/api/v1/blobs/{digest}")
     connection.putheader("Authorization", "Bearer admin-token")
     connection.putheader("Content-Length", "1000")
@@ -289,7 +289,7 @@ def test_a_damaged_blob_never_arrives_looking_well(served: Served) -> None:
 def test_an_upload_that_was_cut_goes_on_where_it_stopped(served: Served) -> None:
     content = b"x" * 5_000_000
     digest = hashlib.sha256(content).hexdigest()
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
     connection.putrequest("PUT", f"/api/v1/blobs/{digest}")
     for name, value in (("Authorization", "Bearer admin-token"), ("Upload-Offset", "0"), ("Content-Length", "5000000")):
         connection.putheader(name, value)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import SearchStrategy
 
 from bough.access import operations as access
 from bough.adapters.engine.fake import FakeEngine
@@ -18,17 +21,9 @@ from bough.kernel.context import Principal, Role
 from bough.kernel.operations import collect
 from bough.kernel.platform import Platform
 
-with warnings.catch_warnings():  # of schemathesis' own dependencies
-    warnings.simplefilter("ignore")
-    import schemathesis
-    from schemathesis import GenerationMode
-    from schemathesis.checks import not_a_server_error
-    from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
-
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
-EXAMPLES = int(os.environ.get("API_EXAMPLES", "10"))  # of each operation and mode; raise it for a longer search
+EXAMPLES = int(os.environ.get("API_EXAMPLES", "5"))  # of each operation and mode; raise it for a longer search
 
 
 class Plane:
@@ -45,9 +40,33 @@ class Plane:
         return Principal(id="pri_x", name="admin", role=Role.ADMIN)
 
 
+class Requests:
+    """What schemathesis makes of the OpenAPI document; it takes seconds to load, which only this file needs."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():  # of its own dependencies
+            warnings.simplefilter("ignore")
+            library = importlib.import_module("schemathesis")
+            checks = importlib.import_module("schemathesis.specs.openapi.checks")
+        self._schema = library.openapi.from_asgi("/api/v1/openapi.json", build(Plane(folder)))
+        self._modes = library.GenerationMode
+        self.checks = [
+            library.checks.not_a_server_error, checks.status_code_conformance, checks.response_schema_conformance
+        ]  # fmt: skip
+
+    def of(self, operation: str, *, valid: bool) -> SearchStrategy[Any]:
+        found = self._schema.find_operation_by_id(operation)
+        if not valid and not (found.query or found.body):
+            pytest.skip("there is nothing to get wrong")
+        strategy: SearchStrategy[Any] = found.as_strategy(
+            generation_mode=self._modes.POSITIVE if valid else self._modes.NEGATIVE
+        )
+        return strategy
+
+
 @pytest.fixture(scope="module")
-def schema(tmp_path_factory: pytest.TempPathFactory) -> schemathesis.BaseSchema:
-    return schemathesis.openapi.from_asgi("/api/v1/openapi.json", build(Plane(tmp_path_factory.mktemp("plane"))))
+def requests(tmp_path_factory: pytest.TempPathFactory) -> Requests:
+    return Requests(tmp_path_factory.mktemp("plane"))
 
 
 def names() -> list[str]:
@@ -55,16 +74,12 @@ def names() -> list[str]:
     return [*collect(OPERATION_MODULES), "blobs.put"]
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["valid", "wrong"])
+@pytest.mark.parametrize("valid", [True, False], ids=["valid", "wrong"])
 @pytest.mark.parametrize("name", names())
-def test_no_request_makes_the_server_fail(schema: schemathesis.BaseSchema, name: str, mode: GenerationMode) -> None:
-    operation = schema.find_operation_by_id(name)
-    if mode is GenerationMode.NEGATIVE and not (operation.query or operation.body):
-        pytest.skip("there is nothing to get wrong")
-
-    @given(case=operation.as_strategy(generation_mode=mode))
+def test_no_request_makes_the_server_fail(requests: Requests, name: str, valid: bool) -> None:
+    @given(case=requests.of(name, valid=valid))
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    def check(case: schemathesis.Case) -> None:
-        case.call_and_validate(checks=CHECKS, headers={"Authorization": "Bearer x"})
+    def check(case: Any) -> None:
+        case.call_and_validate(checks=requests.checks, headers={"Authorization": "Bearer x"})
 
     check()

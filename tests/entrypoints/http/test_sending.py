@@ -42,7 +42,7 @@ def digest(request: pytest.FixtureRequest, served: Served, blobs: DirectoryBlobs
 
 
 def get(served: Served, digest: str, method: str = "GET", **headers: str) -> http.client.HTTPConnection:
-    line = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    line = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
     line.request(method, f"/api/v1/blobs/{digest}", headers={"Authorization": "Bearer viewer-token", **headers})
     return line
 
@@ -114,7 +114,7 @@ def test_a_reader_that_goes_leaves_nothing_open(served: Served, blobs: Directory
     with closing(get(served, digest)) as line:
         line.getresponse().read(1000)
         assert open_files(blobs.path(digest)) == 1
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while open_files(blobs.path(digest)):
         assert time.monotonic() < deadline
         time.sleep(0.01)

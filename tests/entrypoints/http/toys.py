@@ -165,7 +165,7 @@ class Served:
         else:
             self._server.force_exit = True
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
 

@@ -1,9 +1,9 @@
 """One of several processes that each hold a piece of the weights and of the optimizer's memory, met over gloo.
 
-pieces.py STEPS EVERY     with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT
+pieces.py     with STEPS, EVERY, RANK, WORLD_SIZE and MEETING, a file by which they find each other
 """
 
-import sys
+import os
 
 import torch
 import torch.distributed as dist
@@ -17,9 +17,14 @@ SAVED_BEFORE = 5  # what was saved until then is on the disk before anything of 
 
 
 def main() -> None:
-    steps, every = int(sys.argv[1]), sys.argv[2]
+    steps, every, rank, world = (
+        int(os.environ["STEPS"]),
+        os.environ["EVERY"],
+        int(os.environ["RANK"]),
+        int(os.environ["WORLD_SIZE"]),
+    )
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
+    dist.init_process_group("gloo", f"file://{os.environ['MEETING']}", rank=rank, world_size=world)
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     torch.manual_seed(1)
     model = torch.nn.Linear(COLUMNS, ROWS, bias=False)

@@ -45,7 +45,7 @@ class Fleet:
 
     def end(self) -> list[str]:
         """What each said at its end."""
-        said = [process.communicate(timeout=60) for process in self.processes]
+        said = [process.communicate(timeout=100) for process in self.processes]
         assert all(process.returncode == 0 for process in self.processes), said
         return [out.strip() for out, _ in said]
 

@@ -34,7 +34,7 @@ def start(
 def run(folder: Path, *arguments: object, plan: Interruptions | None = None, **more: str) -> tuple[int, str]:
     """Exit status, and what it said on stderr."""
     process = start(folder, *arguments, plan=plan, **more)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=100)[1]
     return process.returncode, said
 
 
@@ -60,7 +60,7 @@ class Starts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=100)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
