@@ -9,7 +9,7 @@ nothing else.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush, heapreplace
 from typing import Protocol
 
@@ -49,6 +49,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     objective_s: float = 1.0
     pool_price: float = 0.1
     first: int = 1  # replicas that are there when the trace begins
+    held: int | None = None  # requests that may wait; whoever waits longest gives up when there are more
 
 
 class Policy(Protocol):
@@ -88,7 +89,7 @@ class Simulation:
         self.starting: deque[float] = deque()  # when each is ready, the soonest first
         self.pool = 0
         self.pool_starting: deque[float] = deque()
-        self.queue: deque[Arrival] = deque()
+        self.queue: deque[Arrival] = deque(maxlen=terms.held)
         self.cost = self.waited_s = 0.0
         self.late = self.late_now = 0
         self.service_s = 0.0  # of those that were begun in this tick
@@ -98,20 +99,24 @@ class Simulation:
     def run(self, policy: Policy, name: str) -> Outcome:
         arrivals, position, curve = self.trace.arrivals, 0, []
         for second in range(self.trace.seconds):
-            end, arrived = second + TICK_S, position
-            self._come_up(end)
+            end, first = second + TICK_S, position
             while position < len(arrivals) and arrivals[position].at < end:
-                self.queue.append(arrivals[position])
                 position += 1
-            self._serve(end)
-            self.cost += self.active + len(self.starting) + len(self.pool_starting) + self.terms.pool_price * self.pool
-            self._obey(policy.wish(self._seen(end, position - arrived)), end)
+            self.tick(policy, arrivals[first:position], end)
             curve.append((self.active, len(self.starting), self.pool))
         self._serve(float("inf"))
         return Outcome(
             trace=self.trace.name, policy=name, cost=self.cost, requests=position, late=self.late,
             waited_s=self.waited_s, curve=curve,
         )  # fmt: skip
+
+    def tick(self, policy: Policy, arrivals: Sequence[Arrival], end: float) -> None:
+        """One tick, with what comes in it; ticks follow one another."""
+        self._come_up(end)
+        self.queue.extend(arrivals)
+        self._serve(end)
+        self.cost += self.active + len(self.starting) + len(self.pool_starting) + self.terms.pool_price * self.pool
+        self._obey(policy.wish(self._seen(end, len(arrivals))), end)
 
     def _come_up(self, end: float) -> None:
         while self.starting and self.starting[0] < end:
