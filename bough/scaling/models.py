@@ -77,6 +77,17 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pool_price: float = 0.1
 
 
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rule has cost in the last hours, in replica-seconds beyond the least, and how many requests were late."""
+
+    cost: float = 0.0
+    late: float = 0.0
+
+    def after(self, keeps: float, cost: float, late: float) -> Account:
+        """A second later, in which so much was added; `keeps` is the share of the past that is not forgotten in it."""
+        return Account(cost=self.cost * keeps + cost, late=self.late * keeps + late)
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """A wish that was followed, with everything that it rests on."""
 

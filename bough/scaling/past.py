@@ -41,6 +41,11 @@ class Past:
         self._keep: tuple[int, float, list[bool]] = (-1, 0.0, [])
         self._wished: deque[tuple[int, int]] = deque()  # second and number, each larger than all that came after it
 
+    @property
+    def service_s(self) -> float:
+        """For which a request keeps a slot busy, in the mean."""
+        return self._service_s or 0.1
+
     def observe(self, seen: Observation) -> None:
         self._seconds += 1
         self._sums.append(self._sums[-1] + seen.arrived)
@@ -69,7 +74,7 @@ class Past:
     def outlook(self, seen: Observation, start_s: float, again_s: float, worth: float, least: int) -> Outlook:
         """`again_s`: a replica that is kept for so long costs as much as one that starts; `worth`: of a replica that is
         there when it is needed, over the price of keeping it for a second."""
-        per_request = (self._service_s or 0.1) / max(1, seen.slots)
+        per_request = self.service_s / max(1, seen.slots)
         rate = rules.rate(self._sums, self._peak)
         load = rate * per_request
         rise = rules.slope(self._sums, self._peak) * start_s * per_request
@@ -78,7 +83,7 @@ class Past:
         while self._wished and self._wished[0][0] < self._seconds - again_s:
             self._wished.popleft()
         return Outlook(
-            rate=rate, service_s=self._service_s or 0.1, load=load, ahead=min(2 * load + 1, load + rise),
+            rate=rate, service_s=self.service_s, load=load, ahead=min(2 * load + 1, load + rise),
             kept=self._kept(load, level, worth, start_s), jump=self._jump(load, worth), peak=self._peak,
             trim=self._trim, lately=self._wished[0][1] if self._wished else 0,
             in_flight=self._in_flight, idle_s=[self._seconds - each for each in self._needed[level:]],

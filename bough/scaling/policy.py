@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import msgspec
+
 from bough.kernel.scale import Scale
 from bough.scaling import rules
+from bough.scaling.lateness import Lateness, terms_of
 from bough.scaling.models import (
     BOUND,
     BUDGET,
@@ -77,7 +80,7 @@ class Autoscaler:
     """The rule with the past that it needs: what the controller and the simulator both ask."""
 
     def __init__(self, scale: Scale, costs: Costs | None = None) -> None:
-        self.scale, self.costs, self.past = scale, costs or Costs(), Past()
+        self.scale, self.costs, self.past, self.lateness = scale, costs or Costs(), Past(), Lateness()
         self.outlook: Outlook | None = None
         self.stepped = Stepped()
         self.spent_s = 0.0  # replica-seconds of the day that began at …
@@ -85,16 +88,23 @@ class Autoscaler:
 
     def wish(self, seen: Observation, floor: int = 0) -> Wish:
         self.past.observe(seen)
-        price = self.costs.pool_price if self.scale.warm != 0 else 1.0
-        again_s = self.costs.start_s / price
         least = max(self.scale.min, floor)
-        self.outlook = self.past.outlook(seen, self.costs.start_s, again_s, self.scale.late_worth * again_s, least)
-        self.stepped = advance(self.scale, self.stepped, seen, self.outlook.load)
-        wish = decide(
-            self.scale, self.costs, seen, self.outlook, floor, self._afford(seen), self.stepped.needs
-        )  # fmt: skip
+        scale = self._weighed(seen, least)
+        price = self.costs.pool_price if scale.warm != 0 else 1.0
+        again_s = self.costs.start_s / price
+        self.outlook = self.past.outlook(seen, self.costs.start_s, again_s, scale.late_worth * again_s, least)
+        self.stepped = advance(scale, self.stepped, seen, self.outlook.load)
+        wish = decide(scale, self.costs, seen, self.outlook, floor, self._afford(seen), self.stepped.needs)
         self.past.wished(wish.needed)
         return wish
+
+    def _weighed(self, seen: Observation, least: int) -> Scale:
+        """With what a late request has turned out to weigh, where nobody has said it and there is no pool."""
+        if self.scale.late_cost or self.scale.warm != 0:
+            return self.scale
+        terms = terms_of(self.costs, self.scale.target)
+        self.lateness.observe(seen, self.past.service_s, terms, max(1, least), self.scale.most)
+        return msgspec.structs.replace(self.scale, late_cost=self.scale.late_worth * self.lateness.weight)
 
     def _afford(self, seen: Observation) -> float:
         """Counts what runs, and says what the rest of the day's budget bears."""

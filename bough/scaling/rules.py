@@ -9,6 +9,8 @@ Staffing        n = R + x, x ≥ 0 that minimises  x + V·R·late(x),  late(x) =
                 no further than where late(x) is `TOLERATED`. a is Halfin and Whitt's probability of waiting; T the wait
                 that is the objective; z the variance of arrivals over their mean. x grows as the square root of R.
                 V is what a late request costs, in units of its own work: the number that weighs money against people.
+Weight          V that nobody has set is the usual one times a weight that is learnt beside the usual rule
+                (`weighed_anew`): to pay no more than there, and to be late no more often.
 Keeping         A replica that was needed and is not is kept while  chance(needed again in this second)·V·start ≥ price:
                 the chance comes from how long such replicas were idle before (`worth_keeping`), `start` is how long its
                 absence would make people wait, `price` is 1, or what a pool replica costs. The same rule makes ready
@@ -29,6 +31,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bough.scaling.models import Account
+
 WINDOWS_S = (1, 2, 4, 8, 15, 30, 60)
 SETTLED_S = 30  # of a shorter window that says that there is more, only what it proves is believed
 PROOF = 2.5  # standard deviations at which a shorter window refutes a longer one
@@ -39,6 +43,10 @@ TOLERATED = 0.01  # of requests may be later than the objective
 LEAST_TRIM = 0.4
 SURE = 60.0  # e to the minus this is nothing
 ROUNDING = 0.15  # of a replica is not worth another one
+CHEAPER = 0.97  # of the usual rule's cost is the most that ours may come to
+EARLIER = 0.95  # of those that are late under the usual rule are the most that may be under ours
+DOUBLES_S, RETURNS_S = 150.0, 600.0  # in which the weight doubles or halves, and in which it does so back to 1
+LIGHTEST, HEAVIEST = 0.25, 50.0  # beyond, hardly anything is decided otherwise
 SPEND_S = 3600.0  # in which what is left of a budget may be spent
 FEARED_S = 1200.0  # for so long a new service is trusted with nothing: as if jumps had been seen once in this time
 SMALL = 5.0  # replicas: a service up to here may jump tenfold
@@ -156,6 +164,20 @@ def trimmed(trim: float, late: float) -> float:
     if late < TOLERATED / 4:
         return max(LEAST_TRIM, trim - 0.01)
     return min(1.0, trim + 0.05 * late / TOLERATED) if late > TOLERATED / 2 else trim
+
+
+def weighed_anew(weight: float, ours: Account, usual: Account, asked: float) -> float:
+    """The weight of a late request a second later. `ours`, `usual`: what this rule and the usual one have come to under
+    the same `asked` requests. While more are late, and more than is tolerated, it rises as far as the usual rule's cost
+    bears it; while replicas cost more and fewer are late, it falls; else it returns to 1."""
+    late = ours.late > max(EARLIER * usual.late, TOLERATED * asked)
+    dear = ours.cost > CHEAPER * usual.cost
+    if late and not dear:
+        return min(HEAVIEST, weight * 2 ** (1 / DOUBLES_S))
+    if dear and not late:
+        return max(LIGHTEST, weight * 2 ** (-1 / DOUBLES_S))
+    returned = 2 ** (1 / RETURNS_S)
+    return max(1.0, weight / returned) if weight > 1.0 else min(1.0, weight * returned)
 
 
 def to_work_off(waiting: float, load: float, late_cost: float, start_s: float, within_s: float = 2.0) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush, heapreplace
 from typing import Protocol
 
@@ -53,6 +53,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     objective_s: float = 1.0
     pool_price: float = 0.1
     first: int = 1  # replicas that are there when the trace begins
+    held: int | None = None  # requests that may wait; whoever waits longest gives up when there are more
 
 
 class Policy(Protocol):
@@ -103,7 +104,7 @@ class Simulation:
         self.starting: deque[float] = deque()  # when each is ready, the soonest first
         self.pool = 0
         self.pool_starting: deque[float] = deque()
-        self.queue: deque[Arrival] = deque()
+        self.queue: deque[Arrival] = deque(maxlen=terms.held)
         self.cost = self.waited_s = 0.0
         self.late = self.late_now = 0
         self.service_s = 0.0  # of those that were begun in this tick
@@ -116,24 +117,29 @@ class Simulation:
         arrivals, position, curve = self.trace.arrivals, 0, list[tuple[int, int, int]]()
         changes, before = list[ScaleChange](), Wish(active=self.active)
         for second in range(self.trace.seconds):
-            end, arrived = second + TICK_S, position
-            self._come_up(end)
+            end, first = second + TICK_S, position
             while position < len(arrivals) and arrivals[position].at < end:
-                self.queue.append(arrivals[position])
                 position += 1
-            self._serve(end)
-            self.cost += self.active + len(self.starting) + len(self.pool_starting) + self.terms.pool_price * self.pool
-            wish = policy.wish(self._seen(end, position - arrived))
+            wish = self.tick(policy, arrivals[first:position], end)
             if (wish.active, wish.pool) != (before.active, before.pool):
                 changes.append(ScaleChange(at=end, active=wish.active, pool=wish.pool, why=wish.why, needs=wish.needs))
             before = wish
-            self._obey(wish, end)
             curve.append((self.active, len(self.starting), self.pool))
         self._serve(float("inf"))
         return Outcome(
             trace=self.trace.name, policy=name, cost=self.cost, requests=position, late=self.late,
             waited_s=self.waited_s, curve=curve, changes=changes,
         )  # fmt: skip
+
+    def tick(self, policy: Policy, arrivals: Sequence[Arrival], end: float) -> Wish:
+        """One tick, with what comes in it, and what is wished at its end; ticks follow one another."""
+        self._come_up(end)
+        self.queue.extend(arrivals)
+        self._serve(end)
+        self.cost += self.active + len(self.starting) + len(self.pool_starting) + self.terms.pool_price * self.pool
+        wish = policy.wish(self._seen(end, len(arrivals)))
+        self._obey(wish, end)
+        return wish
 
     def _come_up(self, end: float) -> None:
         while self.starting and self.starting[0] < end:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from bough.kernel.errors import Invalid
-from bough.kernel.scale import Scale
+from bough.kernel.scale import USUAL, Scale
 from bough.scaling import peers, traces
 from bough.scaling.clairvoyant import least_cost
 from bough.scaling.models import Costs, Observation, Outlook, Wish
@@ -53,6 +53,12 @@ def test_requests_wait_in_the_order_in_which_they_came_and_late_ones_are_counted
     trace = Trace(name="burst", seconds=20, arrivals=[Arrival(0.0, 1.0)] * 10)
     found = simulate(trace, Always(1))
     assert (found.late, found.waited_s) == (8, 45.0)
+
+
+def test_where_few_may_wait_whoever_has_waited_longest_gives_up() -> None:
+    trace = Trace(name="burst", seconds=20, arrivals=[Arrival(0.0, 1.0)] * 10)
+    found = simulate(trace, Always(1), Terms(held=3))
+    assert (found.late, found.waited_s) == (1, 3.0), "three were answered: at once, after 1 s and after 2 s"
 
 
 def test_a_new_replica_costs_while_it_starts_and_answers_after_that() -> None:
@@ -128,7 +134,9 @@ def test_bursts_cost_less_than_with_the_usual_rule_and_make_fewer_people_wait() 
 def test_with_a_pool_the_margin_of_long_requests_waits_in_it() -> None:
     """Eight requests of 6 s at a time: without a pool five spare replicas answer for whoever comes next."""
     trace = traffic(*[1.3] * 3600, service_s=6.0)
-    alone, pooled = (run(trace, Autoscaler(Scale(max=1000, warm=warm))) for warm in (0, -1))
+    alone, pooled = (
+        run(trace, Autoscaler(Scale(max=1000, warm=warm, late_cost=cost))) for warm, cost in ((0, USUAL), (-1, 0.0))
+    )
     assert pooled.violations < 0.01
     assert mean(each[0] for each in pooled.curve) < 0.8 * mean(each[0] for each in alone.curve)
 
