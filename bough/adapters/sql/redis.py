@@ -24,8 +24,9 @@ from bough.kernel.names import new_id
 from bough.kernel.trees import remove_tree
 
 SOON_S = 2.0  # that `ensure` waits for a server that reads its log
-START_S, CUT_S = 0.1, 0.02  # until a start and a cut have shown better
-COPY_BYTES_PER_S, LOAD_BYTES_PER_S = 0.4e9, 0.1e9  # for what is announced, until a start has shown better
+LOAD_S = 3600.0  # that a file may take to be read
+START_S, CUT_S, READ_BYTES_PER_S = 0.1, 0.02, 0.08e9  # for what is announced, until starts and cuts have shown better
+LARGE_BYTES = 16 << 20  # of a log, whose start says how fast one is copied and read; others say what any start takes
 LOOKED_AT_BYTES = 64 << 20  # of a log: with more, whether a policy fits is looked at as it is masked
 _ABOUT = {
     CLONE: "the file system shares the blocks of the log, which the branch's server reads into its memory",
@@ -41,7 +42,8 @@ class Redis:
     def __init__(self, root: Path) -> None:
         self._root, self._program = root, Program()
         self._clones: bool | None = None
-        self._load_speed, self._cut_s = LOAD_BYTES_PER_S, CUT_S  # bytes/s of the last start, the last cut
+        self._cut_s, self._start_s, self._speed = CUT_S, START_S, READ_BYTES_PER_S  # of the last ones
+        self._began = dict[str, float]()  # when those that still read their log were started
 
     def ways(self) -> list[Way]:
         why_not = self._program.why_not
@@ -58,8 +60,8 @@ class Redis:
                 made.make()
                 if source is not None:
                     shutil.copyfile(source, made.data / redis_log.SINGLE)
-                if not made.start():
-                    raise Problem("Redis still reads it", code="REDIS_START", hint=str(made.place / "log"))
+                if not made.start(LOAD_S):
+                    raise Problem("Redis reads it for too long", code="REDIS_START", hint=str(made.place / "log"))
                 redis_log.sync(made.place)
             except BaseException as error:
                 self._drop(made.place.name)
@@ -75,7 +77,7 @@ class Redis:
         server = self._existing(handle)
         size, way = redis_log.size(server.place), _way(handle)
         copied = redis_log.size(server.place, growing=True) if way == COPY else 0
-        seconds = self._cut_s + START_S + copied / COPY_BYTES_PER_S + size / self._load_speed
+        seconds = self._cut_s + self._start_s + size / self._speed
         return Announced(way=way, about=_ABOUT[way], size=size, seconds=seconds, bytes=copied, held_s=self._cut_s)
 
     def cut(self, handle: str, *, at_rest: bool = False) -> Cut:
@@ -108,11 +110,18 @@ class Redis:
         return self._existing(handle).url
 
     def ensure(self, handle: str) -> bool:
-        server, began = self._existing(handle), time.perf_counter()
-        runs, answers = server.runs, server.start(SOON_S)
-        if answers and not runs:
-            self._load_speed = max(redis_log.size(server.place) / (time.perf_counter() - began), 1.0)
-        return answers
+        server = self._existing(handle)
+        if not server.runs:
+            self._began[handle] = time.perf_counter()
+        if not server.start(SOON_S):
+            return False
+        if (began := self._began.pop(handle, None)) is not None:
+            took_s, size = time.perf_counter() - began, redis_log.size(server.place)
+            if size > LARGE_BYTES:
+                self._speed = size / max(took_s - self._start_s, took_s / 2)
+            else:
+                self._start_s = took_s
+        return True
 
     def path(self, handle: str) -> Path:
         return self._server(handle).data

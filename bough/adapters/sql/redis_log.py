@@ -106,18 +106,20 @@ def _taken(place: Path) -> dict[str, int]:
 
 def _replace_by_own(path: Path, length: int) -> None:
     own = path.with_name(f"{path.name}.own")
-    own.unlink(missing_ok=True)
-    with path.open("rb") as old, own.open("xb") as new:
-        try:
-            fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
-        except OSError:
-            done = 0
-            while done < length and (sent := os.sendfile(new.fileno(), old.fileno(), done, length - done)):
-                done += sent
-        new.truncate(length)
-        os.fsync(new.fileno())
-    own.chmod(0o600)
-    own.rename(path)
+    try:
+        with path.open("rb") as old, own.open("wb") as new:
+            try:
+                fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
+            except OSError:
+                done = 0
+                while done < length and (sent := os.sendfile(new.fileno(), old.fileno(), done, length - done)):
+                    done += sent
+            new.truncate(length)
+            os.fsync(new.fileno())
+        own.chmod(0o600)
+        own.rename(path)
+    finally:
+        own.unlink(missing_ok=True)  # of a full disk
 
 
 def _sync_one(path: Path) -> None:

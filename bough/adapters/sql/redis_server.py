@@ -33,7 +33,7 @@ from bough.adapters.sql import redis_log
 from bough.adapters.sql.processes import as_nobody, namespaces_allowed, sockets_of
 from bough.adapters.sql.redis_lines import Line, facts, opened
 from bough.kernel.errors import Busy, Invalid, Problem, Unavailable
-from bough.kernel.files import disk_full, locked, write_whole
+from bough.kernel.files import as_exhausted, disk_full, locked, write_whole
 from bough.kernel.trees import remove_tree
 
 SINCE = (6, 2)  # writers can be held, and users have rights to channels
@@ -128,7 +128,8 @@ class Server:
 
     def make(self) -> None:
         """Its folder, with passwords of its own."""
-        self.data.mkdir(parents=True, mode=0o700)
+        self.place.mkdir(parents=True, mode=0o700)
+        self.data.mkdir(mode=0o700)
         fresh = Keys(programs=secrets.token_hex(24), bough=secrets.token_hex(24))
         write_whole(self.place / "keys.json", msgspec.json.encode(fresh), mode=0o600)
 
@@ -136,27 +137,23 @@ class Server:
         """Whether it answers; False while it still reads its log after `within_s`. Idempotent; of several who start it
         at once, one does. Raises `Problem` (REDIS_START)."""
         deadline, said = time.monotonic() + within_s, -1
-        with locked(self.place / "starting"):
-            while not self._answers(within_s):
-                with _taken(self.place / "running") as descriptor:
-                    if descriptor is not None:  # else it reads its log, or a child of one that was killed still writes
-                        if said >= 0:
-                            raise self._failed(self._log.read_bytes()[said:].decode(errors="replace"))
-                        said = self._log.stat().st_size if self._log.exists() else 0
-                        self._launch(descriptor)
-                if time.monotonic() > deadline:
-                    return False
-                time.sleep(LOOK_S)
+        while not self._answers(within_s):
+            with locked(self.place / "starting"), _taken(self.place / "running") as descriptor:
+                if descriptor is not None:  # else it reads its log, or a child of one that was killed still writes
+                    if said >= 0:
+                        raise self._failed(self._log.read_bytes()[said:].decode(errors="replace"))
+                    said = self._log.stat().st_size if self._log.exists() else 0
+                    self._launch(descriptor)
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK_S)
         return True
 
     def stop(self) -> None:
         """Open connections end. Idempotent."""
         (self.place / "wanted").unlink(missing_ok=True)
-        for sent, within_s in (
-            (signal.SIGTERM, STOP_S),
-            (signal.SIGKILL, STOP_S),
-        ):  # a script without end hears no TERM
-            deadline = time.monotonic() + within_s
+        for sent in (signal.SIGTERM, signal.SIGKILL):  # a script without end does not hear the first
+            deadline = time.monotonic() + STOP_S
             while self.runs and time.monotonic() < deadline:
                 if pid := self.pid():
                     with contextlib.suppress(ProcessLookupError):
@@ -168,7 +165,7 @@ class Server:
         """Whether a process of it is there: it has the lock from its first moment to its last."""
         if not self.place.is_dir():
             return False
-        with _taken(self.place / "running") as descriptor:
+        with _taken(self.place / "running", fcntl.LOCK_SH) as descriptor:
             return descriptor is None
 
     def pid(self) -> int:
@@ -228,11 +225,12 @@ class Server:
 
     def _launch(self, lock: int) -> None:
         """`lock` is handed to the process."""
-        redis_log.take_over(self.place)
-        self.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.socket.unlink(missing_ok=True)
-        write_whole(self.place / "redis.conf", self._settings().encode(), mode=0o600, synced=False)
-        (self.place / "wanted").touch()
+        with as_exhausted(self.place):
+            redis_log.take_over(self.place)
+            self.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.socket.unlink(missing_ok=True)
+            write_whole(self.place / "redis.conf", self._settings().encode(), mode=0o600, synced=False)
+            (self.place / "wanted").touch()
         done = subprocess.run(  # noqa: S603 - our own words
             self._program.command(str(self.place / "redis.conf")), pass_fds=[lock], capture_output=True, text=True,
             check=False, cwd="/", stdin=subprocess.DEVNULL,
@@ -308,14 +306,14 @@ def _candidates() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _taken(path: Path) -> Iterator[int | None]:
+def _taken(path: Path, kind: int = fcntl.LOCK_EX) -> Iterator[int | None]:
     """The descriptor of a lock file that was free; None where somebody has the lock. Children that are handed it have
-    the lock for as long as they live."""
+    the lock for as long as they live. Who only looks shares it with others who do (LOCK_SH)."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         is_free = True
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             is_free = False
         yield descriptor if is_free else None
