@@ -25,4 +25,4 @@ def reach(queues: Queues, subject: Subject) -> Reached:
 
 
 def _names(subject: Subject, item: Kept) -> bool:
-    return any(map(subject.is_in, (item.body, item.result, item.key, item.dedup, item.error)))
+    return any(subject.is_in(each) for each in (item.body, item.result, item.key, item.dedup, item.error))
