@@ -98,7 +98,8 @@ def as_said_later(found: Mapping[str, Any]) -> dict[str, Any]:
     metadata, tags = (
         {each["key"]: each.get("value", "") for each in found.get(name, [])} for name in ("request_metadata", "tags")
     )
-    state, took = found.get("status", ""), found.get("execution_time_ms")
+    state = found.get("status", "")
+    took = found.get("execution_time_ms") if state != "IN_PROGRESS" else None
     said = {
         "trace_id": found["request_id"], "request_time": _time(int(found.get("timestamp_ms", 0))),
         "execution_duration": None if took is None else f"{int(took) / 1000:.3f}s",
