@@ -28,8 +28,8 @@ from bough.kernel.subjects import REWRITTEN, Named, Subject
 from bough.kernel.tables import metadata
 
 SHORTEST = 4  # of a word: a shorter one means others as well
-_ELSEWHERE = {  # folders of the home whose files are blobs, are made from blobs, or are searched by who writes them
-    *("blobs", "builds", "data", "models", "run", "jobs", "checkpoints"),
+_ELSEWHERE = {  # folders whose files are blobs, made from blobs or Bough itself, or are searched by who writes them
+    *("blobs", "builds", "data", "models", "run", "runtime", "jobs", "checkpoints"),
 }
 _TYPE = {  # what can be done about a file that says it, by its folder
     "logs": "it goes when the log turns over",

@@ -19,6 +19,8 @@ from bough.registry import store as registry
 from bough.registry.models import Version
 
 RAN = "gates.ran"
+DRIFT = "drift.measured"  # of the data that a candidate was trained on, from the champion's
+DATA = "data"  # the gate that measures it
 PROBE_CHECK_S = 0.25  # the engine's hints wake the run sooner
 PROBE_PATIENCE_S = 60.0  # beyond the time in which a replica has to be ready: its files may have to be laid out first
 
@@ -126,3 +128,10 @@ def finish(tx: sa.Connection, events: Events, run: GateRun, results: list[GateRe
         evidence={each.gate: each.evidence for each in results},
         why=f"failed: {', '.join(failed)}" if failed else "passed",
     )  # fmt: skip
+    for each in results:
+        if each.gate == DATA and run.against is not None:
+            events.emit(
+                tx, DRIFT, run.id, project=run.project, environment=run.environment, by=run.by, name=run.name,
+                version=run.number, against=f"{run.against.name}/{run.against.number}", figures=each.figures,
+                why=each.said,
+            )  # fmt: skip

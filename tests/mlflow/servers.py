@@ -20,12 +20,17 @@ PINNED = (
     *("mlflow==3.17.2", "mlflow-skinny==3.17.2", "mlflow-tracing==3.17.2", "scikit-learn==1.9.1", "onnx==1.23.2"),
     *("onnxruntime==1.32.0", "skl2onnx==1.20.0", "torch==2.13.0"),
 )
+PINNED_2 = ("mlflow==2.22.1", "sqlalchemy<2.1")  # which does not start with later ones
 START_S = 90.0
 
 
 def python() -> Path:
     """The interpreter of an environment with MLflow in it."""
     return environment(*PINNED) / "bin/python"
+
+
+def python_with_mlflow_2() -> Path:
+    return environment(*PINNED_2) / "bin/python"
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tests.mlflow.servers import bough_server, mlflow_server, python
 
 EXPECTED = {
     "experiments": 2, "runs": 3, "metrics": 30, "params": 1, "inputs": 1, "artifacts": 3, "logged_models": 1,
-    "models": 2, "versions": 3, "aliases": 1, "prompts": 0,
+    "models": 2, "versions": 3, "aliases": 1, "prompts": 0, "traces": 3, "assessments": 2,
 }  # fmt: skip
 
 
@@ -31,7 +31,9 @@ def test_what_went_to_a_server_of_mlflow_comes_back_as_it_was(tmp_path: Path) ->
     with (
         mlflow_server(python(), tmp_path / "theirs") as theirs,
         bough_server(tmp_path / "ours") as (url, token),
+        bough_server(tmp_path / "others") as (other_url, other_token),
         Client(url, token) as client,
+        Client(other_url, other_token) as other,
     ):
         _fill(client, tmp_path)
         source = Source(f"{url}/mlflow/shop/main", token)
@@ -47,8 +49,12 @@ def test_what_went_to_a_server_of_mlflow_comes_back_as_it_was(tmp_path: Path) ->
         )  # fmt: skip
         assert json.loads(done.stdout) == {**first, "sent": 0}, done.stderr
 
-        Importing(Source(theirs), client, "back", "main", lambda text: None).bring()
-        assert _state(client, "back") == _state(client, "shop")
+        Importing(Source(theirs), other, "back", "main", lambda text: None).bring()
+        assert _state(other, "back") == _state(client, "shop")
+        assert _traced(other, "back") == _traced(client, "shop")
+        there = Source(theirs).get(f"/api/3.0/mlflow/traces/tr-{1:032x}")["trace"]["trace_info"]["tags"]
+        place = there["mlflow.artifactLocation"].removeprefix("mlflow-artifacts:/")
+        assert list(Source(theirs).files(place)) == ["picture.png"]
         loaded = subprocess.run(
             [python(), "-c", "import sys, mlflow; print(open(mlflow.artifacts.download_artifacts(sys.argv[1])).read())",
              "models:/churn/2/model.txt"],
@@ -101,7 +107,74 @@ def _fill(client: Client, folder: Path) -> None:
             "churn", folder / "model.txt", project="shop", facts={"run": "ours1"}, tags={"n": str(number)}
         )
     client.models.alias(project="shop", name="churn", alias="champion", version=1)
+    _fill_traces(client, made.id, sent["digest"])
     client.register_model("team/price", folder / "model.txt", project="shop")
+
+
+def _fill_traces(client: Client, experiment: str, artifact: str) -> None:
+    """One with everything, one of a run that traced it itself, and one that has failed without spans."""
+    spans = [
+        {"id": "a" * 16, "name": "answer", "type": "CHAIN", "status": "ok",
+         "started_ns": 10**18, "ended_ns": 10**18 + 5,
+         "attributes": {"question": "übung", "depth": 3, "list": [1, "a"], "sure": True},
+         "events": [{"name": "seen", "at_ns": 10**18 + 1, "attributes": {"count": 2}}],
+         "links": [{"trace": f"tr-{3:032x}", "span": "c" * 16}]},
+        {"id": "b" * 16, "parent": "a" * 16, "name": "look up", "status": "error", "message": "gone",
+         "started_ns": 10**18 + 1, "ended_ns": 10**18 + 4},
+    ]  # fmt: skip
+    whole = {"started_at": 1e9, "seconds": 0.25, "request": "in", "response": "out", "experiment_id": experiment}
+    one, two, three = (f"tr-{number:032x}" for number in (1, 2, 3))
+    for id, inner in ((one, spans), (two, spans[:1])):
+        client.traces.add(project="shop", experiment_id=experiment, traces=[{"trace": id, "spans": inner}])
+    place = client.experiments.show(project="shop", id=experiment).location.rstrip("/")
+    tags = {"team": "blue", "mlflow.artifactLocation": f"{place}/traces/{one}/artifacts"}
+    client.traces.put(project="shop", id=one, state="ok", request_id="req-1", tags=tags, **whole)
+    client.traces.put(project="shop", id=two, state="ok", metadata={"mlflow.sourceRun": "ours1"}, **whole)
+    client.traces.put(project="shop", id=three, state="error", **whole)
+    client.artifacts.put(project="shop", owner=one, path="picture.png", digest=artifact)
+    client.traces.link(project="shop", ids=[one], run="ours2")
+    good = {"kind": "feedback", "name": "good", "value": True, "source": "human", "by": "ann", "rationale": "it is"}
+    wanted = {"kind": "expectation", "name": "wanted", "value": ["a", 1], "source": "human", "by": "ann"}
+    for said in (good, wanted):
+        client.assessments.create(project="shop", trace=one, assessment=said)
+
+
+def _traced(client: Client, project: str) -> Any:
+    """What there is of each trace, and which run it belongs to, by the run's name."""
+    names = {each.id: each.name for each in client.runs.list(project=project).runs}
+    found = []
+    for number in (1, 2, 3):
+        trace = client.traces.show(project=project, id=f"tr-{number:032x}")
+        said = [trace.get(field) for field in ("state", "started_at", "seconds", "request", "response", "request_id")]
+        of_run = trace.get("metadata", {}).get("mlflow.sourceRun", "")
+        assessments = [
+            (each.kind, each.name, each.value, each.source, each.by, each.get("rationale", ""))
+            for each in trace.get("assessments", [])
+        ]
+        found.append([
+            *said, trace.get("tags", {}).get("team"),
+            names.get(of_run, ""), [names[run] for run in trace.get("runs", [])],
+            [_span(each) for each in trace.get("spans", [])], sorted(assessments),
+        ])  # fmt: skip
+    return found
+
+
+def _span(span: Any) -> Any:
+    attributes = {key: value for key, value in span.get("attributes", {}).items() if not key.startswith("mlflow.")}
+    events = [(each.name, each.at_ns, each.get("attributes")) for each in span.get("events", [])]
+    links = [(each.trace, each.span) for each in span.get("links", [])]
+    times = span.started_ns, span.ended_ns
+    return (
+        span.id,
+        span.get("parent"),
+        span.name,
+        span.get("status"),
+        span.get("message"),
+        times,
+        attributes,
+        events,
+        links,
+    )
 
 
 def _state(client: Client, project: str) -> Any:

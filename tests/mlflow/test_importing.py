@@ -17,7 +17,7 @@ from bough.client import Client
 from bough.entrypoints.mlflow.importing import Importing
 from bough.entrypoints.mlflow.source import Source
 from bough.kernel.errors import Unavailable
-from tests.mlflow.servers import bough_server, mlflow_server, python
+from tests.mlflow.servers import bough_server, mlflow_server, python, python_with_mlflow_2
 
 
 def test_everything_comes_once(tmp_path: Path) -> None:
@@ -70,6 +70,37 @@ def test_traces_and_prompts_of_a_server_of_mlflow_come_once(tmp_path: Path) -> N
         assert [file.path for file in client.models.files(project="new", model="chat/1")] == ["prompt.json"]
 
 
+@pytest.mark.timeout(900)  # the first time, MLflow is installed
+def test_traces_of_a_server_of_mlflow_2_come_once(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    with (
+        mlflow_server(python_with_mlflow_2(), tmp_path / "theirs") as theirs,
+        bough_server(tmp_path / "ours") as (url, token),
+        Client(url, token) as client,
+    ):
+        said = _run(python_with_mlflow_2(), "brought_of_two.py", theirs)
+        first = Importing(Source(theirs), client, "new", "main", lambda text: None).bring()
+        assert (first["traces"], first["runs"], first["elsewhere"]) == (3, 1, 0)
+        assert Importing(Source(theirs), client, "new", "main", lambda text: None).bring() == {**first, "sent": 0}
+        assert {id: _traced(client, id) for id in said["traces"]} == said["traces"]
+        assert sorted(each["team"] for each in said["traces"].values()) == ["blue"] * 3
+        assert [each["status"] for each in said["traces"].values()].count("ERROR") == 1
+        assert [each["run"] for each in said["traces"].values()].count(said["run"]) == 1
+
+
+def _traced(client: Client, id: str) -> Any:
+    trace = client.traces.show(project="new", id=id)
+    return {
+        "status": trace.state.upper(), "started": round(trace.started_at * 1000), "took": round(trace.seconds * 1000),
+        "team": trace.tags["team"], "run": trace.metadata.get("mlflow.sourceRun", ""),
+        "spans": [
+            [span.name, span.type, span.started_ns, span.ended_ns, not span.get("parent"),
+             span.attributes.get("mlflow.spanInputs"), span.attributes.get("mlflow.spanOutputs")]
+            for span in trace.spans
+        ],
+    }  # fmt: skip
+
+
 class CutOff(Source):
     """Breaks off when the third trace's spans are asked for."""
 
@@ -90,11 +121,16 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def _read(what: str, url: str, token: str = "") -> Any:
+    return _run(python(), "brought.py", url, what, token=token)
+
+
+def _run(interpreter: Path, script: str, url: str, *words: str, token: str = "") -> Any:
+    """What a script beside this file says, in the Python of an MLflow."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "BOUGH_"))}
     environment |= {"MLFLOW_TRACKING_URI": url, "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true"} | ({"MLFLOW_TRACKING_TOKEN": token} if token else {})
-    script = Path(__file__).with_name("brought.py")
-    done = subprocess.run([python(), script, what], env=environment, capture_output=True, text=True, timeout=100)
+    command = [interpreter, Path(__file__).with_name(script), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

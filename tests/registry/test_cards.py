@@ -12,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version as PackageVersion
 
+from bough.gates import loop as gates_loop
+from bough.gates import trying
+from bough.gates.models import GateRun, Subject
 from bough.kernel.errors import Invalid, Problem
+from bough.kernel.policy import DataGate, Gates
 from bough.registry import explaining
 from bough.registry.sbom import OsvFolder, _in_range, _Range
 from tests.plane import Plane
@@ -210,3 +214,24 @@ def test_what_cannot_be_explained_is_said() -> None:
     assert caught.value.own_code == "EXPLAIN_DATA_INVALID"
     with pytest.raises(Invalid) as caught:
         explaining.importances(lambda given: [{"x": 1, "y": 2}] * len(given), [[1.0]] * 3, [1.0] * 3, ["a"])
+
+
+def test_a_card_shows_how_far_the_training_data_is_from_the_champions(plane: Plane) -> None:
+    def rows(shift: float) -> dict[str, list[dict[str, Any]]]:
+        return {"orders": [{"n": number % 50 + shift} for number in range(500)]}
+
+    versions = [register(plane, {"weights.txt": text}) for text in ("one", "two")]
+    subjects = [Subject(name="churn", number=each.number, digest=each.digest, id=each.id) for each in versions]
+    run = GateRun(
+        id="gat_1", project="shop", environment="main", name="churn", number=2, digest=versions[1].digest,
+        version=versions[1].id, gates=Gates(), policy="", state="running", by="ann", started_at=1.0,
+        against=subjects[0],
+    )  # fmt: skip
+    measured = trying.compare(DataGate(), rows(0.0), rows(20.0))
+    with plane.bough.database.write() as tx:
+        gates_loop.finish(tx, plane.bough.events, run, [measured], 2.0)
+    page = plane.call("models.card", project="shop", model="churn/2")
+    [drift] = page.card.drift
+    assert (drift.by, drift.data["against"], drift.why) == ("ann", "churn/1", measured.said)
+    assert "psi" in measured.said and "## Drift" in page.text and measured.said in page.text
+    assert plane.call("models.card", project="shop", model="churn/1").card.drift == []

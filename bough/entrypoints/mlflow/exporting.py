@@ -10,18 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from bough.entrypoints.mlflow import prompts
+from bough.entrypoints.mlflow import importing_traces, prompts, traces_said
 from bough.entrypoints.mlflow.source import Source
 from bough.entrypoints.mlflow.target import Target, pairs, place_of
 from bough.kernel.errors import Invalid
 
 FROM, ENDED = "bough.from", "bough.ended"  # tags of what arrived: its id here, and that a run is complete
-PAGE, MODELS_PAGE, MOST_POINTS, MOST_TEXTS = 1000, 50, 1000, 100
+PAGE, MODELS_PAGE, MOST_POINTS, MOST_TEXTS, MOST_SPANS = 1000, 50, 1000, 100, 1000
 DEFAULT, DIGEST_CHARS = "0", 36  # the experiment that every server has; as much of a digest as it keeps
 _API = "/api/2.0/mlflow"
 _PROMPTS = f"tags.`{prompts.IS_PROMPT}` = 'true'"
 _COUNTED = ("experiments", "runs", "metrics", "params", "tags", "inputs", "artifacts", "logged_models", "models",
-            "versions", "aliases", "prompts", "prompt_versions", "sent")  # fmt: skip
+            "versions", "aliases", "prompts", "prompt_versions", "traces", "assessments", "sent")  # fmt: skip
 
 
 class Exporting:
@@ -32,6 +32,7 @@ class Exporting:
         self.counts: Counter[str] = Counter()
         self._runs: dict[str, Mapping[str, Any]] = {}  # theirs, `info`, by our id
         self._logged: dict[str, str] = {}  # ids of their logged models by ours
+        self._traced: list[str] = []  # our experiments that have traces
 
     def take(self) -> dict[str, int]:
         if not self._target.url.startswith(("http://", "https://")):
@@ -40,6 +41,7 @@ class Exporting:
             )
         for each in self._source.pages(f"{_API}/experiments/search", "experiments", max_results=PAGE):
             self._experiment(each)
+        importing_traces.link(self._source, self._link, self._runs, self._traced)
         for each in self._registered():
             self._model(each, "models", "versions")
         for each in self._registered(_PROMPTS):
@@ -61,6 +63,7 @@ class Exporting:
             self._run(run, theirs, there.get(run["info"]["run_id"]))
             count += 1
         self._logged_models(ours["experiment_id"], theirs)
+        self._traces(ours["experiment_id"], theirs)
         self._say(f"{name}: {count} runs")
 
     def _found(self, server: Source, experiment: str, filter: str = "") -> Iterator[Any]:
@@ -155,6 +158,43 @@ class Exporting:
         if status and status != info.get("status"):
             self._target.finish(f"{_API}/logged-models/{info['model_id']}", model_id=info["model_id"], status=status)
         return str(info["model_id"])
+
+    # -- traces
+
+    def _traces(self, ours: str, theirs: str) -> None:
+        there = {each["trace_id"] for each in importing_traces.search(self._target, [theirs])
+                 if ENDED in each.get("tags", {})}  # fmt: skip
+        for each in importing_traces.search(self._source, [ours]):
+            if ours not in self._traced:
+                self._traced.append(ours)
+            self.counts.update({"traces": 1, "assessments": len(each.get("assessments", []))})
+            if each["trace_id"] not in there:
+                self._trace(each, theirs)
+
+    def _trace(self, ours: dict[str, Any], experiment: str) -> None:
+        """Its id stays. Spans go first: they make the trace, and what is said of it as a whole has the last word."""
+        id, tags, metadata = ours["trace_id"], dict(ours.get("tags", {})), dict(ours.get("trace_metadata", {}))
+        place, own = tags.pop(traces_said.LOCATION, ""), traces_said.STORED.keys()
+        spans = self._source.get("/api/3.0/mlflow/traces/get", trace_id=id, allow_partial="true")["trace"]["spans"]
+        for start in range(0, len(spans), MOST_SPANS):
+            self._target.trace(experiment, spans[start : start + MOST_SPANS])
+        if (run := metadata.get(traces_said.RUN)) in self._runs:
+            metadata[traces_said.RUN] = self._runs[run]["run_id"]
+        if (model := metadata.get(traces_said.MODEL)) in self._logged:
+            metadata[traces_said.MODEL] = self._logged[model]
+        info = ours | {
+            "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}},
+            "trace_metadata": metadata, "tags": {key: tags[key] for key in tags if key not in own},
+        }  # fmt: skip
+        made = self._target.post("/api/3.0/mlflow/traces", trace={"trace_info": info})["trace"]["trace_info"]
+        if place.startswith("mlflow-artifacts:"):
+            files = list(self._source.files(place_of(place)))
+            self._send(place_of(place), files, made.get("tags", {}).get(traces_said.LOCATION, "") if files else "")
+        if ours.get("state") != "IN_PROGRESS":  # more of it may come
+            self._target.finish(f"/api/3.0/mlflow/traces/{id}/tags", key=ENDED, value="yes")
+
+    def _link(self, _: str, *, ids: list[str], run: str) -> None:
+        self._target.post("/api/2.0/mlflow/traces/link-to-run", trace_ids=ids, run_id=self._runs[run]["run_id"])
 
     # -- registry
 

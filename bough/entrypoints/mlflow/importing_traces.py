@@ -1,4 +1,5 @@
-"""Brings the traces of an MLflow server over: what each was as a whole, its spans, and what was thought of it.
+"""Brings the traces of an MLflow server over: what each was as a whole, its spans, and what was thought of it. Servers
+of MLflow 2 are asked for them in another way, and have spans in files only.
 
 A trace gets the tag `imported.from` when all of it has come, so that a later time passes over it."""
 
@@ -11,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from bough.entrypoints.mlflow import spans, traces_said
+from bough.entrypoints.mlflow import spans, traces_said, traces_v2
 from bough.entrypoints.mlflow.source import FROM, Source
 from bough.kernel.errors import Invalid, NotFound
 
-_SEARCH = "/api/3.0/mlflow/traces/search"
-_KEPT, _RUN = "mlflow.trace.spansLocation", "mlflow.sourceRun"
+_SEARCH, _SEARCH_2 = "/api/3.0/mlflow/traces/search", "/api/2.0/mlflow/traces"
+_KEPT = "mlflow.trace.spansLocation"
 _PAGE = 100
 _SPANS = 5000  # in one request
 _LOCATIONS = 100  # experiments that are searched at once
@@ -34,7 +35,7 @@ def bring(source: Source, ask: Ask, number: str, experiment: str, counts: Counte
     """Those of one experiment; says whether it has any. A server of before there were any has none."""
     page, some = list[dict[str, Any]](), False
     ours = ask("experiments.show", id=experiment)
-    for each in _search(source, [number]):
+    for each in search(source, [number]):
         some = True
         page.append(each)
         if len(page) == _PAGE:
@@ -48,24 +49,40 @@ def link(source: Source, ask: Ask, runs: Iterable[str], numbers: list[str]) -> N
     """`runs`: all that came. `numbers`: of the experiments that have traces. What a run has traced itself says so."""
     for run in runs if numbers else ():
         for start in range(0, len(numbers), _LOCATIONS):
-            found = list(_search(source, numbers[start : start + _LOCATIONS], filter=f"run_id = '{run}'"))
-            ids = [each["trace_id"] for each in found if each.get("trace_metadata", {}).get(_RUN) != run]
+            found = list(search(source, numbers[start : start + _LOCATIONS], filter=f"run_id = '{run}'"))
+            ids = [each["trace_id"] for each in found if each.get("trace_metadata", {}).get(traces_said.RUN) != run]
             for at in range(0, len(ids), traces_said.MOST_LINKED):
                 ask("traces.link", ids=ids[at : at + traces_said.MOST_LINKED], run=run)
 
 
-def _search(source: Source, numbers: list[str], **more: Any) -> Iterator[dict[str, Any]]:
+def search(source: Source, numbers: list[str], **more: Any) -> Iterator[dict[str, Any]]:
+    """Traces of these experiments, the oldest first."""
     places = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": each}} for each in numbers]
     body: dict[str, Any] = {"locations": places, "max_results": _PAGE, "order_by": ["timestamp_ms ASC"], **more}
     try:
         found = source.post(_SEARCH, **body)
     except (Invalid, NotFound):
+        yield from _search_2(source, numbers) if not more else ()  # there a run has traced all that are its
         return
     while True:
         yield from found.get("traces", [])
         if not (token := found.get("next_page_token", "")):
             return
         found = source.post(_SEARCH, **body, page_token=token)
+
+
+def _search_2(source: Source, numbers: list[str]) -> Iterator[dict[str, Any]]:
+    """What a server of MLflow 2 has, as one of MLflow 3 would say it."""
+    query: dict[str, Any] = {"experiment_ids": numbers, "max_results": _PAGE, "order_by": ["timestamp_ms ASC"]}
+    while True:
+        try:
+            found = source.get(_SEARCH_2, **query)
+        except (Invalid, NotFound):  # of before there were traces
+            return
+        yield from (traces_v2.as_said_later(each) for each in found.get("traces", []))
+        if not (token := found.get("next_page_token", "")):
+            return
+        query["page_token"] = token
 
 
 def _page(source: Source, ask: Ask, found: list[dict[str, Any]], experiment: Any, counts: Counter[str]) -> None:

@@ -54,12 +54,13 @@ class Source:
 
     def download(self, place: str, path: str) -> IO[bytes]:
         """A temporary file with the whole of it; the caller closes it."""
-        kept: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - it is handed on
         with self._open("GET", f"/api/2.0/mlflow-artifacts/artifacts/{quote(f'{place}/{path}')}") as answer:
             announced = answer.headers.get("Content-Length")
+            kept: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - it is handed on
             while piece := answer.read(1 << 20):
                 kept.write(piece)
         if announced is not None and kept.tell() != int(announced):
+            kept.close()
             raise Unavailable(f"{self.url} broke off while it sent {path}", code="SOURCE_BROKEN", hint="run it again")
         return kept
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -22,6 +22,17 @@ class Target(Source):
 
     def finish(self, path: str, /, **body: Any) -> Any:
         return self._json("PATCH", path, body)
+
+    def trace(self, experiment: str, spans: Sequence[Mapping[str, Any]]) -> None:
+        """Spans, as JSON of protocol buffers, to where programs send theirs."""
+        # Protocol buffers are loaded with the first span.
+        from google.protobuf.json_format import ParseDict
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        said = {"resource_spans": [{"scope_spans": [{"spans": list(spans)}]}]}
+        body = ParseDict(said, ExportTraceServiceRequest()).SerializeToString()
+        headers = {"Content-Type": "application/x-protobuf", "x-mlflow-experiment-id": experiment}
+        self._open("POST", "/v1/traces", body, headers).close()
 
     def upload(self, uri: str, path: str, content: IO[bytes], size: int) -> None:
         """To a place that the server named, such as `mlflow-artifacts:/0/RUN/artifacts`."""

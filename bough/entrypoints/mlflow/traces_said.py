@@ -15,6 +15,7 @@ STATES = {"OK": "ok", "ERROR": "error", "IN_PROGRESS": "in_progress", "STATE_UNS
 SOURCES = ("HUMAN", "LLM_JUDGE", "CODE")
 LOCATION = "mlflow.artifactLocation"  # the tag that says where a trace's files go
 STORED = {"mlflow.trace.spansLocation": "TRACKING_STORE"}  # tells clients to ask for spans here, not for a file
+RUN, MODEL = "mlflow.sourceRun", "mlflow.modelId"  # metadata: in which run it was traced, and which logged model
 MOST_LINKED = 100
 _DURATION = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?s")
 _SAID = "mlflow.trace.infoFinalized"  # written by servers and clients: the trace's own summary has come

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -89,6 +91,27 @@ def search(call: Call, request: Search) -> Any:
     )  # fmt: skip
     answer: dict[str, Any] = {"traces": [shape(each) for each in found.traces]}
     return answer | ({"next_page_token": found.next_page} if found.next_page else {})
+
+
+def as_said_later(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a server of MLflow 2 says of a trace, as those of MLflow 3 say it."""
+    metadata, tags = (
+        {each["key"]: each.get("value", "") for each in found.get(name, [])} for name in ("request_metadata", "tags")
+    )
+    state = found.get("status", "")
+    took = found.get("execution_time_ms") if state != "IN_PROGRESS" else None
+    said = {
+        "trace_id": found["request_id"], "request_time": _time(int(found.get("timestamp_ms", 0))),
+        "execution_duration": None if took is None else f"{int(took) / 1000:.3f}s",
+        "state": state if state in ("OK", "ERROR", "IN_PROGRESS") else "STATE_UNSPECIFIED",
+        "request_preview": metadata.get(_INPUTS), "response_preview": metadata.get(_OUTPUTS),
+        "trace_metadata": metadata, "tags": tags,
+    }  # fmt: skip
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def _time(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def shape(trace: Any) -> dict[str, Any]:
