@@ -48,6 +48,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expected_cost: float = 0.0  # from here to the end
     late: bool = False  # the deadline cannot be kept any more
 
+    @property
+    def gist(self) -> str:
+        """`why` without its figures, which stand in brackets at its end and change all the time."""
+        return self.why.partition(" (")[0]
+
 
 class Capacity(Protocol):
     def decide(self, situation: Situation) -> Decision:

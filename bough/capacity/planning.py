@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bough.capacity.rates import EDGES_H, PRIOR_PER_H, UNKNOWN_AGE_H, step_of
-from bough.capacity.rules import Market
+from bough.capacity.rules import TIE_H, Market
 
 Grid = NDArray[np.float32]
 AGES = len(PRIOR_PER_H)
@@ -55,7 +55,13 @@ class Plan(NamedTuple):
         row, column = min(int(time), times - 2), min(int(slack), slacks - 2)
         late, loose = time - row, slack - column
         cells = self.choices[row : row + 2, :, column : column + 2, age_step + (0 if up else AGES)]
-        there = (1.0 - loose) * cells[..., 0] + loose * cells[..., 1]
+        below, above = cells[..., 0], cells[..., 1]
+        there = (1.0 - loose) * below + loose * above
+        # Cells begin anywhere beside the slack that a start of spot needs, and must neither forbid nor allow one.
+        if slack_h >= self.least + self.market.changeover - TIE_H:
+            there = np.where(below >= NEVER, above, there)
+        else:
+            there[:, START_SPOT] = NEVER
         found: list[float] = ((1.0 - late) * there[0] + late * there[1]).tolist()
         return found
 

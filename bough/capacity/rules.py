@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NONE, SPOT, ON_DEMAND = "none", "spot", "on-demand"
 PLAN_AGAIN = 1.25  # when a job is so many times as old as at its last plan
 PLAN_AGAIN_H = 1.0  # and not sooner than this
+TIE_H = 1e-6  # times that differ by less are equal: they are sums, and a start too early costs hours
 LOOKS_AHEAD_H = 24.0  # in the choice among zones
 
 
@@ -110,13 +111,13 @@ def sooner(ask: Ask) -> Ask:
 def must_buy(ask: Ask) -> bool:
     """Whether a step without on-demand could be one too many."""
     sure = ask.sure if ask.running == SPOT else 0.0
-    return ask.time_left - ask.tick < ask.work_left - sure + ask.changeover
+    return ask.time_left - ask.tick < ask.work_left - sure + ask.changeover - TIE_H
 
 
 def is_late(ask: Ask) -> bool:
     """Whether even on-demand, from now on, would be done too late."""
     left = ask.changeover_left if ask.running == ON_DEMAND else 0.0 if ask.running == SPOT else ask.changeover
-    return ask.time_left < ask.work_left + left
+    return ask.time_left < ask.work_left + left - TIE_H
 
 
 def market(ask: Ask, seen: MarketSeen) -> Market:

@@ -28,7 +28,9 @@ class Placing:
     ) -> None:  # fmt: skip
         self._capacity, self._accelerators, self._machine = capacity, accelerators, machine
         self._watching, self._weights = watching, weights
-        self._waits: dict[str, tuple[float, str]] = {}  # until when capacity need not be asked again, and why
+        self._waits: dict[
+            str, tuple[float, str]
+        ] = {}  # until when capacity is not asked again, and the gist of why
 
     def place(self, turnover: Turnover, shares: Mapping[str, float], ready: Ready) -> None:
         world = turnover.world
@@ -60,7 +62,7 @@ class Placing:
 
     def _start(self, turnover: Turnover, run: JobRun, room: Room, ready: Ready) -> JobRun | None:
         now = turnover.world.now
-        until, why = self._waits.get(run.id, (0.0, ""))
+        until, gist = self._waits.get(run.id, (0.0, ""))
         if now < until:
             return None
         try:
@@ -75,10 +77,11 @@ class Placing:
             turnover.change(run, state=FAILED, said=problem.message, failure=failure, finished_at=now)
             return None
         if decision.action != START or decision.offer is None:
-            self._waits[run.id] = now + decision.again_s, decision.why
-            if decision.why != why:
+            self._waits[run.id] = now + decision.again_s, decision.gist
+            if decision.gist != gist:
                 turnover.note(DECIDED, run, action=decision.action, why=decision.why, late=decision.late)
-            self._wait(turnover, run, decision.why)
+            if decision.gist != gist or not run.said.startswith(gist):
+                self._wait(turnover, run, decision.why)
             return None
         fit = room.fit(run, simulated=decision.offer.pool != LOCAL)
         if fit is None:

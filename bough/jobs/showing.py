@@ -28,7 +28,7 @@ from bough.kernel.platform import Home
 from bough.runtime.checkpoints.progress import Progress, read_progress
 from bough.serving.reading import LogLine, parse, read, split, text_of
 
-MOMENTS_SHOWN = 1000
+MOMENTS_SHOWN = 1000  # the newest
 MEMBERS_SHOWN = 1000
 
 
@@ -58,7 +58,7 @@ def detail(context: Context, run: JobRun) -> JobRunDetail:
             step=said.step, total=said.total, saved_step=said.saved_step, step_s=said.step_s, left_s=round(left, 3),
             said=said.message, read_bytes=said.read_bytes, **_pace(said),
         )  # fmt: skip
-    happened = events.read(context.tx, subject=run.id, limit=MOMENTS_SHOWN)
+    happened = events.last(context.tx, run.id, MOMENTS_SHOWN)
     timeline = [_moment(each) for each in happened if each.name != ENDED_EVENT]
     members = store.members(context.tx, run.id)[:MEMBERS_SHOWN]
     best = next((each.id for each in members if run.run and each.run == run.run), "")

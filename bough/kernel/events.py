@@ -58,10 +58,13 @@ def read(tx: sa.Connection, *, after: int = 0, subject: str | None = None, limit
     query = event_table.select().where(event_table.c.seq > after).order_by(event_table.c.seq).limit(limit)
     if subject is not None:
         query = query.where(event_table.c.subject == subject)
-    return [
-        Event(seq=row.seq, at=row.at, name=row.name, subject=row.subject, data=msgspec.json.decode(row.data))
-        for row in tx.execute(query)
-    ]
+    return [_event(row) for row in tx.execute(query)]
+
+
+def last(tx: sa.Connection, subject: str, limit: int) -> list[Event]:
+    """The newest events of a subject, oldest first."""
+    query = event_table.select().where(event_table.c.subject == subject).order_by(event_table.c.seq.desc())
+    return [_event(row) for row in reversed(tx.execute(query.limit(limit)).all())]
 
 
 def newest(tx: sa.Connection) -> int:
@@ -79,6 +82,10 @@ def happened_of(tx: sa.Connection, name: str, subjects: list[str]) -> set[str]:
     """Those of `subjects` of which there is such an event."""
     found = sa.select(event_table.c.subject).where(event_table.c.name == name, event_table.c.subject.in_(subjects))
     return set(tx.execute(found).scalars())
+
+
+def _event(row: sa.Row[Any]) -> Event:
+    return Event(seq=row.seq, at=row.at, name=row.name, subject=row.subject, data=msgspec.json.decode(row.data))
 
 
 def _new_key(result: sa.CursorResult[Any]) -> int:

@@ -80,6 +80,21 @@ def test_no_deadline_is_missed_whatever_the_zones_do(seed: int) -> None:
     assert outcome.cost >= best(zones, 0, setting) - 1e-6
 
 
+def test_spot_that_works_is_not_left_while_its_steps_use_up_no_slack() -> None:
+    """Slack of exactly a changeover is enough: nothing is lost until the zone goes, and then on-demand is in time."""
+    setting = Setting(work=960, deadline=976, changeover=8)
+    outcome = run(Planned(), [bytes([1]) * 2000], 0, setting)
+    assert (outcome.on_demand_ticks, outcome.starts) == (0, 1)
+
+
+def test_with_room_for_just_one_more_start_spot_may_still_be_started() -> None:
+    """Also where the grid has no cell at that slack."""
+    for steps in (60, 150, 200):
+        made = planning.plan(market(changeover=0.4), 52.0, 4.0, steps=steps)
+        assert made.costs(20.0, 0.8, True, 8)[planning.START_SPOT] < planning.NEVER / 2
+        assert made.costs(20.0, 0.79, True, 8)[planning.START_SPOT] > planning.NEVER / 2
+
+
 def test_what_nobody_can_keep_is_done_on_demand_at_once() -> None:
     outcome = run(Planned(), [bytes([1]) * 500], 0, Setting(work=100, deadline=90, changeover=4))
     assert outcome.late

@@ -16,6 +16,7 @@ from bough.capacity.models import Lease
 from bough.jobs import store
 from bough.jobs.models import JobRun
 from bough.jobs.units import Places
+from bough.kernel.platform import Platform
 from bough.runtime.checkpoints.progress import FILE_NAME, Progress
 from bough.runtime.spec import UnitSpec
 from tests.plane import Plane
@@ -24,8 +25,9 @@ from tests.plane import Plane
 class Jobs(Plane):
     """`does`: what attempts of a job that begin from now on will do, by its name."""
 
-    def __init__(self, folder: Path, *devices: str, through: Callable[[FakeEngine], Engine] | None = None) -> None:
-        super().__init__(folder, accelerators=FakeAccelerators(*devices), through=through)
+    def __init__(self, folder: Path, *devices: str, through: Callable[[FakeEngine], Engine] | None = None,
+                 platform: Platform | None = None) -> None:  # fmt: skip
+        super().__init__(folder, accelerators=FakeAccelerators(*devices), through=through, platform=platform)
         self.does: dict[str, Behaviour] = {}
         self.normally = Behaviour(exit_after_s=0.5)
         self.engine.script_by(self._behaviour)

@@ -13,11 +13,13 @@ from bough.adapters.capacity import Offer
 from bough.adapters.engine import Attempt
 from bough.adapters.engine.fake import Behaviour
 from bough.adapters.engine.faults import FaultyEngine
+from bough.builds import resumable
 from bough.capacity.store import changeovers
 from bough.jobs import store
 from bough.jobs.models import CANCELLED, FAILED, RUNNING, SKIPPED, STOPPING, SUCCEEDED
 from bough.jobs.units import Places
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
+from bough.kernel.platform import Platform, PoolSettings
 from bough.runtime.spec import UnitSpec
 from tests.jobs.conftest import Jobs
 
@@ -145,6 +147,23 @@ def test_how_long_an_attempt_took_until_it_made_steps_is_in_the_timeline_once_an
     with jobs.bough.database.read() as tx:
         learnt = changeovers(tx, [("lab", "fit")])["lab", "fit"]
     assert (learnt.measured, round(learnt.usual_s, 3)) == (2, 6.0), "two that agree: 4 s and what a restore takes, 4 s"
+
+
+def test_a_wait_is_told_once_however_its_figures_change(tmp_path: Path) -> None:
+    trace = tmp_path / "zones.csv"
+    trace.write_text("trace,gap_s,rle\na,3600,0x500\n")  # there is never any spot
+    spot = PoolSettings(kind="spot", provider="replay", zones={"a": 1.0}, speed=60.0, trace=str(trace))
+    sure = PoolSettings(kind="on-demand", zones={"a": 9.0}, speed=60.0)
+    jobs = Jobs(tmp_path, platform=Platform(pools={"market": spot, "sure": sure}))
+    made = jobs.ask("fit", FILE + 'capacity = "auto"\nwork_s = 600\ndeadline_s = 3600\n')
+    run = jobs.run(made.id)
+    name = resumable.key(run.manifest.bundle, run.manifest.settings)
+    resumable.record(jobs.bough.home.path, name, [], passed=True)
+    jobs.let_pass(40.0)
+    assert jobs.run(made.id).said.startswith("waits for spot")
+    timeline = jobs.call("jobs.show", id=made.id).timeline
+    assert [each.what for each in timeline].count("capacity: wait") == 1
+    assert [each.what for each in timeline].count("queued") == 1
 
 
 def test_capacity_that_is_gone_at_once_kills_what_ran_on_it(jobs: Jobs) -> None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.kernel.clock import VirtualClock
-from bough.kernel.events import Event, Events, read
+from bough.kernel.events import Event, Events, last, read
 from bough.kernel.reconcile import wake
 from bough.kernel.tables import work
 
@@ -91,3 +91,12 @@ def test_numbers_of_events_are_never_given_twice(events: Events, database: Sqlit
         raise ZeroDivisionError
     with database.write() as tx:
         assert events.emit(tx, "x", "s").seq > first.seq
+
+
+def test_the_last_events_of_a_subject_are_its_newest_in_order(events: Events, database: SqliteDatabase) -> None:
+    with database.write() as tx:
+        for number in range(5):
+            events.emit(tx, "x", "mine", number=number)
+            events.emit(tx, "x", "other")
+        assert [each.data["number"] for each in last(tx, "mine", 3)] == [2, 3, 4]
+        assert last(tx, "nobody", 3) == []

@@ -81,8 +81,8 @@ def _start(changeover: Any, *, given: bool) -> str:
 
 def _text(session: Session, job: str, plan: Any) -> str:
     lines = [
-        f"{job}: {plan.cost:.2f} expected, {plan.low:.2f} to {plan.high:.2f} in eight of ten; on-demand"
-        f" {plan.on_demand_cost:.2f}, so {plan.saving:.0%} less",
+        f"{job}: {_money(plan.cost)} expected, {_money(plan.low)} to {_money(plan.high)} in eight of ten; on-demand"
+        f" {_money(plan.on_demand_cost)}, so {plan.saving:.0%} less",
         f"  now: {plan.first}; done after {plan.done_after_h:g} h, {plan.losses:g} losses expected",
         f"  chances: spot alone {plan.only_spot:.0%}, some on-demand {plan.some_on_demand:.0%}, on-demand alone"
         f" {plan.only_on_demand:.0%}, deadline missed {plan.missed:.0%}",
@@ -91,6 +91,10 @@ def _text(session: Session, job: str, plan: Any) -> str:
     for title, cells in (("while a zone is available", plan.available), ("while none is", plan.away)):
         lines += [f"  {title}", *("    " + _row(session, row) for row in cells)]
     return "\n".join(lines)
+
+
+def _money(amount: float) -> str:
+    return f"{amount:.2f}" if amount >= 1 else f"{amount:.4f}"
 
 
 def _row(session: Session, cells: str) -> str:
