@@ -50,7 +50,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max: _Count = 0
     target: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 1.0  # seconds that a request may wait; one in 100 longer
     latency: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0  # seconds; 99 of 100 answers are to be sooner; 0: any
-    late_cost: Annotated[float, msgspec.Meta(ge=0, le=100_000)] = 0.0  # of a late request, in its own work; 0: usual
+    late_cost: Annotated[float, msgspec.Meta(ge=0, le=100_000)] = 0.0  # of a late request, in its own work; 0: learnt
     signals: tuple[str, ...] = SIGNALS  # which the rule asks; empty: `steps` and `schedule` alone decide
     steps: tuple[Step, ...] = ()  # replicas that are added from a value on, whatever the rule asks for
     warm: Annotated[int, msgspec.Meta(ge=-1, le=MOST)] = -1  # most replicas in the pool

@@ -133,7 +133,7 @@ def _candidates(present: Scale) -> list[Scale]:
     return [
         msgspec.structs.replace(present, max=most, warm=warm, late_cost=cost, min=max(1, least))
         for warm in (0, -1)
-        for cost in (3.0, 10.0, 100.0)
+        for cost in dict.fromkeys((present.late_cost, 3.0, 10.0, 100.0))
         for least in dict.fromkeys((1, max(1, present.min)))
     ]
 

@@ -163,6 +163,7 @@ def test_advice_is_simulated_from_the_traffic_that_was_kept(plane: Plane) -> Non
     traffic.seconds(130, 6)
     found = plane.call("scale.advise", project="shop", service="churn")
     assert sum(each.chosen for each in found.proposals) == 1
+    assert {each.late_cost for each in found.proposals} == {0.0, 3.0, 10.0, 100.0}, "what is set now among others"
     assert 500 < found.requests <= 130 * 6 and found.service_s == pytest.approx(0.5)
     assert found.setting.startswith("scale = {") and "max = 12" in found.setting
 
