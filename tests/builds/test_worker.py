@@ -251,7 +251,7 @@ def test_the_worker_starts_light(variables: dict[str, str]) -> None:
     assert not heavy & set(loaded)
 
 
-@pytest.mark.timeout(300 + 10 * KILLS)
+@pytest.mark.timeout(600 + 10 * KILLS)
 def test_killed_at_any_moment_the_next_build_is_whole(tmp_path: Path, variables: dict[str, str]) -> None:
     """kill -9 at seeded moments, each in a build of something new; then the same build again, which must give an
     environment that works and a bundle that is complete."""

@@ -29,7 +29,7 @@ KILLS, FIRST = int(os.environ.get("BOUGH_KILLS", "2")), int(os.environ.get("BOUG
 COUNT = "SELECT coalesce(max(id), 0) FROM rows"
 
 
-@pytest.mark.timeout(300 + 20 * KILLS)
+@pytest.mark.timeout(600 + 20 * KILLS)
 @pytest.mark.parametrize("asked", ["the best that fits", WARM])
 def test_killed_at_any_moment_it_is_whole_and_has_what_was_committed(tmp_path: Path, asked: str) -> None:
     engine = Postgres(tmp_path)

@@ -59,7 +59,7 @@ def machine() -> Iterator[Machine]:
             made.down()
 
 
-@pytest.mark.timeout(300 + 20 * KILLS)
+@pytest.mark.timeout(600 + 20 * KILLS)
 def test_kills_of_job_shim_node_and_server_change_nothing_of_the_result(machine: Machine, tmp_path: Path) -> None:
     steps = max(KILLS, 4) * STEPS_PER_KILL
     dice, killed, hit = random.Random(SEED), Counter[str](), set[int]()

@@ -43,8 +43,10 @@ class Machine:
         for pid in self.processes():
             kill(pid)
 
-    def run(self, *words: str, cwd: Path | None = None, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-        return COMMANDS.run([*words], cwd=cwd or self.home.parent, environment=self.environment, timeout_s=timeout_s)
+    def run(self, *words: str, cwd: Path | None = None, timeout_s: float = 300.0) -> subprocess.CompletedProcess[str]:
+        return COMMANDS.run(
+            [*map(str, words)], cwd=cwd or self.home.parent, environment=self.environment, timeout_s=timeout_s
+        )
 
     def bough(self, *words: str, cwd: Path | None = None, code: int = 0) -> Any:
         """The JSON answer of a command, which must end with `code`."""

@@ -29,7 +29,7 @@ def run(page: str, machine: Machine) -> str:
             (here / block["name"]).write_text(block["text"])
         elif block["kind"] == "sh":
             script = f"set -e\ncd {here}\n{block['text']}\npwd > {folder}/where\n"
-            done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=180)
+            done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=500)
             assert done.returncode == 0, f"{block['text']}\n{done.stdout}\n{done.stderr}"
             here = Path((folder / "where").read_text().strip())
             outputs.append(done.stdout)

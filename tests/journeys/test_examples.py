@@ -23,7 +23,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 WHY_NOT = Programs().why_not
 needs_postgres = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
 needs_redis = pytest.mark.skipif(bool(Program().why_not), reason=Program().why_not or "-")
-pytestmark = pytest.mark.timeout(400)  # the first deploy of all may have to download 200 MB of packages
 
 
 class Running:

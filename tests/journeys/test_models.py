@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -150,7 +149,6 @@ print(json.dumps([factor, run.id]))
 """
 
 
-@pytest.mark.timeout(400)  # the first time, the official tool is installed
 def test_what_was_trained_and_signed_elsewhere_has_one_lineage_from_its_data_to_what_answers(machine: Machine) -> None:
     """Elsewhere: another folder and home, and nothing of this Bough but an address and a token."""
     toml = '[services.scorer]\nmodel = "models:/scale@champion"\n'

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from bough.kernel.project import resolve
 from bough.kernel.settings import Document
@@ -14,7 +13,6 @@ from tests.journeys.machine import Machine, wait_until
 from tests.optimizing import digits
 
 
-@pytest.mark.timeout(400)  # the first environment of all may have to be downloaded
 def test_a_smaller_version_is_made_and_a_student_learns_from_its_teacher(machine: Machine, tmp_path: Path) -> None:
     project = machine.project("small", "", **{"note.txt": "nothing to serve"})
     for name, content in (
@@ -46,7 +44,7 @@ def test_a_smaller_version_is_made_and_a_student_learns_from_its_teacher(machine
     assert (job.register, job.distill.teacher, job.data) == ("digits-small", "digits/1", ["images"])
     assert (folder / "teacher" / "model.onnx").read_bytes() == digits.as_onnx()
 
-    trained = machine.run("train", cwd=folder, timeout_s=300)
+    trained = machine.run("train", cwd=folder, timeout_s=500)
     assert trained.returncode == 0 and "it is measured beside its teacher digits/1" in trained.stdout, trained
     wait_until(lambda: student(machine, folder)["state"] != "running", "the student is measured")
     made = student(machine, folder)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.journeys import pages
 from tests.journeys.machine import Machine
 
 
-@pytest.mark.timeout(400)  # the first environment of all may have to be downloaded
 def test_the_page_on_training_works_as_written(own_machine: Machine) -> None:
     said = pages.run("docs/training.md", own_machine)
     assert "registered: its output is tumours/1, tumours@candidate, signed by ci" in said

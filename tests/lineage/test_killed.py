@@ -84,7 +84,7 @@ def test_an_event_is_told_by_the_next_process_whether_or_not_it_had_arrived(
         eventually(lambda: told(receiver) == ["1", "2", "3"])
 
 
-@pytest.mark.timeout(300 + 20 * KILLS)
+@pytest.mark.timeout(600 + 20 * KILLS)
 def test_kills_at_any_moment_lose_no_event_and_invent_none(tmp_path: Path, receiver: Receiving) -> None:
     dice, number = random.Random(SEED), 0
     for turn in range(KILLS):

@@ -22,7 +22,7 @@ def stage() -> Iterator[Stage]:
     made.close()
 
 
-@pytest.mark.timeout(300 + 10 * KILLS)
+@pytest.mark.timeout(600 + 10 * KILLS)
 def test_nothing_is_lost_and_nothing_is_done_twice_whoever_is_killed(stage: Stage) -> None:
     """Seeded kills of the gateway, which has the consumers, and of the handler's replica, in mid-batch."""
     dice, ids, numbers = random.Random(7), list[str](), list[int]()

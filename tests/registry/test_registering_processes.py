@@ -17,7 +17,7 @@ from tests.plane import Plane
 SEED, ROUNDS = 20260503, int(os.environ.get("BOUGH_KILLS", "4"))
 
 
-@pytest.mark.timeout(300 + 10 * ROUNDS)
+@pytest.mark.timeout(600 + 10 * ROUNDS)
 def test_a_kill_at_any_moment_leaves_whole_signed_versions_and_one_champion(tmp_path: Path) -> None:
     plane = Plane(tmp_path)
     plane.call("projects.create", name="shop")

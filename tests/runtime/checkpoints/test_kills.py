@@ -22,7 +22,7 @@ KILLS = int(os.environ.get("BOUGH_KILLS", "10"))
 OUTSIDE = max(2, KILLS // 10)
 STEPS, EVERY, PAUSE_S = 40, 3, 0.002  # long enough for a save to end while the training goes on
 MOMENTS = 130  # that a start of so many steps passes
-LIMIT_S = 300 + 2 * KILLS
+LIMIT_S = 600 + 2 * KILLS
 
 
 def check_all(folder: Path) -> None:
