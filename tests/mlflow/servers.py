@@ -20,7 +20,9 @@ PINNED = (
     *("mlflow==3.17.2", "mlflow-skinny==3.17.2", "mlflow-tracing==3.17.2", "scikit-learn==1.9.1", "onnx==1.23.2"),
     *("onnxruntime==1.32.0", "skl2onnx==1.20.0", "torch==2.13.0"),
 )
-PINNED_2 = ("mlflow==2.22.1", "sqlalchemy<2.1")  # which does not start with later ones
+PINNED_2 = (  # it does not start with a later SQLAlchemy, and traces nothing with later ones of OpenTelemetry
+    *("mlflow==2.22.1", "sqlalchemy<2.1", "opentelemetry-api==1.33.1", "opentelemetry-sdk==1.33.1"),
+)
 START_S = 90.0
 
 
