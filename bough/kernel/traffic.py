@@ -16,7 +16,7 @@ import msgspec
 from bough.kernel.errors import Invalid
 
 if TYPE_CHECKING:
-    from bough.kernel.project import Service
+    from bough.kernel.workloads import Service
 
 HIGH, NORMAL, LOW = "high", "normal", "low"
 PRIORITIES = (HIGH, NORMAL, LOW)
