@@ -19,6 +19,7 @@ from .test_outside import PLACE, World
 
 pytest.importorskip("boto3")
 moto = pytest.importorskip("moto.server")
+THERE = S3()  # as the tests themselves look: a client is slow to make, and it keeps them
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def endpoint() -> Iterator[str]:
 def bucket(endpoint: str, request: pytest.FixtureRequest) -> Bucket:
     name = request.node.name.replace("_", "-")[-50:].strip("-")
     made = Bucket(name=name, endpoint=endpoint, region="us-east-1", key="somebody", secret="s3cret")
-    S3()._client(made).create_bucket(Bucket=name)
+    THERE._client(made).create_bucket(Bucket=name)
     return made
 
 
@@ -53,7 +54,7 @@ def source(bucket: Bucket, **fields: Any) -> Queue:
 
 def put(bucket: Bucket, **objects: str) -> None:
     for name, content in objects.items():
-        S3().write(bucket, f"in/{name}", content.encode(), "application/json")
+        THERE.write(bucket, f"in/{name}", content.encode(), "application/json")
 
 
 def looked(world: World, times: int = 3) -> None:
@@ -69,7 +70,7 @@ def looked(world: World, times: int = 3) -> None:
 def test_objects_are_listed_in_order_after_a_key_read_written_and_removed(bucket: Bucket) -> None:
     objects = S3()
     put(bucket, **{f"{number:02}": str(number) for number in range(12)})
-    S3().write(bucket, "out/elsewhere", b"no", "text/plain")
+    THERE.write(bucket, "out/elsewhere", b"no", "text/plain")
     found = objects.listed(bucket, "in/", "in/03", 5)
     assert [each.key for each in found] == [f"in/{number:02}" for number in range(4, 9)]
     assert objects.listed(bucket, "none/", "", 5) == []
@@ -106,7 +107,7 @@ def test_objects_become_items_once_in_the_order_of_their_keys_and_stay(world: Wo
     put(bucket, **{"200": '{"text": "late"}'})
     looked(world)
     assert world.queues.tally()[PLACE].waiting == 121
-    assert len(S3().listed(bucket, "in/", "", 1000)) == 121
+    assert len(THERE.listed(bucket, "in/", "", 1000)) == 121
 
 
 def test_with_delete_every_object_becomes_an_item_and_is_gone_once_that_is_on_disk(
@@ -120,7 +121,7 @@ def test_with_delete_every_object_becomes_an_item_and_is_gone_once_that_is_on_di
     found = {each["key"]: each for each in world.waiting()}
     assert found["in/b"]["content"] == {"n": 2} and found["in/a"]["content"] == {"n": 1}
     assert found["in/c"]["content"] == "no json" and "is no json" in found["in/c"]["error"]
-    assert S3().listed(bucket, "in/", "", 10) == []
+    assert THERE.listed(bucket, "in/", "", 10) == []
 
 
 def test_a_server_that_dies_before_it_deletes_puts_nothing_twice(world: World, bucket: Bucket) -> None:
@@ -132,11 +133,11 @@ def test_a_server_that_dies_before_it_deletes_puts_nothing_twice(world: World, b
     put(bucket, a="one", b="two")
     world.work._objects = Dies()
     looked(world)
-    assert len(S3().listed(bucket, "in/", "", 10)) == 2
+    assert len(THERE.listed(bucket, "in/", "", 10)) == 2
     world.work._objects = S3()
     looked(world)
     assert [each["content"] for each in world.waiting()] == ["one", "two"]
-    assert S3().listed(bucket, "in/", "", 10) == []
+    assert THERE.listed(bucket, "in/", "", 10) == []
 
 
 def test_a_full_disk_deletes_nothing(world: World, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +149,7 @@ def test_a_full_disk_deletes_nothing(world: World, bucket: Bucket, monkeypatch: 
     monkeypatch.setattr(world.queues, "round", full)
     with pytest.raises(OSError, match="No space"):
         world.work.once()
-    assert len(S3().listed(bucket, "in/", "", 10)) == 1
+    assert len(THERE.listed(bucket, "in/", "", 10)) == 1
 
 
 def test_what_is_too_large_is_said_and_stays_and_holds_up_nobody(
@@ -159,7 +160,7 @@ def test_what_is_too_large_is_said_and_stays_and_holds_up_nobody(
     put(bucket, **{f"a{number:02}": "x" * 11 for number in range(60)}, z="short")
     looked(world)
     assert world.queues.tally()[PLACE].waiting == 61
-    assert len(S3().listed(bucket, "in/", "", 100)) == 60
+    assert len(THERE.listed(bucket, "in/", "", 100)) == 60
     assert "more than 10 bytes" in world.waiting()[0]["error"]
 
 
@@ -175,9 +176,9 @@ def test_results_become_objects_even_if_the_bucket_was_away(world: World, bucket
     world.declared[PLACE] = Queue(handler="c", archive=BucketSink(url=away.url, endpoint=bucket.endpoint, **told))
     world.clock.advance(60.0)
     assert world.work.once() == 1
-    (found,) = S3().listed(bucket, "out/", "", 10)
+    (found,) = THERE.listed(bucket, "out/", "", 10)
     assert found.key == f"out/{id}"
-    _, content = S3().read(bucket, found.key, 1000) or ("", b"")
+    _, content = THERE.read(bucket, found.key, 1000) or ("", b"")
     assert json.loads(content) == {"label": "letter"}
 
 
