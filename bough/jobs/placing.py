@@ -28,9 +28,7 @@ class Placing:
     ) -> None:  # fmt: skip
         self._capacity, self._accelerators, self._machine = capacity, accelerators, machine
         self._watching, self._weights = watching, weights
-        self._waits: dict[
-            str, tuple[float, str]
-        ] = {}  # until when capacity is not asked again, and the gist of why
+        self._waits: dict[str, tuple[float, str]] = {}  # until when capacity is not asked again, and the gist of why
 
     def place(self, turnover: Turnover, shares: Mapping[str, float], ready: Ready) -> None:
         world = turnover.world
