@@ -15,24 +15,32 @@ from bough.tracking.models import ACTIVE, Artifact
 
 _HINT = "a path is relative to the artifacts, with / between folders"
 _OWNERS = (  # of artifacts: where their ids stand
-    ("run", "SELECT r.state, e.project FROM run r JOIN experiment e ON e.id = r.experiment WHERE r.run_id = ?"),
-    ("logged model", "SELECT m.state, e.project FROM logged_model m JOIN experiment e ON e.id = m.experiment"
-                     " WHERE m.model_id = ?"),
-    ("trace", "SELECT e.state, t.project FROM trace t JOIN experiment e ON e.id = t.experiment WHERE t.trace_id = ?"),
+    ("run", "SELECT r.state FROM run r JOIN experiment e ON e.id = r.experiment WHERE r.run_id = ? AND e.project = ?"),
+    ("logged model", "SELECT m.state FROM logged_model m JOIN experiment e ON e.id = m.experiment"
+                     " WHERE m.model_id = ? AND e.project = ?"),
+    ("trace", "SELECT e.state FROM trace t JOIN experiment e ON e.id = t.experiment"
+              " WHERE t.trace_id = ? AND t.project = ?"),
 )  # fmt: skip
 
 
-def check_owner(tx: sa.Connection, project: str, owner: str, *, writing: bool = False) -> None:
-    """Raises `NotFound` unless a run, logged model or trace of the project has this id."""
+def place_of(tx: sa.Connection, project: str, owner: str, *, writing: bool = False) -> str:
+    """Under which name the artifacts of a run, a logged model or a trace are kept; raises `NotFound` unless one of the
+    project has this id."""
     for noun, sql in _OWNERS:
-        row = tx.exec_driver_sql(sql, (owner,)).first()
-        if row is not None and row[1] == project:
-            if writing and row[0] != ACTIVE:
-                raise experiments.deleted(noun, owner, "restore it first")
-            return
+        state = tx.exec_driver_sql(sql, (owner, project)).scalar()
+        if state is None:
+            continue
+        if writing and state != ACTIVE:
+            raise experiments.deleted(noun, owner, "restore it first")
+        return of_trace(project, owner) if noun == "trace" else owner
     raise NotFound(
         f"{project} has no run, logged model or trace {owner[:300]!r}", code="RUN_NOT_FOUND", hint="bough runs list"
     )
+
+
+def of_trace(project: str, trace: str) -> str:
+    """The id of a trace is its program's choice: another project, or a run, may have the same one."""
+    return f"{project}/{trace}"
 
 
 def put(tx: sa.Connection, blobs: Blobs, owner: str, path: str, digest: str, at_ms: int) -> Artifact:
@@ -65,7 +73,9 @@ def get(tx: sa.Connection, owner: str, path: str) -> Artifact:
     row = _row(tx, owner, path)
     if row is None:
         raise NotFound(
-            f"{owner} has no artifact {path!r}", code="ARTIFACT_NOT_FOUND", hint=f"bough artifacts list {owner}"
+            f"{owner} has no artifact {path!r}",
+            code="ARTIFACT_NOT_FOUND",
+            hint=f"bough artifacts list {owner.rpartition('/')[2]}",
         )
     return Artifact(path=path, size=row.size, digest=row.digest)
 

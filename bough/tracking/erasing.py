@@ -47,7 +47,7 @@ _ARTIFACTS = f"""
 SELECT owner, path, digest FROM artifact WHERE owner IN (
     SELECT run_id FROM run WHERE experiment IN ({_EXPERIMENTS})
     UNION ALL SELECT model_id FROM logged_model WHERE experiment IN ({_EXPERIMENTS})
-    UNION ALL SELECT trace_id FROM trace WHERE project = :project)
+    UNION ALL SELECT project || '/' || trace_id FROM trace WHERE project = :project)
 """
 
 

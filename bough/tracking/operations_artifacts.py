@@ -98,38 +98,37 @@ class TagLoggedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 @operation("artifacts.list", role=Role.VIEWER, telemetry=True)
 def list_artifacts(context: Context, request: ListArtifacts) -> list[Artifact]:
     """Lists artifacts of a run or a logged model, folder by folder."""
-    artifacts.check_owner(context.tx, request.project, request.owner)
-    return artifacts.inside(context.tx, request.owner, request.path, deep=request.all)
+    place = artifacts.place_of(context.tx, request.project, request.owner)
+    return artifacts.inside(context.tx, place, request.path, deep=request.all)
 
 
 @operation("artifacts.show", role=Role.VIEWER, telemetry=True)
 def show_artifact(context: Context, request: OneArtifact) -> Artifact:
     """Shows size and digest of an artifact; its bytes are the blob of that digest."""
-    artifacts.check_owner(context.tx, request.project, request.owner)
-    return artifacts.get(context.tx, request.owner, request.path)
+    place = artifacts.place_of(context.tx, request.project, request.owner)
+    return artifacts.get(context.tx, place, request.path)
 
 
 @operation("artifacts.check", role=Role.DEVELOPER, telemetry=True)
 def check_artifact(context: Context, request: OneArtifact) -> Artifact:
     """Says whether an artifact may be put at a path, before its bytes are sent."""
-    artifacts.check_owner(context.tx, request.project, request.owner, writing=True)
-    artifacts.check_place(context.tx, request.owner, request.path)
+    place = artifacts.place_of(context.tx, request.project, request.owner, writing=True)
+    artifacts.check_place(context.tx, place, request.path)
     return Artifact(path=request.path)
 
 
 @operation("artifacts.put", role=Role.DEVELOPER, writes=True, telemetry=True)
 def put_artifact(context: Context, request: PutArtifact) -> Artifact:
     """Makes a blob that was sent before an artifact."""
-    artifacts.check_owner(context.tx, request.project, request.owner, writing=True)
-    blobs = context.part(Blobs)
-    return artifacts.put(context.tx, blobs, request.owner, request.path, request.digest, now_ms(context))
+    place = artifacts.place_of(context.tx, request.project, request.owner, writing=True)
+    return artifacts.put(context.tx, context.part(Blobs), place, request.path, request.digest, now_ms(context))
 
 
 @operation("artifacts.remove", role=Role.DEVELOPER, writes=True, telemetry=True, command="artifacts rm")
 def remove_artifacts(context: Context, request: RemoveArtifacts) -> Removed:
     """Removes an artifact, a folder of them, or all."""
-    artifacts.check_owner(context.tx, request.project, request.owner, writing=True)
-    return Removed(files=artifacts.remove(context.tx, request.owner, request.path))
+    place = artifacts.place_of(context.tx, request.project, request.owner, writing=True)
+    return Removed(files=artifacts.remove(context.tx, place, request.path))
 
 
 @operation("logged_models.create", role=Role.DEVELOPER, writes=True, telemetry=True)

@@ -93,7 +93,14 @@ CREATE TABLE assessment (
     number REAL, valid INTEGER NOT NULL, overrides TEXT NOT NULL, created_ms INTEGER NOT NULL,
     updated_ms INTEGER NOT NULL, content TEXT NOT NULL, PRIMARY KEY (owner, assessment_id))
 """
-SCRIPTS = (_FIRST, _TRACES)
+_PLACES = """
+CREATE TEMP TABLE known AS SELECT run_id AS id FROM run UNION SELECT model_id FROM logged_model;
+INSERT INTO artifact SELECT t.project || '/' || a.owner, a.path, a.digest, a.size, a.at_ms
+    FROM artifact a JOIN trace t ON t.trace_id = a.owner WHERE a.owner NOT IN (SELECT id FROM known);
+DELETE FROM artifact WHERE owner IN (SELECT trace_id FROM trace) AND owner NOT IN (SELECT id FROM known);
+DROP TABLE known
+"""
+SCRIPTS = (_FIRST, _TRACES, _PLACES)
 
 
 class Database(Protocol):

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.kernel.errors import NotFound
-from bough.tracking import assessments, experiments, rules
+from bough.tracking import artifacts, assessments, experiments, rules
 from bough.tracking.models_traces import Span, SpanEvent, SpanLink, SpansOf, Trace, TraceState
 
 MOST_SPANS = 20_000  # at once
@@ -179,7 +179,7 @@ def remove(
     sql = f"SELECT id, trace_id FROM trace WHERE {wanted} ORDER BY started_ms, trace_id LIMIT ?"
     found = tx.exec_driver_sql(sql, (*values, -1 if most is None else max(most, 0))).all()
     for id, trace_id in found:
-        tx.exec_driver_sql("DELETE FROM artifact WHERE owner = ?", (trace_id,))
+        artifacts.remove(tx, artifacts.of_trace(project, trace_id), "")
         tx.exec_driver_sql("DELETE FROM trace WHERE id = ?", (id,))
         for table in ("trace_tag", "trace_metadata", "trace_run", "span", "assessment"):
             tx.exec_driver_sql(f"DELETE FROM {table} WHERE owner = ?", (id,))

@@ -170,6 +170,45 @@ def test_what_cannot_be_kept_is_refused_whole(plane: Plane) -> None:
             show(plane, "t")
 
 
+def files(plane: Plane, project: str, owner: str) -> list[str]:
+    return [each.path for each in plane.call("artifacts.list", project=project, owner=owner)]
+
+
+def test_files_of_a_trace_are_its_projects_whatever_id_it_has(plane: Plane) -> None:
+    """Who reports one chooses its id: the same one elsewhere, or that of a run, shows nobody else's."""
+    plane.call("projects.create", name="other")
+    run = str(plane.call("runs.create", project="shop").id)
+    digest = plane.bough.blobs.put(b"x")
+    plane.call("artifacts.put", project="shop", owner=run, path="of-a-run", digest=digest)
+    for project, trace in (("shop", "t"), ("other", "t"), ("other", run)):
+        add(plane, trace, span("root"), project=project)
+        assert files(plane, project, trace) == []
+        plane.call("artifacts.put", project=project, owner=trace, path=f"of-{project}", digest=digest)
+        assert files(plane, project, trace) == [f"of-{project}"]
+    plane.call("traces.delete", project="other", experiment_id="0")
+    assert (files(plane, "shop", "t"), files(plane, "shop", run)) == (["of-shop"], ["of-a-run"])
+    with pytest.raises(NotFound):
+        files(plane, "other", "t")
+
+
+def test_files_of_traces_of_before_go_to_their_projects(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "tracking.db", durable=False)
+    with database.write() as tx:
+        for statement in ";\n".join(schema.SCRIPTS[:2]).split(";\n"):
+            tx.exec_driver_sql(statement)
+        for project in ("shop", "other"):
+            tx.exec_driver_sql(
+                "INSERT INTO trace VALUES (NULL, ?, 't', 1, 'ok', 1, NULL, NULL, NULL, NULL, 0)", (project,)
+            )
+        tx.exec_driver_sql("INSERT INTO artifact VALUES ('t', 'a', 'd', 1, 1), ('run', 'b', 'd', 1, 1)")
+        tx.exec_driver_sql("PRAGMA user_version = 2")
+    schema.prepare(database)
+    with database.read() as tx:
+        found = tx.exec_driver_sql("SELECT owner, path FROM artifact ORDER BY owner").all()
+    assert found == [("other/t", "a"), ("run", "b"), ("shop/t", "a")]
+    database.close()
+
+
 def test_a_database_of_before_traces_gets_them(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "tracking.db", durable=False)
     with database.write() as tx:
