@@ -91,7 +91,7 @@ def test_a_home_that_cannot_be_written_is_named(own_machine: Machine) -> None:
 
 def _fill(path: Path) -> None:
     try:
-        file = path.open("wb")
+        file = path.open("wb", buffering=0)  # what is in a buffer would be written when it is closed
     except OSError as error:
         room, largest = os.statvfs(path.parent), sorted(path.parent.rglob("*"), key=lambda each: -each.lstat().st_size)
         raise AssertionError(f"full before it was filled: {error}; {room}; {largest[:5]}") from error
@@ -99,6 +99,5 @@ def _fill(path: Path) -> None:
         try:
             while True:
                 file.write(b"\0" * 65_536)
-                file.flush()
         except OSError:
             return

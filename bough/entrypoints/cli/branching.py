@@ -31,9 +31,17 @@ def with_services(session: Session, answer: Any) -> Any:
         if found or time.monotonic() > deadline:
             keys = ("service", "state", "url", "address")
             answer["services"] = [{key: each.get(key, "") for key in keys} for each in found]
+            _wait_for_routes(session, view)
             break
         time.sleep(LOOK_S)
     return answer
+
+
+def _wait_for_routes(session: Session, view: Mapping[str, Any]) -> None:
+    """Until the gateway has them, or a few seconds where there is none."""
+    for release in session.client().releases.list(project=view["project"], environment=view["name"])[:1]:
+        for _ in session.client().releases.follow(id=release["id"]):
+            pass
 
 
 def created(session: Session, answer: Mapping[str, Any]) -> str:

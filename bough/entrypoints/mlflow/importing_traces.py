@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from bough.entrypoints.mlflow import spans, traces_said, traces_v2
+from bough.entrypoints.mlflow import spans, traces_said
 from bough.entrypoints.mlflow.source import FROM, Source
 from bough.kernel.errors import Invalid, NotFound
 
@@ -79,7 +79,7 @@ def _search_2(source: Source, numbers: list[str]) -> Iterator[dict[str, Any]]:
             found = source.get(_SEARCH_2, **query)
         except (Invalid, NotFound):  # of before there were traces
             return
-        yield from (traces_v2.as_said_later(each) for each in found.get("traces", []))
+        yield from (traces_said.as_said_later(each) for each in found.get("traces", []))
         if not (token := found.get("next_page_token", "")):
             return
         query["page_token"] = token

@@ -4,6 +4,7 @@ server: an import reads the same."""
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ SOURCES = ("HUMAN", "LLM_JUDGE", "CODE")
 LOCATION = "mlflow.artifactLocation"  # the tag that says where a trace's files go
 STORED = {"mlflow.trace.spansLocation": "TRACKING_STORE"}  # tells clients to ask for spans here, not for a file
 RUN, MODEL = "mlflow.sourceRun", "mlflow.modelId"  # metadata: in which run it was traced, and which logged model
+INPUTS, OUTPUTS = "mlflow.traceInputs", "mlflow.traceOutputs"  # metadata of MLflow 2, later called previews
 MOST_LINKED = 100
 _DURATION = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?s")
 _SAID = "mlflow.trace.infoFinalized"  # written by servers and clients: the trace's own summary has come
@@ -125,3 +127,24 @@ def _seconds(text: str) -> float:
     if found is None:
         raise Invalid(f"{text[:100]!r} is not a duration", code="REQUEST_INVALID", hint="1.5s")
     return int(found[1]) + int((found[2] or "0").ljust(9, "0")) / 1e9
+
+
+def as_said_later(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a server of MLflow 2 says of a trace, as those of MLflow 3 say it."""
+    metadata, tags = (
+        {each["key"]: each.get("value", "") for each in found.get(name, [])} for name in ("request_metadata", "tags")
+    )
+    state = found.get("status", "")
+    took = found.get("execution_time_ms") if state != "IN_PROGRESS" else None
+    said = {
+        "trace_id": found["request_id"], "request_time": _time(int(found.get("timestamp_ms", 0))),
+        "execution_duration": None if took is None else f"{int(took) / 1000:.3f}s",
+        "state": state if state in ("OK", "ERROR", "IN_PROGRESS") else "STATE_UNSPECIFIED",
+        "request_preview": metadata.get(INPUTS), "response_preview": metadata.get(OUTPUTS),
+        "trace_metadata": metadata, "tags": tags,
+    }  # fmt: skip
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def _time(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")

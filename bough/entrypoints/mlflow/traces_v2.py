@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 
 from bough.entrypoints.mlflow.calls import Call, Pair, endpoint, mapping, milliseconds, pairs
-from bough.entrypoints.mlflow.traces_said import LOCATION
+from bough.entrypoints.mlflow.traces_said import INPUTS, LOCATION, OUTPUTS
 from bough.kernel.errors import Invalid
 
 _STATES = {"OK": "ok", "ERROR": "error", "IN_PROGRESS": "in_progress", "TRACE_STATUS_UNSPECIFIED": "unspecified"}
 _SHOWN_STATES = {value: key for key, value in _STATES.items()}
-_INPUTS, _OUTPUTS = "mlflow.traceInputs", "mlflow.traceOutputs"  # metadata that later clients call previews
 
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=2**52)]
 
@@ -55,7 +52,7 @@ def begin(call: Call, request: Begun) -> Any:
     metadata = mapping(request.request_metadata)
     made = call.op(
         "traces.put", id=id, experiment_id=request.experiment_id, started_at=request.timestamp_ms / 1000,
-        state="in_progress", request=metadata.get(_INPUTS), metadata=metadata,
+        state="in_progress", request=metadata.get(INPUTS), metadata=metadata,
         tags=mapping(request.tags) | {LOCATION: f"{place}/traces/{id}/artifacts"},
     )  # fmt: skip
     return {"trace_info": shape(made)}
@@ -72,7 +69,7 @@ def end(call: Call, request: End) -> Any:
     made = call.op(
         "traces.put", id=begun.id, experiment_id=begun.experiment_id, started_at=begun.started_at,
         seconds=max(request.timestamp_ms / 1000 - begun.started_at, 0.0), state=_STATES[request.status],
-        request_id=begun.request_id, request=metadata.get(_INPUTS), response=metadata.get(_OUTPUTS),
+        request_id=begun.request_id, request=metadata.get(INPUTS), response=metadata.get(OUTPUTS),
         metadata=metadata, tags=mapping(request.tags),
     )  # fmt: skip
     return {"trace_info": shape(made)}
@@ -91,27 +88,6 @@ def search(call: Call, request: Search) -> Any:
     )  # fmt: skip
     answer: dict[str, Any] = {"traces": [shape(each) for each in found.traces]}
     return answer | ({"next_page_token": found.next_page} if found.next_page else {})
-
-
-def as_said_later(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a server of MLflow 2 says of a trace, as those of MLflow 3 say it."""
-    metadata, tags = (
-        {each["key"]: each.get("value", "") for each in found.get(name, [])} for name in ("request_metadata", "tags")
-    )
-    state = found.get("status", "")
-    took = found.get("execution_time_ms") if state != "IN_PROGRESS" else None
-    said = {
-        "trace_id": found["request_id"], "request_time": _time(int(found.get("timestamp_ms", 0))),
-        "execution_duration": None if took is None else f"{int(took) / 1000:.3f}s",
-        "state": state if state in ("OK", "ERROR", "IN_PROGRESS") else "STATE_UNSPECIFIED",
-        "request_preview": metadata.get(_INPUTS), "response_preview": metadata.get(_OUTPUTS),
-        "trace_metadata": metadata, "tags": tags,
-    }  # fmt: skip
-    return {key: value for key, value in said.items() if value is not None}
-
-
-def _time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def shape(trace: Any) -> dict[str, Any]:
