@@ -17,7 +17,7 @@ from bough.kernel.clock import VirtualClock
 from bough.kernel.tables import metadata
 
 # Two shared cores: a slow example is a busy machine, not a bug. CI looks at the same examples again.
-EXAMPLES = int(os.environ.get("BOUGH_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("BOUGH_EXAMPLES", "100"))
 settings.register_profile("laptop", max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", max_examples=EXAMPLES, deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "laptop")

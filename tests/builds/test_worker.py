@@ -192,7 +192,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return offline(shelf(folder / "wheels"), folder / "cache")
 
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "8"))
+KILLS = int(os.environ.get("BOUGH_KILLS", "20"))
 
 
 def start(home: Path, request: BuildRequest, variables: dict[str, str], **kwargs: Any) -> subprocess.Popen[str]:

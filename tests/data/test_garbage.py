@@ -185,7 +185,7 @@ def test_what_is_committed_while_garbage_is_collected_is_not_lost(world: World) 
     assert world.texts() == {"again"}
 
 
-ROUNDS = int(os.environ.get("BOUGH_KILLS", "6"))
+ROUNDS = int(os.environ.get("BOUGH_KILLS", "12"))
 CHURN = """
 import random, sys, time
 from pathlib import Path

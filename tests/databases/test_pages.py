@@ -24,7 +24,7 @@ from bough.adapters.sql.sqlite import Sqlite
 from bough.kernel.errors import Busy
 from bough.runtime.pages import extension, format, opening, vfs
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "3"))
+KILLS = int(os.environ.get("BOUGH_KILLS", "6"))
 MODES = ("wal", "delete", "truncate", "persist")
 
 

@@ -20,7 +20,7 @@ from bough.kernel.context import SYSTEM
 from bough.kernel.platform import Platform
 
 PROCESS = Path(__file__).with_name("branching_process.py")
-KILLS = int(os.environ.get("BOUGH_KILLS", "6"))  # BOUGH_KILLS=200 takes about three minutes
+KILLS = int(os.environ.get("BOUGH_KILLS", "20"))  # BOUGH_KILLS=200 takes about three minutes
 SEED = 20
 
 

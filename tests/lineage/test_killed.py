@@ -25,7 +25,7 @@ from bough.client.http import Http
 from bough.kernel.errors import Problem
 from tests.ports import free_port
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "3"))
+KILLS = int(os.environ.get("BOUGH_KILLS", "4"))
 SEED = int(os.environ.get("BOUGH_SEED", "1"))
 PATIENCE_S = 60.0
 LONGEST_S = 0.05  # between a request and the kill: about what commit and sending take

@@ -11,7 +11,7 @@ import pytest
 
 from tests.queues.killing import Stage
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "4"))
+KILLS = int(os.environ.get("BOUGH_KILLS", "6"))
 AT_ONCE = 40  # items
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.plane import Plane
 
-SEED, ROUNDS = 20260503, int(os.environ.get("BOUGH_KILLS", "4"))
+SEED, ROUNDS = 20260503, int(os.environ.get("BOUGH_KILLS", "8"))
 
 
 @pytest.mark.timeout(600 + 10 * ROUNDS)

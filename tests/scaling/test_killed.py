@@ -13,7 +13,7 @@ from bough.scaling.loop import WARM_UP_S
 from tests.plane import Plane
 from tests.scaling.test_loop import FILE, Traffic, route, service, shown
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "4"))
+KILLS = int(os.environ.get("BOUGH_KILLS", "8"))
 SEED = int(os.environ.get("BOUGH_SEED", "1"))
 RATES = (0, 2, 6, 14, 30)  # requests a second
 

@@ -14,7 +14,7 @@ import textwrap
 import time
 from pathlib import Path
 
-ROUNDS = int(os.environ.get("BOUGH_KILLS", "5"))
+ROUNDS = int(os.environ.get("BOUGH_KILLS", "10"))
 ROOT = Path(__file__).parents[2]
 THREADS = 3
 WRITER = textwrap.dedent("""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.data.tables.conftest import Shop
 
-ROUNDS = int(os.environ.get("BOUGH_KILLS", "3"))
+ROUNDS = int(os.environ.get("BOUGH_KILLS", "4"))
 ROOT = Path(__file__).parents[3]
 WRITER = textwrap.dedent("""
     import sys

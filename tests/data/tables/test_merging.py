@@ -25,7 +25,7 @@ from bough.data.tables.writing import Workshop
 from bough.kernel.merging import Choices
 
 Rows = dict[int, int]  # id -> v
-EXAMPLES = int(os.environ.get("BOUGH_HISTORIES", "12"))
+EXAMPLES = int(os.environ.get("BOUGH_HISTORIES", "30"))
 NONE = Choices()
 
 

@@ -23,7 +23,7 @@ from bough.kernel.platform import Platform
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-EXAMPLES = int(os.environ.get("API_EXAMPLES", "5"))  # of each operation and mode; raise it for a longer search
+EXAMPLES = int(os.environ.get("API_EXAMPLES", "10"))  # of each operation and mode; raise it for a longer search
 
 
 class Plane:
