@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import load
 import processes
 from errors import CannotRun
-from peers import HERE, Launch, Peer, Setup
+from peers import HERE, Item, Launch, Peer, Setup
 
 ROOT = HERE.parents[1]
 KEY = "bough_key_of_the_benchmark"  # of the data plane alone; the platform makes its own
@@ -41,6 +42,27 @@ def project(setup: Setup) -> Path:
         f'replicas = {setup.workers}\naccess = "key"\n'
     )
     return folder
+
+
+def project_of_file(setup: Setup) -> Path:
+    """A folder with the model's file and no code at all."""
+    folder = setup.folder / "project"
+    folder.mkdir()
+    shutil.copy(setup.data / "logistic.joblib", folder)
+    shutil.copy(HERE / "requirements" / "bough.txt", folder / "requirements.txt")
+    (folder / "bough.toml").write_text(
+        'name = "bench"\n\n[services.bench-0]\nfile = "logistic.joblib"\ntrust = true\n'
+        f'replicas = {setup.workers}\naccess = "key"\n'
+    )
+    return folder
+
+
+def _row(_: Setup, item: Item) -> Any:
+    return item["features"]
+
+
+def _chance(_: Setup, answer: Any) -> Any:
+    return {"probability": answer["probabilities"][1], "label": answer["label"]}
 
 
 def wake_times(setup: Setup, tree: processes.Tree, body: bytes, count: int) -> Iterator[float]:
@@ -91,8 +113,16 @@ def _plane(setup: Setup) -> Launch:
 
 
 def _platform(setup: Setup) -> Launch:
+    return _whole(setup, project(setup))
+
+
+def _platform_of_file(setup: Setup) -> Launch:
+    return _whole(setup, project_of_file(setup))
+
+
+def _whole(setup: Setup, folder: Path) -> Launch:
     home = setup.folder / "h"
-    argv = [sys.executable, str(HERE / "servers/bough_platform.py"), str(project(setup))]
+    argv = [sys.executable, str(HERE / "servers/bough_platform.py"), str(folder)]
     # The cache of packages stays warm over starts, as on a machine that has deployed before.
     # Its builds fetch packages, so they need what the machine says about that.
     network = {key: value for key, value in os.environ.items() if key.startswith(("UV_", "PIP_", "SSL_"))}
@@ -127,6 +157,12 @@ BOUGHS: tuple[Peer, ...] = (
         name="bough", kind="bough", launch=_platform, env="bough", key=_platform_key, path=_path,
         missing=lambda: _missing("bough.entrypoints.cli.main", "uvloop"), start_limit_s=300.0,
         note="bough up, bough deploy: everything on, key authentication included",
+    ),
+    Peer(
+        name="bough-file", kind="bough", workloads=("logistic",), launch=_platform_of_file, env="bough",
+        key=_platform_key, path=_path, wrap=_row, unwrap=_chance,
+        missing=lambda: _missing("bough.entrypoints.cli.main", "uvloop"), start_limit_s=300.0,
+        note="the same, given the model's file instead of the class",
     ),
     Peer(
         name="bough-plane", kind="bough", launch=_plane, env="bough", key=lambda _: KEY, path=_path,
