@@ -1,7 +1,9 @@
 """What the models can do inside a process, with no server at all: the limits that the targets are measured against.
 Prints one line of JSON.
 
-Throughput: two processes, one native thread each, at the best of several batch sizes. Latency: one call at a time.
+    python limits.py SECONDS PROCESSES WORKLOAD,WORKLOAD [throughput]
+
+Throughput: so many processes, one native thread each, at the best of several batch sizes. Latency: one call at a time.
 Fresh start: a new Python that imports, loads and answers once.
 """
 
@@ -25,15 +27,17 @@ BATCHES = {"noop": (64,), "logistic": (1, 64), "minilm": (1, 4, 8, 16, 32)}
 
 
 def main() -> None:
-    seconds, workers = float(sys.argv[1]), int(sys.argv[2])
+    seconds, workers, names, whole = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(","), len(sys.argv) == 4
     items = {
         name: [case["request"] for case in found]
         for name, found in json.loads((Path(os.environ["BENCH_DATA"]) / "cases.json").read_text()).items()
     }
     result: dict[str, Any] = {"throughput": {}, "direct_p50_ms": {}, "fresh_ms": {}}
-    for name, sizes in BATCHES.items():
-        found = {str(size): _throughput(name, items[name], size, seconds, workers) for size in sizes}
+    for name in names:
+        found = {str(size): _throughput(name, items[name], size, seconds, workers) for size in BATCHES[name]}
         result["throughput"][name] = {"best": max(found.values()), "by_batch": found}
+        if not whole:
+            continue
         result["direct_p50_ms"][name] = _direct(name, items[name], seconds)
         result["fresh_ms"][name] = statistics.median(_fresh(name, items[name][0]) for _ in range(5))
     print(json.dumps(result))

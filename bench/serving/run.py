@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -33,6 +33,7 @@ import processes
 import report
 import workloads
 from errors import CannotRun
+from limits import BATCHES
 from peers import ONE_THREAD, Peer, Setup, environment
 from roster import PEERS
 
@@ -82,8 +83,13 @@ class Run:
         if not workload:
             self.reasons[peer.name] = reason
 
-    def limits(self) -> None:
-        output = self._tool("limits.py", str(self.options.seconds), str(self.options.workers))
+    def limits(self, workloads: Sequence[str], *parts: str) -> None:
+        """All of it once, and throughput again in each round: a machine that drifts does so for the limit as well."""
+        if not self.options.extras or not (bounded := [name for name in workloads if name in BATCHES]):
+            return
+        output = self._tool(
+            "limits.py", str(self.options.seconds), str(self.options.workers), ",".join(bounded), *parts
+        )
         self.emit("limits", **json.loads(output.splitlines()[-1]))
 
     def choose_batching(self, able: list[Peer]) -> dict[tuple[str, str, int], bool]:
@@ -105,6 +111,7 @@ class Run:
     def rounds(self, able: list[Peer], chosen: dict[tuple[str, str, int], bool]) -> None:
         for number in range(self.options.repeat):
             for workload in self.options.workloads:
+                self.limits([workload], "throughput")
                 for peer in able[number % len(able) :] + able[: number % len(able)]:  # nobody is always first
                     if workload not in peer.workloads:
                         continue
@@ -295,8 +302,7 @@ def main() -> int:
                      started=time.strftime("%Y-%m-%dT%H:%M:%S%z"), seconds=options.seconds, repeat=options.repeat,
                      workers=options.workers, load_average=os.getloadavg()[0])  # fmt: skip
             able = run.prepare()
-            if options.extras:
-                run.limits()
+            run.limits(options.workloads)
             chosen = run.choose_batching(able)
             run.rounds(able, chosen)
             if options.extras:

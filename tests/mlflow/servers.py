@@ -36,9 +36,9 @@ def python_with_mlflow_2() -> Path:
 
 
 @contextmanager
-def mlflow_server(interpreter: Path, home: Path) -> Iterator[str]:
+def mlflow_server(interpreter: Path, home: Path, *, workers: int = 1) -> Iterator[str]:
     port = free_port()
-    command = [interpreter, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command = [interpreter, "-m", "mlflow", "server", "--port", str(port), "--workers", str(workers)]
     command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", home / "artifacts"]
     settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with running(command, home, settings, f"http://127.0.0.1:{port}/health") as process:
