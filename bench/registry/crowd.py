@@ -82,7 +82,7 @@ def main() -> None:
         port = free_port()
         command: list[object] = [sys.executable, "-m", "bench.registry.canned", port, url, token]
         canned = f"http://127.0.0.1:{port}"
-        stack.enter_context(running(command, folder / "canned", {"PYTHONPATH": os.getcwd()}, f"{canned}/version"))
+        stack.enter_context(running(command, folder / "canned", {"PYTHONPATH": str(Path.cwd())}, f"{canned}/version"))
         servers = {"Bough": url, "MLflow": theirs, "canned": canned}
         print(f"{'calls per second':24}{'Bough':>10}{'MLflow':>10}{'canned':>10}{'Bough over MLflow':>20}")
         for call in ("log-metric", "log-batch"):

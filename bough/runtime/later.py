@@ -5,7 +5,7 @@ import importlib
 import sys
 from typing import Any
 
-_LATER = {"Item": "queued", "database": "pages.opening", "params": "runs", "run": "runs"}
+_LATER = {"Item": "queued", "database": "pages.opening", "direct": "estimators", "params": "runs", "run": "runs"}
 
 
 def later(name: str) -> Any:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from sklearn import ensemble, linear_model, preprocessing, svm, tree
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.pipeline import make_pipeline
 
+import bough
 from bough.runtime.loaders.direct import find
 from bough.runtime.loaders.sklearn import Estimator
 
@@ -108,3 +111,42 @@ def test_float32_and_other_widths_go_to_the_estimator() -> None:
     direct = find(np, fitted(linear_model.LogisticRegression(), THREE), 4)
     assert direct is not None
     assert direct(THREE[0].astype("f4")) is None and direct(THREE[0][:, :3]) is None and direct(THREE[0][0]) is None
+
+
+def test_a_program_asks_as_it_asked_the_estimator() -> None:
+    model = fitted(make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression()), NAMED)
+    quick = bough.direct(model)
+    rows = THREE[0]
+    assert quick is not model and repr(quick).startswith("bough.direct(Pipeline(")
+    assert np.array_equal(quick.predict(rows), model.predict(rows))
+    assert np.array_equal(quick.predict_proba(rows), model.predict_proba(rows))
+    assert list(quick.classes_) == list(model.classes_) and quick[0] is model[0] and quick.score(*NAMED) > 0.9
+    again = pickle.loads(pickle.dumps(quick))
+    assert np.array_equal(again.predict_proba(rows[:5]), model.predict_proba(rows[:5]))
+
+
+def test_the_estimator_is_not_asked_for_rows_that_are_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = bough.direct(fitted(ensemble.RandomForestClassifier(3, random_state=0), THREE))
+    asked: list[Any] = []
+    monkeypatch.setattr(ensemble.RandomForestClassifier, "predict", lambda _, rows: asked.append(rows))
+    monkeypatch.setattr(ensemble.RandomForestClassifier, "predict_proba", lambda _, rows: asked.append(rows))
+    assert quick.predict(THREE[0]).shape == (150,) and quick.predict_proba(THREE[0]).shape == (150, 3)
+    assert not asked
+    listed = THREE[0][:2].tolist()
+    quick.predict(listed), quick.predict_proba(listed)
+    assert asked == [listed, listed]
+
+
+def test_a_table_is_the_estimators_own_and_its_names_are_looked_at() -> None:
+    table = pandas.DataFrame(THREE[0], columns=list("abcd"))
+    quick = bough.direct(fitted(linear_model.LogisticRegression(), (table, THREE[1])))
+    assert np.array_equal(quick.predict_proba(table), quick.predict_proba(THREE[0]))
+    with pytest.raises(ValueError, match="feature names"):
+        quick.predict(table[list("dcba")])
+
+
+def test_a_regression_has_no_probabilities_and_what_is_unknown_stays_as_it_is() -> None:
+    assert not hasattr(bough.direct(fitted(linear_model.Ridge(), VALUES)), "predict_proba")
+    boosted = fitted(ensemble.GradientBoostingClassifier(n_estimators=2), THREE)
+    assert bough.direct(boosted) is boosted
+    assert bough.direct(linear := linear_model.Ridge()) is linear  # it has not been fitted
