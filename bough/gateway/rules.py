@@ -8,6 +8,7 @@ arrived while the replica was busy), so no timer is needed to form batches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 FULL, DEADLINE, IDLE = "full", "deadline", "idle"  # why a batch was released
@@ -19,7 +20,8 @@ MAX_ITEM_FRAME = 256
 WORTH_SENDING_S = 0.0005  # of work in a frame: to spread less than this over replicas saves nobody any time
 NO_CAP = 1024  # requests per frame when neither route nor replica sets a limit
 SIMILAR = 1.2  # items are, when the largest is at most so many times the smallest: a sixth of the work is padding
-SIMILAR_AMONG = 8  # waiting items are looked at in any case, else the older half
+SIMILAR_AMONG = 8  # waiting items are looked at in any case
+SIMILAR_SHARE = 1 / 3  # of the queue, the oldest, is looked at; half: 2 % more answers, tails 10 % longer
 _WEIGHT = 0.2  # of the newest measurement in a running mean
 
 
@@ -71,10 +73,10 @@ def take(queued: int, links: int, largest: int, item_s: float = 0.0) -> int:
 
 def similar(sizes: Sequence[int], count: int) -> list[int]:
     """Which waiting items go together when a model pads, by their sizes, oldest first: the oldest, so that nobody
-    starves, and up to `count` in all that are near it in size (two in any case: a call has costs of its own). The
-    younger half is not looked at: its turn comes, and those who wait must not be overtaken for ever."""
+    starves, and up to `count` in all that are near it in size (two in any case: a call has costs of its own). Only
+    the oldest are looked at: those who wait must not be overtaken for ever."""
     oldest = low = high = sizes[0]
-    among = range(1, min(len(sizes), max(SIMILAR_AMONG, -(-len(sizes) // 2))))
+    among = range(1, min(len(sizes), max(SIMILAR_AMONG, math.ceil(SIMILAR_SHARE * len(sizes)))))
     chosen = [0]
     for index in sorted(among, key=lambda index: abs(sizes[index] - oldest))[: count - 1]:
         low, high = min(low, sizes[index]), max(high, sizes[index])

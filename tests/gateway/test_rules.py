@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,11 +39,11 @@ def test_depth_is_one_or_two_and_does_not_flap(frame_s: float, current: int) -> 
 
 
 @given(st.lists(st.integers(0, 2000), min_size=1, max_size=80), st.integers(1, 40))
-def test_similar_items_go_with_the_oldest_and_overtake_only_the_older_half(sizes: list[int], count: int) -> None:
+def test_similar_items_go_with_the_oldest_and_overtake_only_the_oldest_third(sizes: list[int], count: int) -> None:
     chosen = rules.similar(sizes, count)
     assert chosen[0] == 0 and chosen == sorted(set(chosen))
     assert len(chosen) <= count
-    assert chosen[-1] < max(rules.SIMILAR_AMONG, (len(sizes) + 1) // 2)
+    assert chosen[-1] < max(rules.SIMILAR_AMONG, math.ceil(len(sizes) / 3))
     picked = [sizes[index] for index in chosen]
     assert len(picked) <= 2 or max(picked) <= rules.SIMILAR * min(picked)
     assert len(picked) == min(count, len(sizes), 2) or len(picked) > 2
