@@ -304,6 +304,7 @@ class Bough:
         self.outside = OutsideWork(
             self._queues, self.database.read, self._connectors, open_with(self._vault), self.clock, objects=S3()
         )
+        self.database.on_commit(self.outside.poke)
         self._stopping = threading.Event()
 
     def authenticate(self, token: str) -> Principal:

@@ -24,6 +24,10 @@ class Database(Protocol):
 
     def read(self) -> AbstractContextManager[sa.Connection]: ...
 
+    def version(self) -> int:
+        """Another number than before once anybody has committed, in this process or another. Cheap; for one thread at
+        a time."""
+
     def on_commit(self, listener: Callable[[], None]) -> None:
         """`listener` is called after every commit of this process, outside any transaction; it must be quick."""
 

@@ -51,6 +51,7 @@ class SqliteDatabase:
         self._at_once_engine = self._engine(durable, 0.0, writes=True, checkpoints=False)
         self._at_once: sa.Connection | None = None  # kept: to take one from a pool takes longer than to write a row
         self._reading_engine = self._engine(durable, busy_timeout_s, writes=False)
+        self._looking: sa.Connection | None = None
 
     @contextmanager
     def write(self, *, lasting: bool = True) -> Iterator[sa.Connection]:
@@ -97,6 +98,12 @@ class SqliteDatabase:
                     raise
                 raise RuntimeError("a read may not write: declare the operation with writes=True") from error
 
+    def version(self) -> int:
+        with self._translated():
+            # kept: the number is the connection's own
+            self._looking = self._looking or self._reading_engine.connect()
+            return int(ask(self._looking, "PRAGMA data_version").fetchone()[0])
+
     def on_commit(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
 
@@ -105,6 +112,8 @@ class SqliteDatabase:
         self._passing_engine.dispose()
         if self._at_once is not None:
             self._at_once.close()
+        if self._looking is not None:
+            self._looking.close()
         self._at_once_engine.dispose()
         self._reading_engine.dispose()
 
