@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bough.adapters.engine import Attempt, Engine
 from bough.runtime.spec import UnitSpec
-from bough.scaling.loop import WARM_UP_S
+from bough.scaling.scaled import WARM_UP_S
 from tests.plane import Plane
 from tests.scaling.test_loop import FILE, Traffic, route, service, shown
 
