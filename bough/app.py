@@ -304,12 +304,12 @@ class Bough:
         self.loop = Loop(self.database, self.clock, self._handlers(ask))
         self.database.on_commit(self.loop.poke)
         self._callers = Callers(self.database.read, self.clock)
-        self.database.on_commit(self._callers.forget)
-        self.database.on_commit(partial(self.ledger.remember, self.database.read))
+        self.database.on_commit(self._callers.forget, lasting=True)
+        self.database.on_commit(partial(self.ledger.remember, self.database.read), lasting=True)
         self.outside = OutsideWork(
             self._queues, self.database.read, self._connectors, open_with(self._vault), self.clock, objects=S3()
         )
-        self.database.on_commit(self.outside.poke)
+        self.database.on_commit(self.outside.poke, lasting=True)
         self._stopping = threading.Event()
 
     def authenticate(self, token: str) -> Principal:

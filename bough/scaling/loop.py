@@ -6,7 +6,7 @@ nobody asks, when the rule itself would change something (`scaled.py`).
 
 Nothing here is needed for a request: a gateway that is short of replicas takes those of the warm pool by itself, and
 wakes what sleeps. A server that is gone leaves the numbers as they are. What the past has shown is lost with the
-server, so for its first minute nothing is given up.
+server, so for its first minute nothing is given up; only what a late request weighs is kept, a row for a service.
 """
 
 from __future__ import annotations
@@ -82,10 +82,11 @@ class Scaling:
         return max(0.05, rest_s - (turn.clock.now() - now))
 
     def _begin(self, turn: Turn, now: float, deployment: Deployment) -> Scaled:
-        """What its budget has borne today is known from what was decided."""
+        """What its budget has borne today is known from what was decided; what it has learnt is kept each minute."""
         with turn.read() as tx:
             spent_s = store.spent_s(tx, place_of(deployment), day_of(now), now, Costs().pool_price)
-        made = self._scaled[deployment.id] = Scaled(deployment, now, spent_s)
+            learnt = store.learnt(tx, place_of(deployment))
+        made = self._scaled[deployment.id] = Scaled(deployment, now, spent_s, learnt)
         return made
 
     def _slept(self, turn: Turn, deployment: Deployment) -> None:
@@ -110,11 +111,12 @@ class Scaling:
         with turn.apply() as tx:
             if minute is not None:
                 store.passed(tx, place, minute)
+                store.keep_learnt(tx, place, scaled.scaler.lateness.learnt)
             if (wish.active, wish.pool) != (deployment.answering, deployment.waiting):
                 serving.scaled(tx, deployment.id, now, wish.active, wish.pool)
                 store.decided(tx, place, Decision(
                     deployment=deployment.id, at=now, active=wish.active, pool=wish.pool, why=wish.why,
-                    needs=wish.needs, seen=seen,
+                    needs=wish.needs, seen=seen, late_cost=wish.late_cost,
                 ))  # fmt: skip
                 table_changed(tx)
 

@@ -11,7 +11,7 @@ import pytest
 from bough.adapters.engine.fake import Behaviour
 from bough.gateway.metrics import LATENCY_S
 from bough.gateway.models import LaneState, Route
-from bough.kernel.scale import Slot, floor_of
+from bough.kernel.scale import USUAL, Slot, floor_of
 from bough.scaling import rules, scaled
 from tests.plane import Plane
 
@@ -274,3 +274,12 @@ def test_a_rest_changes_no_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(scaled, "SILENT_S", 10_000_000)
     assert rested == decided(tmp_path / "looked at")
     assert len(rested) > 3
+
+
+def test_the_weight_of_a_late_request_is_among_a_decisions_inputs(plane: Plane) -> None:
+    plane.deploy(FILE.format("max = 6, warm = 0"))
+    Traffic(plane).seconds(20, 6)
+    assert [each.late_cost for each in shown(plane).decisions] == [USUAL] * len(shown(plane).decisions)
+    plane.deploy(FILE.format("max = 6, warm = 0, late_cost = 25"), content="two")
+    Traffic(plane).seconds(20, 6)
+    assert shown(plane).decisions[-1].late_cost == 25.0

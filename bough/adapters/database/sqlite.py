@@ -45,7 +45,7 @@ class SqliteDatabase:
         self._writing = threading.Lock()
         self._behind = threading.Lock()  # one of those that may wait competes with those that may not
         self._writer = 0  # the thread that holds it
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[tuple[Callable[[], None], bool]] = []
         self._writing_engine = self._engine(durable, busy_timeout_s, writes=True)
         self._passing_engine = self._engine(False, busy_timeout_s, writes=True) if durable else self._writing_engine
         self._at_once_engine = self._engine(durable, 0.0, writes=True, checkpoints=False)
@@ -65,7 +65,7 @@ class SqliteDatabase:
                     yield connection
             finally:
                 self._writer = 0
-        self._committed()
+        self._committed(lasting=lasting)
 
     @contextmanager
     def write_at_once(self) -> Iterator[sa.Connection]:
@@ -104,8 +104,8 @@ class SqliteDatabase:
             self._looking = self._looking or self._reading_engine.connect()
             return int(ask(self._looking, "PRAGMA data_version").fetchone()[0])
 
-    def on_commit(self, listener: Callable[[], None]) -> None:
-        self._listeners.append(listener)
+    def on_commit(self, listener: Callable[[], None], *, lasting: bool = False) -> None:
+        self._listeners.append((listener, lasting))
 
     def close(self) -> None:
         self._writing_engine.dispose()
@@ -117,8 +117,10 @@ class SqliteDatabase:
         self._at_once_engine.dispose()
         self._reading_engine.dispose()
 
-    def _committed(self) -> None:
-        for listener in self._listeners:
+    def _committed(self, *, lasting: bool = True) -> None:
+        for listener, only_lasting in self._listeners:
+            if only_lasting and not lasting:
+                continue
             try:
                 listener()
             except Exception:  # what was committed stays so: whoever wrote it must not take it for failed
