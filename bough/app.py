@@ -104,7 +104,7 @@ from bough.gateway import erasing as kept_requests
 from bough.gateway import loop as gateway
 from bough.gateway import operations as traffic
 from bough.gateway import sleeping
-from bough.gateway.models import GatewayState
+from bough.gateway.models import GatewayState, Heard, Silence
 from bough.gateway.renewal import Renewal
 from bough.jobs import assembly as jobs
 from bough.jobs import erasing as job_erasing
@@ -167,6 +167,7 @@ from bough.scaling import idleness
 from bough.scaling import loop as scaling_loop
 from bough.scaling import operations as scaling
 from bough.scaling import showing as scaling_views
+from bough.scaling.listening import Listening
 from bough.secrets import operations as secret_operations
 from bough.secrets import store as secrets
 from bough.secrets.models import Dependents, Envelope, Sealed
@@ -222,8 +223,9 @@ RETRY_S = 0.5  # before asking an engine again that did not answer
 
 
 class Bough:
-    """The control plane of one home. `engine`, `clock`, `tables`, `ask_gateway`, `receiver`, `accelerators` and
-    `connectors` are replaced in tests. `durable`: what is committed outlives a power cut, not only a kill."""
+    """The control plane of one home. `engine`, `clock`, `tables`, `ask_gateway`, `hear_gateway`, `receiver`,
+    `accelerators` and `connectors` are replaced in tests. `durable`: what is committed outlives a power cut, not only a
+    kill."""
 
     def __init__(
         self,
@@ -234,6 +236,7 @@ class Bough:
         clock: Clock | None = None,
         tables: Tables | None = None,
         ask_gateway: Callable[[], GatewayState | None] | None = None,
+        hear_gateway: Callable[[Silence], Heard | None] | None = None,
         receiver: Receiver | None = None,
         accelerators: Accelerators | None = None,
         connectors: Connectors | None = None,
@@ -296,14 +299,17 @@ class Bough:
         self.webhooks = Webhooks(self.database, self.clock, keys, _forge_of)
         self._bringing = Bringing(self._repositories, self.operations, deploying, self.database, keys, _forge_of)
         ask = ask_gateway or partial(gateway.state_of, self.home.gateway_socket)
+        hear = hear_gateway or partial(gateway.heard_at, self.home.gateway_socket)
+        self.listening = Listening(hear, self._stirred)
         self.loop = Loop(self.database, self.clock, self._handlers(ask))
         self.database.on_commit(self.loop.poke)
         self._callers = Callers(self.database.read, self.clock)
-        self.database.on_commit(self._callers.forget)
-        self.database.on_commit(partial(self.ledger.remember, self.database.read))
+        self.database.on_commit(self._callers.forget, lasting=True)
+        self.database.on_commit(partial(self.ledger.remember, self.database.read), lasting=True)
         self.outside = OutsideWork(
             self._queues, self.database.read, self._connectors, open_with(self._vault), self.clock, objects=S3()
         )
+        self.database.on_commit(self.outside.poke, lasting=True)
         self._stopping = threading.Event()
 
     def authenticate(self, token: str) -> Principal:
@@ -339,11 +345,13 @@ class Bough:
         if self.platform.domains and not self.platform.tls_certificate:
             self._renewal.start()
         self.outside.start()
+        self.listening.start()
         threading.Thread(target=self._watch, name="engine-hints", daemon=True).start()
 
     def stop(self) -> None:
         self._stopping.set()
         self.outside.stop()
+        self.listening.stop()
         self._garbage.stop()
         self._renewal.stop()
         self._bringing.stop()
@@ -376,6 +384,11 @@ class Bough:
                     gateway.changed(tx)
             if jobs_too:  # once, however many of their units it was
                 jobs_loop.hinted(tx, self.clock.now())
+
+    def _stirred(self) -> None:
+        """Somebody asks again: for every second that this is late, the rule looks a second later."""
+        with self.database.write(lasting=False) as tx:
+            scaling_loop.changed(tx)
 
     def _parts(self, collector: garbage.Collector) -> Parts:
         """What operations ask for by its interface."""
@@ -431,7 +444,7 @@ class Bough:
             environments.RELEASE: rollout.handler(events, self.platform),
             deployments.KIND: keeper.handle,
             gateway.KIND: gateway.handler(home, self.platform, engine, events),
-            scaling_loop.KIND: scaling_loop.handler(ask_gateway, engine),
+            scaling_loop.KIND: scaling_loop.handler(ask_gateway, engine, self.listening),
             idleness.KIND: idleness.handler(ask_gateway, events),
             sleeping.KIND: sleeping.handler(ask_gateway, engine, events),
             gates.KIND: gates_loop.handler(

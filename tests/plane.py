@@ -18,7 +18,7 @@ from bough.adapters.lineage import Receiver
 from bough.adapters.tables import Tables
 from bough.app import Bough
 from bough.builds.models import BuildResult, Bundle, Entry
-from bough.gateway.models import GatewayState, LaneState, Route, ShareState, Table
+from bough.gateway.models import GatewayState, Heard, LaneState, Route, ShareState, Silence, Table
 from bough.kernel.clock import VirtualClock
 from bough.kernel.context import Principal, Role
 from bough.kernel.platform import Platform
@@ -44,6 +44,7 @@ class Plane:
         self.engine = after.engine if after else FakeEngine(self.clock, devices=accelerators.devices)
         self.lanes: list[LaneState] | None = None  # what the gateway says; None: it does not answer
         self.shares: list[ShareState] = []  # the same, of routes that are split
+        self.asked_gateway = 0  # how often somebody wanted to know all of it
         self.bough = Bough(
             folder / "home",
             platform or Platform(),
@@ -51,6 +52,7 @@ class Plane:
             clock=self.clock,
             tables=tables,
             ask_gateway=self._ask_gateway,
+            hear_gateway=self._hear_gateway,
             receiver=receiver,
             accelerators=accelerators,
             connectors=connectors,
@@ -84,6 +86,7 @@ class Plane:
     def let_pass(self, seconds: float) -> None:
         """Runs the loop and the world around it, a tenth of a second at a time."""
         for _ in range(max(round(seconds * 10), 1)):
+            self.bough.listening.once()
             self.bough.loop.run_until_idle()
             self._work_at_builds()
             self._script_replicas()
@@ -104,7 +107,14 @@ class Plane:
     def _ask_gateway(self) -> GatewayState | None:
         if self.lanes is None:
             return None
+        self.asked_gateway += 1
         return GatewayState(generation=1, pid=1, started_at=0.0, lanes=self.lanes, shares=self.shares)
+
+    def _hear_gateway(self, silence: Silence) -> Heard | None:
+        if self.lanes is None:
+            return None
+        arrived = dict.fromkeys(silence.arrived, 0) | {each.deployment: each.arrived for each in self.lanes}
+        return Heard(asked=any(arrived[id] != before for id, before in silence.arrived.items()))
 
     def _work_at_builds(self) -> None:
         for each in self.engine.snapshot():

@@ -1,9 +1,11 @@
 """How quick the platform itself feels, measured as a person would meet it.
 
-    python bench/platform/run.py [--rounds 5] [--install] [--json FILE]
+    python bench/platform/run.py [--rounds 5] [--install] [--idle] [--json FILE]
 
 Each round uses a fresh home; package caches are warm. One JSON line per figure with all samples, then a table with
-medians beside the targets. `--install` also times `pip install` of this checkout into a new environment.
+medians beside the targets. `--install` also times `pip install` of this checkout into a new environment, `--idle` looks
+for four minutes at what a home costs that nobody asks: a model and a web service, both of which scale, a branch, a
+Postgres and a Redis.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import idle
+
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = {  # figure: (limit, unit)
     "bough --help, CPU": (0.2, "s"),
@@ -36,9 +40,29 @@ TARGETS = {  # figure: (limit, unit)
     "deploy with a changed line": (0.0, "s"),
     "killed gateway to next answer": (1.0, "s"),
     "killed everything, up, first answer": (0.0, "s"),
+    "idle, of a core": (1.0, "%"),
+    "idle, wakeups a second": (0.0, ""),
+    "idle, disk syncs a minute": (6.0, ""),
     "pip install": (60.0, "s"),
     "installed": (250.0, "MB"),
 }
+PAGE = """
+import http.server, os
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Page).serve_forever(3600)
+"""
+SCALED = """
+scale = { max = 4, warm = 0 }
+
+[services.page]
+command = "python page.py"
+scale = { max = 3 }
+"""
 
 
 class Stand:
@@ -124,6 +148,21 @@ def one_round() -> dict[str, float]:
     return found
 
 
+def idling() -> dict[str, float]:
+    with stand() as here:
+        here.up()
+        here.bough("init", "hello")
+        project = here.folder / "hello"
+        (project / "page.py").write_text(PAGE)
+        with (project / "bough.toml").open("a") as file:
+            file.write(SCALED)
+        here.bough("deploy", cwd=project)
+        here.bough("branch", "create", "one", cwd=project)
+        for engine in ("postgres", "redis"):
+            here.bough("db", "add", engine, "--engine", engine, cwd=project)
+        return idle.measured(here.home)
+
+
 def install() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -161,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--install", action="store_true")
+    parser.add_argument("--idle", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     samples: dict[str, list[float]] = {}
@@ -169,6 +209,8 @@ def main() -> None:
             samples.setdefault(name, []).append(value)
     if given.install:
         samples |= {name: [value] for name, value in install().items()}
+    if given.idle:
+        samples |= {name: [value] for name, value in idling().items()}
     load = os.getloadavg()[0]
     lines = []
     print(f"{'':40}{'median':>9}{'min':>9}{'max':>9}{'target':>9}   (load average {load:.1f})")

@@ -361,6 +361,7 @@ class Decision(Record):
     why: str
     needs: dict[str, float]
     seen: Observation
+    late_cost: float
 
 class Deleted(Record):
     traces: int
@@ -1530,6 +1531,7 @@ class ScaleChange(Record):
     pool: int
     why: str
     needs: dict[str, float]
+    late_cost: float
 
 class ScalingView(Record):
     service: str

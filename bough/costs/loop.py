@@ -27,7 +27,7 @@ def handler(engine: Engine, payers: Payers, core_hour: float) -> Handler:
             attempts, used = engine.snapshot(), engine.usage()
         except Unavailable:
             return LOOK_S
-        with turn.apply() as tx:
+        with turn.apply(lasting=False) as tx:  # a power cut ends the processes too, and costs the last of their usage
             who, before = payers(tx), store.meters(tx)
             now, shown, found = turn.clock.now(), dict[str, Reading](), []
             for each in attempts:

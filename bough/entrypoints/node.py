@@ -28,6 +28,8 @@ from bough.kernel.learning import learn_all
 from bough.kernel.processes import starttime
 from bough.secrets.vault import Vault
 
+LOOK_S = 3600.0  # whether it is to end: `shutdown` wakes it
+
 
 def run(home: Path, *, node: str = "local", loader: str = "", zygote_idle_s: float = 600.0) -> None:
     """Serves until SIGTERM or SIGINT; units go on. Raises `Conflict` when a node already serves this home."""
@@ -48,7 +50,7 @@ def run(home: Path, *, node: str = "local", loader: str = "", zygote_idle_s: flo
         write_whole(run_folder / "node.json", msgspec.json.encode(state))
         gc.collect()
         gc.freeze()
-        threading.Thread(target=server.serve_forever, args=(0.1,), name="node-http", daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(LOOK_S,), name="node-http", daemon=True).start()
         ended.wait()
         server.shutdown()
         server.server_close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import gc
 import logging
@@ -18,6 +19,7 @@ import uvicorn
 from bough.app import Bough
 from bough.entrypoints import processes
 from bough.entrypoints.http.app import build
+from bough.entrypoints.http.dated import Dated
 from bough.entrypoints.http.streams import Streams
 from bough.gateway import portholder
 from bough.kernel import platform as settings
@@ -53,24 +55,33 @@ def run(home: Path, host: str = "", port: int = 0) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Ends the open streams as soon as it is asked to stop: they would hold it up for as long as they like."""
+    """Ends the open streams as soon as it is asked to stop: they would hold it up for as long as they like. Waits for
+    that: uvicorn's own loop would look ten times a second."""
 
     streams: Streams
     bough: Bough
+    loop: asyncio.AbstractEventLoop | None = None
+
+    async def main_loop(self) -> None:
+        self.loop, self.asked = asyncio.get_running_loop(), asyncio.Event()
+        if not self.should_exit:
+            await self.asked.wait()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.streams.stop()
         self.bough.pushes.stop()
         super().handle_exit(sig, frame)
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self.asked.set)
 
 
 def _serve(bough: Bough, listening: socket.socket) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     streams = Streams()
     config = uvicorn.Config(
-        build(bough, streams, bough.pushes, bough.webhooks), loop="uvloop", http="httptools", ws="none", lifespan="off",
-        log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S, backlog=BACKLOG,
-        h11_max_incomplete_event_size=64 << 10,
+        Dated(build(bough, streams, bough.pushes, bough.webhooks)), loop="uvloop", http="httptools", ws="none",
+        lifespan="off", log_config=None, access_log=False, server_header=False, date_header=False,
+        timeout_graceful_shutdown=GRACE_S, backlog=BACKLOG, h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     server = _Server(config)

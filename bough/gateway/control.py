@@ -1,6 +1,6 @@
-"""The control socket, `run/gateway.sock`: `GET /state`, `GET /traffic` and `POST /reload`, for the server, and
-`POST /ask`, one request to a service (`Question` in, `Asked` out), for replays; the file mode (0600) is the access
-check. A connection may be used for many requests."""
+"""The control socket, `run/gateway.sock`: `GET /state`, `GET /traffic`, `POST /reload` and `POST /listen` (`Silence`
+in, `Heard` out), for the server, and `POST /ask`, one request to a service (`Question` in, `Asked` out), for replays;
+the file mode (0600) is the access check. A connection may be used for many requests."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ import contextlib
 import os
 import socket
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from bough.gateway.answers import BOUGH, error_body
 from bough.gateway.asking import Asked, Question
-from bough.gateway.models import GatewayState, Traffic
+from bough.gateway.models import GatewayState, Heard, Silence, Traffic
 from bough.kernel.errors import Invalid, NotFound, Problem
 
 _READ_TIMEOUT_S = 5.0
 LARGEST_BYTES = 96 << 20  # of a question: the largest body that a service may take, in base64
+Sent = TypeVar("Sent", Question, Silence)
 
 
 class Controlled(Protocol):
     async def reload(self) -> None: ...
 
     async def ask(self, question: Question) -> Asked: ...
+
+    async def listen(self, silence: Silence) -> Heard: ...
 
     def state(self) -> GatewayState: ...
 
@@ -71,23 +74,27 @@ class Control:
     async def _answer(self, method: bytes, path: bytes, sent: bytes) -> tuple[int, bytes]:
         try:
             if (method, path) == (b"POST", b"/ask"):
-                return 200, msgspec.json.encode(await self._gateway.ask(_question(sent)))
+                return 200, msgspec.json.encode(await self._gateway.ask(_read(sent, Question)))
+            if (method, path) == (b"POST", b"/listen"):
+                return 200, msgspec.json.encode(await self._gateway.listen(_read(sent, Silence)))
             if (method, path) == (b"GET", b"/traffic"):
                 return 200, msgspec.json.encode(self._gateway.traffic())
             if (method, path) == (b"POST", b"/reload"):
                 await self._gateway.reload()
             elif (method, path) != (b"GET", b"/state"):
-                raise NotFound("the control socket answers GET /state, GET /traffic, POST /reload and POST /ask")
+                raise NotFound(
+                    "the control socket answers GET /state, GET /traffic, POST /reload, POST /listen and POST /ask"
+                )
             return 200, msgspec.json.encode(self._gateway.state())
         except Problem as problem:
             return problem.http_status, error_body(problem, BOUGH)
 
 
-def _question(sent: bytes) -> Question:
+def _read(sent: bytes, kind: type[Sent]) -> Sent:
     try:
-        return msgspec.json.decode(sent, type=Question)
+        return msgspec.json.decode(sent, type=kind)
     except msgspec.DecodeError as error:
-        raise Invalid(f"this is no question: {error}", code="QUESTION_INVALID") from error
+        raise Invalid(f"this is no {kind.__name__.lower()}: {error}", code="QUESTION_INVALID") from error
 
 
 def _length(head: bytes) -> int:

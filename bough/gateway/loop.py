@@ -29,9 +29,11 @@ from bough.gateway.models import (
     WEB,
     CorsRule,
     GatewayState,
+    Heard,
     Key,
     Mirrored,
     Route,
+    Silence,
     Target,
     Traffic,
     Variant,
@@ -55,7 +57,7 @@ _ROUTED = (deployments.READY, deployments.STARTING, deployments.ASLEEP)
 DRAIN_CHECK_S = 0.05
 BEHIND_CHECK_S = 0.5  # while the gateway does not take the table: it logs why
 REPLY_S = 5.0
-Said = TypeVar("Said", GatewayState, Traffic)
+Said = TypeVar("Said", GatewayState, Traffic, Heard)
 GIVE_UP_S = 60.0  # added to a service's own timeout: longer than any request can still be under way
 
 
@@ -137,6 +139,11 @@ def state_of(control: Path) -> GatewayState | None:
 def traffic_of(control: Path) -> Traffic | None:
     """What it has answered since it began; None when it does not answer."""
     return _ask(control, "GET", "/traffic", Traffic)
+
+
+def heard_at(control: Path, silence: Silence) -> Heard | None:
+    """Whether one of the deployments is asked before the time is over; None when it does not answer."""
+    return _ask(control, "POST", "/listen", Heard, silence)
 
 
 class _Rest(msgspec.Struct, frozen=True):
@@ -401,13 +408,13 @@ def _poke(control: Path) -> GatewayState | None:
     return _ask(control, "POST", "/reload", GatewayState)
 
 
-def _ask(control: Path, method: str, path: str, kind: type[Said]) -> Said | None:
+def _ask(control: Path, method: str, path: str, kind: type[Said], silence: Silence | None = None) -> Said | None:
     connection = http.client.HTTPConnection("gateway", timeout=REPLY_S)
     try:
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.sock.settimeout(REPLY_S)
+        connection.sock.settimeout(REPLY_S + (silence.timeout_s if silence else 0.0))
         connection.sock.connect(str(control))
-        connection.request(method, path)
+        connection.request(method, path, msgspec.json.encode(silence) if silence else None)
         return msgspec.json.decode(connection.getresponse().read(), type=kind)
     except (OSError, http.client.HTTPException, msgspec.DecodeError):
         return None

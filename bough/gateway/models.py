@@ -183,6 +183,18 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     queues: list[QueueState] = []
 
 
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /listen` on the control socket: is answered (`Heard`) within a second of the first request to one of these
+    deployments, and with nobody having asked after `timeout_s`. `arrived`: how many requests each had had."""
+
+    arrived: dict[str, int]
+    timeout_s: float
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    asked: bool
+
+
 class RouteTraffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one release of a service has answered under one API. `deployment`: empty of one that answers no more;
     `buckets` counts answers by latency, as `metrics.LATENCY_S` divides them; `further`: items beyond the first of

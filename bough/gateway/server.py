@@ -11,7 +11,7 @@ import os
 import secrets
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -34,7 +34,18 @@ from bough.gateway.lane import Lane
 from bough.gateway.limits import Limiter
 from bough.gateway.metrics import RouteStats
 from bough.gateway.mock import MockLane
-from bough.gateway.models import MOCK, WEB, GatewayState, LaneTraffic, Route, RouteTraffic, Starts, Traffic
+from bough.gateway.models import (
+    MOCK,
+    WEB,
+    GatewayState,
+    Heard,
+    LaneTraffic,
+    Route,
+    RouteTraffic,
+    Silence,
+    Starts,
+    Traffic,
+)
 from bough.gateway.node import NodeSocket
 from bough.gateway.openai import OpenAI
 from bough.gateway.otlp import exporter
@@ -112,6 +123,7 @@ class Gateway:
         self._servers: list[asyncio.Server] = []
         self._ports: dict[int, asyncio.Server] = {}  # routes' own
         self._chores: list[asyncio.Task[None]] = []
+        self._second = asyncio.Event()  # the present one has ended
 
     async def start(self, host: str, port: int) -> None:
         """Listens and serves. Raises `Unavailable` (code PORT_IN_USE) naming who holds the port."""
@@ -190,6 +202,13 @@ class Gateway:
         self.front.forget()
         await self._listen_on_own_ports()
 
+    async def listen(self, silence: Silence) -> Heard:
+        """Answers when one of the deployments has been asked, at the next second, or when the time is over."""
+        ends = monotonic() + silence.timeout_s
+        while not (asked := self._arrived(silence.arrived) != silence.arrived) and monotonic() < ends:
+            await self._second.wait()
+        return Heard(asked=asked)
+
     def state(self) -> GatewayState:
         self.ledger.settle()
         answers = {entry.lane.route.deployment: entry.stats.buckets for entry in self.routes.entries.values()}
@@ -212,6 +231,13 @@ class Gateway:
     @property
     def log_dropped(self) -> int:
         return self._log.dropped if self._log is not None else 0
+
+    def _arrived(self, deployments: Iterable[str]) -> dict[str, int]:
+        found = dict.fromkeys(deployments, 0)
+        for lane in self.routes.lanes():
+            if lane.route.deployment in found:
+                found[lane.route.deployment] += lane.stats.arrived
+        return found
 
     def _stats(self) -> list[RouteStats]:
         return [self._other, *self.routes.releases.all()]
@@ -295,6 +321,8 @@ class Gateway:
         while True:
             await asyncio.sleep(1.0)
             now = monotonic()
+            self._second.set()
+            self._second = asyncio.Event()
             self.front.heads.refresh()
             self._tokens.tick()
             if self.limiter.sweep(now):

@@ -38,7 +38,7 @@ from bough.kernel.tables import work
 LEASE_S = 30.0  # far longer than any handler should run, short enough that a takeover is not felt as an outage
 RETRY_S = (0.2, 60.0)  # first and longest pause after a failing handler; doubles in between
 _DOUBLINGS = 20  # more would overflow; the longest pause is reached long before
-IDLE_S = 0.5  # how often the table is read for wakes of other processes; wakes of this one arrive at once
+IDLE_S = 0.5  # how often it is asked whether another process has written; wakes of this one arrive at once
 
 T = TypeVar("T")
 log = logging.getLogger("bough.reconcile")
@@ -50,6 +50,8 @@ class Store(Protocol):
     def write(self, *, lasting: bool = True) -> AbstractContextManager[sa.Connection]: ...
 
     def read(self) -> AbstractContextManager[sa.Connection]: ...
+
+    def version(self) -> int: ...
 
 
 class LeaseLost(Exception):
@@ -68,9 +70,10 @@ class Turn:
         self.renewed_at = clock.now()
 
     @contextmanager
-    def apply(self) -> Iterator[sa.Connection]:
-        """A transaction in which the lease is still ours, and is renewed; raises `LeaseLost` otherwise."""
-        with self._store.write() as tx:
+    def apply(self, *, lasting: bool = True) -> Iterator[sa.Connection]:
+        """A transaction in which the lease is still ours, and is renewed; raises `LeaseLost` otherwise. Without
+        `lasting` a power cut may undo it, not a kill: for what is looked at often and counted again."""
+        with self._store.write(lasting=lasting) as tx:
             now = self.clock.now()
             held = {"at_kind": self.kind, "at_id": self.id, "held": self.token, "until": now + self._lease_s}
             if tx.execute(_RENEW, held).rowcount == 0:
@@ -213,11 +216,15 @@ class Loop:
 
     def _next(self) -> tuple[Turn, int] | None:
         """The next object that is due; None when another worker was faster, and when the loop ends."""
+        seen, due = -1, None
         while not self._stopping.is_set():
             self._poked.clear()
             pause = IDLE_S
             try:
-                due = self._following_due()
+                version = self._store.version()
+                if version != seen:  # before the table is read: what is written meanwhile counts as not seen
+                    due = self._following_due()
+                    seen = version
                 if due is not None and due <= self._clock.now():
                     return self._claim(due)
                 if due is not None:

@@ -35,7 +35,7 @@ from bough.secrets import store as secrets
 from bough.secrets.models import Envelope
 from bough.secrets.vault import Vault
 
-LOOK_S = 0.5  # between two looks at what is due
+LOOK_S = 0.5  # between two looks at what is due, while there are queues
 AT_ONCE = 50  # deliveries, events or rows of one look
 MOST_BYTES = 16 << 20  # of an answer or an object that becomes items
 JSON = "application/json"
@@ -68,7 +68,8 @@ class OutsideWork:
         self._secret, self._clock = secret, clock
         self._polled: dict[tuple[Place, str], float] = {}  # sources
         self._walked: dict[Place, str] = {}  # how far through a bucket whose objects are deleted
-        self._stopping = threading.Event()
+        self._idle = False
+        self._stopping, self._poked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="queues-outside", daemon=True)
 
     def start(self) -> None:
@@ -76,19 +77,35 @@ class OutsideWork:
 
     def stop(self) -> None:
         self._stopping.set()
+        self._poked.set()
         if self._thread.is_alive():
             self._thread.join(15)
 
+    def poke(self) -> None:
+        """Something was written: there may be queues now, and what they want to know of."""
+        self._poked.set()
+
     def once(self) -> int:
         """All that is due now; says how many deliveries arrived and items were made."""
+        self._idle = False
         with self._read() as tx:
             declared = self._declared(tx)
-        return self._deliver(declared) + self._feed(declared)
+        done = self._deliver(declared) + self._feed(declared)
+        self._idle = not declared
+        return done
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing becomes due by itself: there are no queues that could be fed, or whose ends somebody wants told."""
+        return self._idle
 
     # --- private
 
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_S):
+            if self.is_idle:
+                self._poked.wait()
+            self._poked.clear()
             try:
                 while self.once() >= AT_ONCE and not self._stopping.is_set():
                     pass

@@ -12,7 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from bough.scaling import rules
-from bough.scaling.models import Account, Costs, Observation, Wish
+from bough.scaling.models import Costs, Learnt, Observation, Wish
 from bough.scaling.peers import KnativeKpa
 from bough.scaling.simulating import TICK_S, Arrival, Simulation, Terms, Trace
 
@@ -24,35 +24,36 @@ HELD = 100_000  # requests that wait for the usual rule at most: it may be overl
 
 
 class Lateness:
-    """One per service. `observe` once a second; `weight` is that of a late request, in what it usually weighs."""
+    """One per service. `observe` once a second; `learnt.weight` is that of a late request, in what it usually weighs.
+    Whoever begins with what another one had `learnt` goes on from there; only the usual rule's replicas are again those
+    that there are."""
 
-    def __init__(self) -> None:
-        self.weight = 1.0
+    def __init__(self, learnt: Learnt | None = None) -> None:
+        self.learnt = learnt or Learnt()
         self._rule = _Bounded()
         self._usual: Simulation | None = None
-        self._seconds = 0
-        self._came, self._asked = 0, 0.0
-        self._ours = self._theirs = Account()
+        self._simulated, self._came = 0, 0
 
     def observe(self, seen: Observation, service_s: float, terms: Terms, least: int, most: int) -> None:
         """`service_s`: that a request takes in the mean; `least` and `most` bound the usual rule as they do ours."""
-        usual = self._usual
+        usual, before = self._usual, self.learnt
         if usual is None or usual.trace.slots != seen.slots:
-            usual = self._usual = _begun(seen, terms)
+            usual, self._simulated, self._rule = _begun(seen, terms), 0, _Bounded()
+            self._usual = usual
         cost, late = usual.cost, usual.late
         usual.terms, self._rule.least, self._rule.most = terms, least, most
         # evenly, since when each came within its second is not known
         came = sorted((self._came + number) * GOLDEN % 1.0 for number in range(seen.arrived))
-        usual.tick(self._rule, [Arrival(self._seconds + at, service_s) for at in came], self._seconds + TICK_S)
-        self._seconds += 1
+        usual.tick(self._rule, [Arrival(self._simulated + at, service_s) for at in came], self._simulated + TICK_S)
+        self._simulated += 1
         self._came += seen.arrived
-        keeps = 1 - 1 / MEMORY_S
-        self._asked = self._asked * keeps + seen.arrived
-        self._ours = self._ours.after(keeps, max(0, seen.active + seen.starting - least), seen.late)
-        self._theirs = self._theirs.after(keeps, max(0.0, usual.cost - cost - least), usual.late - late)
-        if self._seconds > SHORT_S:
-            asked = self._asked * max(1.0, TRUSTED_S / self._seconds)
-            self.weight = rules.weighed_anew(self.weight, self._ours, self._theirs, asked)
+        keeps, seconds, weight = 1 - 1 / MEMORY_S, before.seconds + 1, before.weight
+        asked = before.asked * keeps + seen.arrived
+        ours = before.ours.after(keeps, max(0, seen.active + seen.starting - least), seen.late)
+        theirs = before.usual.after(keeps, max(0.0, usual.cost - cost - least), usual.late - late)
+        if seconds > SHORT_S:
+            weight = rules.weighed_anew(weight, ours, theirs, asked * max(1.0, TRUSTED_S / seconds))
+        self.learnt = Learnt(weight=weight, seconds=seconds, asked=asked, ours=ours, usual=theirs)
 
 
 class _Bounded:

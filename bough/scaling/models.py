@@ -55,13 +55,15 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many replicas are to answer and how many to wait in the pool; `needed` of both, without what only stays since
-    it is there. `why` names the largest need, and `needs` all of them; `now` is what answers until the next look."""
+    it is there. `why` names the largest need, and `needs` all of them; `now` is what answers until the next look.
+    `late_cost`: what a late request weighed, in its own work, whether somebody said it or it was learnt."""
 
     active: int
     pool: int = 0
     needed: int = 0
     why: str = ""
     needs: dict[str, float] = {}
+    late_cost: float = 0.0
 
     def keeping(self, active: int) -> Wish:
         """The same where too little has been seen to give up any of those that answer: they do not wait instead."""
@@ -88,8 +90,19 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         return Account(cost=self.cost * keeps + cost, late=self.late * keeps + late)
 
 
+class Learnt(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of late requests after so many seconds: their weight, and from what it follows. `asked`: requests
+    of the last hours; `ours`, `usual`: what both rules have come to."""
+
+    weight: float = 1.0
+    seconds: int = 0
+    asked: float = 0.0
+    ours: Account = Account()
+    usual: Account = Account()
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish that was followed, with everything that it rests on."""
+    """A wish that was followed, with everything that it rests on. `late_cost` is 0 where nobody wrote it down yet."""
 
     deployment: str
     at: float
@@ -98,6 +111,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     needs: dict[str, float]
     seen: Observation
+    late_cost: float = 0.0
 
 
 class Minute(msgspec.Struct, frozen=True, kw_only=True):

@@ -73,7 +73,8 @@ def decide(
     if active > most < scale.most:
         why, needs[BUDGET] = BUDGET, float(most)
     rounded = {name: round(value, 3) for name, value in needs.items()}
-    return Wish(active=bounded, pool=pool, needed=needed, why=why, needs=rounded)
+    weighed = round(scale.late_worth, 3)
+    return Wish(active=bounded, pool=pool, needed=needed, why=why, needs=rounded, late_cost=weighed)
 
 
 class Autoscaler:
@@ -104,7 +105,7 @@ class Autoscaler:
             return self.scale
         terms = terms_of(self.costs, self.scale.target)
         self.lateness.observe(seen, self.past.service_s, terms, max(1, least), self.scale.most)
-        return msgspec.structs.replace(self.scale, late_cost=self.scale.late_worth * self.lateness.weight)
+        return msgspec.structs.replace(self.scale, late_cost=self.scale.late_worth * self.lateness.learnt.weight)
 
     def _afford(self, seen: Observation) -> float:
         """Counts what runs, and says what the rest of the day's budget bears."""

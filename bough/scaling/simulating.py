@@ -70,6 +70,7 @@ class ScaleChange(msgspec.Struct, frozen=True, kw_only=True):
     pool: int
     why: str
     needs: dict[str, float]
+    late_cost: float = 0.0
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +123,10 @@ class Simulation:
                 position += 1
             wish = self.tick(policy, arrivals[first:position], end)
             if (wish.active, wish.pool) != (before.active, before.pool):
-                changes.append(ScaleChange(at=end, active=wish.active, pool=wish.pool, why=wish.why, needs=wish.needs))
+                changes.append(ScaleChange(
+                    at=end, active=wish.active, pool=wish.pool, why=wish.why, needs=wish.needs,
+                    late_cost=wish.late_cost,
+                ))  # fmt: skip
             before = wish
             curve.append((self.active, len(self.starting), self.pool))
         self._serve(float("inf"))

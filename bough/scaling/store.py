@@ -1,4 +1,4 @@
-"""Tables of scaling: decisions, traffic by the minute, idle times."""
+"""Tables of scaling: decisions, traffic by the minute, idle times, what was learnt of late requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
-from bough.scaling.models import Decision, Minute, Place
+from bough.scaling.models import Decision, Learnt, Minute, Place
 
 KEPT_S = 7 * 86_400.0
 MOST = 20_000  # decisions of one service
@@ -27,6 +27,7 @@ decision = sa.Table(
     sa.Column("why", sa.Text, nullable=False),
     sa.Column("needs", sa.Text, nullable=False),
     sa.Column("seen", sa.Text, nullable=False),
+    sa.Column("late_cost", sa.Float, nullable=False, server_default="0"),
     sa.Index("ix_scaling_decision_of", "project", "environment", "service", "at"),
 )
 traffic = sa.Table(
@@ -48,6 +49,14 @@ habit = sa.Table(
     sa.Column("environment", sa.Text, primary_key=True),
     sa.Column("service", sa.Text, primary_key=True),
     sa.Column("counts", sa.Text, nullable=False),
+)
+lateness = sa.Table(
+    "scaling_lateness",
+    metadata,
+    sa.Column("project", sa.Text, primary_key=True),
+    sa.Column("environment", sa.Text, primary_key=True),
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("learnt", sa.Text, nullable=False),
 )
 _DECISIONS = Rows(Decision, "needs", "seen")
 _MINUTES = Rows(Minute, "counts")
@@ -100,6 +109,18 @@ def keep_habits(tx: sa.Connection, place: Place, counts: dict[int, int]) -> None
     row = {**_named(place), "counts": msgspec.json.encode(counts).decode()}
     keys = ("project", "environment", "service")
     tx.execute(insert(habit).values(row).on_conflict_do_update(index_elements=keys, set_={"counts": row["counts"]}))
+
+
+def learnt(tx: sa.Connection, place: Place) -> Learnt:
+    """Of late requests; nothing where nobody has learnt anything."""
+    text = tx.execute(sa.select(lateness.c.learnt).where(*_of(lateness, place))).scalar()
+    return msgspec.json.decode(text, type=Learnt) if text else Learnt()
+
+
+def keep_learnt(tx: sa.Connection, place: Place, made: Learnt) -> None:
+    row = {**_named(place), "learnt": msgspec.json.encode(made).decode()}
+    keys = ("project", "environment", "service")
+    tx.execute(insert(lateness).values(row).on_conflict_do_update(index_elements=keys, set_={"learnt": row["learnt"]}))
 
 
 def forget(tx: sa.Connection, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 
@@ -23,7 +24,8 @@ LATENCY_OVER_S = 30
 class Watch:
     """Of one deployment: turns counters that only grow into what happened in the last second."""
 
-    def __init__(self) -> None:
+    def __init__(self, deployment: str) -> None:
+        self.deployment = deployment
         self._before: LaneState | None = None
         self._used_before: dict[str, tuple[float, float]] = {}
         self._buckets: deque[list[int]] = deque(maxlen=LATENCY_OVER_S + 1)
@@ -38,11 +40,16 @@ class Watch:
         found = sorted(self._starts_s.values())
         return max(USUAL_START_S, found[len(found) // 2]) if found else USUAL_START_S
 
+    @property
+    def arrived(self) -> int:
+        """Requests, as the gateway counted them when it was last looked at."""
+        return self._before.arrived if self._before is not None else 0
+
     def look(
         self, now: float, second_s: float, deployment: Deployment, lanes: list[LaneState], attempts: list[Attempt],
-        usage: Mapping[str, Usage],
+        usage: Mapping[str, Usage], *, rested_s: float = 0.0,
     ) -> Observation:  # fmt: skip
-        """`second_s`: how long ago it was looked before."""
+        """`second_s`: in which what is new came; it was looked `rested_s` sooner before, and nothing came in those."""
         lane = _together(lanes)
         before = self._before if self._before is not None and self._before.arrived <= lane.arrived else None
         self._before = lane
@@ -50,7 +57,7 @@ class Watch:
         if grown.answered:
             self._service_s = grown.busy_s / grown.answered
         ready, starting = self._replicas(deployment, attempts)
-        cpu, gpu = self._used(second_s, deployment, ready, usage)
+        cpu, gpu = self._used(second_s + rested_s, deployment, ready, usage)
         self.activation_s = lane.activation_s or self.activation_s
         settings = deployment.settings
         slots = settings.concurrency or WEB_SLOTS if settings.is_web else lane.slots
@@ -63,6 +70,10 @@ class Watch:
             pool_starting=sum(number >= deployment.answering for number in starting),
             cpu=cpu, gpu=gpu, latency_s=self._latency(lane.buckets),
         )  # fmt: skip
+
+    def minute_left_s(self, now: float) -> float:
+        """Until the present minute is to be kept; infinite where it has had nothing."""
+        return (self._minute + 1) * 60 - now + 1 if any(self._counts) else math.inf
 
     def minute(self, seen: Observation) -> Minute | None:
         """The minute that has just ended."""

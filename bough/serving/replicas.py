@@ -41,7 +41,7 @@ BUILD_CHECK_S = 0.25  # the engine's hints wake the deployment sooner; this boun
 START_CHECK_S = 0.5
 MEASURED_WITHIN_S = 3.0  # shims measure once a second
 SHED_S = 1.0  # the gateway has read by then that a replica that is given up gets no more requests
-WATCH_S = 5.0  # a ready deployment is looked at so often without a hint
+WATCH_S = 30.0  # a ready deployment is looked at so often without a hint, of which the engine loses none
 REST_S = 60.0  # and one that is asleep
 REFRESH_S = 1.0  # between two views for one that is asleep: data that change all the time must not be laid out as often
 

@@ -681,6 +681,9 @@ def test_a_loop_outlives_a_database_that_fails_for_a_while(database: SqliteDatab
                 raise OSError("no database")
             return database.read()
 
+        def version(self) -> int:
+            return database.version()
+
     store, heard = Flaky(), threading.Event()
     loop = Loop(store, SystemClock(), {"thing": lambda turn: heard.set()})
     loop.start(workers=1)

@@ -7,9 +7,14 @@ import os
 import random
 from pathlib import Path
 
+import msgspec
+
 from bough.adapters.engine import Attempt, Engine
+from bough.kernel.scale import USUAL
 from bough.runtime.spec import UnitSpec
-from bough.scaling.loop import WARM_UP_S
+from bough.scaling import store
+from bough.scaling.models import Learnt, Place
+from bough.scaling.scaled import WARM_UP_S
 from tests.plane import Plane
 from tests.scaling.test_loop import FILE, Traffic, route, service, shown
 
@@ -79,3 +84,26 @@ def test_what_was_decided_comes_about_however_often_the_server_is_killed(tmp_pat
     assert len(running) == len(set(running)) == found.active
     assert {each.unit for each in route(plane).targets} == set(running)
     assert traffic.plane is plane and killed == KILLS
+
+
+def learnt(plane: Plane, place: Place) -> Learnt:
+    with plane.bough.database.read() as tx:
+        return store.learnt(tx, place)
+
+
+def test_what_a_late_request_weighs_is_not_learnt_anew_by_the_next_server(tmp_path: Path) -> None:
+    """Killed, not stopped: nothing is written at the end."""
+    dice, place = random.Random(SEED), ("shop", "main", "churn")
+    plane = born(tmp_path, dice, False, None)
+    plane.deploy(FILE.format("max = 12, warm = 0"))
+    traffic = Traffic(plane)
+    traffic.seconds(150, 6)
+    kept = learnt(plane, place)
+    assert 60 <= kept.seconds <= 150 and kept.asked > 300
+    with plane.bough.database.write() as tx:
+        store.keep_learnt(tx, place, msgspec.structs.replace(kept, weight=3.0, seconds=9000))
+    traffic.plane = plane = born(tmp_path, dice, False, plane)
+    traffic.seconds(130, 6)
+    traffic.seconds(5, 40)
+    assert learnt(plane, place).seconds >= 9060
+    assert shown(plane).decisions[-1].late_cost > 2 * USUAL

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import random
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from bough.kernel.scale import USUAL, Scale
 from bough.scaling import peers, rules
-from bough.scaling.models import Account
+from bough.scaling.lateness import Lateness
+from bough.scaling.models import Account, Learnt, Observation
 from bough.scaling.policy import Autoscaler
 from bough.scaling.simulating import Outcome, Policy, Terms, Trace, simulate
 from tests.scaling.test_simulating import traffic
@@ -61,7 +64,7 @@ def test_it_rises_while_more_are_late_falls_while_more_is_paid_and_else_returns(
 def test_where_the_load_drifts_more_is_paid_for_fewer_late_ones_and_less_than_with_the_usual_rule() -> None:
     trace, learning = drifting(), told()
     learnt, fixed, usual = run(trace, learning), run(trace, told(USUAL)), run(trace, peers.KnativeKpa())
-    assert learning.lateness.weight > 1.0
+    assert learning.lateness.learnt.weight > 1.0
     assert learnt.late < 0.6 * fixed.late
     assert learnt.cost < 0.97 * usual.cost
 
@@ -70,7 +73,7 @@ def test_where_the_usual_rule_is_cheaper_so_is_ours_and_still_fewer_are_late() -
     """Eight requests of 6 s at a time, for which the usual rule keeps hardly anything."""
     trace, learning = traffic(*[1.3] * 5400, service_s=6.0), told()
     learnt, fixed, usual = run(trace, learning), run(trace, told(USUAL)), run(trace, peers.KnativeKpa())
-    assert learning.lateness.weight < 1.0
+    assert learning.lateness.learnt.weight < 1.0
     assert learnt.cost < 0.95 * fixed.cost and learnt.cost < usual.cost < fixed.cost
     assert learnt.late < usual.late
 
@@ -79,6 +82,30 @@ def test_where_nothing_happens_nothing_is_learnt_and_what_was_said_stays() -> No
     calm, set_to = told(), told(USUAL)
     trace = traffic(*[20.0] * 1800)
     assert run(trace, calm).curve == run(trace, set_to).curve
-    assert calm.lateness.weight == 1.0
+    assert calm.lateness.learnt.weight == 1.0
     run(traffic(*[1.3] * 1800, service_s=6.0), set_to)
-    assert set_to.lateness.weight == 1.0
+    assert set_to.lateness.learnt.weight == 1.0
+
+
+def test_what_a_late_request_weighed_stands_in_every_change_of_the_number() -> None:
+    trace, learning = drifting(), told()
+    weighed = [each.late_cost for each in run(trace, learning).changes]
+    assert weighed[0] == USUAL and max(weighed) > 1.5 * USUAL
+    assert {each.late_cost for each in run(trace, told(20.0)).changes} == {20.0}
+
+
+def test_who_begins_with_what_another_had_learnt_goes_on_from_there() -> None:
+    seconds = [Observation(at=float(at), arrived=9, active=30, begun=9, service_s=1.0) for at in range(3000)]
+    whole, first = Lateness(), Lateness()
+    for each in seconds:
+        whole.observe(each, 1.0, Terms(), 1, 100)
+    for each in seconds[:1500]:
+        first.observe(each, 1.0, Terms(), 1, 100)
+    kept = msgspec.json.decode(msgspec.json.encode(first.learnt), type=Learnt)
+    assert len(msgspec.json.encode(kept)) < 300
+    second = Lateness(kept)
+    for each in seconds[1500:]:
+        second.observe(each, 1.0, Terms(), 1, 100)
+    assert first.learnt.weight < 1.0, "thirty replicas are more than the usual rule has, and nobody is late"
+    assert second.learnt.seconds == whole.learnt.seconds == 3000
+    assert second.learnt.weight == pytest.approx(whole.learnt.weight, rel=0.05)

@@ -11,8 +11,8 @@ import pytest
 from bough.adapters.engine.fake import Behaviour
 from bough.gateway.metrics import LATENCY_S
 from bough.gateway.models import LaneState, Route
-from bough.kernel.scale import Slot, floor_of
-from bough.scaling import rules
+from bough.kernel.scale import USUAL, Slot, floor_of
+from bough.scaling import rules, scaled
 from tests.plane import Plane
 
 FILE = 'name = "shop"\n[services.churn]\nmodel = "service:Churn"\nscale = {{ {} }}\n'
@@ -237,3 +237,49 @@ def test_schedules_hold_on_their_days_and_times_and_over_midnight() -> None:
     assert floor_of((office, night), day + 14 * 3600) == 2
     assert floor_of((office, night), day + 20 * 3600) == 2, "Saturday morning belongs to Friday's night"
     assert floor_of((office, night), day + 24 * 3600) == 0
+
+
+def test_a_service_that_nobody_asks_is_looked_at_no_more_than_each_half_minute(plane: Plane) -> None:
+    plane.deploy(FILE.format("max = 6, warm = 0"))
+    traffic = Traffic(plane)
+    traffic.seconds(100, 0)
+    before = plane.asked_gateway
+    traffic.seconds(300, 0)
+    assert plane.asked_gateway - before <= 10
+
+
+def test_the_first_request_after_a_rest_is_seen_in_its_second(plane: Plane) -> None:
+    plane.deploy(FILE.format("max = 6, warm = 0"))
+    traffic = Traffic(plane)
+    traffic.seconds(120, 0)
+    traffic.seconds(4, 60)
+    found = shown(plane)
+    assert found.active == 6
+    assert found.decisions[-1].at > plane.clock.now() - 5
+
+
+@pytest.mark.parametrize("scale", ["max = 6, warm = 0", "max = 6", "max = 6, budget = 20.0"])
+def test_a_rest_changes_no_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: str) -> None:
+    """Beside one that is looked at every second."""
+
+    def decided(folder: Path) -> list[tuple[float, int, int, str]]:
+        plane = Plane(folder)
+        plane.deploy(FILE.format(scale))
+        traffic, begin = Traffic(plane), plane.clock.now()
+        for seconds, requests in ((20, 12), (80, 0), (8, 30), (150, 0), (2, 4), (40, 0)):
+            traffic.seconds(seconds, requests)
+        return [(round(each.at - begin), each.active, each.pool, each.why) for each in shown(plane).decisions]
+
+    rested = decided(tmp_path / "rested")
+    monkeypatch.setattr(scaled, "SILENT_S", 10_000_000)
+    assert rested == decided(tmp_path / "looked at")
+    assert len(rested) > 3
+
+
+def test_the_weight_of_a_late_request_is_among_a_decisions_inputs(plane: Plane) -> None:
+    plane.deploy(FILE.format("max = 6, warm = 0"))
+    Traffic(plane).seconds(20, 6)
+    assert [each.late_cost for each in shown(plane).decisions] == [USUAL] * len(shown(plane).decisions)
+    plane.deploy(FILE.format("max = 6, warm = 0, late_cost = 25"), content="two")
+    Traffic(plane).seconds(20, 6)
+    assert shown(plane).decisions[-1].late_cost == 25.0

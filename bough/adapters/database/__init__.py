@@ -24,7 +24,12 @@ class Database(Protocol):
 
     def read(self) -> AbstractContextManager[sa.Connection]: ...
 
-    def on_commit(self, listener: Callable[[], None]) -> None:
-        """`listener` is called after every commit of this process, outside any transaction; it must be quick."""
+    def version(self) -> int:
+        """Another number than before once anybody has committed, in this process or another. Cheap; for one thread at
+        a time."""
+
+    def on_commit(self, listener: Callable[[], None], *, lasting: bool = False) -> None:
+        """`listener` is called after every commit of this process, outside any transaction; it must be quick. With
+        `lasting` not after those that were not to last, which are about who works at what."""
 
     def close(self) -> None: ...

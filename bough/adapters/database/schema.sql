@@ -659,7 +659,7 @@ CREATE TABLE scaling_decision (
 	pool INTEGER NOT NULL,
 	why TEXT NOT NULL,
 	needs TEXT NOT NULL,
-	seen TEXT NOT NULL,
+	seen TEXT NOT NULL, late_cost FLOAT DEFAULT '0' NOT NULL,
 	PRIMARY KEY (id)
 );
 
@@ -778,5 +778,13 @@ CREATE TABLE promotion_stage (
 	PRIMARY KEY (promotion, number)
 );
 
-INSERT INTO alembic_version VALUES ('0026');
+CREATE TABLE scaling_lateness (
+	project TEXT NOT NULL,
+	environment TEXT NOT NULL,
+	service TEXT NOT NULL,
+	learnt TEXT NOT NULL,
+	PRIMARY KEY (project, environment, service)
+);
+
+INSERT INTO alembic_version VALUES ('0027');
 

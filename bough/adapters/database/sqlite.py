@@ -45,12 +45,13 @@ class SqliteDatabase:
         self._writing = threading.Lock()
         self._behind = threading.Lock()  # one of those that may wait competes with those that may not
         self._writer = 0  # the thread that holds it
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[tuple[Callable[[], None], bool]] = []
         self._writing_engine = self._engine(durable, busy_timeout_s, writes=True)
         self._passing_engine = self._engine(False, busy_timeout_s, writes=True) if durable else self._writing_engine
         self._at_once_engine = self._engine(durable, 0.0, writes=True, checkpoints=False)
         self._at_once: sa.Connection | None = None  # kept: to take one from a pool takes longer than to write a row
         self._reading_engine = self._engine(durable, busy_timeout_s, writes=False)
+        self._looking: sa.Connection | None = None
 
     @contextmanager
     def write(self, *, lasting: bool = True) -> Iterator[sa.Connection]:
@@ -64,7 +65,7 @@ class SqliteDatabase:
                     yield connection
             finally:
                 self._writer = 0
-        self._committed()
+        self._committed(lasting=lasting)
 
     @contextmanager
     def write_at_once(self) -> Iterator[sa.Connection]:
@@ -97,19 +98,29 @@ class SqliteDatabase:
                     raise
                 raise RuntimeError("a read may not write: declare the operation with writes=True") from error
 
-    def on_commit(self, listener: Callable[[], None]) -> None:
-        self._listeners.append(listener)
+    def version(self) -> int:
+        with self._translated():
+            # kept: the number is the connection's own
+            self._looking = self._looking or self._reading_engine.connect()
+            return int(ask(self._looking, "PRAGMA data_version").fetchone()[0])
+
+    def on_commit(self, listener: Callable[[], None], *, lasting: bool = False) -> None:
+        self._listeners.append((listener, lasting))
 
     def close(self) -> None:
         self._writing_engine.dispose()
         self._passing_engine.dispose()
         if self._at_once is not None:
             self._at_once.close()
+        if self._looking is not None:
+            self._looking.close()
         self._at_once_engine.dispose()
         self._reading_engine.dispose()
 
-    def _committed(self) -> None:
-        for listener in self._listeners:
+    def _committed(self, *, lasting: bool = True) -> None:
+        for listener, only_lasting in self._listeners:
+            if only_lasting and not lasting:
+                continue
             try:
                 listener()
             except Exception:  # what was committed stays so: whoever wrote it must not take it for failed

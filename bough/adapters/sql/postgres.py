@@ -20,7 +20,7 @@ from bough.adapters.sql.files import CLONE, COPY, Files
 from bough.adapters.sql.policies import check_columns
 from bough.adapters.sql.postgres_follower import WARM, Followers
 from bough.adapters.sql.postgres_masks import columns_of, copy_masked, leak_in_files, literal, side_of
-from bough.adapters.sql.postgres_overlay import LEFT, PREFIX, Bases, copied_of, size_of
+from bough.adapters.sql.postgres_overlay import LEFT, PREFIX, Bases, copied_of, last_written, size_of
 from bough.adapters.sql.postgres_server import DATABASE, Programs, Server
 from bough.adapters.sql.postgres_settling import is_lost, settle
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
@@ -56,6 +56,7 @@ class Postgres:
         self._no_overlay: str | None = None
         self._handed_s = HANDED_S  # of the last follower that was handed over
         self._start_s = START_S  # of the last start
+        self._near = dict[str, int]()  # when those were written last that were found to be near their base
         self._speed = dict[str, float]()  # bytes/s of the last cut, by way
 
     def ways(self) -> list[Way]:
@@ -114,10 +115,16 @@ class Postgres:
         """Makes a frozen folder for the next branch, in a thread, where that would copy much otherwise."""
         server = self._existing(handle)
         settle(server)
-        if _way(handle) == OVERLAY and self._is_branched(server):
-            copied = self._next(server)[1]
-            if copied > self._bases.own_bytes and copied > self._size(handle) // 8:
-                self._bases.refresh(server)
+        if _way(handle) != OVERLAY or not self._is_branched(server):
+            return
+        written = last_written(server.data)  # nothing is written but the log tells of it, also of a checkpoint
+        if written == self._near.get(handle):
+            return
+        copied = self._next(server)[1]
+        if copied > self._bases.own_bytes and copied > self._size(handle) // 8:
+            self._bases.refresh(server)
+        else:
+            self._near[handle] = written
 
     def keep(self, handle: str) -> None:
         server = self._server(handle)

@@ -165,6 +165,13 @@ def segments(data: Path) -> list[Path]:
     return found
 
 
+def last_written(data: Path) -> int:
+    """When the log was written last, in nanoseconds; 0 where there is none."""
+    with contextlib.suppress(OSError), os.scandir(data / "pg_wal") as found:
+        return max((each.stat().st_mtime_ns for each in found), default=0)
+    return 0
+
+
 def number(segment: str, size: int) -> int:
     """Which one it is, where each has `size` bytes."""
     return int(segment[8:16], 16) * ((1 << 32) // size) + int(segment[16:], 16)

@@ -32,7 +32,7 @@ def _text(found: Any) -> str:
         lines.append(f"  stays awake for {found.awake_s:.0f} s without a request")
     if not found.decisions:
         return "\n".join([*lines, "nothing was decided in this time"])
-    table = [["WHEN", "ANSWER", "WAIT", "WHY", "REQUESTS/S", "QUEUED", "NEEDS"]]
+    table = [["WHEN", "ANSWER", "WAIT", "WHY", "REQUESTS/S", "QUEUED", "LATE COST", "NEEDS"]]
     for each in found.decisions[-_LAST:]:
         needs = " ".join(f"{name}={value:.2f}" for name, value in each.needs.items())
         seen = each.seen
@@ -44,6 +44,7 @@ def _text(found: Any) -> str:
                 each.why,
                 str(seen.arrived),
                 str(seen.get("queued", 0)),
+                f"{each.late_cost:.1f}" if each.late_cost else "",
                 needs,
             ]
         )

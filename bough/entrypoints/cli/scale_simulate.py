@@ -87,10 +87,11 @@ def _text(found: Simulation) -> str:
         curve(found.curve),
     ]
     if found.reasons:
-        rows = [["AT", "ANSWER", "WAIT", "WHY", "NEEDS"]]
+        rows = [["AT", "ANSWER", "WAIT", "WHY", "LATE COST", "NEEDS"]]
         for each in found.changes[-_LAST:]:
             needs = " ".join(f"{name}={value:.2f}" for name, value in each.needs.items())
-            rows.append([f"{each.at:.0f} s", str(each.active), str(each.pool), each.why, needs])
+            late = f"{each.late_cost:.1f}" if each.late_cost else ""
+            rows.append([f"{each.at:.0f} s", str(each.active), str(each.pool), each.why, late, needs])
         said = ", ".join(f"{why} {count}" for why, count in found.reasons.items())
         lines += ["", f"changes of the number of replicas: {said}", columns_of(rows)]
     return "\n".join(lines)
