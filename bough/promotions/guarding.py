@@ -16,7 +16,7 @@ from bough.environments import store as environments
 from bough.gates import store as gates
 from bough.kernel import catalog
 from bough.kernel.clock import Clock
-from bough.kernel.context import SYSTEM, Context, Parts
+from bough.kernel.context import SYSTEM, Context, Parts, Principal, Role
 from bough.kernel.errors import Forbidden, NotFound
 from bough.kernel.events import Event, Events
 from bough.kernel.operations import Store
@@ -83,10 +83,11 @@ class Guard:
                 wake(tx, store.KIND, promotion.id)
         if not release.rolled_back_to:
             return
-        context = Context(SYSTEM, tx, self._clock, self._events, Parts({}), self._kept)
+        who = Principal(id=SYSTEM.id, name=release.created_by, role=Role.ADMIN)
+        context = Context(who, tx, self._clock, self._events, Parts({}), self._kept)
         for service in manifest.services.values():
             for pin in services.following(service).values():
-                why = f"{release.created_by} rolled back to release {release.rolled_back_to}"
+                why = f"rolled back to release {release.rolled_back_to}"
                 with contextlib.suppress(NotFound):  # deleted since: it serves all the same, from what the release kept
                     registry.set_alias(context, place, pin.name, CHAMPION, pin.version, why)
 

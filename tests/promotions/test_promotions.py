@@ -450,7 +450,8 @@ def test_a_rollback_takes_model_code_and_settings_back_together_and_the_manifest
     assert now.release.digest == first.digest and now.manifest == manifest
     assert now.release.rolled_back_to == first.number
     assert shop.champion() == 1 and shop.pinned() == 1, "the alias went back with it"
-    assert shop.ledger("model.alias_set")[-1].why == f"admin rolled back to release {first.number}"
+    moved = shop.ledger("model.alias_set")[-1]
+    assert (moved.by, moved.why) == ("admin", f"rolled back to release {first.number}")
 
 
 SERVICE_WITH = (
