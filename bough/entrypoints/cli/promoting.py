@@ -49,7 +49,7 @@ def progress(session: Session, item: Answer) -> str:
     """One line whenever something has changed."""
     text = f"{drawing.moment(item['at'])}  {_state(session, item)}"
     if item.get("missing"):
-        text += f"  {item['missing']} approvals missing: bough approve {item['id']}"
+        text += f"  {item['missing']} approval{'s' * (item['missing'] > 1)} missing: bough approve {item['id']}"
     if item.get("percent"):
         text += f"  {item['percent']:g} % of the requests, watched for {item['watched_s']:.0f} s"
         for side in ("candidate", "champion"):
