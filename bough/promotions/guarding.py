@@ -128,7 +128,14 @@ def _check(tx: sa.Connection, place: Place, name: str, version: Version, policy:
 
 
 def was_promoted(tx: sa.Connection, place: Place, version: str) -> bool:
-    """Whether a promotion made it the champion here, once."""
+    """Whether a promotion made it the champion here, and no rollback has taken it back since."""
     row = store.promotion
     same = row.c.project == place[0], row.c.environment == place[1], row.c.version == version
-    return tx.execute(row.select().where(*same, row.c.state == DONE).limit(1)).first() is not None
+    done = tx.execute(sa.select(sa.func.max(row.c.finished_at)).where(*same, row.c.state == DONE)).scalar()
+    if done is None:
+        return False
+    kept = [
+        any(pin[2] == version for each in manifest.services.values() for pin in services.pins(each))
+        for manifest in environments.rolled_back_to(tx, place, done)
+    ]
+    return all(kept)

@@ -192,9 +192,9 @@ def _label(key: str) -> str:
 
 def _value(key: str, value: Any) -> str:
     if isinstance(value, dict):  # digests of evidence by gate: which gates
-        return " ".join(value) if all(isinstance(each, str) for each in value.values()) else ""
+        return " ".join(value) if all(_DIGEST.fullmatch(str(each)) for each in value.values()) else ""
     if isinstance(value, list):
-        return " ".join(each for each in value if isinstance(each, str))
+        return " ".join(_value(key, each) for each in value if isinstance(each, str))
     if isinstance(value, bool) or value is None or value == "":
         return "yes" if value is True else ""
     if isinstance(value, float):
