@@ -214,6 +214,8 @@ def test_attributions_of_a_linear_model_are_its_terms_and_add_up() -> None:
 
 
 def test_what_cannot_be_explained_is_said() -> None:
+    with pytest.raises(Invalid, match="the column b has 'south'"):
+        explaining.attributions(lambda given: [0.0] * len(given), [[1.0, "south"]], [[1.0, "north"]], ["a", "b"])  # type: ignore[list-item]
     with pytest.raises(Invalid) as caught:
         explaining.importances(linear, [[1.0]], [1.0], ["a", "b"])
     assert caught.value.own_code == "EXPLAIN_DATA_INVALID"

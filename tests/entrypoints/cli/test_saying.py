@@ -11,7 +11,15 @@ import msgspec
 import pytest
 
 from bough.client import Record
-from bough.entrypoints.cli import branching, plan, promotions_timeline, runsaying, trafficsaying, webhooksaying
+from bough.entrypoints.cli import (
+    branching,
+    plan,
+    promoting,
+    promotions_timeline,
+    runsaying,
+    trafficsaying,
+    webhooksaying,
+)
 from bough.entrypoints.cli.session import Session
 from bough.environments import rules
 from bough.kernel.errors import Conflict
@@ -130,6 +138,14 @@ def test_the_timeline_of_a_promotion_is_said_and_drawn() -> None:
     assert room > 6 * len("candidate 40, 25 % errors, p95 5 ms"), "what was answered is not cut off"
     assert "preparing" in promotions_timeline.text(Session(), of | {"versions": []})
     assert promotions_timeline.drawn(of | {"stages": []}).startswith("<svg")
+
+
+def test_a_ledger_that_holds_and_a_branch_that_has_not_moved_say_so() -> None:
+    answer = {"entries": 26, "root": "r", "key": "k", "seconds": 0.004}
+    assert promoting.verified(Session(), answer).startswith("26 entries: nothing was edited, removed, reordered")
+    still = {"environment": "trial", "against": "main", "parent_moved": True, "changes": []}
+    assert branching.compared(Session(), still) == "trial has changed nothing; main has moved since"
+    assert branching.compared(Session(), still | {"parent_moved": False}) == "trial and main do not differ"
 
 
 def test_runs_and_versions_say_how_good_they_are() -> None:
