@@ -134,6 +134,7 @@ class Card(Record):
     happened: builtins.list[Happened]
     gates: builtins.list[Happened]
     approvals: builtins.list[Happened]
+    promotions: builtins.list[Happened]
     drift: builtins.list[Happened]
     explanation: dict[str, Any] | None
     packages: int

@@ -228,6 +228,13 @@ def releases(tx: sa.Connection, place: tuple[str, str], limit: int = 50) -> list
     return [_release(row) for row in rows]
 
 
+def rolled_back_to(tx: sa.Connection, place: tuple[str, str], since: float) -> list[Manifest]:
+    """What rollbacks have returned to, since a time."""
+    same = release.c.project == place[0], release.c.environment == place[1]
+    query = sa.select(release.c.manifest).where(*same, release.c.rolled_back_to != 0, release.c.created_at >= since)
+    return [_manifest(each) for each in tx.execute(query).scalars()]
+
+
 def releases_naming(
     tx: sa.Connection, project_name: str, *, said: str = "", commit: str = "", environment_name: str = "",
     past: bool = False, limit: int = 200,

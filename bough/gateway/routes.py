@@ -239,6 +239,15 @@ class Routes:
                 yield state_of(entry.lane.route.deployment, entry.stats)
                 yield from (share.state() for share in entry.split.shares)
 
+    def answering(self) -> dict[tuple[str, ...], str]:
+        """The deployment that answers now, by the labels of its statistics; those with a share as well."""
+        found: dict[tuple[str, ...], str] = {}
+        for entry in self.entries.values():
+            found[entry.stats.labels] = entry.lane.route.deployment
+            if entry.split is not None:
+                found |= {share.stats.labels: share.variant.deployment for share in entry.split.shares}
+        return found
+
     def became_ready(self, lane: AnyLane) -> None:
         """Switches the entry for which this lane was coming."""
         for entry in self.entries.values():

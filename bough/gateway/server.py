@@ -221,7 +221,7 @@ class Gateway:
 
     def traffic(self) -> Traffic:
         self.ledger.settle()
-        answering = {entry.stats.labels: entry.lane.route.deployment for entry in self.routes.entries.values()}
+        answering = self.routes.answering()
         return Traffic(
             started_at=self.started_at,
             routes=[_route_traffic(stats, answering) for stats in self.routes.releases.all()],

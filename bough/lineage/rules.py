@@ -15,13 +15,13 @@ Touching = Callable[[Thing, bool], Iterable[Edge]]
 Ahead = Callable[[Sequence[Thing], bool], None]
 
 
-def thing(kind: str, project: str, name: str, version: str = "", **details: str) -> Thing:
-    """Something that is known by its name in a project."""
+def thing(kind: str, project: str, name: str, version: str = "", /, **details: str) -> Thing:
+    """Something that is known by its name in a project. A detail may have any name, `kind` and `name` too."""
     id = f"{kind}:{project}/{name}" + (f"@{version}" if version else "")
     return Thing(id=id, kind=kind, name=name, project=project, version=version, details=_said(details))
 
 
-def known_by(kind: str, id: str, name: str, **details: str) -> Thing:
+def known_by(kind: str, id: str, name: str, /, **details: str) -> Thing:
     """Something that is the same wherever it turns up: a digest, a row's id."""
     return Thing(id=f"{kind}:{id}", kind=kind, name=name, details=_said(details))
 

@@ -16,7 +16,7 @@ from bough.environments import store as environments
 from bough.gates import store as gates
 from bough.kernel import catalog
 from bough.kernel.clock import Clock
-from bough.kernel.context import SYSTEM, Context, Parts
+from bough.kernel.context import SYSTEM, Context, Parts, Principal, Role
 from bough.kernel.errors import Forbidden, NotFound
 from bough.kernel.events import Event, Events
 from bough.kernel.operations import Store
@@ -83,10 +83,11 @@ class Guard:
                 wake(tx, store.KIND, promotion.id)
         if not release.rolled_back_to:
             return
-        context = Context(SYSTEM, tx, self._clock, self._events, Parts({}), self._kept)
+        who = Principal(id=SYSTEM.id, name=release.created_by, role=Role.ADMIN)
+        context = Context(who, tx, self._clock, self._events, Parts({}), self._kept)
         for service in manifest.services.values():
             for pin in services.following(service).values():
-                why = f"{release.created_by} rolled back to release {release.rolled_back_to}"
+                why = f"rolled back to release {release.rolled_back_to}"
                 with contextlib.suppress(NotFound):  # deleted since: it serves all the same, from what the release kept
                     registry.set_alias(context, place, pin.name, CHAMPION, pin.version, why)
 
@@ -127,7 +128,14 @@ def _check(tx: sa.Connection, place: Place, name: str, version: Version, policy:
 
 
 def was_promoted(tx: sa.Connection, place: Place, version: str) -> bool:
-    """Whether a promotion made it the champion here, once."""
+    """Whether a promotion made it the champion here, and no rollback has taken it back since."""
     row = store.promotion
     same = row.c.project == place[0], row.c.environment == place[1], row.c.version == version
-    return tx.execute(row.select().where(*same, row.c.state == DONE).limit(1)).first() is not None
+    done = tx.execute(sa.select(sa.func.max(row.c.finished_at)).where(*same, row.c.state == DONE)).scalar()
+    if done is None:
+        return False
+    kept = [
+        any(pin[2] == version for each in manifest.services.values() for pin in services.pins(each))
+        for manifest in environments.rolled_back_to(tx, place, done)
+    ]
+    return all(kept)

@@ -81,20 +81,25 @@ def beyond(policy: Policy, watch: Watch) -> dict[str, Any]:
         return {}
     rate = mine.errors / mine.requests
     if rate > policy.max_error_rate and (theirs.requests == 0 or rate > theirs.errors / theirs.requests):
-        return _why("errors", f"{rate:.1%} of {mine.requests} requests failed", policy.max_error_rate, watch)
+        return _why(
+            "errors",
+            f"{rate:.1%} of {mine.requests} requests failed",
+            f"max_error_rate = {policy.max_error_rate:g}",
+            watch,
+        )
     slow, usual = quantile(mine.buckets, 0.95), quantile(theirs.buckets, 0.95)
     if policy.max_p95_ms and slow * 1000 > policy.max_p95_ms:
-        return _why("latency", f"p95 is {slow * 1000:g} ms", policy.max_p95_ms, watch)
+        return _why("latency", f"p95 is {slow * 1000:g} ms", f"max_p95_ms = {policy.max_p95_ms:g}", watch)
     if theirs.requests < max(policy.min_requests, 1):
         return {}
     if policy.max_p95_ratio and slow > policy.max_p95_ratio * usual:
         said = f"p95 is {slow * 1000:g} ms, the champion's {usual * 1000:g} ms"
-        return _why("latency", said, policy.max_p95_ratio, watch)
+        return _why("latency", said, f"max_p95_ratio = {policy.max_p95_ratio:g}", watch)
     if policy.max_cost_ratio and theirs.cpu_s > 0:
         ratio = (mine.cpu_s / mine.requests) / (theirs.cpu_s / theirs.requests)
         if ratio > policy.max_cost_ratio:
             said = f"a request costs {ratio:.1f} times the champion's processor time"
-            return _why("cost", said, policy.max_cost_ratio, watch)
+            return _why("cost", said, f"max_cost_ratio = {policy.max_cost_ratio:g}", watch)
     return {}
 
 
@@ -141,5 +146,5 @@ def _added(tally: Tally, state: GatewayState, deployments: set[str], cpu_s: dict
     return Tally(requests=requests, errors=errors, buckets=buckets, cpu_s=cpu, raw=raw)
 
 
-def _why(bound: str, said: str, allowed: float, watch: Watch) -> dict[str, Any]:
-    return {"code": f"BEYOND_{bound.upper()}", "message": f"{said}, beyond the bound {allowed:g}", **figures(watch)}
+def _why(bound: str, said: str, setting: str, watch: Watch) -> dict[str, Any]:
+    return {"code": f"BEYOND_{bound.upper()}", "message": f"{said}, beyond {setting}", **figures(watch)}

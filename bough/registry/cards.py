@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +26,8 @@ class Happened(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`trust`: signed, unsigned, or the code with which the environment refuses it. `serves`: where it does now.
-    `drift`: what monitoring measured of it; `explanation`: the newest one that was attached."""
+    `promotions`: their steps, but for approvals. `drift`: what monitoring measured of it; `explanation`: the newest one
+    that was attached."""
 
     version: Version
     trust: str
@@ -34,6 +36,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     happened: list[Happened] = []
     gates: list[Happened] = []
     approvals: list[Happened] = []
+    promotions: list[Happened] = []
     drift: list[Happened] = []
     explanation: dict[str, Any] | None = None
     packages: int = 0
@@ -42,6 +45,27 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 Rows = list[list[str]]
 Section = tuple[str, str, Rows]  # title, text, table with a heading
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SHOWN_DIGITS = 12  # of a digest: enough to tell two apart
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --dim: #5d6671; --line: #e3e6ea; --page: #fff; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8eaed; --dim: #9aa4af; --line: #2c323a; --page: #14171c; } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: var(--ink);
+  background: var(--page); }
+h2 { font-size: 1.15rem; margin: 2rem 0 .4rem; }
+table { border-collapse: collapse; width: 100%; }
+td, th { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--line); }
+td:last-child { overflow-wrap: anywhere; }
+th { font-size: .85rem; color: var(--dim); }
+.pairs td:first-child { width: 11rem; color: var(--dim); } .happened td:not(:last-child) { white-space: nowrap; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font: inherit; }
+@media (max-width: 40rem) { .pairs td:first-child { width: 7rem; }
+  .happened, .happened tbody, .happened tr { display: block; } .happened th { display: none; }
+  .happened tr { border-bottom: 1px solid var(--line); padding: .3rem 0; }
+  .happened td { display: inline; border: 0; padding-right: .6rem; }
+  .happened td:last-child { display: block; } }
+"""
 
 
 def markdown(card: Card) -> str:
@@ -62,15 +86,21 @@ def as_html(card: Card) -> str:
     for name, text, rows in sections(card):
         parts.append(f"<h2>{html.escape(name)}</h2>")
         parts += [f"<pre>{html.escape(text)}</pre>"] if text else []
-        if rows:
-            tagged = [
-                "".join(f"<{tag}>{html.escape(each)}</{tag}>" for each in row)
-                for tag, row in zip(["th"] + ["td"] * (len(rows) - 1), rows, strict=True)
-            ]
-            parts.append(f"<table>{''.join(f'<tr>{row}</tr>' for row in tagged)}</table>")
-    style = "body{font:16px system-ui;max-width:60em;margin:2em auto}td,th{text-align:left;padding:.2em 1em .2em 0}"
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{style}</style>'
-    return f"<!doctype html><html><head>{head}</head><body>{''.join(parts)}</body></html>"
+        parts += [_html_table(rows)] if rows else []
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head += f"<title>{title}</title><style>{_STYLE}</style>"
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'
+
+
+def _html_table(rows: Rows) -> str:
+    head, *body = rows
+    kind = "pairs" if not any(head) else "happened" if head[0] == "When" else ""
+    lines = [("th", head)] if any(head) else []
+    cells = [
+        "".join(f"<{tag}>{html.escape(each)}</{tag}>" for each in row)
+        for tag, row in (*lines, *(("td", each) for each in body))
+    ]
+    return f'<table class="{kind}">{"".join(f"<tr>{row}</tr>" for row in cells)}</table>'
 
 
 def sections(card: Card) -> list[Section]:
@@ -91,6 +121,7 @@ def sections(card: Card) -> list[Section]:
         ("What it looks at", _how(card.explanation), _importances(card.explanation)),
         ("Gates", "", _events(card.gates)),
         ("Approvals", "", _events(card.approvals)),
+        ("Promotions", "", _events(card.promotions)),
         ("Drift", "", _events(card.drift)),
         ("Known against its packages", "", _table(["Advisory", "Package", "Fixed in", ""], [
             [each.id, f"{each.package} {each.version}", each.fixed, each.summary] for each in card.vulnerabilities
@@ -146,9 +177,29 @@ def _events(happened: Sequence[Happened]) -> Rows:
 
 
 def _detail(each: Happened) -> str:
-    shown = {key: value for key, value in each.data.items() if isinstance(value, str | int | float | bool) and value}
-    said = ", ".join(f"{key} {value}" for key, value in shown.items())
-    return "; ".join(filter(None, (each.why, said)))
+    """Why, and what else the event says, but for what that repeats and what a line has no room for."""
+    said = [
+        f"{_label(key)} {text}"
+        for key, value in each.data.items()
+        if value != each.why and (text := _value(key, value))
+    ]
+    return "; ".join(filter(None, (each.why, ", ".join(said))))
+
+
+def _label(key: str) -> str:
+    return key.removesuffix("_at").replace("_", " ")
+
+
+def _value(key: str, value: Any) -> str:
+    if isinstance(value, dict):  # digests of evidence by gate: which gates
+        return " ".join(value) if all(_DIGEST.fullmatch(str(each)) for each in value.values()) else ""
+    if isinstance(value, list):
+        return " ".join(_value(key, each) for each in value if isinstance(each, str))
+    if isinstance(value, bool) or value is None or value == "":
+        return "yes" if value is True else ""
+    if isinstance(value, float):
+        return _moment(value) if key.endswith("_at") else f"{value:g}"
+    return value[:_SHOWN_DIGITS] if isinstance(value, str) and _DIGEST.fullmatch(value) else str(value)
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> Rows:
@@ -156,7 +207,9 @@ def _pairs(pairs: Sequence[tuple[str, str]]) -> Rows:
 
 
 def _table(head: list[str], rows: Rows) -> Rows:
-    return [head, *rows] if rows else []
+    """Without columns in which no row says anything."""
+    used = [at for at in range(len(head)) if any(row[at] for row in rows)]
+    return [[row[at] for at in used] for row in (head, *rows)] if rows else []
 
 
 def _moment(at: float) -> str:

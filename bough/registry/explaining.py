@@ -85,8 +85,9 @@ def attributions(
     *, output: int = -1, seed: int = 0,
 ) -> list[Attribution]:  # fmt: skip
     """Shapley values of each row against `background`. `output`: which probability, of a classifier."""
-    _check(rows, names)
-    _check(background, names)
+    for each in (rows, background):
+        _check(each, names)
+        _check_numbers(each, names)
     shap, numpy = _library("shap"), _library("numpy")
 
     def answered(given: Any) -> Any:
@@ -111,6 +112,16 @@ class _Fitted:
 
     def fit(self, *_: Any) -> _Fitted:
         return self
+
+
+def _check_numbers(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> None:
+    for row in rows:
+        for name, value in zip(names, row, strict=True):
+            if isinstance(value, str):
+                raise Invalid(
+                    f"Shapley values are of numbers, and the column {name} has {value!r}",
+                    code="EXPLAIN_DATA_INVALID", hint="leave that column out; --target names the one with the answers",
+                )  # fmt: skip
 
 
 def _check(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> None:

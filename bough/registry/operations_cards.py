@@ -24,6 +24,7 @@ from bough.registry.sbom import Vulnerabilities, Vulnerability
 
 EXPLANATION = "explanation"
 SHOWN = 200  # events on a card, the newest
+APPROVED = "promotion.approved"
 
 
 class KeepExplanation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,7 +73,8 @@ def card(context: Context, request: ShowCard) -> CardPage:
         version=found, trust=trust, trusted_by=trusted_by, serves=_serves(tx, found),
         happened=[each for each in happened if not each.what.startswith(("gates.", "promotion.", "drift."))],
         gates=[each for each in happened if each.what.startswith("gates.")],
-        approvals=[each for each in happened if each.what.startswith("promotion.")],
+        approvals=[each for each in happened if each.what == APPROVED],
+        promotions=[each for each in happened if each.what.startswith("promotion.") and each.what != APPROVED],
         drift=[each for each in happened if each.what.startswith("drift.")],
         explanation=store.attached(tx, found.id, EXPLANATION), packages=len(packages),
         vulnerabilities=context.part(Vulnerabilities).known(packages),

@@ -486,10 +486,10 @@ def attached(tx: sa.Connection, version: str, kind: str) -> Any:
 
 
 def missing(place: Place, name: str) -> NotFound:
-    return NotFound(
-        f"{'/'.join(place)} has no model {name!r}",
-        code="MODEL_NOT_FOUND", hint=f"bough models list -e {place[1]}, or bough models register {name!r} FOLDER",
-    )  # fmt: skip
+    hint = f"bough models list -e {place[1]}, or bough models register {name!r} FOLDER"
+    if name.rpartition("/")[2].isdecimal():
+        hint = f"bough models resolve {name!r} -e {place[1]}, which shows a version"
+    return NotFound(f"{'/'.join(place)} has no model {name!r}", code="MODEL_NOT_FOUND", hint=hint)
 
 
 def _aliases(tx: sa.Connection, at: Point, name: str) -> dict[str, int]:

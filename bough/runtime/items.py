@@ -183,7 +183,8 @@ def input_invalid(error: Exception) -> Reject:
     fields = {"path": path}
     if expected := _EXPECTED.match(said):
         fields.update({name: text for name, text in expected.groupdict().items() if text})
-    return _invalid(f"{said.replace('Object', 'the object')} - at {path}", **fields)
+    said = said.replace("Object missing", "the object lacks the").replace("Object", "the object")
+    return _invalid(f"{said} - at {path}", **fields)
 
 
 def _invalid(message: str, **fields: Any) -> Reject:

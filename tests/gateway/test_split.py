@@ -77,6 +77,8 @@ def test_each_deployment_is_counted_by_itself(gateway: Running, replicas: Make) 
     for n in range(40):
         gateway.post("churn", n)
     mine, other = share(gateway, "dep-churn"), share(gateway, "dep-new")
+    told = {each["release"]: each.get("deployment") for each in gateway.control("GET", "/traffic")["routes"]}
+    assert told == {"1": "dep-churn", "1/v2": "dep-new"}, "both answer now"
     assert (mine["requests"], mine["errors"]) == (30, 0)
     assert (other["requests"], other["errors"]) == (10, 10)
     assert sum(other["buckets"]) == 10 and 0 < other["seconds"] < 10

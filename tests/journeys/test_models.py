@@ -97,8 +97,13 @@ def test_a_class_finds_its_models_and_a_changed_byte_keeps_it_from_loading(machi
 
 
 def test_a_model_is_explained_by_asking_it(machine: Machine) -> None:
-    toml = '[services.price]\nmodel = "pricing:Price"\n'
-    code = "class Price:\n    def predict(self, item: list[float]) -> float:\n        return 3.0 * item[0] + item[1]\n"
+    toml = '[services.price]\nmodel = "pricing:Price"\n[services.named]\nmodel = "pricing:Named"\n'
+    code = (
+        "from dataclasses import dataclass\n"
+        "class Price:\n    def predict(self, item: list[float]) -> float:\n        return 3.0 * item[0] + item[1]\n"
+        "@dataclass\nclass House:\n    colour: float\n    floor: float\n    rooms: float\n"
+        "class Named:\n    def predict(self, item: House) -> float:\n        return 3.0 * item.rooms + item.floor\n"
+    )
     project = machine.project("explained", toml, pricing_py=code)
     machine.bough("projects", "create", "explained")
     machine.bough("models", "register", "price", str(project / "pricing.py"), "--alias", "champion", cwd=project)
@@ -111,6 +116,7 @@ def test_a_model_is_explained_by_asking_it(machine: Machine) -> None:
     assert [each["input"] for each in found["importances"]] == ["rooms", "floor", "colour"]
     shown = machine.run("models", "card", "price@champion", cwd=project).stdout
     assert "permutation on 20 rows, r2: 1" in shown and "| rooms |" in shown
+    assert machine.bough(*words[:2], "named", *words[3:], cwd=project)["baseline"] == 1, "by name"
     refused = machine.bough(*words[:4], "pricing.py", "--target", "nosuch", cwd=project, code=2)
     assert refused["error"]["code"] == "EXPLAIN_DATA_INVALID"
 

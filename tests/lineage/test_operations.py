@@ -233,6 +233,14 @@ def run(plane: Plane, **fields: Any) -> Any:
     return made
 
 
+def test_parameters_may_be_called_as_anything_is(plane: Plane) -> None:
+    made = plane.call("runs.create", project="shop", name="first")
+    params = {"kind": "forest", "id": "3", "name": "x", "version": "2", "details": "y"}
+    plane.call("runs.log", project="shop", id=made.id, params=params)
+    given = next(each for each in show(plane, f"run:{made.id}", up=True).things if each.kind == "parameters")
+    assert given.details == params
+
+
 def test_what_a_run_reported_needs_not_be_said_again(plane: Plane) -> None:
     made = run(plane)
     register(plane, run=made.id, parameters={"lr": "0.1"}, inputs=[ORDERS])

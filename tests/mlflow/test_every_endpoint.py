@@ -95,6 +95,40 @@ def test_prompts_of_a_trace_are_linked_once(client: TestClient) -> None:
     assert json.loads(tags["mlflow.linkedPrompts"]) == [{"name": "p", "version": "1"}]
 
 
+@pytest.mark.parametrize(
+    ("logged", "linked", "expected"),
+    [
+        ([(0, 0.91), (1, 0.93), (2, 0.94)], (0, 0.91, -9), 0.94),  # log_model at the end, without a step
+        ([(0, 0.91), (1, 0.93), (2, 0.94)], (1, 0.93, -8), 0.93),  # the model of epoch 1
+        ([(0, 0.91), (1, 0.93), (2, 0.94)], (0, 0.88, +5), 0.88),  # measured of the model, once it was there
+        ([(0, 0.91)], (0, 0.91, -9), 0.91),
+    ],
+)
+def test_a_version_has_the_figures_that_its_run_had_when_the_model_was_logged(
+    plane: Plane, client: TestClient, run: str, logged: list[Any], linked: tuple[int, float, int], expected: float
+) -> None:
+    """`linked`: step, value, seconds since the model was logged."""
+    api, now = "/api/2.0/mlflow", round(plane.clock.now() * 1000)
+
+    def log(step: int, value: float, at: int, **fields: str) -> None:
+        point = {"run_id": run, "key": "acc", "value": value, "timestamp": at, "step": step, **fields}
+        assert client.post(f"{api}/runs/log-metric", json=point).status_code == 200
+
+    for step, value in logged:
+        log(step, value, now - 9000 + 1000 * step)
+    asked = {"experiment_id": "0", "name": "m", "source_run_id": run}
+    model = client.post(f"{api}/logged-models", json=asked).json()["model"]["info"]
+    step, value, seconds = linked
+    log(step, value, now + 1000 * seconds, model_id=model["model_id"])
+    plane.call("artifacts.put", owner=model["model_id"], project="default", path="model.bin",
+               digest=plane.bough.blobs.put(b"weights"))  # fmt: skip
+    client.post(f"{api}/registered-models/create", json={"name": "churn"})
+    source = {"source": model["artifact_uri"], "run_id": run, "model_id": model["model_id"]}
+    made = client.post(f"{api}/model-versions/create", json={"name": "churn", **source})
+    assert made.status_code == 200, made.json()
+    assert plane.call("models.resolve", project="default", model="churn/1").facts.metrics == {"acc": expected}
+
+
 QUICK = {
     "/mlflow/registered-models/alias": {"name": "p", "alias": "best"},
     "/mlflow/model-versions/get": {"name": "p", "version": "1"},

@@ -450,7 +450,30 @@ def test_a_rollback_takes_model_code_and_settings_back_together_and_the_manifest
     assert now.release.digest == first.digest and now.manifest == manifest
     assert now.release.rolled_back_to == first.number
     assert shop.champion() == 1 and shop.pinned() == 1, "the alias went back with it"
-    assert shop.ledger("model.alias_set")[-1].why == f"admin rolled back to release {first.number}"
+    moved = shop.ledger("model.alias_set")[-1]
+    assert (moved.by, moved.why) == ("admin", f"rolled back to release {first.number}")
+
+
+def test_what_a_rollback_took_back_comes_again_by_a_promotion_alone(shop: Shop) -> None:
+    """Else one person could put back what two have approved before it failed."""
+    shop.first(PROMOTION + "approvals = 1\n")
+    shop.register("two", by=ADMIN)
+    made = shop.promote(by=ANN)
+    shop.plane.let_pass(1)
+    shop.plane.call("promotions.approve", by=BOB, id=made.id)
+    shop.plane.let_pass(5)
+    assert shop.champion() == 2
+    alias = {"project": "shop", "name": "churn", "alias": "champion", "version": 2}
+    shop.plane.call("models.alias", **alias)  # it serves
+    shop.plane.call("releases.rollback", project="shop")
+    shop.plane.let_pass(5)
+    assert shop.champion() == 1
+    with pytest.raises(Forbidden) as refused:
+        shop.plane.call("models.alias", by=ANN, **alias)
+    assert refused.value.own_code == "PROMOTION_NEEDED"
+    shop.plane.call("releases.rollback", project="shop", to=2)
+    shop.plane.let_pass(5)
+    assert shop.champion() == 2, "a rollback of the rollback returns to what was in use"
 
 
 SERVICE_WITH = (

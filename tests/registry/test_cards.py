@@ -82,21 +82,26 @@ def test_a_card_says_all_that_is_known(plane: Plane) -> None:
     with plane.bough.database.write() as tx:
         said = {"project": "shop", "environment": "main", "name": "churn", "version": 1, "by": "ci"}
         plane.bough.events.emit(tx, "gates.ran", "run_1", **said, why="passed", state="passed")
-        plane.bough.events.emit(tx, "promotion.approved", "pro_1", **said, why="looks good")
+        evidence = {"scan": "a" * 64, "load": "b" * 64}
+        plane.bough.events.emit(tx, "gates.ran", "run_3", **said, why="passed", evidence=evidence, policy="c" * 64)
+        plane.bough.events.emit(tx, "promotion.approved", "pro_1", **said, why="looks good", expires_at=1_800_000_000.5)
+        plane.bough.events.emit(tx, "promotion.step", "pro_1", **said, percent=25.0)
         plane.bough.events.emit(tx, "drift.measured", "drift_1", **said, psi=0.31)
         plane.bough.events.emit(tx, "gates.ran", "run_2", **said | {"version": 2}, why="of another version")
     page = card(plane)
     for line in (
         "| Aliases | champion |", "| Trust | signed by ci |", "| auc | 0.91 |", "| depth | 3 |",
         "| table | orders | #17 | training |", "| input | age | FP32 | any by 4 |", "| age | 0.4 | ± 0.01 |",
-        "gates.ran | ci | passed", "promotion.approved | ci | looks good", "psi 0.31", "Who *leaves*",
+        "gates.ran | ci | passed |", "gates.ran | ci | passed; evidence scan load, policy cccccccccccc |",
+        "promotion.approved | ci | looks good; expires 2027-01-15 08:00 UTC |", "promotion.step | ci | percent 25 |",
+        "psi 0.31", "Who *leaves*",
         "| PYSEC-2018-28 | Requests 2.19.0 | 2.20.0 | sends credentials to another host |",
     ):  # fmt: skip
         assert line in page.text, line
     assert "of another version" not in page.text
     found = page.card
     assert [each.what for each in found.happened] == ["model.alias_set", "model.registered"]
-    assert (len(found.gates), len(found.approvals), len(found.drift)) == (1, 1, 1)
+    assert (len(found.gates), len(found.approvals), len(found.promotions), len(found.drift)) == (2, 1, 1, 1)
     shown = card(plane, form="html").text
     assert shown.startswith("<!doctype html>") and "<td>champion</td>" in shown
 
@@ -209,6 +214,8 @@ def test_attributions_of_a_linear_model_are_its_terms_and_add_up() -> None:
 
 
 def test_what_cannot_be_explained_is_said() -> None:
+    with pytest.raises(Invalid, match="the column b has 'south'"):
+        explaining.attributions(lambda given: [0.0] * len(given), [[1.0, "south"]], [[1.0, "north"]], ["a", "b"])  # type: ignore[list-item]
     with pytest.raises(Invalid) as caught:
         explaining.importances(linear, [[1.0]], [1.0], ["a", "b"])
     assert caught.value.own_code == "EXPLAIN_DATA_INVALID"

@@ -89,6 +89,8 @@ def shown(session: Session, answer: Mapping[str, Any]) -> str:
 
 def compared(session: Session, answer: Mapping[str, Any]) -> str:
     if not answer["changes"]:
+        if answer.get("parent_moved"):
+            return f"{answer['environment']} has changed nothing; {answer['against']} has moved since"
         return f"{answer['environment']} and {answer['against']} do not differ"
     lines = []
     for each in answer["changes"]:

@@ -12,7 +12,7 @@ import click
 from bough.entrypoints.cli import rollout, sending
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import folder
-from bough.entrypoints.cli.session import Session, find_project, load_project
+from bough.entrypoints.cli.session import Session, find_project, git_branch, load_project
 from bough.kernel.errors import NotFound, Problem, WorkloadFailed
 from bough.kernel.project import PRODUCTION
 
@@ -23,23 +23,27 @@ _BRANCH = ("GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME")
 
 def run(session: Session, folder: str, environment: str, gates: str, summary: Path | None, dry_run: bool) -> None:
     root = find_project(Path(folder))
-    project, place = load_project(root, PRODUCTION), environment or _environment(session, root)
-    client, lines = session.client(), [f"### bough: {project.name}/{place}", ""]
-    prepared = sending.prepare(root, place)
+    project, branch = load_project(root, PRODUCTION), "" if environment else _branch(root)
+    client = session.client()
+    models = [name for name, policy in project.models.items() if not policy.gates.empty]
+    there = environment or _environment(client, project.name, branch)
     if dry_run:
-        plan = client.releases.plan(**prepared.request())
-        models = [name for name, policy in project.models.items() if not policy.gates.empty]
-        answer = {"environment": place, "plan": plan, "gates": models, "of": gates}
-        session.answer(answer, text=f"would deploy {project.name}/{place} and run the gates of {gates} for "
+        plan = client.releases.plan(**sending.prepare(root, there or PRODUCTION).request())
+        place = there or branch
+        answer = {"environment": place, "made": not there, "plan": plan, "gates": models, "of": gates}
+        session.answer(answer, text=("" if there else f"would make an environment for the branch {branch} of main\n")
+                       + f"would deploy {project.name}/{place} and run the gates of {gates} for "
                        + (", ".join(models) or "no model"))  # fmt: skip
         return
+    place = there or str(client.environments.create(project=project.name, branch=branch).environment.name)
+    prepared, lines = sending.prepare(root, place), [f"### bough: {project.name}/{place}", ""]
     failure: Problem | None = None
     runs: list[Any] = []
     try:
         release = _deployed(session, client, prepared, root)
         lines.append(f"release {release.number} is {release.state}")
-        for model, policy in project.models.items():
-            if not policy.gates.empty and (done := _gates(client, project.name, model, place, gates)) is not None:
+        for model in models:
+            if (done := _gates(client, project.name, model, place, gates)) is not None:
                 runs.append(done)
                 lines += _table(done)
     except Problem as problem:
@@ -58,16 +62,19 @@ def run(session: Session, folder: str, environment: str, gates: str, summary: Pa
     session.answer({"release": release, "gates": runs}, text="\n".join(lines))
 
 
-def _environment(session: Session, root: Path) -> str:
-    """That of the branch which is built; without one, of the one that git has checked out."""
-    branch = next((os.environ[name] for name in _BRANCH if os.environ.get(name)), "")
-    if not branch:
-        return sending.environment_of(session, root, "")
+def _branch(root: Path) -> str:
+    """The branch that is built, else the one that git has checked out; main where there is no git."""
+    if built := next((os.environ[name] for name in _BRANCH if os.environ.get(name)), ""):
+        return built
+    return git_branch(root) if sending.in_git(root) else PRODUCTION
+
+
+def _environment(client: Any, project: str, branch: str) -> str:
+    """That of a branch; empty as long as it has none."""
     if branch in (PRODUCTION, "master"):
         return PRODUCTION
-    name = load_project(root, PRODUCTION).name
-    made: str = session.client().environments.create(project=name, branch=branch).environment.name
-    return made
+    there = client.environments.list(project=project)
+    return next((str(each.name) for each in there if each.get("branch") == branch), "")
 
 
 def _deployed(session: Session, client: Any, prepared: sending.Prepared, root: Path) -> Any:

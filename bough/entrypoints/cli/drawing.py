@@ -40,11 +40,12 @@ def draw(value: Any) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
-    """Columns that are empty in every row are left out; so are lists, which do not fit into a cell."""
+    """Columns that are empty in every row are left out; so are those that hold what does not fit into a cell: a list of
+    records, a record with an inside, a text of several lines."""
     if not rows:
         return "none"
     names = list(columns) or _columns(rows)
-    lines = [[name.replace("_", " ").removesuffix(" at").upper() for name in names]]
+    lines = [[_heading(name) for name in names]]
     lines += [[cell(name, row.get(name, "")) for name in names] for row in rows]
     return columns_of(lines)
 
@@ -63,13 +64,15 @@ def cell(name: str, value: Any) -> str:
     if isinstance(value, float):
         if name == "at" or name.endswith("_at"):
             return moment(value)
-        return f"{value:.3f}".rstrip("0").rstrip(".")
+        return f"{value:.3g}" if 0 < abs(value) < 0.1 else f"{value:.3f}".rstrip("0").rstrip(".")
+    if name == "timestamp_ms" and isinstance(value, int):
+        return moment(value / 1000)
     if (name == "bytes" or name.endswith("_bytes")) and isinstance(value, int):
         return size(value)
     if isinstance(value, Mapping):
         return " ".join(f"{key}={cell(key, item)}" for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ",".join(cell("", item) for item in value)
+        return ("; " if _is_table(value) else ",").join(cell("", item) for item in value)
     text = str(value)
     return text[:SHOWN_DIGITS] if _DIGEST.fullmatch(text) else text
 
@@ -89,21 +92,46 @@ def size(count: float) -> str:
 def _record(value: Mapping[str, Any]) -> str:
     pairs = [(key, item) for key, item in value.items() if not _is_table(item) and item not in ({}, [])]
     longest = max((len(key) for key, _ in pairs), default=0)
-    parts = ["\n".join(f"{key.replace('_', ' '):<{longest}}  {cell(key, item)}".rstrip() for key, item in pairs)]
+    shown = [(key.replace("_", " "), _several(key, item)) for key, item in pairs]
+    parts = ["\n".join(f"{key:<{longest}}  {hanging(text, longest + 2)}".rstrip() for key, text in shown)]
     for key, item in value.items():
         if _is_table(item):
-            shown = [{name: each for name, each in row.items() if value.get(name) != each} for row in item]
-            parts.append(f"{key}\n" + table(shown))  # without what the record itself has said
+            rows = [{name: each for name, each in row.items() if value.get(name) != each} for row in item]
+            parts.append(f"{key}\n" + table(rows))  # without what the record itself has said
     return "\n\n".join(filter(None, parts))
+
+
+def hanging(text: str, indent: int) -> str:
+    """Lines after the first stand under it."""
+    return text.replace("\n", "\n" + " " * indent)
+
+
+def _several(name: str, value: Any) -> str:
+    """A record with an inside has a line for each of its parts."""
+    if not isinstance(value, Mapping) or _fits(value):
+        return cell(name, value)
+    return "\n".join(f"{key} {cell(key, item)}" for key, item in value.items())
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", " ").removesuffix(" at").replace("timestamp ms", "timestamp").upper()
 
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
 
 
+def _fits(value: Any) -> bool:
+    """Into a cell."""
+    if isinstance(value, Mapping):
+        return not any(isinstance(each, Mapping) or _is_table(each) for each in value.values())
+    return not _is_table(value) and not (isinstance(value, str) and "\n" in value.strip())
+
+
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    names: dict[str, bool] = {}
-    for row in rows:
-        for key, value in row.items():
-            names[key] = names.get(key, False) or (value not in ("", None, {}, []) and not _is_table(value))
-    return [name for name, used in names.items() if used]
+    names = dict.fromkeys(key for row in rows for key in row)
+    empty: tuple[Any, ...] = ("", None, {}, [])
+    return [
+        name for name in names
+        if any(row.get(name) not in empty for row in rows) and all(_fits(row.get(name)) for row in rows)
+    ]  # fmt: skip

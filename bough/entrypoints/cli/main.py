@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -13,7 +14,8 @@ import click
 from bough.entrypoints.cli import derived
 from bough.entrypoints.cli.options import common
 from bough.entrypoints.cli.session import Session, colour_on
-from bough.kernel.errors import Detail, Invalid, Problem
+from bough.kernel.errors import Detail, Exhausted, Invalid, NotFound, Problem
+from bough.kernel.files import as_exhausted
 
 # Written by hand, in the order of a first day; the sentence is what `bough --help` shows without importing the module.
 HAND_WRITTEN = {
@@ -165,6 +167,8 @@ def run(arguments: list[str], session: Session | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except Exception as error:  # a fault of Bough's own: said in the same three lines, with the traceback on request
+        if isinstance(error, OSError) and error.filename:
+            return report(session, of_file(error))
         if os.environ.get("BOUGH_DEBUG"):
             traceback.print_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]
@@ -173,6 +177,22 @@ def run(arguments: list[str], session: Session | None = None) -> int:
     finally:
         session.close()
     return 0
+
+
+def of_file(error: OSError) -> Problem:
+    """What is wrong with a file that a command was told of."""
+    path = Path(os.fsdecode(error.filename))
+    try:
+        with as_exhausted(path):
+            raise error
+    except Exhausted as problem:
+        return problem
+    except FileNotFoundError:
+        there = next(each for each in (path, *path.parents) if each.exists() or each == each.parent)
+        missing = path if path.parent == there else path.parent
+        return NotFound(f"there is no {missing}", code="PATH_NOT_FOUND", hint=f"ls {there}")
+    except OSError:
+        return Invalid(f"{path} cannot be used: {error.strerror}", code="PATH_UNUSABLE", hint=f"ls -ld {path}")
 
 
 def report(session: Session, problem: Problem) -> int:

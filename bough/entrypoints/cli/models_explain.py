@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import http.client
 import json
@@ -28,7 +29,8 @@ def run(
 
     project = project or project_name()
     names, table, answers = _read(data, target, rows)
-    predict = _asking(_url(session, project, environment, service), names if named else [])
+    url = _url(session, project, environment, service)
+    predict = _asking(url, names if named or _takes(url, names) else [])
     if each_row:
         if wrong := [at for at in each_row if at >= len(table)]:
             raise Invalid(f"there is no row {wrong[0]}", code="EXPLAIN_DATA_INVALID", hint=f"0 to {len(table) - 1}")
@@ -74,6 +76,19 @@ def _url(session: Session, project: str, environment: str, service: str) -> str:
     raise NotFound(f"{project}/{environment} has no service {service!r}", code="SERVICE_NOT_FOUND", hint="bough status")
 
 
+def _takes(url: str, names: list[str]) -> bool:
+    """Whether the columns are the names of the service's inputs, each of them."""
+    split = urlsplit(url)
+    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("GET", f"/v2/models/{split.path.split('/')[2]}")
+        answer = connection.getresponse()
+        content = answer.read()
+    if answer.status != 200:
+        return False
+    return {each["name"] for each in json.loads(content).get("inputs", [])} == set(names)
+
+
 def _asking(url: str, names: list[str]) -> Callable[[list[list[Any]]], list[Any]]:
     """One request for each row, on one connection; an object by name where the model knows names."""
     split = urlsplit(url)
@@ -89,7 +104,7 @@ def _asking(url: str, names: list[str]) -> Callable[[list[list[Any]]], list[Any]
             if answer.status != 200:
                 raise WorkloadFailed(
                     f"the model answers {answer.status}: {content[:300].decode('utf-8', 'replace')}",
-                    code="EXPLAIN_REFUSED", hint="try --named, or look whether the columns are the model's inputs",
+                    code="EXPLAIN_REFUSED", hint="look whether the columns are the model's inputs, or try --named",
                 )  # fmt: skip
             answers.append(json.loads(content))
         return answers
@@ -119,7 +134,8 @@ command = make(
                      help="How often each column is shuffled."),
         click.Option(["--row", "each_row"], multiple=True, type=click.IntRange(min=0), metavar="NUMBER",
                      help="Explain the answer to this row, from 0, instead. Repeatable."),
-        click.Option(["--named"], is_flag=True, help="Send rows as objects by column, not as lists."),
+        click.Option(["--named"], is_flag=True,
+                     help="Send rows as objects, not as lists, also where columns are not called as the inputs are."),
         click.Option(["--model"], default="", metavar="MODEL", help="Keep the importances with this version."),
     ],
     run,

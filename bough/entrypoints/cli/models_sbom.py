@@ -17,6 +17,11 @@ def run(session: Session, model: str, project: str, environment: str) -> None:
     for each in bill.vulnerabilities:
         fixed = f", fixed in {each.fixed}" if each.get("fixed") else ""
         session.note(f"{each.id}: {each.package} {each.version}{fixed}; {each.get('summary', '')}")
+    if not bill.packages:
+        session.note(
+            f"no package of {model} is known: put requirements.txt with pinned lines, or pylock.toml, among its files, "
+            "or register it with client.register_model in the process that trained it"
+        )
     session.answer(bill.document, text=json.dumps(bill.document, indent=2))
 
 

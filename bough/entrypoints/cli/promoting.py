@@ -49,7 +49,7 @@ def progress(session: Session, item: Answer) -> str:
     """One line whenever something has changed."""
     text = f"{drawing.moment(item['at'])}  {_state(session, item)}"
     if item.get("missing"):
-        text += f"  {item['missing']} approvals missing: bough approve {item['id']}"
+        text += f"  {item['missing']} approval{'s' * (item['missing'] > 1)} missing: bough approve {item['id']}"
     if item.get("percent"):
         text += f"  {item['percent']:g} % of the requests, watched for {item['watched_s']:.0f} s"
         for side in ("candidate", "champion"):
@@ -125,6 +125,13 @@ def ledger(session: Session, answer: Sequence[Answer]) -> str:
     return drawing.table(answer, ["number", "at", "project", "environment", "action", "subject", "by", "why"])
 
 
+def verified(session: Session, answer: Answer) -> str:
+    sound = paint("nothing was edited, removed, reordered or cut off", GREEN, session.colour)
+    return f"{answer['entries']} entries: {sound}\n" + drawing.draw(
+        {key: answer[key] for key in ("root", "key", "seconds")}
+    )
+
+
 SAYS: dict[str, Callable[[Session, Any], str]] = {
     "promotions.start": started,
     "promotions.list": promotions,
@@ -137,6 +144,7 @@ SAYS: dict[str, Callable[[Session, Any], str]] = {
     "gates.list": gate_runs,
     "audit.at": ran_then,
     "audit.ledger": ledger,
+    "audit.verify": verified,
 }
 
 

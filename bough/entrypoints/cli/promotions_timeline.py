@@ -17,8 +17,12 @@ from bough.kernel.files import write_whole
 
 Answer = Mapping[str, Any]
 SIDES = ("candidate", "champion")
-_ROW, _LABEL, _WIDTH, _NOTE = 34, 130, 520, 330  # pixels
+_ROW, _LABEL, _WIDTH, _LETTER = 34, 130, 520, 7.2  # pixels; the last for a letter of the text, generously
 _WORDS = 24  # columns of a bar on a terminal
+_STYLE = """
+svg { font: 12px sans-serif; background: #fff; color: #1d2430 } text { fill: currentColor }
+@media (prefers-color-scheme: dark) { svg { background: #14181f; color: #e6eaf0 } }
+"""
 _COLOURS = {"rolling": "#1a7f37", "shadowing": "#8250df", "aborted": "#c62828", "done": "#1a7f37"}
 
 
@@ -56,9 +60,11 @@ def drawn(of: Answer) -> str:
         ]
     height = 50 + _ROW * len(of["stages"])
     shapes.append(f'<text x="{_LABEL}" y="{height - 6}">{drawing.moment(begin)}, {end - begin:.0f} s</text>')
+    note = max((len(_said(each)) for each in of["stages"]), default=0)
+    width = max(_LABEL + _WIDTH + 16 + _LETTER * note, 8 + _LETTER * len(_title(of)))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LABEL + _WIDTH + _NOTE} {height}" '
-        f'font-family="sans-serif" font-size="12">{"".join(shapes)}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" '
+        f'height="{height}"><style>{_STYLE}</style>{"".join(shapes)}</svg>\n'
     )
 
 

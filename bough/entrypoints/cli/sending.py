@@ -53,7 +53,7 @@ def environment_of(session: Session, folder: Path, chosen: str) -> str:
     if chosen:
         return chosen
     try:
-        branch = git_branch(folder) if _in_git(folder) else PRODUCTION
+        branch = git_branch(folder) if in_git(folder) else PRODUCTION
     except Invalid:  # no branch is checked out
         return PRODUCTION
     if branch == PRODUCTION:
@@ -114,7 +114,7 @@ def state_folder(folder: Path) -> Path:
 
 def commit_of(folder: Path) -> str:
     """The commit that git has checked out here; empty without git."""
-    if not _in_git(folder):
+    if not in_git(folder):
         return ""
     try:
         done = subprocess.run(  # noqa: S603 - fixed words
@@ -126,5 +126,5 @@ def commit_of(folder: Path) -> str:
     return done.stdout.strip()
 
 
-def _in_git(folder: Path) -> bool:
+def in_git(folder: Path) -> bool:
     return any((each / ".git").exists() for each in (folder.absolute(), *folder.absolute().parents))

@@ -61,6 +61,7 @@ def facts_of(call: Call, request: CreateVersion, model_id: str) -> dict[str, Any
     }
     params: dict[str, str] = {}
     metrics: dict[str, float] = {}
+    logged = None
     if model_id:
         logged = call.op("logged_models.show", id=model_id)
         facts["run"] = facts["run"] or logged.run
@@ -72,7 +73,9 @@ def facts_of(call: Call, request: CreateVersion, model_id: str) -> dict[str, Any
         except NotFound:  # one that is known elsewhere
             return facts
         params = run.params | params
-        metrics = {each.key: each.value for each in run.metrics if isinstance(each.value, float)} | metrics
+        newer = {each.key for each in run.metrics if logged is not None and _is_newer(each, logged)}
+        of_run = {each.key: each.value for each in run.metrics if isinstance(each.value, float)}
+        metrics = of_run | {key: value for key, value in metrics.items() if key not in newer}
         facts |= {
             "commit": run.source.commit, "bundle": run.source.bundle,
             "python_environment": run.source.python_environment,
@@ -80,3 +83,15 @@ def facts_of(call: Call, request: CreateVersion, model_id: str) -> dict[str, Any
                        for each in run.inputs],
         }  # fmt: skip
     return facts | {"parameters": params, "metrics": metrics}
+
+
+def _is_newer(point: Any, logged: Any) -> bool:
+    """Whether a run's newest point says more of a model that it logged than what the client has linked. `log_model`
+    without a step links the points of step 0, also at the end of a training that has logged every epoch."""
+    linked = [each for each in logged.metrics if each.key == point.key]
+    return (
+        bool(linked)
+        and all(each.step == 0 and each.timestamp_ms <= point.timestamp_ms for each in linked)
+        and point.step > 0
+        and point.timestamp_ms <= logged.created_at * 1000
+    )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from bough.client import Client, Record
 from bough.entrypoints.cli.main import run
+from bough.entrypoints.cli.session import Session
+from tests.entrypoints.cli.test_main import Recorded
 
 PROJECT = 'name = "shop"\n[services.churn]\nmodel = "service:Churn"\n'
 
@@ -46,3 +50,50 @@ def test_the_workflow_is_short_valid_and_calls_one_command(
 def test_an_unknown_service_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bough.toml").write_text(PROJECT)
     assert run(["ci", "init", "elsewhere", str(tmp_path)]) == 2
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """Of a project on the git branch feature/größer; no CI service says what it builds."""
+    for name in ("GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "bough.toml").write_text(PROJECT)
+    subprocess.run(["git", "init", "-q", "-b", "feature/größer", str(tmp_path)], check=True)
+    made = Recorded()
+    made.answers = {
+        "environments.list": [Record(name="main")],
+        "environments.create": Record(environment=Record(name="feature-grosser")),
+        "blobs.missing": Record(missing=[]),
+        "releases.create": Record(state="live", number=1),
+    }
+    return made
+
+
+def ran(server: Recorded, *words: str) -> tuple[int, list[str], list[Any]]:
+    """The exit code, what was called, and the environments that were named."""
+    session = Session()
+    session.use(Client(transport=server))
+    code = run(["ci", "run", *words], session)
+    called = [name for name, _ in server.asked]
+    return code, called, [fields["environment"] for _, fields in server.asked if "environment" in fields]
+
+
+def test_a_branch_never_goes_to_production_and_gets_an_environment(server: Recorded, tmp_path: Path) -> None:
+    code, called, environments = ran(server, str(tmp_path))
+    assert code == 0 and "environments.create" in called
+    assert environments == ["feature-grosser"]
+    server.asked.clear()
+    server.answers["environments.list"].append(Record(name="there", branch="feature/größer"))
+    assert ran(server, str(tmp_path))[2] == ["there"]
+
+
+def test_a_dry_run_changes_nothing(
+    server: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, called, _ = ran(server, str(tmp_path), "--dry-run")
+    assert (code, called) == (0, ["environments.list", "releases.plan"])
+    assert "would make an environment for the branch feature/größer" in capsys.readouterr().out
+    monkeypatch.setenv("GITHUB_REF_NAME", "main")
+    server.asked.clear()
+    assert ran(server, str(tmp_path), "--dry-run")[1:] == (["releases.plan"], ["main"])
+    assert "would make" not in capsys.readouterr().out

@@ -17,6 +17,19 @@ def test_a_record_is_pairs_and_its_lists_are_tables_that_do_not_repeat_it() -> N
     assert drawing.draw(value) == "project  shop\nrelease  2\n\nservices\nSERVICE  READY\na        yes"
 
 
+def test_a_table_leaves_out_what_breaks_its_lines() -> None:
+    rows = [
+        {"name": "a", "card": "short", "key": "-----\nABC", "facts": {"metrics": {"auc": 0.9}}, "tags": {"x": "y"}},
+        {"name": "b", "card": "two\nlines", "key": "-----\nDEF", "facts": {}, "tags": {}},
+    ]
+    assert drawing.draw(rows) == "NAME  TAGS\na     x=y\nb"
+
+
+def test_a_record_shows_texts_of_several_lines_and_records_with_an_inside_under_each_other() -> None:
+    value = {"name": "a", "card": "two\nlines", "facts": {"run": "r", "metrics": {"auc": 0.9}}}
+    assert drawing.draw(value) == "name   a\ncard   two\n       lines\nfacts  run r\n       metrics auc=0.9"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
@@ -28,6 +41,9 @@ def test_a_record_is_pairs_and_its_lists_are_tables_that_do_not_repeat_it() -> N
         ("x", "ab" * 32, "abababababab"),
         ("x", "ab" * 31, "ab" * 31),
         ("finished_at", 0.0, "-"),
+        ("loss", 0.000123, "0.000123"),
+        ("seconds", 12345.6789, "12345.679"),
+        ("x", [{"name": "a", "shape": [-1, 4]}, {"name": "b"}], "name=a shape=-1,4; name=b"),
         ("memory_bytes", 4_500_000, "4.5 MB"),
     ],
 )

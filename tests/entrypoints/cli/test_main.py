@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bough.client import Client
+from bough.client import Client, Record
 from bough.entrypoints.cli.main import run
 from bough.entrypoints.cli.session import Session
 from bough.kernel.errors import Conflict, NotFound, Problem
@@ -175,6 +175,16 @@ def test_a_fault_of_our_own_is_no_traceback(bough: Bough, server: Recorded) -> N
     assert code == 1
     assert json.loads(out)["error"]["code"] == "INTERNAL"
     assert "Traceback" not in out + err
+
+
+def test_a_file_that_cannot_be_written_or_read_is_named(bough: Bough, server: Recorded, tmp_path: Path) -> None:
+    server.answers["models.card"] = Record(card={}, text="page")
+    code, _, err = bough("models", "card", "churn/1", "--html", "none/deeper/card.html")
+    assert (code, err.splitlines()[0]) == (4, "error: there is no none/deeper")
+    code, _, err = bough("models", "card", "churn/1", "--html", str(tmp_path))
+    assert (code, err.splitlines()[0]) == (2, f"error: {tmp_path} cannot be used: Is a directory")
+    assert bough("models", "card", "churn/1", "--html", "bough.toml/card.html")[0] == 2
+    assert (tmp_path / "bough.toml").read_text() == 'name = "shop"\n'
 
 
 def test_without_a_running_bough_the_first_command_says_up(bough: Bough, tmp_path: Path) -> None:

@@ -11,7 +11,15 @@ import msgspec
 import pytest
 
 from bough.client import Record
-from bough.entrypoints.cli import branching, plan, promotions_timeline, trafficsaying, webhooksaying
+from bough.entrypoints.cli import (
+    branching,
+    plan,
+    promoting,
+    promotions_timeline,
+    runsaying,
+    trafficsaying,
+    webhooksaying,
+)
 from bough.entrypoints.cli.session import Session
 from bough.environments import rules
 from bough.kernel.errors import Conflict
@@ -126,8 +134,38 @@ def test_the_timeline_of_a_promotion_is_said_and_drawn() -> None:
     drawn = promotions_timeline.drawn(of)
     assert 'x="130.0" width="390.0"' in drawn and 'x="520.0" width="130.0"' in drawn, "three quarters and the last"
     assert "&lt;slow&gt;" in drawn and "rolling 25 %" in drawn
+    room = int(drawn.partition('width="')[2].partition('"')[0]) - 658
+    assert room > 6 * len("candidate 40, 25 % errors, p95 5 ms"), "what was answered is not cut off"
     assert "preparing" in promotions_timeline.text(Session(), of | {"versions": []})
     assert promotions_timeline.drawn(of | {"stages": []}).startswith("<svg")
+
+
+def test_a_ledger_that_holds_and_a_branch_that_has_not_moved_say_so() -> None:
+    answer = {"entries": 26, "root": "r", "key": "k", "seconds": 0.004}
+    assert promoting.verified(Session(), answer).startswith("26 entries: nothing was edited, removed, reordered")
+    still = {"environment": "trial", "against": "main", "parent_moved": True, "changes": []}
+    assert branching.compared(Session(), still) == "trial has changed nothing; main has moved since"
+    assert branching.compared(Session(), still | {"parent_moved": False}) == "trial and main do not differ"
+
+
+def test_runs_and_versions_say_how_good_they_are() -> None:
+    run = {
+        "id": "run_1", "name": "first", "experiment": "depth", "status": "finished", "by": "ann", "started_at": 1.0,
+        "seconds": 2.5, "source": {"commit": "c" * 40, "hardware": {"cpus": 2}},
+        "params": {f"p{n}": "x" for n in range(9)},
+        "metrics": [{"key": "auc", "value": 0.97809, "step": 3}, {"key": "loss", "value": "NaN", "step": 3}],
+    }  # fmt: skip
+    head, line, *more = runsaying.runs(Session(), {"runs": [run], "next_page": "20"}).splitlines()
+    assert head.split()[-2:] == ["METRICS", "PARAMS"] and "auc=0.97809 loss=NaN" in line and line.endswith("p5=x …")
+    assert more == ["", "more: --page 20"]
+    version = {
+        "name": "churn", "number": 7, "aliases": ["champion"], "digest": "d" * 64, "bytes": 1200, "created_at": 1.0,
+        "by": "ann", "signed": [{"signer": "ci"}], "card": "two\nlines", "facts": {"metrics": {"auc": 0.9}},
+    }  # fmt: skip
+    said = runsaying.versions(Session(), [version, version | {"number": 6, "signed": [], "facts": {}, "aliases": []}])
+    assert len(said.splitlines()) == 3
+    assert said.splitlines()[1].startswith("churn/7  champion") and said.endswith("ann  no")
+    assert said.splitlines()[1].endswith("ann  ci      auc=0.9")
 
 
 def test_a_plan_shows_what_each_kind_of_workload_gets_by_default() -> None:
