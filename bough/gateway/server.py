@@ -60,6 +60,7 @@ from bough.kernel.errors import NotFound, Problem
 from bough.runtime.frames import PREDICT
 
 WATCH_S = 0.5  # between two looks at the table's file
+TOO_EARLY_S = 0.001  # a timer may end so much before its time
 FLUSH_S = 0.25  # between two writes of the access log
 BACKLOG = 4096
 GOODBYE_S = 0.3
@@ -309,7 +310,7 @@ class Gateway:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(self.options.watch_s)
+            await _beat(self.options.watch_s)
             if _identity(self._run / "routes.json") != self._table_seen:
                 await self.reload(quiet=True)
             try:
@@ -319,7 +320,7 @@ class Gateway:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(1.0)
+            await _beat(1.0)
             now = monotonic()
             self._second.set()
             self._second = asyncio.Event()
@@ -339,8 +340,14 @@ class Gateway:
 
     async def _flush(self) -> None:
         while True:
-            await asyncio.sleep(FLUSH_S)
+            await _beat(FLUSH_S)
             self.ledger.flush()
+
+
+async def _beat(period_s: float) -> None:
+    """Until the next multiple of it: chores that are due together wake an idle machine once."""
+    late_s = (monotonic() + TOO_EARLY_S) % period_s
+    await asyncio.sleep(period_s - late_s + TOO_EARLY_S)
 
 
 def _hand_over(before: AnyLane, after: AnyLane) -> None:

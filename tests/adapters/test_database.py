@@ -153,6 +153,31 @@ def test_listeners_hear_of_commits_only_and_outside_the_transaction(lines: Sqlit
     assert heard == [1]
 
 
+def test_a_listener_that_asks_for_it_hears_only_of_what_lasts(lines: SqliteDatabase) -> None:
+    heard: list[str] = []
+    lines.on_commit(lambda: heard.append("any"))
+    lines.on_commit(lambda: heard.append("lasting"), lasting=True)
+    with lines.write(lasting=False) as tx:
+        tx.execute(line.insert().values(text="x"))
+    assert heard == ["any"]
+    with lines.write():
+        pass
+    assert heard == ["any", "any", "lasting"]
+
+
+def test_the_version_is_another_one_once_anybody_has_committed(lines: SqliteDatabase) -> None:
+    other = SqliteDatabase(lines.path, durable=False)
+    found = [lines.version()]
+    count(lines)
+    assert lines.version() == found[0], "who reads has written nothing"
+    for database, lasting in ((lines, True), (lines, False), (other, True)):
+        with database.write(lasting=lasting) as tx:
+            tx.execute(line.insert().values(text="x"))
+        found.append(lines.version())
+    assert len(set(found)) == 4
+    other.close()
+
+
 def test_a_listener_that_fails_does_not_make_a_commit_look_failed(
     lines: SqliteDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:

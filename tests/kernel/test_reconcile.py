@@ -738,3 +738,35 @@ def test_what_is_looked_at_soon_anyway_is_awaited(database: SqliteDatabase, cloc
     assert awaited() == [False, True]
     clock.advance(2.0)
     assert loop.run_once() and not loop.run_once()
+
+
+def test_an_idle_loop_does_not_read_a_table_that_nobody_has_written(database: SqliteDatabase) -> None:
+    """It asks whether anybody has, another process included: here one that has its own connections."""
+    reads, asked, heard, many = list[int](), list[int](), threading.Event(), threading.Event()
+
+    class Counted:
+        def write(self, *, lasting: bool = True) -> Any:
+            return database.write(lasting=lasting)
+
+        def read(self) -> Any:
+            reads.append(len(asked))
+            return database.read()
+
+        def version(self) -> int:
+            asked.append(1)
+            if len(asked) >= 1000:
+                many.set()
+            return database.version()
+
+    loop = Loop(Counted(), VirtualClock(), {"thing": lambda turn: heard.set()})
+    loop.start(workers=2)
+    try:
+        assert many.wait(60)
+        assert len(reads) == 2, "leases of the dead, and what is due"
+        other = SqliteDatabase(database.path, durable=False)
+        with other.write() as tx:
+            wake(tx, "thing", "a")
+        other.close()
+        assert heard.wait(60)
+    finally:
+        loop.stop()

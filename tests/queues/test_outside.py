@@ -251,3 +251,13 @@ def test_what_a_database_refuses_is_said_without_its_address(url: str, code: str
         Outside().rows(url, "SELECT 1", {}, 10)
     assert refused.value.own_code == code
     assert url not in refused.value.message
+
+
+def test_where_there_are_no_queues_nobody_looks_until_something_is_written(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    assert not world.work.is_idle, "nobody knows before the first look"
+    world.work.once()
+    assert world.work.is_idle
+    world.declared = {PLACE: Queue(handler="work")}
+    world.work.once()
+    assert not world.work.is_idle
