@@ -56,7 +56,7 @@ def importances(
     inspection, numpy = _library("sklearn.inspection"), _library("numpy")
     is_label = not all(isinstance(each, int | float) and not isinstance(each, bool) for each in targets)
     answered = predict([list(row) for row in rows])
-    by_label = is_label or all(isinstance(each, dict) for each in answered)
+    by_label = is_label or all(isinstance(each, dict) and not _is_named_number(each) for each in answered)
     score = SCORES[0] if by_label else SCORES[1]
     truth = numpy.asarray([str(each) for each in targets] if by_label else targets)
 
@@ -90,8 +90,13 @@ def attributions(
         _check_numbers(each, names)
     shap, numpy = _library("shap"), _library("numpy")
 
+    known: dict[tuple[float, ...], float] = {}  # with few inputs the same rows are asked for again and again
+
     def answered(given: Any) -> Any:
-        return numpy.asarray([_number(each, output) for each in predict(given.tolist())], dtype=float)
+        asked = [tuple(row) for row in given.tolist()]
+        new = [row for row in dict.fromkeys(asked) if row not in known]
+        known.update(zip(new, (_number(each, output) for each in predict([list(row) for row in new])), strict=True))
+        return numpy.asarray([known[row] for row in asked], dtype=float)
 
     masker = shap.maskers.Independent(numpy.asarray(background, dtype=float), max_samples=100)
     explainer = shap.PermutationExplainer(answered, masker, seed=seed)
@@ -142,11 +147,16 @@ def _number(answer: Any, output: int = -1) -> float:
     """The number that is explained: a probability of a classifier, else the answer itself."""
     if isinstance(answer, dict) and "probabilities" in answer:
         return float(answer["probabilities"][output])
-    if isinstance(answer, dict) and len(answer) == 1:
+    if _is_named_number(answer):
         return float(next(iter(answer.values())))
     if isinstance(answer, int | float):
         return float(answer)
     raise _no_number(answer)
+
+
+def _is_named_number(answer: Any) -> bool:
+    """Such as `{"price": 3.5}`."""
+    return isinstance(answer, dict) and len(answer) == 1 and isinstance(next(iter(answer.values())), int | float)
 
 
 def _no_number(answer: Any) -> Invalid:

@@ -213,6 +213,22 @@ def test_attributions_of_a_linear_model_are_its_terms_and_add_up() -> None:
     assert abs(one.values["a"]) > 0.1 and one.values["b"] == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_number_under_a_name_is_explained_and_no_row_is_asked_for_twice() -> None:
+    asked: list[tuple[float, ...]] = []
+
+    def named(given: list[list[float]]) -> list[dict[str, float]]:
+        asked.extend(tuple(row) for row in given)
+        return [{"price": 3.0 * row[0] + row[1]} for row in given]
+
+    table = [[float(n % 4), float(n % 3)] for n in range(12)]
+    found = explaining.importances(named, table, [3.0 * a + b for a, b in table], ["a", "b"])
+    assert (found.score, found.baseline, found.importances[0].input) == ("r2", 1.0, "a")
+    asked.clear()
+    [one] = explaining.attributions(named, table[:1], table, ["a", "b"])
+    assert one.values["a"] == pytest.approx(-4.5) and one.values["b"] == pytest.approx(-1.0)
+    assert len(asked) == len(set(asked)) <= 12
+
+
 def test_what_cannot_be_explained_is_said() -> None:
     with pytest.raises(Invalid, match="the column b has 'south'"):
         explaining.attributions(lambda given: [0.0] * len(given), [[1.0, "south"]], [[1.0, "north"]], ["a", "b"])  # type: ignore[list-item]

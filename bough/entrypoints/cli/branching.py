@@ -156,4 +156,9 @@ def _counts(by_kind: Mapping[str, int]) -> str:
 
 
 def _field(name: str, before: Any, after: Any) -> str:
-    return f"{name} {'-' if before is None else before} -> {'-' if after is None else after}"
+    return f"{name} {_said(before)} -> {_said(after)}"
+
+
+def _said(value: Any) -> str:
+    """Digests shortened as in tables; all else as it is."""
+    return "-" if value is None else drawing.cell("", value) if isinstance(value, str) else str(value)

@@ -48,12 +48,16 @@ def run(
         "build": build,
         "cursor": cursor,
     }
+    printed = False
     for item in items(session.client(), request, lines):
+        printed = True
         if session.json:
             session.answer(item)
         else:
             head = "" if service else paint(f"{item.service} |", DIM, session.colour) + " "
             session.out(head + item.text)
+    if not printed and not follow:
+        session.note(f"{service or 'no service'} has printed {'nothing' if service else 'anything'} since it started")
 
 
 def items(client: Any, request: dict[str, Any], lines: int) -> Iterator[Any]:

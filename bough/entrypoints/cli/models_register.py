@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -84,10 +86,10 @@ def _pairs(flag: str, given: tuple[str, ...]) -> dict[str, str]:
 
 
 def _number(key: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise click.BadParameter(f"{key}={value} is no number", param_hint="--metric") from None
+    with contextlib.suppress(ValueError):
+        if math.isfinite(found := float(value)):
+            return found
+    raise click.BadParameter(f"{key}={value} is no number", param_hint="--metric")
 
 
 def _input(text: str) -> dict[str, str]:

@@ -177,6 +177,22 @@ def test_a_fault_of_our_own_is_no_traceback(bough: Bough, server: Recorded) -> N
     assert "Traceback" not in out + err
 
 
+@pytest.mark.parametrize("value", ["abc", "", "nan", "inf"])
+def test_a_metric_is_a_number(bough: Bough, server: Recorded, value: str) -> None:
+    code, _, err = bough("models", "register", "churn", "bough.toml", "--metric", f"auc={value}")
+    assert (code, err.splitlines()[0]) == (2, f"error: Invalid value for --metric: auc={value} is no number")
+    assert not [name for name, _ in server.asked if name == "models.register"]
+
+
+def test_services_that_print_nothing_are_said_to(bough: Bough, server: Recorded) -> None:
+    server.answers["services.logs"] = []
+    assert bough("logs") == (0, "", "no service has printed anything since it started\n")
+    assert bough("logs", "churn") == (0, "", "churn has printed nothing since it started\n")
+    assert bough("logs", "--json") == (0, "", "")
+    server.answers["services.logs"] = [Record(service="churn", text="hello", cursor="1")]
+    assert bough("logs") == (0, "churn | hello\n", "")
+
+
 def test_a_file_that_cannot_be_written_or_read_is_named(bough: Bough, server: Recorded, tmp_path: Path) -> None:
     server.answers["models.card"] = Record(card={}, text="page")
     code, _, err = bough("models", "card", "churn/1", "--html", "none/deeper/card.html")

@@ -146,6 +146,10 @@ def test_a_ledger_that_holds_and_a_branch_that_has_not_moved_say_so() -> None:
     still = {"environment": "trial", "against": "main", "parent_moved": True, "changes": []}
     assert branching.compared(Session(), still) == "trial has changed nothing; main has moved since"
     assert branching.compared(Session(), still | {"parent_moved": False}) == "trial and main do not differ"
+    change = {"kind": "service", "name": "churn", "action": "change", "fields": {
+        "bundle": ("a" * 64, "b" * 64), "replicas": (None, 2)}}  # fmt: skip
+    said = branching.compared(Session(), still | {"changes": [change], "counts": {"service": {"change": 1}}})
+    assert said.startswith("~ service churn  bundle aaaaaaaaaaaa -> bbbbbbbbbbbb; replicas - -> 2\n")
 
 
 def test_runs_and_versions_say_how_good_they_are() -> None:
