@@ -245,7 +245,7 @@ class Bough:
         learn_all()
         self.home, self.platform, self.clock = Home(home), platform, clock or SystemClock()
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        upgrade(self.home.database)
+        upgrade(self.home.database, durable=durable)
         self.database = SqliteDatabase(self.home.database, durable=durable)
         self._tracking = SqliteDatabase(self.home.tracking, durable=False)
         tracking_schema.prepare(self._tracking)

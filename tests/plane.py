@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,22 @@ from bough.adapters.accelerators import Accelerators
 from bough.adapters.accelerators.fake import FakeAccelerators
 from bough.adapters.blobs import Blobs
 from bough.adapters.connectors import Connectors
+from bough.adapters.database.migrate import upgrade
+from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import ASLEEP, EXITED, Attempt, Engine
 from bough.adapters.engine.fake import Behaviour, FakeEngine
 from bough.adapters.lineage import Receiver
+from bough.adapters.queue.sqlite import SqliteQueues
 from bough.adapters.tables import Tables
 from bough.app import Bough
 from bough.builds.models import BuildResult, Bundle, Entry
 from bough.gateway.models import GatewayState, Heard, LaneState, Route, ShareState, Silence, Table
 from bough.kernel.clock import VirtualClock
 from bough.kernel.context import Principal, Role
-from bough.kernel.platform import Platform
+from bough.kernel.platform import Home, Platform
 from bough.runtime.spec import Failure
 from bough.serving import store as deployments
+from bough.tracking import schema as tracking_schema
 
 ADMIN = Principal(id="pri_admin", name="admin", role=Role.ADMIN)
 
@@ -45,6 +51,7 @@ class Plane:
         self.lanes: list[LaneState] | None = None  # what the gateway says; None: it does not answer
         self.shares: list[ShareState] = []  # the same, of routes that are split
         self.asked_gateway = 0  # how often somebody wanted to know all of it
+        _lay(Home(folder / "home"))
         self.bough = Bough(
             folder / "home",
             platform or Platform(),
@@ -143,6 +150,29 @@ class Plane:
         self._cursor = max([self._cursor, *(hint.cursor for hint in hints)])
         if hints:
             self.bough.wake_units({hint.unit for hint in hints})
+
+
+def _lay(home: Home) -> None:
+    """The databases of a home that has none: making their tables would be most of a control plane's first start."""
+    if home.database.exists():
+        return
+    home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, content in _fresh().items():
+        (home.path / name).write_bytes(content)
+
+
+@cache
+def _fresh() -> dict[str, bytes]:
+    """What a first start makes, by file."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder))
+        upgrade(home.database, durable=False)
+        tracking = SqliteDatabase(home.tracking, durable=False)
+        tracking_schema.prepare(tracking)
+        tracking.close()
+        SqliteQueues(home.queues).close()
+        files = (home.database, home.tracking, home.queues)
+        return {str(each.relative_to(home.path)): each.read_bytes() for each in files}
 
 
 def bundle(blobs: Blobs, files: dict[str, str]) -> str:

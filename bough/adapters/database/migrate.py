@@ -21,10 +21,10 @@ SCHEMA = Path(__file__).with_name("schema.sql")
 _BETWEEN = ";\n\n"  # statements: no migration writes an empty line into one
 
 
-def upgrade(path: Path) -> None:
+def upgrade(path: Path, *, durable: bool = True) -> None:
     """Makes the database at `path`, or brings it up to date. Does nothing when it is. A database of a newer Bough is
     refused (code DATABASE_NEWER)."""
-    database = SqliteDatabase(path)
+    database = SqliteDatabase(path, durable=durable)
     try:
         with database.read() as tx:
             if _version(tx) == HEAD:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ _LONG_LOG_BYTES = CHECKPOINT_PAGES * 4096  # a little less than so many pages ta
 _WAL_AGAIN_S = 0.005
 _UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+# Statements as text, for all databases of the process: those that read and those that write ask many of the same, and
+# to put one together takes longer than to run it. SQLAlchemy's own caches are one for each engine.
+_compiled: Any = sa.util.LRUCache(2000)
 
 
 class SqliteDatabase:
@@ -133,12 +138,11 @@ class SqliteDatabase:
             return 0
 
     def _engine(self, durable: bool, busy_timeout_s: float, *, writes: bool, checkpoints: bool = True) -> sa.Engine:
-        made = sa.create_engine(
-            f"sqlite:///{self.path}",
-            connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
-            pool_size=8,
-            max_overflow=40,  # with the others one for each of the API's threads, its event loop and a few loops
-        )
+        connect: Any = partial(sqlite3.connect, self.path, timeout=busy_timeout_s, check_same_thread=False)
+        # With the others one for each of the API's threads, its event loop and a few loops.
+        pool = sa.QueuePool(connect, pool_size=8, max_overflow=40, dialect=_dialect())
+        url = sa.URL.create("sqlite", database=str(self.path))
+        made = sa.Engine(pool, _dialect(), url, execution_options={"compiled_cache": _compiled})
 
         @sa.event.listens_for(made, "connect")
         def configure(connection: sqlite3.Connection, _: Any) -> None:
@@ -182,6 +186,16 @@ class SqliteDatabase:
                 "the database is busy with another writer", code="DATABASE_BUSY", hint="try again in a moment"
             )
         return Problem(f"the database failed: {text}", code="DATABASE_FAILED", hint="bough doctor")
+
+
+@cache
+def _dialect() -> sa.Dialect:
+    """One for the process, for a compiled statement belongs to the dialect that it was compiled for. It asks the first
+    connection what SQLite can do."""
+    engine = sa.create_engine("sqlite://")
+    engine.connect().close()
+    engine.dispose()
+    return engine.dialect
 
 
 def _code(error: sa.exc.OperationalError) -> int:
