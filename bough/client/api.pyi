@@ -732,6 +732,7 @@ class JobPlan(Record):
     only_on_demand: float
     missed: float
     zones: builtins.list[str]
+    left_out: builtins.list[str]
     first: str
     changeover: Changeover
     available: builtins.list[str]
