@@ -696,6 +696,8 @@ class Job(Record):
     catch_up: str
     after: builtins.list[str]
     params: dict[str, bool | float | int | str]
+    source: NewObjects | None
+    target: Objects | None
     array: int
     sweep: Sweep
     processes: Processes | int
@@ -1044,6 +1046,14 @@ class NewKey(Record):
     secret: str
     expires_at: float
 
+class NewObjects(Record):
+    url: str
+    endpoint: str
+    region: str
+    key: str
+    secret: str
+    start: str
+
 class NewToken(Record):
     id: str
     principal: str
@@ -1057,6 +1067,13 @@ class Objective(Record):
     latency_s: float
     within: float
     kept: bool
+
+class Objects(Record):
+    url: str
+    endpoint: str
+    region: str
+    key: str
+    secret: str
 
 class Observation(Record):
     at: float
@@ -1898,6 +1915,12 @@ class Tag(Record):
     created_at: float
     by: str
 
+class TakenObject(Record):
+    bucket: str
+    key: str
+    etag: str
+    size: int
+
 class Tally(Record):
     requests: int
     errors: int
@@ -2485,6 +2508,7 @@ class _Jobs:
         limit: int = ...,
     ) -> builtins.list[JobRunView]: ...
     def logs(self, *, id: str, follow: bool = ..., lines: int = ..., cursor: str = ...) -> Iterator[LogLine]: ...
+    def objects(self, *, id: str) -> builtins.list[TakenObject]: ...
     def resize(self, *, id: str, processes: int, idempotency_key: str = ...) -> JobRunView: ...
     def retry(self, *, id: str, idempotency_key: str = ...) -> JobRunView: ...
     def run(
