@@ -45,7 +45,7 @@ class BucketWork:
             with as_exhausted(self._places.folder(run.id)):
                 taken = self._brought(turn, run)
         except (Unavailable, Exhausted) as problem:
-            return self._later(turn, run, problem)
+            return self.later(turn, run, f"waits for its objects: {problem.message}")
         except Problem as problem:
             self.fail(turn, run, f"its objects cannot be read: {problem.message}", problem)
             return None
@@ -83,6 +83,15 @@ class BucketWork:
                 store.update(tx, run.id, now, state=FAILED, said=said, failure=failure, finished_at=now)
                 say(tx, self._events, store.get(tx, run.id))
                 store.changed(tx)
+
+    def later(self, turn: Turn, run: JobRun, said: str) -> float:
+        """A bucket, or the disk, is tried once more; its timeline says so once."""
+        with turn.apply() as tx:
+            now = store.get(tx, run.id)
+            if now.state == run.state and now.said != said:
+                store.update(tx, run.id, turn.clock.now(), said=said)
+                say(tx, self._events, store.get(tx, run.id))
+        return AGAIN_S
 
     # --- private
 
@@ -144,14 +153,6 @@ class BucketWork:
             store.update(tx, run.id, now, **values)
             say(tx, self._events, store.get(tx, run.id))
             store.changed(tx)
-
-    def _later(self, turn: Turn, run: JobRun, problem: Problem) -> float:
-        said = f"waits for its objects: {problem.message}"
-        with turn.apply() as tx:
-            if (now := store.get(tx, run.id)).state == BRINGING and now.said != said:
-                store.update(tx, run.id, turn.clock.now(), said=said)
-                say(tx, self._events, store.get(tx, run.id))
-        return AGAIN_S
 
     def _bucket(self, tx: sa.Connection, run: JobRun, place: buckets.Objects) -> Bucket:
         return Bucket.of(place, lambda text: filled(tx, run.place, text, self._secret))

@@ -3,7 +3,6 @@ where its settings say so."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import msgspec
@@ -11,15 +10,13 @@ import msgspec
 from bough.adapters.blobs import Blobs
 from bough.jobs import store
 from bough.jobs.models import BRINGING, ENDING, FAILED, SENT, SUCCEEDED, JobRun
-from bough.jobs.objects import AGAIN_S, BucketWork
+from bough.jobs.objects import BucketWork
 from bough.jobs.tracked import Tracked
 from bough.jobs.turning import say
 from bough.jobs.units import Places
 from bough.kernel.errors import Problem, Unavailable
 from bough.kernel.events import Events
 from bough.kernel.reconcile import Handler, Turn
-
-log = logging.getLogger("bough.jobs")
 
 
 class Outputs:
@@ -43,8 +40,7 @@ class Outputs:
             try:
                 told = self._bucket_work.sent(turn, run)
             except Unavailable as problem:
-                log.warning("what %s has made is sent later: %s", run.id, problem.message)
-                return AGAIN_S
+                return self._bucket_work.later(turn, run, f"what it made is sent later: {problem.message}")
             except Problem as problem:
                 failed = msgspec.structs.replace(run, ends_as=FAILED)
                 self._tracked.keep([], [failed], turn.clock.now())

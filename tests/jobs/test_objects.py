@@ -186,6 +186,25 @@ def test_a_bucket_that_is_away_is_waited_for_and_nothing_is_fetched_twice(
     assert found(jobs, id) == {f"{number:02}": str(number) for number in range(30)}, "what it took when it began"
 
 
+def test_a_server_that_dies_while_it_reads_goes_on_with_what_it_had_taken(
+    jobs: Jobs, bucket: Bucket, objects: Meanwhile
+) -> None:
+    def first(key: str) -> None:
+        if key == "in/12" and key not in met:
+            met.append(key)
+            raise RuntimeError("killed")
+
+    met = list[str]()
+    put(bucket, **{f"{number:02}": str(number) for number in range(20)})
+    objects.first = first
+    id = jobs.ask("clicks", file(bucket)).id
+    jobs.let_pass(0.2)
+    put(bucket, **{"99": "came later"})
+    jobs.let_pass(70.0)
+    assert met and jobs.run(id).state == SUCCEEDED
+    assert found(jobs, id) == {f"{number:02}": str(number) for number in range(20)}
+
+
 def test_what_was_written_again_or_removed_since_it_was_listed_is_said_as_it_was_read(
     jobs: Jobs, bucket: Bucket, objects: Meanwhile
 ) -> None:
@@ -253,7 +272,7 @@ def test_parquet_files_become_objects_once_and_all_files_artifacts(
     for name in ("a.parquet", "day=1/b.parquet", "notes.txt"):
         write(jobs, id, name, f"rows of {name}".encode())
     jobs.let_pass(2.0)
-    assert jobs.run(id).state == ENDING
+    assert jobs.run(id).state == ENDING and "cannot be used now" in jobs.run(id).said
     objects.answers = 1
     jobs.let_pass(AGAIN_S + 2.0)
     assert jobs.run(id).state == SUCCEEDED and objects.answers == 0, "what had arrived is not sent again"
