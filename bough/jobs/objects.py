@@ -3,11 +3,12 @@ folder, and the Parquet files that it makes become objects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -28,8 +29,12 @@ from bough.secrets.opening import OpenSecret, filled
 
 AT_ONCE = 8  # objects on their way
 LISTED = 1000  # in one request
+TAKEN = 5000  # in one transaction
+RENEW_S = 5.0  # of the lease of a run that is worked on
 AGAIN_S = 15.0  # before a bucket that was away is asked once more
 PARQUET, KIND = ".parquet", "application/vnd.apache.parquet"
+
+_T = TypeVar("_T")
 
 
 class BucketWork:
@@ -65,12 +70,10 @@ class BucketWork:
         root, prefix = self._places.output(run.id), f"{target.prefix}{run.id}/"
         files = sorted(each for each in root.rglob(f"*{PARQUET}") if each.is_file() and not each.is_symlink())
         there = {each.key: each.size for each in self._listed(bucket, prefix, "")} if files else {}
-        for file in files:
-            key = prefix + file.relative_to(root).as_posix()
-            if there.get(key) != file.stat().st_size:
-                self._objects.send(bucket, key, file, KIND)
-            with turn.apply():  # one file may take a while: the lease is renewed
-                pass
+        keys = {file: prefix + file.relative_to(root).as_posix() for file in files}
+        missing = [file for file in files if there.get(keys[file]) != file.stat().st_size]
+        for some in _groups(missing, AT_ONCE):
+            _together(turn, [partial(self._objects.send, bucket, keys[file], file, KIND) for file in some])
         size = sum(each.stat().st_size for each in files)
         said = f"{len(files):,} Parquet files, {size / 1e6:,.1f} MB, to {target.url}{run.id}/"
         return {"said": said, "objects": len(files), "bytes": size}
@@ -102,23 +105,27 @@ class BucketWork:
         with turn.read() as tx:
             bucket, taken = self._bucket(tx, run, source), taking.of(tx, run.id)
         if not taken:
-            listed = [each for each in self._listed(bucket, source.prefix, source.start) if not each.key.endswith("/")]
-            with turn.apply() as tx:
-                taking.take(tx, run, bucket.name, listed)
+            new = list[Found]()
+            for page in _groups(self._listed(bucket, source.prefix, source.start), LISTED):
+                with turn.read() as tx:
+                    new += taking.free(tx, run, bucket.name, [each for each in page if not each.key.endswith("/")])
+                _renew(turn)
+            for some in _groups(new, TAKEN):  # so that nobody else waits long to write
+                with turn.apply() as tx:
+                    taking.take(tx, run, bucket.name, some)
+            with turn.read() as tx:
                 taken = taking.of(tx, run.id)
         root = self._places.source(run.id)
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         paths = {each.key: root / _below(source, each.key) for each in taken}
-        missing = iter([each for each in taken if not paths[each.key].exists()])
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            while some := list(islice(missing, AT_ONCE)):
-                came = list(threads.map(lambda each: self._fetched(run, bucket, each, paths[each.key]), some))
-                with turn.apply() as tx:
-                    if store.get(tx, run.id).state != BRINGING:
-                        return None
-                    for each, found in zip(some, came, strict=True):
-                        if found is None or found.etag != each.etag:
-                            taking.replace(tx, run, bucket.name, each, found)
+        for objects in _groups([each for each in taken if not paths[each.key].exists()], AT_ONCE):
+            came = _together(turn, [partial(self._fetched, run, bucket, each, paths[each.key]) for each in objects])
+            with turn.apply() as tx:
+                if store.get(tx, run.id).state != BRINGING:
+                    return None
+                for each, found in zip(objects, came, strict=True):
+                    if found is None or found.etag != each.etag:
+                        taking.replace(tx, run, bucket.name, each, found)
         with turn.read() as tx:
             taken = taking.of(tx, run.id)
         wanted = {paths[each.key] for each in taken}
@@ -161,6 +168,27 @@ class BucketWork:
         while page := self._objects.listed(bucket, prefix, after, LISTED):
             yield from page
             after = page[-1].key
+
+
+def _groups(things: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    left = iter(things)
+    while some := list(islice(left, size)):
+        yield some
+
+
+def _together(turn: Turn, calls: Sequence[Callable[[], _T]]) -> list[_T]:
+    """Their results. However long one takes, the lease stays ours."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        coming = [threads.submit(each) for each in calls]
+        while wait(coming, RENEW_S).not_done:
+            _renew(turn)
+    return [each.result() for each in coming]
+
+
+def _renew(turn: Turn) -> None:
+    if turn.clock.now() - turn.renewed_at >= RENEW_S:
+        with turn.apply():
+            pass
 
 
 def _below(source: buckets.Objects, key: str) -> str:

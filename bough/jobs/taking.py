@@ -42,12 +42,18 @@ _FREE = _NEW.on_conflict_do_update(
 
 def take(tx: sa.Connection, run: JobRun, bucket: str, listed: Sequence[Found]) -> None:
     """Gives a run those of them that no other has, and that none has had until its end."""
+    if rows := [_row(run, bucket, each) for each in free(tx, run, bucket, listed)]:
+        tx.execute(_FREE, rows)
+
+
+def free(tx: sa.Connection, run: JobRun, bucket: str, listed: Sequence[Found]) -> list[Found]:
+    """Those that `take` would give it."""
+    found = list[Found]()
     for at in range(0, len(listed), _AT_ONCE):
         page = listed[at : at + _AT_ONCE]
         had = _had(tx, run, bucket, [each.key for each in page])
-        rows = [_row(run, bucket, each) for each in page if (each.key, each.etag) not in had]
-        if rows:
-            tx.execute(_FREE, rows)
+        found += [each for each in page if (each.key, each.etag) not in had]
+    return found
 
 
 def replace(tx: sa.Connection, run: JobRun, bucket: str, before: TakenObject, now: Found | None) -> None:
