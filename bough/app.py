@@ -24,7 +24,7 @@ from bough.adapters.capacity import ON_DEMAND, Offer, Provider, availability
 from bough.adapters.capacity.local import LocalProvider
 from bough.adapters.capacity.replay import ReplayProvider
 from bough.adapters.certificates import Authority
-from bough.adapters.connectors import Connectors
+from bough.adapters.connectors import Connectors, Objects
 from bough.adapters.connectors.outside import Outside
 from bough.adapters.connectors.s3 import S3
 from bough.adapters.database.migrate import upgrade
@@ -151,7 +151,7 @@ from bough.pushes.deploying import Deploying
 from bough.pushes.receiving import Receiving
 from bough.queues import erasing as queue_erasing
 from bough.queues import operations as queue_operations
-from bough.queues.outside import OutsideWork, open_with
+from bough.queues.outside import OutsideWork
 from bough.registry import erasing as model_erasing
 from bough.registry import operations as models
 from bough.registry import operations_cards as model_cards
@@ -171,6 +171,7 @@ from bough.scaling.listening import Listening
 from bough.secrets import operations as secret_operations
 from bough.secrets import store as secrets
 from bough.secrets.models import Dependents, Envelope, Sealed
+from bough.secrets.opening import open_with
 from bough.secrets.vault import Vault
 from bough.serving import branching as inheriting
 from bough.serving import data as served_data
@@ -224,8 +225,8 @@ RETRY_S = 0.5  # before asking an engine again that did not answer
 
 class Bough:
     """The control plane of one home. `engine`, `clock`, `tables`, `ask_gateway`, `hear_gateway`, `receiver`,
-    `accelerators` and `connectors` are replaced in tests. `durable`: what is committed outlives a power cut, not only a
-    kill."""
+    `accelerators`, `connectors` and `objects` are replaced in tests. `durable`: what is committed outlives a power cut,
+    not only a kill."""
 
     def __init__(
         self,
@@ -240,6 +241,7 @@ class Bough:
         receiver: Receiver | None = None,
         accelerators: Accelerators | None = None,
         connectors: Connectors | None = None,
+        objects: Objects | None = None,
         durable: bool = True,
     ) -> None:
         learn_all()
@@ -285,6 +287,7 @@ class Bough:
         self._table_files = TableFiles(self.blobs, self.home.tables / "copies")
         self._vault = Vault(home, os.environ)
         self._connectors = connectors or Outside()
+        self._objects = objects or S3()
         self._models = ModelViews(self.home.models, self.blobs)
         self._keyring = Keyring(self.home.path, os.environ)
         self._candidates = Candidates(self.blobs, self._keyring, self.events, self.clock, self.database)
@@ -307,7 +310,12 @@ class Bough:
         self.database.on_commit(self._callers.forget, lasting=True)
         self.database.on_commit(partial(self.ledger.remember, self.database.read), lasting=True)
         self.outside = OutsideWork(
-            self._queues, self.database.read, self._connectors, open_with(self._vault), self.clock, objects=S3()
+            self._queues,
+            self.database.read,
+            self._connectors,
+            open_with(self._vault),
+            self.clock,
+            objects=self._objects,
         )
         self.database.on_commit(self.outside.poke, lasting=True)
         self._stopping = threading.Event()
@@ -477,6 +485,7 @@ class Bough:
             accelerators=self.accelerators, blobs=self.blobs, views=views, vault=self._vault,
             private_digest=self._private_digest, read_runs=self._tracking.read, write_runs=self._tracking.write,
             machine=jobs.this_machine(), weights=self.platform.job_queues, databases=self._databases,
+            objects=self._objects,
         )  # fmt: skip
 
     def _sweep(self) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from bough.adapters.accelerators import Accelerators
 from bough.adapters.accelerators.fake import FakeAccelerators
 from bough.adapters.blobs import Blobs
-from bough.adapters.connectors import Connectors
+from bough.adapters.connectors import Connectors, Objects
 from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import ASLEEP, EXITED, Attempt, Engine
@@ -43,6 +43,7 @@ class Plane:
         self, folder: Path, *, tables: Tables | None = None, receiver: Receiver | None = None,
         accelerators: Accelerators | None = None, through: Callable[[FakeEngine], Engine] | None = None,
         after: Plane | None = None, platform: Platform | None = None, connectors: Connectors | None = None,
+        objects: Objects | None = None,
     ) -> None:  # fmt: skip
         """`after`: one that was killed over the same folder. Its units and the time go on."""
         self.clock = after.clock if after else VirtualClock()
@@ -63,6 +64,7 @@ class Plane:
             receiver=receiver,
             accelerators=accelerators,
             connectors=connectors,
+            objects=objects,
             durable=False,  # a test takes no power away
         )
         self.builds_fail: Failure | None = None

@@ -12,10 +12,12 @@ LOCAL = "local"  # the pool that every machine has
 
 
 class Usable(NamedTuple):
-    """For one job. `spot` by zone; a zone of a pool is called POOL/ZONE."""
+    """For one job. `spot` by zone; a zone of a pool is called POOL/ZONE. All of them go at one speed: how long zones
+    stay is learnt in the hours of one market."""
 
-    on_demand: tuple[Offer, ...]  # in the order of what is wanted, cheapest first
+    on_demand: tuple[Offer, ...]  # in the order of what is wanted, where its work costs least first
     spot: dict[str, Offer]
+    left_out: tuple[str, ...] = ()  # zones that go at another speed
 
     @property
     def speed(self) -> float:
@@ -31,7 +33,7 @@ def offers_of(name: str, pool: PoolSettings, pools: Mapping[str, PoolSettings]) 
     return [
         Offer(
             pool=name, zone=zone, kind=pool.kind, price_per_h=price, accelerator=accelerator,
-            on_demand_per_h=price if pool.kind == ON_DEMAND else on_demand_price(pools, accelerator),
+            on_demand_per_h=price if pool.kind == ON_DEMAND else on_demand_price(pools, accelerator, pool.speed),
             work_rate=pool.work_rate, speed=pool.speed,
             notice_s=pool.notice_s / pool.speed if pool.provider == "replay" else 0.0,
         )
@@ -40,11 +42,11 @@ def offers_of(name: str, pool: PoolSettings, pools: Mapping[str, PoolSettings]) 
     ]  # fmt: skip
 
 
-def on_demand_price(pools: Mapping[str, PoolSettings], accelerator: str) -> float:
-    """What the same costs on-demand; 0: no pool says."""
+def on_demand_price(pools: Mapping[str, PoolSettings], accelerator: str, speed: float) -> float:
+    """What the same costs on-demand, for an hour of a market that goes at `speed`; 0: no pool says."""
     return min(
         (
-            price
+            price * pool.speed / speed
             for pool in pools.values()
             if pool.kind == ON_DEMAND and accelerator in (pool.accelerators or ("",))
             for price in pool.zones.values()
@@ -59,18 +61,18 @@ def usable(catalogue: Iterable[Offer], accelerators: list[str]) -> Usable:
     fits = [offer for offer in catalogue if does(offer, wanted)]
     on_demand = sorted(
         (offer for offer in fits if offer.kind == ON_DEMAND),
-        key=lambda offer: (offer.pool == LOCAL, wanted.get(offer.accelerator, 0), offer.price_per_h / offer.work_rate),
+        key=lambda offer: (offer.pool == LOCAL, wanted.get(offer.accelerator, 0), price_of_work(offer, 1.0)),
     )
     least = on_demand[0].work_rate if on_demand else 0.0  # a slower one would use up the time that is left for it
     spot: dict[str, Offer] = {}
     for offer in sorted(
         (offer for offer in fits if offer.kind == SPOT and offer.work_rate >= least),
-        key=lambda offer: offer.price_per_h / offer.work_rate,
+        key=lambda offer: price_of_work(offer, 1.0),
     ):
         spot.setdefault(name_of(offer), offer)
     first = next(iter(spot.values()), None)
     same = {name: offer for name, offer in spot.items() if first is not None and offer.speed == first.speed}
-    return Usable(tuple(on_demand), same)
+    return Usable(tuple(on_demand), same, tuple(sorted(spot.keys() - same.keys())))
 
 
 def does(offer: Offer, wanted: Mapping[str, int]) -> bool:

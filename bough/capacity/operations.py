@@ -11,7 +11,7 @@ from bough.adapters.capacity import SPOT
 from bough.capacity import rules, store
 from bough.capacity.changeovers import Changeover
 from bough.capacity.deciding import again_s
-from bough.capacity.market import price_of_work
+from bough.capacity.market import Usable, price_of_work
 from bough.capacity.pools import Pools
 from bough.capacity.rates import step_of
 from bough.capacity.savings import GivenBack, JobSaving, savings
@@ -75,6 +75,7 @@ class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
     only_on_demand: float
     missed: float
     zones: list[str]
+    left_out: list[str] = []  # zones that could do it, but go at another speed than those
     first: str  # what it would do now
     changeover: Changeover  # what it counts a start with
     available: list[str] = []
@@ -144,7 +145,7 @@ def plan(context: Context, request: PlanJob) -> JobPlan:
             f"{request.work_h:g} h of work and a start of {changeover.usual_s:.3g} s exceed {request.deadline_h:g} h",
             code="DEADLINE_IMPOSSIBLE", hint="a later deadline, or less work",
         )  # fmt: skip
-    return _plan(every, rules.sooner(ask), seen, usable.speed, changeover)
+    return _plan(every, rules.sooner(ask), seen, usable, changeover)
 
 
 @operation("capacity.savings", role=Role.VIEWER)
@@ -186,7 +187,7 @@ def _changeover(context: Context, request: PlanJob) -> Changeover:
         return store.changeovers(tx, [place])[place]
 
 
-def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen, speed: float, changeover: Changeover) -> JobPlan:
+def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen, usable: Usable, changeover: Changeover) -> JobPlan:
     made = every.planning(rules.market(ask, seen), ask.time_left, ask.time_left - ask.work_left)
     best = rules.best_zone(ask, seen)
     state = seen.zones[best] if best else seen.any
@@ -198,9 +199,10 @@ def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen, speed: float, changeov
     return JobPlan(
         cost=round(found.cost, 4), low=round(found.low, 4), high=round(found.high, 4),
         on_demand_cost=round(bought, 4), saving=round(1.0 - found.cost / bought, 4),
-        done_after_h=round(found.hours / speed, 2), losses=round(found.losses, 2), only_spot=round(found.only_spot, 3),
-        some_on_demand=round(found.some_on_demand, 3), only_on_demand=round(found.only_on_demand, 3), missed=0.0,
-        zones=sorted(ask.spot), changeover=changeover,
+        done_after_h=round(found.hours / usable.speed, 2), losses=round(found.losses, 2),
+        only_spot=round(found.only_spot, 3), some_on_demand=round(found.some_on_demand, 3),
+        only_on_demand=round(found.only_on_demand, 3), missed=0.0, zones=sorted(ask.spot),
+        left_out=list(usable.left_out), changeover=changeover,
         first={rules.NONE: "wait", SPOT: f"spot in {choice.zone}"}.get(choice.kind, choice.kind),
         available=made.picture(up=True, age_step=age if best else 0), away=made.picture(up=False, age_step=0),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -53,6 +54,14 @@ class JobSaving(msgspec.Struct, frozen=True, kw_only=True):
     pools: list[PoolSaving] = []
 
 
+class _Done(NamedTuple):
+    """What a lease has brought: work in hours of its market, and what that costs on-demand."""
+
+    lease: GivenBack
+    work_h: float
+    instead: float
+
+
 def savings(given: Iterable[GivenBack]) -> list[JobSaving]:
     """By job, in order of name."""
     jobs: dict[str, list[GivenBack]] = {}
@@ -65,54 +74,48 @@ def _of_job(job: str, leases: list[GivenBack]) -> JobSaving:
     runs: dict[str, list[GivenBack]] = {}
     for each in leases:
         runs.setdefault(each.run, []).append(each)
-    cost = sum(each.cost for each in leases)
-    work = {run: _work_h(of_run) for run, of_run in runs.items()}
-    instead = sum(work[run] * max(each.on_demand_per_h for each in of_run) for run, of_run in runs.items())
+    done = [each for of_run in runs.values() for each in _done(of_run)]
+    cost, instead = sum(each.cost for each in leases), sum(each.instead for each in done)
     held = {kind: sum(_hours(each) for each in leases if (each.kind == "spot") == kind) for kind in (True, False)}
+    wasted = sum(held.values()) - sum(each.work_h for each in done)
     return JobSaving(
         job=job, runs=len(runs), leases=len(leases), spot_h=round(held[True], 4), on_demand_h=round(held[False], 4),
-        wasted_h=round(max(sum(held.values()) - sum(work.values()), 0.0), 4), cost=round(cost, 4),
-        on_demand_cost=round(instead, 4), saving=_part(cost, instead), pools=_of_pools(runs.values()),
+        wasted_h=round(max(wasted, 0.0), 4), cost=round(cost, 4), on_demand_cost=round(instead, 4),
+        saving=_part(cost, instead), pools=_of_pools(done),
     )  # fmt: skip
 
 
-def _of_pools(runs: Iterable[list[GivenBack]]) -> list[PoolSaving]:
-    found: dict[tuple[str, str], list[tuple[GivenBack, float]]] = {}
-    for leases in runs:
-        price = max(each.on_demand_per_h for each in leases)
-        for each, work in zip(leases, _work_of_each_h(leases), strict=True):
-            found.setdefault((each.pool, each.kind), []).append((each, work * price))
+def _of_pools(done: list[_Done]) -> list[PoolSaving]:
+    found: dict[tuple[str, str], list[_Done]] = {}
+    for each in done:
+        found.setdefault((each.lease.pool, each.lease.kind), []).append(each)
     return [_of_pool(pool, kind, given) for (pool, kind), given in sorted(found.items())]
 
 
-def _of_pool(pool: str, kind: str, given: list[tuple[GivenBack, float]]) -> PoolSaving:
-    cost, instead = sum(each.cost for each, _ in given), sum(price for _, price in given)
+def _of_pool(pool: str, kind: str, given: list[_Done]) -> PoolSaving:
+    cost, instead = sum(each.lease.cost for each in given), sum(each.instead for each in given)
     return PoolSaving(
-        pool=pool, kind=kind, leases=len(given), hours=round(sum(_hours(each) for each, _ in given), 4),
+        pool=pool, kind=kind, leases=len(given), hours=round(sum(_hours(each.lease) for each in given), 4),
         cost=round(cost, 4), on_demand_cost=round(instead, 4), saving=_part(cost, instead),
     )  # fmt: skip
 
 
-def _work_of_each_h(leases: list[GivenBack]) -> list[float]:
-    """By lease: by how much it brought on what is saved."""
-    if not any(each.work_s for each in leases):
-        return [_hours(each) for each in leases]
-    found, done = list[float](), 0.0
+def _done(leases: list[GivenBack]) -> list[_Done]:
+    """By lease of a run: by how much it brought on what is saved. Where the program does not say, all of its time
+    counts as work. Pools may go at several speeds, so both the work and its price are taken by our own hour first."""
+    price = max(each.on_demand_per_h * each.speed for each in leases)
+    told = any(each.work_s for each in leases)
+    found, before_s = list[_Done](), 0.0
     for each in leases:
-        now = max(each.work_s * each.speed / 3600.0, done)
-        found.append(now - done)
-        done = now
+        now_s = max(each.work_s, before_s)
+        work_h = (now_s - before_s if told else each.seconds) / 3600.0
+        found.append(_Done(each, work_h * each.speed, work_h * price))
+        before_s = now_s
     return found
 
 
 def _part(cost: float, instead: float) -> float:
     return round(1.0 - cost / instead, 4) if instead else 0.0
-
-
-def _work_h(leases: list[GivenBack]) -> float:
-    """What a run has done; where it does not say, all of its time counts as work."""
-    said = max(each.work_s * each.speed for each in leases) / 3600.0
-    return said or sum(_hours(each) for each in leases)
 
 
 def _hours(each: GivenBack) -> float:

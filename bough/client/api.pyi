@@ -696,6 +696,8 @@ class Job(Record):
     catch_up: str
     after: builtins.list[str]
     params: dict[str, bool | float | int | str]
+    source: NewObjects | None
+    target: Objects | None
     array: int
     sweep: Sweep
     processes: Processes | int
@@ -732,6 +734,7 @@ class JobPlan(Record):
     only_on_demand: float
     missed: float
     zones: builtins.list[str]
+    left_out: builtins.list[str]
     first: str
     changeover: Changeover
     available: builtins.list[str]
@@ -1043,6 +1046,14 @@ class NewKey(Record):
     secret: str
     expires_at: float
 
+class NewObjects(Record):
+    url: str
+    endpoint: str
+    region: str
+    key: str
+    secret: str
+    start: str
+
 class NewToken(Record):
     id: str
     principal: str
@@ -1056,6 +1067,13 @@ class Objective(Record):
     latency_s: float
     within: float
     kept: bool
+
+class Objects(Record):
+    url: str
+    endpoint: str
+    region: str
+    key: str
+    secret: str
 
 class Observation(Record):
     at: float
@@ -1897,6 +1915,12 @@ class Tag(Record):
     created_at: float
     by: str
 
+class TakenObject(Record):
+    bucket: str
+    key: str
+    etag: str
+    size: int
+
 class Tally(Record):
     requests: int
     errors: int
@@ -2484,6 +2508,7 @@ class _Jobs:
         limit: int = ...,
     ) -> builtins.list[JobRunView]: ...
     def logs(self, *, id: str, follow: bool = ..., lines: int = ..., cursor: str = ...) -> Iterator[LogLine]: ...
+    def objects(self, *, id: str) -> builtins.list[TakenObject]: ...
     def resize(self, *, id: str, processes: int, idempotency_key: str = ...) -> JobRunView: ...
     def retry(self, *, id: str, idempotency_key: str = ...) -> JobRunView: ...
     def run(

@@ -68,7 +68,7 @@ class RouteStats:
 
     __slots__ = (
         "buckets", "bytes_in", "bytes_out", "cache_hits", "cache_misses", "first", "first_s", "kind", "labels", "last",
-        "model", "operation", "seconds", "statuses",
+        "left_out", "model", "operation", "seconds", "statuses",
     )  # fmt: skip
 
     def __init__(self, *labels: str) -> None:
@@ -84,6 +84,7 @@ class RouteStats:
         self.bytes_in = 0
         self.bytes_out = 0
         self.cache_hits = self.cache_misses = 0
+        self.left_out = 0  # copies that it was to get and that were not made
         self.last = 0.0  # when the last answer was given, epoch seconds
 
     def count(self, status: int, seconds: float) -> None:
@@ -203,17 +204,20 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     bytes_out = CounterMetricFamily("bough_response_bytes", "Bytes of answers' bodies", labels=route)
     items = CounterMetricFamily("bough_items", "Items of requests that were answered well", labels=route)
     cached = CounterMetricFamily("bough_cache", "Requests that an answer was looked up for", labels=[*route, "result"])
+    left_out = CounterMetricFamily("bough_copies_left_out", "Copies that were not made, for want of room", labels=route)
     for stats in snapshot.routes:
         for result, count in (("hit", stats.cache_hits), ("miss", stats.cache_misses)):
             if stats.cache_hits or stats.cache_misses:
                 cached.add_metric([*stats.labels, result], count)
+        if stats.left_out:
+            left_out.add_metric(stats.labels, stats.left_out)
         for status, count in sorted(stats.statuses.items()):
             requests.add_metric([*stats.labels, str(status)], count)
         latency.add_metric(stats.labels, cumulative(LATENCY_S, stats.buckets), stats.seconds)
         items.add_metric(stats.labels, stats.succeeded + stats.model.further)
         bytes_in.add_metric(stats.labels, stats.bytes_in)
         bytes_out.add_metric(stats.labels, stats.bytes_out)
-    yield from (requests, latency, items, bytes_in, bytes_out, cached)
+    yield from (requests, latency, items, bytes_in, bytes_out, cached, left_out)
     yield from _of_streams(route, snapshot.routes)
     info = GaugeMetricFamily("bough_release_info", "The deployment that answers now", labels=[*route, "deployment"])
     for labels, deployment in snapshot.live:

@@ -44,7 +44,7 @@ def _lane_of(call: Call, head: Head) -> WebLane:
     if share is None:
         return cast(WebLane, entry.lane)
     call.plan = share.plan_of(call.plan)
-    return cast(WebLane, share.lane.lane if isinstance(share.lane, Entry) else share.lane)
+    return cast(WebLane, share.main())
 
 
 class Proxied:

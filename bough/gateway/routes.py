@@ -339,11 +339,11 @@ class Routes:
             if other is None:
                 return None
             if before is None or before.lane is not other:
-                before = Share(other, variant, self.releases.of(own))
+                before = Share(other, other.main, variant, self.releases.of(own))
         else:
             if variant.deployment not in self._share_lanes:
                 lane = self._share_lanes[variant.deployment] = self._make(own)
-                before = Share(lane, variant, self.releases.of(own))
+                before = Share(lane, lambda: lane, variant, self.releases.of(own))
             self._share_lanes[variant.deployment].update(own)
         assert before is not None  # noqa: S101 - a lane that was there has a share
         before.take(variant)

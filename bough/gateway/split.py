@@ -52,16 +52,16 @@ class Way(Protocol):
 
 
 class Share:
-    """One deployment of a split. `due`: what it is owed of the requests so far, in percent of one."""
+    """One deployment of a split. `main` says which lane it has now, where `lane` is another route that changes its own.
+    `due`: what it is owed of the requests so far, in percent of one."""
 
-    __slots__ = ("due", "lane", "left_out", "plans", "stats", "variant", "waiting")
+    __slots__ = ("due", "lane", "main", "plans", "stats", "variant", "waiting")
 
-    def __init__(self, lane: Way, variant: Variant, stats: RouteStats) -> None:
-        self.lane, self.variant, self.stats = lane, variant, stats
+    def __init__(self, lane: Way, main: Callable[[], Way], variant: Variant, stats: RouteStats) -> None:
+        self.lane, self.main, self.variant, self.stats = lane, main, variant, stats
         self.due = 0.0
         self.plans: dict[Plan, Plan] = {}
         self.waiting = 0  # copies under way
-        self.left_out = 0  # copies that were not made
 
     def take(self, variant: Variant) -> None:
         """Another size of the share. What it was owed under the old one is forgotten."""
@@ -72,7 +72,7 @@ class Share:
 
     def state(self) -> ShareState:
         found = state_of(self.variant.deployment, self.stats)
-        return msgspec.structs.replace(found, copies=self.variant.copies, left_out=self.left_out)
+        return msgspec.structs.replace(found, copies=self.variant.copies, left_out=self.stats.left_out)
 
     def plan_of(self, plan: Plan) -> Plan:
         """The plan with this deployment's statistics: what is counted of an answer is counted there."""
@@ -158,7 +158,7 @@ def state_of(deployment: str, stats: RouteStats) -> ShareState:
 
 def _copy(share: Share, call: Call, plan: Plan, verb: int, body: bytes, meta: str, now: float) -> None:
     if share.waiting >= COPIES_WAITING or not share.lane.ready:
-        share.left_out += 1
+        share.stats.left_out += 1
         return
     watched = Watched(None, now)
     watched.then.append(lambda said, _: _counted(share, said))
@@ -169,7 +169,7 @@ def _copy(share: Share, call: Call, plan: Plan, verb: int, body: bytes, meta: st
         share.lane.submit(copied, verb, body, meta, now)
     except Problem:  # its queue is full: a copy is never worth waiting for
         share.waiting -= 1
-        share.left_out += 1
+        share.stats.left_out += 1
 
 
 def _copy_web_soon(share: Share, request: bytes, head_only: bool, _answer: tuple[Answered, bytes]) -> None:
@@ -177,9 +177,9 @@ def _copy_web_soon(share: Share, request: bytes, head_only: bool, _answer: tuple
 
 
 def _copy_web(share: Share, request: bytes, head_only: bool) -> None:
-    lane = share.lane
+    lane = share.main()
     if not isinstance(lane, WebLane) or share.waiting >= COPIES_WAITING or not lane.ready or lane.full:
-        share.left_out += 1
+        share.stats.left_out += 1
         return
     share.waiting += 1
     WebCopy(lane, request, head_only, lambda target: _counted(share, target[0]))

@@ -1,6 +1,6 @@
 """Requests to a web service that are copied: those that change nothing (RFC 9110, 9.2.1), without a body. Each is
 sent once its own answer was written, with the same headers: to the same service of another environment, by a mirror, or
-to a deployment beside the live one, by a promotion."""
+to a deployment beside the live one, by a promotion or a split."""
 
 from __future__ import annotations
 

@@ -9,15 +9,17 @@ import msgspec
 
 from bough.adapters.accelerators import Accelerators
 from bough.adapters.blobs import Blobs
+from bough.adapters.connectors import Objects
 from bough.adapters.engine import Engine
 from bough.capacity.models import Capacity
 from bough.data.views import Views
 from bough.databases.disk import Databases
 from bough.environments import branching
-from bough.jobs import outputs, schedules, store, sweeping
+from bough.jobs import outputs, schedules, store, sweeping, taking
 from bough.jobs.loop import JobLoop
 from bough.jobs.machine import Machine
 from bough.jobs.models import KIND, RUN
+from bough.jobs.objects import BucketWork
 from bough.jobs.placing import Placing
 from bough.jobs.tokens import RunTokens
 from bough.jobs.tracked import Open, Tracked
@@ -26,6 +28,7 @@ from bough.jobs.watching import Watching
 from bough.kernel.events import Events
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Handler
+from bough.secrets.opening import open_with
 from bough.secrets.vault import Vault
 
 
@@ -46,6 +49,7 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     write_runs: Open
     machine: Machine
     databases: Databases
+    objects: Objects
     weights: Mapping[str, float] = {}
 
 
@@ -61,7 +65,13 @@ def handlers(outside: Outside) -> dict[str, Handler]:
     )
     return {
         KIND: jobs.handle,
-        RUN: outputs.handler(outside.blobs, tracked, places, outside.events),
+        RUN: outputs.handler(
+            outside.blobs,
+            tracked,
+            places,
+            outside.events,
+            BucketWork(outside.objects, open_with(outside.vault), places, outside.events),
+        ),
         schedules.KIND: schedules.handler(outside.events),
         sweeping.KIND: sweeping.handler(places),
     }
@@ -74,6 +84,7 @@ def listen(events: Events) -> None:
     events.on(branching.BRANCHED, schedules.on_branched)
     events.on(branching.DISCARDED, schedules.on_discarded)
     events.on(branching.DISCARDED, store.on_discarded)
+    events.on(branching.DISCARDED, taking.on_discarded)
 
 
 def this_machine() -> Machine:

@@ -25,10 +25,11 @@ from bough.databases.disk import Databases
 from bough.databases.giving import under, variables_of
 from bough.environments import references
 from bough.environments.references import Filled
-from bough.jobs import rules, store, sweeping, units
+from bough.jobs import rules, store, sweeping, taking, units
 from bough.jobs.groups import Groups
 from bough.jobs.models import (
     ALL,
+    BRINGING,
     BUILDING,
     ENDING,
     FAILED,
@@ -157,7 +158,9 @@ class JobLoop:
             outcomes[unit] = builds.ensure(self._home, self._engine, request)
         found = outcomes[unit]
         if isinstance(found, BuildResult):
-            turnover.change(run, state=QUEUED, said="waits for its turn", build=found)
+            source = run.manifest.settings.source
+            state, said = (BRINGING, f"reads {source.url}") if source else (QUEUED, "waits for its turn")
+            turnover.change(run, state=state, said=said, build=found)
         elif found is not None:
             said = f"it could not be built: {found.message}"
             failure = msgspec.to_builtins(found)
@@ -187,7 +190,10 @@ class JobLoop:
 
     def _commit(self, turn: Turn, turnover: Turnover) -> set[str]:
         started = [run for run in turnover.begun if run.attempt == 1]
-        self._tracked.keep(started, [run for run in turnover.ended if run.run], turnover.world.now)
+        with turn.read() as tx:
+            read = {run.id: taking.as_input(run.manifest.settings.source, taking.of(tx, run.id)) for run in started
+                    if run.manifest.settings.source}  # fmt: skip
+        self._tracked.keep(started, [run for run in turnover.ended if run.run], turnover.world.now, read)
         if not turnover.changed:
             return set()
         with turn.apply() as tx:
@@ -198,7 +204,7 @@ class JobLoop:
             for run in turnover.changed:
                 if run.ended and run.token:
                     self._tokens.withdraw(tx, run)
-                if run.state == ENDING:
+                if run.state in (BRINGING, ENDING):
                     wake(tx, RUN, run.id)
             return turnover.commit(tx, self._events, self._active)
 

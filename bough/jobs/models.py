@@ -17,13 +17,14 @@ RUN = "job-run"  # and one for each that has files to bring in
 
 WAITING = "waiting"  # for other job runs
 BUILDING = "building"
+BRINGING = "bringing"  # the objects that it reads
 QUEUED = "queued"  # for capacity, or for the end of a pause
 RUNNING = "running"
 STOPPING = "stopping"  # asked to end: what `stopping_for` says
 ENDING = "ending"  # the program has ended; its output is brought in
 SUCCEEDED, FAILED, CANCELLED, SKIPPED = "succeeded", "failed", "cancelled", "skipped"
 ENDED = (SUCCEEDED, FAILED, CANCELLED, SKIPPED)
-ACTIVE = (WAITING, BUILDING, QUEUED, RUNNING, STOPPING, ENDING)
+ACTIVE = (WAITING, BUILDING, BRINGING, QUEUED, RUNNING, STOPPING, ENDING)
 
 # Why an attempt was followed by another one, or the run ended: each has a budget of its own.
 CAPACITY, ERROR, TIMEOUT = "capacity", "error", "timeout"
@@ -34,6 +35,7 @@ CANCEL, TIME_LIMIT, SILENT, WORSE = "cancel", "time limit", "silent", "worse"
 CHANGED, ENDED_EVENT = "job.changed", "job.ended"
 DECIDED, UNDER_WAY, GAVE_BACK, USED = "job.decided", "job.under_way", "job.gave_back", "job.used"
 LAID_OUT = "job.data"  # what its processes find at $BOUGH_DATA
+TOOK, SENT = "job.took", "job.sent"  # objects of buckets
 MISSED, SKIPPED_SLOT = "job.slot_missed", "job.slot_skipped"
 
 
@@ -120,6 +122,15 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     read_mb_per_s: float = 0.0  # since it asked for the first of them
     waited: float = 0.0  # part of that time in which it stood still for data
     said: str = ""
+
+
+class TakenObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object of a bucket that a run has read, and no later run of its job will."""
+
+    bucket: str
+    key: str
+    etag: str
+    size: int
 
 
 class JobRunView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

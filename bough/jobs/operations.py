@@ -12,7 +12,7 @@ from bough.environments import operations as environments
 from bough.environments import store as releases
 from bough.environments.models import JobManifest
 from bough.environments.operations import Environment, OneEnvironment, ProposeRelease
-from bough.jobs import asking, rules, schedules, showing, store
+from bough.jobs import asking, rules, schedules, showing, store, taking
 from bough.jobs.asking import Asked
 from bough.jobs.models import (
     BUILDING,
@@ -31,6 +31,7 @@ from bough.jobs.models import (
     JobRunDetail,
     JobRunView,
     Spent,
+    TakenObject,
 )
 from bough.jobs.turning import say
 from bough.jobs.units import Places
@@ -148,6 +149,12 @@ def list_(context: Context, request: ListJobs) -> list[JobRunView]:
 def show(context: Context, request: OneJobRun) -> JobRunDetail:
     """Shows a job run: where it stands, and everything that happened to it, with reasons."""
     return showing.detail(context, store.get(context.tx, request.id))
+
+
+@operation("jobs.objects", role=Role.VIEWER)
+def objects(context: Context, request: OneJobRun) -> list[TakenObject]:
+    """Lists the objects of its source that a job run has read, and no later run of its job will."""
+    return taking.of(context.tx, store.get(context.tx, request.id).id)
 
 
 @operation("jobs.cancel", role=Role.DEVELOPER, writes=True)

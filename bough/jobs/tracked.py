@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import sqlalchemy as sa
@@ -24,13 +24,18 @@ class Tracked:
     def __init__(self, read: Open, write: Open) -> None:
         self._read, self._write = read, write
 
-    def keep(self, started: Sequence[JobRun], ended: Sequence[JobRun], now: float) -> None:
-        """Runs of those that began are there from now on, and those of the others have ended; once is enough."""
+    def keep(
+        self, started: Sequence[JobRun], ended: Sequence[JobRun], now: float, read: Mapping[str, RunInput] | None = None
+    ) -> None:
+        """Runs of those that began are there from now on, and those of the others have ended; once is enough. `read`:
+        what those that began have read beside datasets, by id."""
         if not started and not ended:
             return
         with self._write() as tx:
             for run in started:
                 _begin(tx, run)
+                if read and run.id in read:
+                    runs.add_inputs(tx, run.project, id_of(run), [read[run.id]])
             for run in ended:
                 with contextlib.suppress(Problem):  # somebody has deleted it
                     _end(tx, run, round(now * 1000))

@@ -38,6 +38,9 @@ class Places:
     def output(self, run: str) -> Path:
         return self.folder(run) / "output"
 
+    def source(self, run: str) -> Path:
+        return self.folder(run) / "source"
+
     def log(self, run: str, attempt: int, rank: int) -> Path:
         return self.folder(run) / f"log.{attempt}.{rank}"
 
@@ -68,7 +71,7 @@ def specs(run: JobRun, filled: Filled, places: Places, platform: Platform, befor
         "BOUGH_AFTER": msgspec.json.encode(before).decode(),
         "BOUGH_BUNDLE": run.manifest.bundle,
         "BOUGH_PYTHON_ENVIRONMENT": build.environment_digest,
-    }  # fmt: skip
+    } | ({"BOUGH_SOURCE": str(places.source(run.id))} if settings.source else {})  # fmt: skip
     each = len(run.devices) // run.size
     return [
         UnitSpec(

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from bough.kernel import buckets
 from bough.kernel.policy import Metric
 
 Value = str | int | float | bool
@@ -122,6 +123,12 @@ def wrong(job: Any, name: str, jobs: Mapping[str, Any]) -> tuple[str, str, str] 
             "a student needs rows to be measured on, and a model to be a version of",
             'register = "small", distill = { teacher = "large@champion", data = "rows/test.csv" }',
         )
+    for key in ("source", "target"):
+        if (place := getattr(job, key)) is not None and (found := buckets.wrong(place)) is not None:
+            return key, f"{found[0]}: {found[1]}", found[2]
+    if job.source is not None and (job.array or job.sweep.wanted):
+        said = "its objects go to one run, and it has several at once"
+        return "source", said, 'read them in a job of its own, and name that in after = ["read"]'
     return _wrong_sweep(job) or _wrong_order(name, jobs) or _wrong_zone(job)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from bough.kernel.buckets import Objects, wrong
 from bough.kernel.errors import Problem
 from bough.kernel.names import check_name
 from bough.kernel.references import parse
@@ -51,29 +52,18 @@ class HttpSource(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     every_s: Wait = 5.0
 
 
-class BucketSource(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BucketSource(Objects, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Objects of an S3 bucket, or of what speaks its protocol, become items, in the order of their keys: those after
     the last that became one. With `delete` any object does, and is gone once its item is on disk."""
 
-    url: str  # s3://BUCKET/PREFIX
-    endpoint: str = ""  # https://HOST:PORT; empty: AWS
-    region: str = ""
-    key: str = ""  # access key, and its `secret`: ${secrets.NAME}; empty: what boto3 finds
-    secret: str = ""
     content: Literal["", "text", "json"] = ""  # whether the item holds the object, and as what; empty: where it is
     delete: bool = False
     start: str = ""  # the key after which it begins, the first time
     every_s: Wait = 5.0
 
 
-class BucketSink(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BucketSink(Objects, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Results become objects, called PREFIX + id of the item."""
-
-    url: str
-    endpoint: str = ""
-    region: str = ""
-    key: str = ""
-    secret: str = ""
 
 
 class Forward(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -171,7 +161,6 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
 
 
 _URL = re.compile(r"https?://\S+|\$\{secrets\.[^}]+\}\S*")
-_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 _CRON = re.compile(r"\s*[\w*,/#-]+(\s+[\w*,/#-]+){4}\s*")
 _CHANGE = re.compile(r"(data|table|missed):[a-z0-9*][a-z0-9*._-]*")
 
@@ -218,10 +207,8 @@ def _check(document: Document, path: KeyPath, queue: Queue, handlers: Mapping[st
 def _check_ends(document: Document, path: KeyPath, queue: Queue) -> None:
     """Where items come from and go to."""
     for key, ends in (("bucket", queue.bucket), ("archive", queue.archive)):
-        if ends is not None and not _BUCKET.fullmatch(ends.url):
-            raise document.error((*path, key, "url"), f"{ends.url!r} is no s3://BUCKET/PREFIX")
-        if ends is not None and ends.endpoint and not _URL.fullmatch(ends.endpoint):
-            raise document.error((*path, key, "endpoint"), f"{ends.endpoint!r} is no http or https address")
+        if ends is not None and (found := wrong(ends)) is not None:
+            raise document.error((*path, key, found[0]), *found[1:])
     if queue.bucket is not None and queue.bucket.delete and not queue.bucket.content:
         said = "the handler would find nothing: an object that is deleted must be in its item"
         raise document.error((*path, "bucket", "delete"), said, 'content = "text", or "json"')

@@ -58,7 +58,7 @@ class SplitRule(_Traffic, frozen=True, kw_only=True, forbid_unknown_fields=True)
     header: str = ""  # its name …
     value: str = ""  # … and what it must say; empty: anything
     keys: list[str] = []  # ids of keys, or subjects of tokens
-    copies: bool = False  # of each request a copy, whose answer nobody waits for
+    copies: bool = False  # of each request a copy, whose answer nobody waits for; web services: of those that only read
 
 
 class ResponseCache(_Traffic, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -170,8 +170,6 @@ def _split_mistakes(name: str, services: Mapping[str, Service]) -> Iterator[tupl
         elif other.is_web != service.is_web or other.split:
             why = "split itself" if other.split else "a web service" if other.is_web else "a model service"
             yield ("split",), f"{rule.to} is {why}: requests cannot be handed to it", ""
-        if rule.copies and service.is_web:
-            yield ("split",), "a web service gets no copies of requests", "bough mirror sends those that only read"
         if not (rule.percent or rule.header or rule.keys or rule.copies):
             yield ("split",), f"nothing says which requests {rule.to} gets", "add percent, header, keys or copies"
     if (whole := sum(rule.percent for rule in service.split)) > 100:

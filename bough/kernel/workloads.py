@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from bough.kernel import model_references
+from bough.kernel.buckets import NewObjects, Objects
 from bough.kernel.jobs import Count, Distill, Processes, Retries, Sweep, Value
 from bough.kernel.scale import Scale
 from bough.kernel.traffic import PRIORITIES, Cors, KeepRule, RateLimits, ResponseCache, SplitRule, TokenIssuer
@@ -135,6 +136,8 @@ class Job(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     catch_up: str = "latest"  # of slots that were missed: none, latest, all
     after: list[str] = []  # jobs that must have succeeded before
     params: dict[str, Value] = {}
+    source: NewObjects | None = None  # of a bucket, which it finds as files in $BOUGH_SOURCE
+    target: Objects | None = None  # Parquet files of its output become PREFIX + id of the run + their path
     array: Count = 0  # so many runs, told apart by BOUGH_INDEX
     sweep: Sweep = Sweep()
     processes: Annotated[int, msgspec.Meta(ge=1, le=1024)] | Processes = 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -15,15 +14,6 @@ from bough.kernel.queue import BucketSource
 from bough.queues.webhooks import json_of
 
 TO = "bucket"  # as deliveries name it
-
-
-def name_of(url: str) -> str:
-    return urlsplit(url).netloc
-
-
-def prefix_of(url: str) -> str:
-    """What the keys begin with; a folder is written with its slash."""
-    return url.removeprefix("s3://").partition("/")[2]
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):

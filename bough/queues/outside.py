@@ -28,12 +28,9 @@ from bough.kernel import events
 from bough.kernel.clock import Clock
 from bough.kernel.errors import Invalid, Problem
 from bough.kernel.queue import BucketSink, BucketSource, HttpSource, Queue, SqlSource
-from bough.kernel.references import SecretReference, parse
 from bough.kernel.webhooks import headers as signed
 from bough.queues import bridges, buckets, rules, webhooks
-from bough.secrets import store as secrets
-from bough.secrets.models import Envelope
-from bough.secrets.vault import Vault
+from bough.secrets.opening import OpenSecret, filled
 
 LOOK_S = 0.5  # between two looks at what is due, while there are queues
 AT_ONCE = 50  # deliveries, events or rows of one look
@@ -45,7 +42,6 @@ _CHANGES = {"files.changed": "data", "table.changed": "table", "job.slot_missed"
 log = logging.getLogger("bough.queues")
 Read = Callable[[], AbstractContextManager[sa.Connection]]
 Declared = Callable[[sa.Connection], dict[Place, Queue]]
-OpenSecret = Callable[[sa.Connection, tuple[str, str], str], str]
 
 
 class OutsideWork:
@@ -147,7 +143,7 @@ class OutsideWork:
             values = webhooks.columns(item)
             self._connectors.execute(self._filled(place, settings.sink.url), settings.sink.statement, values)
         elif delivery.to == buckets.TO and settings.archive is not None and item.state == DONE:
-            key = buckets.prefix_of(settings.archive.url) + item.id
+            key = settings.archive.prefix + item.id
             self._objects.write(self._bucket(place, settings.archive), key, item.result, item.result_kind or JSON)
         elif delivery.to == bridges.TO and settings.forward is not None and item.state == DONE:
             if settings.forward.queue:
@@ -255,7 +251,7 @@ class OutsideWork:
             return 0
         name, bucket = f"bucket/{'/'.join(place)}", self._bucket(place, source)
         after = self._walked.get(place, "") if source.delete else self._queues.mark(name) or source.start
-        listed = self._objects.listed(bucket, buckets.prefix_of(source.url), after, AT_ONCE)
+        listed = self._objects.listed(bucket, source.prefix, after, AT_ONCE)
         if len(listed) < AT_ONCE:
             self._polled[place, "bucket"] = now
         made = list(buckets.items(self._objects, bucket, source, place, listed, MOST_BYTES))
@@ -270,10 +266,7 @@ class OutsideWork:
         return len(made)
 
     def _bucket(self, place: Place, ends: BucketSource | BucketSink) -> Bucket:
-        key, secret, endpoint = (self._filled(place, each) for each in (ends.key, ends.secret, ends.endpoint))
-        return Bucket(
-            name=buckets.name_of(ends.url), endpoint=endpoint, region=ends.region, key=key, secret=secret
-        )  # fmt: skip
+        return Bucket.of(ends, lambda text: self._filled(place, text))
 
     def _put(self, drafts: list[Draft]) -> None:
         if drafts:
@@ -281,14 +274,8 @@ class OutsideWork:
 
     def _filled(self, place: Place, text: str) -> str:
         """With its secrets as they are now."""
-        parts = parse(text) if text else []
-        if not any(isinstance(part, SecretReference) for part in parts):
-            return text
         with self._read() as tx:
-            return "".join(
-                self._secret(tx, place[:2], part.name) if isinstance(part, SecretReference) else str(part)
-                for part in parts
-            )
+            return filled(tx, place[:2], text, self._secret)
 
 
 def _listed(body: bytes, name: str) -> Sequence[Mapping[str, Any]]:
@@ -323,16 +310,6 @@ def _last_slot(schedule: str, after: float, now: float) -> datetime | None:
     except CronSimError as error:
         raise Invalid(f"{schedule!r} is no schedule: {error}", code="SCHEDULE_INVALID") from error
     return last
-
-
-def open_with(vault: Vault) -> OpenSecret:
-    """Secrets of an environment as they are now, for what Bough itself signs and connects with."""
-
-    def open_(tx: sa.Connection, place: tuple[str, str], name: str) -> str:
-        entry = secrets.find(tx, place, name)
-        return vault.open_(place[0], name, msgspec.convert(entry.value, Envelope))
-
-    return open_
 
 
 def _changed(event: events.Event) -> tuple[tuple[str, str], str] | None:

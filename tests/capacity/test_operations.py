@@ -77,6 +77,25 @@ def test_a_plan_counts_a_start_as_the_job_has_shown_it(bough: Bough) -> None:
     assert told.changeover.usual_s == told.changeover.most_s == 30.0
 
 
+def test_pools_are_compared_by_what_an_hour_of_work_costs_and_a_plan_names_those_of_another_speed(
+    tmp_path: Path,
+) -> None:
+    """A zone at 0.90 for each of its own hours costs 1.80 for an hour of work where it goes twice as fast."""
+    clock, hasty = VirtualClock(), PoolSettings(kind="spot", provider="replay", zones={"c": 0.9}, speed=2 * SPEED)
+    pools = POOLS | {"hasty": hasty}
+    bough = Bough(tmp_path / "home", Platform(pools=pools), engine=FakeEngine(clock), clock=clock)
+    asked = {"work_h": 10.0 / SPEED, "deadline_h": 20.0 / SPEED}
+    plan = bough.operations.call("capacity.plan", asked, ADMIN)
+    assert (plan.zones, plan.left_out) == (["market/a", "market/b"], ["hasty/c"])
+    book = {line.pool: line for line in bough.operations.call("capacity.pools", {}, ADMIN)}
+    assert (book["hasty"].on_demand_per_h, book["hasty"].saving) == (1.53, pytest.approx(1 - 0.9 / 1.53, abs=1e-3))
+    alone = Platform(pools={"hasty": hasty, "sure": POOLS["sure"]})
+    bough = Bough(tmp_path / "other", alone, engine=FakeEngine(clock), clock=clock)
+    plan = bough.operations.call("capacity.plan", asked, ADMIN)
+    assert (plan.zones, plan.left_out) == (["hasty/c"], [])
+    assert plan.on_demand_cost == pytest.approx(10.0 * 3.06, rel=0.15), "however fast the market goes"
+
+
 def test_what_cannot_be_in_time_is_said_before(bough: Bough) -> None:
     with pytest.raises(Invalid) as refused:
         bough.operations.call("capacity.plan", {"work_h": 10.0, "deadline_h": 9.0}, ADMIN)
@@ -104,6 +123,20 @@ def test_savings_count_what_was_wasted() -> None:
     )
     assert (saving.cost, saving.on_demand_cost, saving.wasted_h) == (4.0, 9.0, 1.0)
     assert saving.saving == pytest.approx(5 / 9, abs=1e-3)
+
+
+def test_savings_of_pools_that_go_at_different_speeds_are_of_the_same_work() -> None:
+    """A minute at 60 times the speed and a minute at once: two minutes of work, at 3 for an hour of ours on-demand."""
+    shared: dict[str, Any] = {"project": "p", "environment": "main", "job": "fit", "run": "jr_1", "seconds": 60.0}
+    (saving,) = savings(
+        [
+            GivenBack(**shared, pool="market", kind="spot", cost=1.0, work_s=60.0, on_demand_per_h=3.0 / 60, speed=60),
+            GivenBack(**shared, pool="sure", kind="on-demand", cost=0.05, work_s=120.0, on_demand_per_h=3.0),
+        ]
+    )
+    assert (saving.spot_h, saving.on_demand_h, saving.wasted_h) == (1.0, 0.0167, 0.0)
+    assert (saving.cost, saving.on_demand_cost) == (1.05, 0.1)
+    assert [each.on_demand_cost for each in saving.pools] == [0.05, 0.05]
 
 
 def test_what_was_lost_counts_in_the_pool_that_was_paid_for_it_and_pools_add_up_to_the_job() -> None:

@@ -83,11 +83,18 @@ def test_what_a_key_may_do_is_in_the_table(plane: Plane) -> None:
     assert key.quota == Quota(5, 1, 5)
 
 
+def test_a_web_service_that_gets_copies_is_in_the_table(plane: Plane) -> None:
+    copies = 'split = [{ to = "page", copies = true }]'
+    plane.deploy(f'name = "shop"\n[services.web]\ncommand = "x"\n{copies}\n[services.page]\ncommand = "y"\n')
+    [found] = [variant for route in plane.routes() for variant in route.variants]
+    assert (found.name, found.leads_to, found.copies, found.percent) == ("page", ("v1", "page"), True, 0.0)
+
+
 @pytest.mark.parametrize(
     ("split", "said"),
     [
         ('[{ to = "churn", percent = 5 }]', "churn is a model service: requests cannot be handed to it"),
-        ('[{ to = "page", copies = true }]', "a web service gets no copies"),
+        ('[{ to = "page", copies = true }]', ""),
         ('[{ to = "page", percent = 5 }]', ""),
     ],
 )

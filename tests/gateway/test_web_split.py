@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from bough.gateway.models import Route, Variant
+from bough.gateway.split import COPIES_WAITING
 
 from .conftest import Running, route
 from .test_proxy import Upstream, web
@@ -109,6 +111,38 @@ def test_copies_are_sent_of_what_changes_nothing_and_nobody_waits_for_them(
     assert [method for method, _, _ in two[1].requests] == ["GET"] * 10 + ["HEAD"]
     assert share()["copies"] and sum(share()["buckets"]) == 11 and not share().get("errors")
     assert "POST" in {method for method, _, _ in two[0].requests}
+
+
+def test_another_web_service_gets_copies_through_its_releases_and_without_room_they_are_left_out_and_counted(
+    gateway: Running, two: tuple[Upstream, Upstream]
+) -> None:
+    other = route("next", kind="web", targets=[two[1].target("w2")], deployment="dep-new")
+    leads = variant(two[1], targets=[], leads_to=(other.api, "next"), percent=0.0, copies=True)
+    site = web(two[0].target(), variants=[leads])
+
+    def counted() -> dict[str, float]:
+        text = gateway.request("GET", "/metrics")[2].decode()
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if 'release="1/next"' in line]
+        return {line.partition("{")[0]: float(value) for line, value in lines}
+
+    start(gateway, site, other)
+    assert answers(gateway, 10) == {"old": 10}
+    assert gateway.request("POST", "/web/site/", b"x")[0] == 200
+    gateway.wait(lambda: counted().get("bough_requests_total") == 10)
+    assert {method for method, _, _ in two[1].requests} == {"GET"}
+
+    third = Upstream().start()
+    third.instead, third.says = b"/old", b"third"
+    try:
+        gateway.apply([site, msgspec.structs.replace(other, deployment="dep-third", targets=[third.target("w3")])])
+        gateway.until_up("dep-third")
+        assert answers(gateway, 5) == {"old": 5}
+        gateway.wait(lambda: len(third.requests) == 5)
+        third.instead = b"/hang"
+        assert answers(gateway, 80) == {"old": 80}
+        gateway.wait(lambda: counted().get("bough_copies_left_out_total") == 80 - COPIES_WAITING)
+    finally:
+        third.end()
 
 
 def test_a_deployment_that_died_under_its_copies_costs_callers_nothing(

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from bough.adapters.accelerators.fake import FakeAccelerators
+from bough.adapters.connectors import Objects
 from bough.adapters.engine import EXITED, Engine
 from bough.adapters.engine.fake import Behaviour, FakeEngine
 from bough.capacity.models import Lease
@@ -26,8 +27,9 @@ class Jobs(Plane):
     """`does`: what attempts of a job that begin from now on will do, by its name."""
 
     def __init__(self, folder: Path, *devices: str, through: Callable[[FakeEngine], Engine] | None = None,
-                 platform: Platform | None = None) -> None:  # fmt: skip
-        super().__init__(folder, accelerators=FakeAccelerators(*devices), through=through, platform=platform)
+                 platform: Platform | None = None, objects: Objects | None = None) -> None:  # fmt: skip
+        accelerators = FakeAccelerators(*devices)
+        super().__init__(folder, accelerators=accelerators, through=through, platform=platform, objects=objects)
         self.does: dict[str, Behaviour] = {}
         self.normally = Behaviour(exit_after_s=0.5)
         self.engine.script_by(self._behaviour)

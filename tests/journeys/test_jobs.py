@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+import duckdb
+
+from tests.buckets import THERE, made, s3_server
 from tests.journeys.machine import Machine, wait_until
 
 TRAIN = """
@@ -114,3 +117,44 @@ def test_a_second_job_on_the_same_data_copies_nothing_and_each_says_what_it_read
         assert "linked True" in machine.run("jobs", "logs", done["id"], cwd=folder).stdout
     assert used["data"]["disk_read_bytes"] < 8 << 20, "the second one finds it in memory"
     assert " MB read at " in machine.run("jobs", "show", done["id"], cwd=folder).stdout
+
+
+CLICKS = """
+import os, duckdb
+
+source, output = os.environ["BOUGH_SOURCE"], os.environ["BOUGH_OUTPUT"]
+rows = duckdb.sql(f"SELECT page, count(*)::INT AS clicks FROM read_csv('{source}/**/*.csv') GROUP BY page")
+rows.write_parquet(f"{output}/clicks.parquet")
+print(sorted(os.listdir(source)))
+"""
+
+
+def test_an_etl_job_reads_what_is_new_in_a_bucket_and_writes_parquet_to_another(machine: Machine) -> None:
+    with s3_server() as endpoint:
+        bucket = made(endpoint, "landing-of-a-journey")
+        told = f'endpoint = "{endpoint}", key = "somebody", secret = "${{secrets.s3}}"'
+        toml = '[jobs.clicks]\nkind = "etl"\ncommand = "python clicks.py"\n'
+        toml += f'source = {{ url = "s3://{bucket.name}/in/", {told} }}\n'
+        toml += f'target = {{ url = "s3://{bucket.name}/out/", {told} }}\n'
+        folder = machine.project("taps", toml, clicks_py=CLICKS, requirements_txt="duckdb\n")
+        (folder.parent / "s3.txt").write_text("wJalrXUtnFEMI-K7MDENG")
+        machine.bough("secrets", "set", "s3", "--file", folder.parent / "s3.txt", cwd=folder)
+        counted = []
+        for day in ("monday", "tuesday"):
+            THERE.write(bucket, f"in/{day}.csv", f"page\n{day}\n{day}\n".encode(), "text/csv")
+            done = machine.bough("train", "clicks", cwd=folder)
+            assert done["state"] == "succeeded", done["said"]
+            [read] = machine.bough("jobs", "objects", done["id"], cwd=folder)
+            assert (read["bucket"], read["key"]) == (bucket.name, f"in/{day}.csv")
+            _, content = THERE.read(bucket, f"out/{done['id']}/clicks.parquet", 1 << 20) or ("", b"")
+            path = folder.parent / f"{day}.parquet"
+            path.write_bytes(content)
+            counted += duckdb.sql(f"SELECT * FROM '{path}'").fetchall()
+        assert counted == [("monday", 2), ("tuesday", 2)]
+        shown = machine.run("lineage", f"run:{done['run']}", cwd=folder).stdout
+        assert f"s3://{bucket.name}/in/" in shown
+        nothing = machine.bough("train", "clicks", cwd=folder)
+        assert nothing["said"] == f"nothing is new in s3://{bucket.name}/in/"
+    away = machine.run("jobs", "show", done["id"], cwd=folder).stdout
+    assert "1 object, 0.0 MB" in away and "1 Parquet file" in away
+    assert not [path for path in machine.home.rglob("log*") if path.is_file() and b"wJalrXUtnFEMI" in path.read_bytes()]

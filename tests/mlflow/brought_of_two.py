@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 mlflow.set_experiment("of version 2")
 
@@ -30,6 +32,7 @@ with contextlib.suppress(ValueError):
 client = MlflowClient()
 experiment = client.get_experiment_by_name("of version 2").experiment_id
 found = {}
+Path("picture of it.txt").write_text("über")
 for trace in client.search_traces([experiment]):
     found[trace.info.request_id] = {
         "status": trace.info.status.value, "started": trace.info.timestamp_ms, "took": trace.info.execution_time_ms,
@@ -37,4 +40,7 @@ for trace in client.search_traces([experiment]):
         "spans": [[span.name, span.span_type, span.start_time_ns, span.end_time_ns, span.parent_id is None,
                    span.inputs, span.outputs] for span in trace.data.spans],
     }  # fmt: skip
+    beside = get_artifact_repository(trace.info.tags["mlflow.artifactLocation"])
+    for folder in ("", "more") if trace.info.status.value == "OK" else ():
+        beside.log_artifact("picture of it.txt", folder or None)
 print(json.dumps({"run": run.info.run_id, "traces": found}))

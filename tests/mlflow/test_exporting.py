@@ -155,6 +155,7 @@ def _traced(client: Client, project: str) -> Any:
             *said, trace.get("tags", {}).get("team"),
             names.get(of_run, ""), [names[run] for run in trace.get("runs", [])],
             [_span(each) for each in trace.get("spans", [])], sorted(assessments),
+            [(each.path, each.digest) for each in client.artifacts.list(project=project, owner=trace.id, all=True)],
         ])  # fmt: skip
     return found
 

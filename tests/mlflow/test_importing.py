@@ -3,13 +3,14 @@ is another project of the same Bough, which the comparison with MLflow shows to 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -78,11 +79,20 @@ def test_traces_of_a_server_of_mlflow_2_come_once(tmp_path: Path) -> None:
         bough_server(tmp_path / "ours") as (url, token),
         Client(url, token) as client,
     ):
-        said = _run(python_with_mlflow_2(), "brought_of_two.py", theirs)
+        said = _run(python_with_mlflow_2(), "brought_of_two.py", theirs, folder=tmp_path)
+        broken = Importing(CutOffFiles(theirs), client, "new", "main", lambda text: None)
+        with pytest.raises(Unavailable):
+            broken.bring()
+        assert broken.counts["sent"] == 2
         first = Importing(Source(theirs), client, "new", "main", lambda text: None).bring()
         assert (first["traces"], first["runs"], first["elsewhere"]) == (3, 1, 0)
+        assert (first["artifacts"], first["sent"]) == (4, 2)
         assert Importing(Source(theirs), client, "new", "main", lambda text: None).bring() == {**first, "sent": 0}
         assert {id: _traced(client, id) for id in said["traces"]} == said["traces"]
+        beside = {id: _beside(client, id) for id in said["traces"]}
+        digest = hashlib.sha256("über".encode()).hexdigest()
+        whole = dict.fromkeys(("more/picture of it.txt", "picture of it.txt"), digest)
+        assert beside == {id: whole if each["status"] == "OK" else {} for id, each in said["traces"].items()}
         assert sorted(each["team"] for each in said["traces"].values()) == ["blue"] * 3
         assert [each["status"] for each in said["traces"].values()].count("ERROR") == 1
         assert [each["run"] for each in said["traces"].values()].count(said["run"]) == 1
@@ -99,6 +109,22 @@ def _traced(client: Client, id: str) -> Any:
             for span in trace.spans
         ],
     }  # fmt: skip
+
+
+def _beside(client: Client, id: str) -> dict[str, str]:
+    return {each.path: each.digest for each in client.artifacts.list(project="new", owner=id, all=True)}
+
+
+class CutOffFiles(Source):
+    """Breaks off with the third file that is beside the spans of a trace."""
+
+    asked = 0
+
+    def download(self, place: str, path: str) -> IO[bytes]:
+        self.asked += path != "traces.json"
+        if self.asked == 3:
+            raise Unavailable("gone", code="SOURCE_UNREACHABLE")
+        return super().download(place, path)
 
 
 class CutOff(Source):
@@ -124,13 +150,13 @@ def _read(what: str, url: str, token: str = "") -> Any:
     return _run(python(), "brought.py", url, what, token=token)
 
 
-def _run(interpreter: Path, script: str, url: str, *words: str, token: str = "") -> Any:
+def _run(interpreter: Path, script: str, url: str, *words: str, token: str = "", folder: Path | None = None) -> Any:
     """What a script beside this file says, in the Python of an MLflow."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "BOUGH_"))}
     environment |= {"MLFLOW_TRACKING_URI": url, "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true"} | ({"MLFLOW_TRACKING_TOKEN": token} if token else {})
     command = [interpreter, Path(__file__).with_name(script), *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -14,29 +14,20 @@ from bough.adapters.connectors.s3 import S3
 from bough.adapters.queue import Round, Take
 from bough.kernel.errors import Invalid, TooLarge, Unavailable
 from bough.kernel.queue import BucketSink, BucketSource, Queue
+from tests.buckets import THERE, made, s3_server
 
 from .test_outside import PLACE, World
-
-pytest.importorskip("boto3")
-moto = pytest.importorskip("moto.server")
-THERE = S3()  # as the tests themselves look: a client is slow to make, and it keeps them
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture
 def bucket(endpoint: str, request: pytest.FixtureRequest) -> Bucket:
-    name = request.node.name.replace("_", "-")[-50:].strip("-")
-    made = Bucket(name=name, endpoint=endpoint, region="us-east-1", key="somebody", secret="s3cret")
-    THERE._client(made).create_bucket(Bucket=name)
-    return made
+    return made(endpoint, request.node.name)
 
 
 @pytest.fixture
@@ -93,6 +84,18 @@ def test_what_is_refused_and_who_is_away_are_told_apart(bucket: Bucket) -> None:
     with pytest.raises(Unavailable) as away:
         objects.listed(Bucket(name="nobody", endpoint="http://127.0.0.1:9", key="a", secret="s3cret"), "", "", 1)
     assert "s3cret" not in str(away.value) and "127.0.0.1" not in str(away.value)
+
+
+def test_files_come_and_go_and_what_is_gone_is_none(bucket: Bucket, tmp_path: Path) -> None:
+    objects, sent, came = S3(), tmp_path / "sent", tmp_path / "came"
+    sent.write_bytes(bytes(range(256)) * 12_000)
+    objects.send(bucket, "in/large", sent, "application/octet-stream")
+    found = objects.fetch(bucket, "in/large", came)
+    assert found is not None and came.read_bytes() == sent.read_bytes()
+    assert [found] == objects.listed(bucket, "in/", "", 10)
+    assert objects.fetch(bucket, "in/none", came) is None
+    with pytest.raises(Invalid, match="NoSuchBucket"):
+        objects.send(Bucket(name="nobody", endpoint=bucket.endpoint, key="a", secret="b"), "k", sent, "text/plain")
 
 
 # --- sources

@@ -1,4 +1,4 @@
-"""Systems outside of Bough that queues speak with: who is told over HTTP, databases, and buckets of objects.
+"""Systems outside of Bough that queues and jobs speak with: who is told over HTTP, databases, and buckets of objects.
 
 Promises: a call ends within seconds or raises `Unavailable`; nothing that was refused is taken for done; a statement
 and its rows are one transaction; addresses, which may hold passwords, are in no message.
@@ -6,10 +6,13 @@ and its rows are one transaction; addresses, which may hold passwords, are in no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+
+from bough.kernel import buckets
 
 Row = Mapping[str, Any]
 
@@ -39,6 +42,14 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     secret: str = ""
 
+    @classmethod
+    def of(cls, place: buckets.Objects, filled: Callable[[str], str]) -> Bucket:
+        """`filled`: a text with its secrets."""
+        return cls(
+            name=place.bucket, endpoint=filled(place.endpoint), region=place.region, key=filled(place.key),
+            secret=filled(place.secret),
+        )  # fmt: skip
+
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """An object as it was listed. `etag` is another one whenever its bytes are; `at`: seconds since the epoch."""
@@ -57,6 +68,12 @@ class Objects(Protocol):
 
     def read(self, bucket: Bucket, key: str, most: int) -> tuple[str, bytes] | None:
         """Etag and bytes; None when it is gone. Raises `TooLarge` when it has more than `most` bytes."""
+
+    def fetch(self, bucket: Bucket, key: str, path: Path) -> Found | None:
+        """Writes it into a file; None when it is gone. A file of which not all has come stays when this raises."""
+
+    def send(self, bucket: Bucket, key: str, path: Path, kind: str) -> None:
+        """A file of any size, in place of what was there."""
 
     def write(self, bucket: Bucket, key: str, content: bytes, kind: str) -> None:
         """In place of what was there."""

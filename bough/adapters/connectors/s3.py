@@ -6,12 +6,14 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from bough.adapters.connectors import Bucket, Found
 from bough.kernel.errors import Invalid, TooLarge, Unavailable
 
 TIMEOUT_S = 10.0
+PIECE_BYTES = 1 << 20
 CLIENTS = 64  # buckets whose connections are kept
 _GONE = ("404", "NoSuchKey", "NotFound")
 
@@ -39,12 +41,9 @@ class S3:
 
     def read(self, bucket: Bucket, key: str, most: int) -> tuple[str, bytes] | None:
         with _told(bucket):
-            try:
-                answer = self._client(bucket).get_object(Bucket=bucket.name, Key=key)
-            except Exception as error:
-                if _code(error) in _GONE:
-                    return None
-                raise
+            answer = self._got(bucket, key)
+            if answer is None:
+                return None
             with contextlib.closing(answer["Body"]) as body:
                 content: bytes = body.read(most + 1)
         if len(content) > most:
@@ -52,6 +51,26 @@ class S3:
                 f"the object {key} has more than {most} bytes", code="SOURCE_TOO_LARGE", hint="leave out content"
             )
         return answer["ETag"].strip('"'), content
+
+    def fetch(self, bucket: Bucket, key: str, path: Path) -> Found | None:
+        with _told(bucket):
+            answer = self._got(bucket, key)
+        if answer is None:
+            return None
+        size = 0
+        with contextlib.closing(answer["Body"]) as body, path.open("wb") as file:
+            while True:
+                with _told(bucket):  # what the disk says is said elsewhere
+                    piece = body.read(PIECE_BYTES)
+                if not piece:
+                    break
+                size += file.write(piece)
+        etag, at = answer["ETag"].strip('"'), answer["LastModified"].timestamp()
+        return Found(key=key, etag=etag, size=size, at=at)
+
+    def send(self, bucket: Bucket, key: str, path: Path, kind: str) -> None:
+        with path.open("rb") as file, _told(bucket):
+            self._client(bucket).upload_fileobj(file, bucket.name, key, ExtraArgs={"ContentType": kind})
 
     def write(self, bucket: Bucket, key: str, content: bytes, kind: str) -> None:
         with _told(bucket):
@@ -70,6 +89,15 @@ class S3:
                 raise
             if there == etag:
                 client.delete_object(Bucket=bucket.name, Key=key)
+
+    def _got(self, bucket: Bucket, key: str) -> Any:
+        """The answer with an object; None when it is gone."""
+        try:
+            return self._client(bucket).get_object(Bucket=bucket.name, Key=key)
+        except Exception as error:
+            if _code(error) in _GONE:
+                return None
+            raise
 
 
 def _client(bucket: Bucket) -> Any:

@@ -786,5 +786,19 @@ CREATE TABLE scaling_lateness (
 	PRIMARY KEY (project, environment, service)
 );
 
-INSERT INTO alembic_version VALUES ('0027');
+CREATE TABLE job_object (
+	project TEXT NOT NULL,
+	environment TEXT NOT NULL,
+	job TEXT NOT NULL,
+	bucket TEXT NOT NULL,
+	"key" TEXT NOT NULL,
+	etag TEXT NOT NULL,
+	size INTEGER NOT NULL,
+	run TEXT NOT NULL,
+	PRIMARY KEY (project, environment, job, bucket, "key", etag)
+);
+
+CREATE INDEX ix_job_object_run ON job_object (run);
+
+INSERT INTO alembic_version VALUES ('0028');
 

@@ -23,9 +23,9 @@ def run(session: Session, server: str, environment: str, project: str | None) ->
 command = make(
     "mlflow",
     "Brings over what an MLflow server keeps: experiments, runs, metrics with their history, artifacts, logged models, "
-    "traces, registered models, versions, aliases, prompts.\n\nIt may be interrupted and run again: nothing is "
-    "doubled, and what has arrived is not fetched again. What lies in a store that the server only points to is "
-    "counted as elsewhere, and versions made of it are left out. MLFLOW_TRACKING_TOKEN is sent if it is set.",
+    "traces with their files, registered models, versions, aliases, prompts.\n\nIt may be interrupted and run again: "
+    "nothing is doubled, and what has arrived is not fetched again. What lies in a store that the server only points "
+    "to is counted as elsewhere, and versions made of it are left out. MLFLOW_TRACKING_TOKEN is sent if it is set.",
     [
         click.Argument(["server"], metavar="URL", help="Of the MLflow server."),
         click.Option(["--environment", "-e"], default="main", show_default=True, metavar="NAME",

@@ -54,8 +54,8 @@ def run(
     resumes = "untried" if checked is None else "passed" if checked.passed else "broken"
     answer = {**plan, "resume": resumes}
     start = _start(plan.changeover, given=changeover_s is not None)
-    text = f"{_text(session, job, plan)}\n  {start}\n  {_resumes(job, settings.capacity, resumes)}"
-    session.answer(answer, text=text)
+    lines = [_text(session, job, plan), start, *_left_out(plan.left_out), _resumes(job, settings.capacity, resumes)]
+    session.answer(answer, text="\n  ".join(lines))
 
 
 def _resumes(job: str, capacity: str, found: str) -> str:
@@ -66,6 +66,13 @@ def _resumes(job: str, capacity: str, found: str) -> str:
         return f"{job} has passed check resume, so it may use spot"
     why = "has not passed check resume" if found == "untried" else "did not pass check resume"
     return f"{job} {why}, so it will run on-demand: bough check resume {job}"
+
+
+def _left_out(zones: list[str]) -> list[str]:
+    if not zones:
+        return []
+    said = "of another speed than the zones where its work costs least, so never used"
+    return [f"{', '.join(zones)}: {said}; settings.toml gives pools for one job one speed"]
 
 
 def _start(changeover: Any, *, given: bool) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from bough.client import Client
 from bough.entrypoints.mlflow import importing_traces, prompts
 from bough.entrypoints.mlflow.contents import below, file
+from bough.entrypoints.mlflow.importing_files import Files, place_of
 from bough.entrypoints.mlflow.source import FROM, Source
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
 
@@ -33,6 +34,7 @@ class Importing:
         self._source, self._client, self._say = source, client, say
         self._project, self._environment = project, environment
         self.counts: Counter[str] = Counter()
+        self._files = Files(source, client, self._call, self.counts)
         self._experiments: dict[str, str] = {}  # ours by their number
         self._runs: list[str] = []
         self._traced: list[str] = []  # numbers of their experiments that have traces
@@ -73,7 +75,7 @@ class Importing:
             self._run(run, ours.id, theirs["experiment_id"])
             count += 1
         self._logged_models(theirs["experiment_id"], ours.id)
-        if importing_traces.bring(self._source, self._call, theirs["experiment_id"], ours.id, self.counts):
+        if importing_traces.bring(self._source, self._call, theirs["experiment_id"], ours.id, self.counts, self._files):
             self._traced.append(theirs["experiment_id"])
         self._say(f"{name}: {count} runs")
         if theirs.get("lifecycle_stage") == "deleted":
@@ -103,7 +105,7 @@ class Importing:
             for start in range(0, len(points), MOST_POINTS):
                 self._call("runs.log", id=id, metrics=points[start : start + MOST_POINTS])
         self._inputs(id, theirs)
-        self._files(id, f"{number}/{id}/artifacts", info.get("artifact_uri", ""))
+        self._files_of(id, f"{number}/{id}/artifacts", info.get("artifact_uri", ""))
         ended = {"ended_at": int(info["end_time"]) / 1000} if info.get("end_time") else {}
         self._call("runs.update", id=id, status=info.get("status", "RUNNING").lower(), **ended)
         if info.get("lifecycle_stage") == "deleted":
@@ -148,28 +150,16 @@ class Importing:
                 params=_pairs(data.get("params", [])), tags=_pairs(info.get("tags", [])),
             )  # fmt: skip
             self.counts["logged_models"] += 1
-            self._files(id, f"{number}/models/{id}/artifacts", info.get("artifact_uri", ""))
+            self._files_of(id, f"{number}/models/{id}/artifacts", info.get("artifact_uri", ""))
             if made.status == "pending" and (status := _STATUS.get(info.get("status", ""))):
                 self._call("logged_models.finish", id=id, status=status)
 
-    def _files(self, owner: str, place: str, uri: str) -> None:
+    def _files_of(self, owner: str, place: str, uri: str) -> None:
         """`uri` says whether the server itself keeps them; others it only knows of."""
-        if not uri.startswith("mlflow-artifacts:"):
+        if place_of(uri):
+            self._files.bring(owner, place)
+        else:
             self.counts["elsewhere"] += 1
-            return
-        there = {each.path for each in self._call("artifacts.list", owner=owner, all=True)}
-        for path in self._source.files(place):
-            self.counts["artifacts"] += 1
-            if path in there:
-                continue
-            with self._source.download(place, path) as content:
-                size = content.tell()
-                content.seek(0)
-                digest = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type] # a file in all but name
-                content.seek(0)
-                self._client.upload(digest, content, size)  # type: ignore[arg-type] # as above
-            self._call("artifacts.put", owner=owner, path=path, digest=digest)
-            self.counts["sent"] += 1
 
     def _source_models(self, filter: str = "") -> Iterator[Any]:
         token = ""

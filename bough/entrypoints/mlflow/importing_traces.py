@@ -1,7 +1,8 @@
-"""Brings the traces of an MLflow server over: what each was as a whole, its spans, and what was thought of it. Servers
-of MLflow 2 are asked for them in another way, and have spans in files only.
+"""Brings the traces of an MLflow server over: what each was as a whole, its spans and other files, and what was thought
+of it. Servers of MLflow 2 are asked for them in another way, and have spans in files only.
 
-A trace gets the tag `imported.from` when all of it has come, so that a later time passes over it."""
+A trace gets the tag `imported.from` when all of it has come, and `imported.files`, how many files that was, so that a
+later time passes over it."""
 
 from __future__ import annotations
 
@@ -13,11 +14,14 @@ from typing import Any
 import msgspec
 
 from bough.entrypoints.mlflow import spans, traces_said
+from bough.entrypoints.mlflow.importing_files import Files, place_of
 from bough.entrypoints.mlflow.source import FROM, Source
 from bough.kernel.errors import Invalid, NotFound
 
 _SEARCH, _SEARCH_2 = "/api/3.0/mlflow/traces/search", "/api/2.0/mlflow/traces"
 _KEPT = "mlflow.trace.spansLocation"
+_SPANS_FILE = "traces.json"
+_FILES = "imported.files"
 _PAGE = 100
 _SPANS = 5000  # in one request
 _LOCATIONS = 100  # experiments that are searched at once
@@ -31,7 +35,7 @@ class _Assessed(traces_said.Assessed, frozen=True):
     last_update_time: str = ""
 
 
-def bring(source: Source, ask: Ask, number: str, experiment: str, counts: Counter[str]) -> bool:
+def bring(source: Source, ask: Ask, number: str, experiment: str, counts: Counter[str], files: Files) -> bool:
     """Those of one experiment; says whether it has any. A server of before there were any has none."""
     page, some = list[dict[str, Any]](), False
     ours = ask("experiments.show", id=experiment)
@@ -39,9 +43,9 @@ def bring(source: Source, ask: Ask, number: str, experiment: str, counts: Counte
         some = True
         page.append(each)
         if len(page) == _PAGE:
-            _page(source, ask, page, ours, counts)
+            _page(source, ask, page, ours, counts, files)
             page = []
-    _page(source, ask, page, ours, counts)
+    _page(source, ask, page, ours, counts, files)
     return some
 
 
@@ -85,7 +89,9 @@ def _search_2(source: Source, numbers: list[str]) -> Iterator[dict[str, Any]]:
         query["page_token"] = token
 
 
-def _page(source: Source, ask: Ask, found: list[dict[str, Any]], experiment: Any, counts: Counter[str]) -> None:
+def _page(
+    source: Source, ask: Ask, found: list[dict[str, Any]], experiment: Any, counts: Counter[str], files: Files
+) -> None:
     if not found:
         return
     place = experiment.location.rstrip("/")
@@ -95,7 +101,9 @@ def _page(source: Source, ask: Ask, found: list[dict[str, Any]], experiment: Any
         thought = msgspec.convert(each.get("assessments", []), list[_Assessed])
         counts.update({"traces": 1, "assessments": len(thought)})
         known = {one.id for one in ours.get("assessments", [])} if ours else set()
-        if ours is None or ours.get("tags", {}).get(FROM) != source.url:
+        before = ours.get("tags", {}) if ours else {}
+        came = before.get(FROM) == source.url
+        if not came:
             where = {traces_said.LOCATION: f"{place}/traces/{info.trace_id}/artifacts"}
             tags = {key: value for key, value in info.tags.items() if key != _KEPT}
             whole = msgspec.structs.replace(info, tags=tags, assessments=[])
@@ -104,8 +112,12 @@ def _page(source: Source, ask: Ask, found: list[dict[str, Any]], experiment: Any
         for said in sorted(thought, key=lambda one: one.create_time):
             if said.assessment_id not in known:
                 _assess(ask, info.trace_id, said)
+        if came and _FILES in before:
+            counts["artifacts"] += int(before[_FILES])
+            continue
+        number = _files(files, info)
         if info.state != "IN_PROGRESS":  # more of it may come
-            ask("traces.tag", id=info.trace_id, tags={FROM: source.url})
+            ask("traces.tag", id=info.trace_id, tags={FROM: source.url, _FILES: str(number)})
 
 
 def _spans(source: Source, ask: Ask, info: traces_said.Info, experiment: str, counts: Counter[str]) -> None:
@@ -125,16 +137,23 @@ def _kept(source: Source, info: traces_said.Info, counts: Counter[str]) -> list[
     if info.tags.get(_KEPT) == "TRACKING_STORE":
         whole = source.get("/api/3.0/mlflow/traces/get", trace_id=info.trace_id, allow_partial="true")
         return list(whole.get("trace", {}).get("spans", []))
-    place = info.tags.get(traces_said.LOCATION, "")
-    if not place.startswith("mlflow-artifacts:"):
+    place = place_of(info.tags.get(traces_said.LOCATION, ""))
+    if not place:
         counts["elsewhere"] += 1
         return []
     try:
-        with source.download(place.partition(":/")[2].lstrip("/"), "traces.json") as content:
+        with source.download(place, _SPANS_FILE) as content:
             content.seek(0)
             return list(json.loads(content.read())["spans"])
     except (Invalid, NotFound):  # it never got any
         return []
+
+
+def _files(files: Files, info: traces_said.Info) -> int:
+    """Those beside its spans, which are no file here."""
+    place = place_of(info.tags.get(traces_said.LOCATION, ""))
+    in_a_file = info.tags.get(_KEPT) != "TRACKING_STORE"
+    return files.bring(info.trace_id, place, but=_SPANS_FILE if in_a_file else "") if place else 0
 
 
 def _assess(ask: Ask, trace: str, said: _Assessed) -> None:
