@@ -6,10 +6,10 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -57,8 +57,9 @@ from bough.capacity.rules import Market
 from bough.costs import loop as costs_loop
 from bough.costs import operations as costs
 from bough.costs import store as costs_store
-from bough.costs.models import SERVICE as SERVICE_COSTS
-from bough.costs.models import Payer
+from bough.costs.budgets import Budgets
+from bough.costs.loop import ReadToTheEnd
+from bough.costs.models import Prices
 from bough.data import erasure, forgetting, garbage, retention, upkeep
 from bough.data import operations as data
 from bough.data import space as data_space
@@ -74,6 +75,7 @@ from bough.data.trees import Trees
 from bough.data.views import Views
 from bough.databases import cutting
 from bough.databases import loop as databases_loop
+from bough.databases import metering as databases_metering
 from bough.databases import operations as databases
 from bough.databases import operations_states as database_states
 from bough.databases import store as database_store
@@ -122,6 +124,7 @@ from bough.kernel.events import Events
 from bough.kernel.learning import learn_all
 from bough.kernel.merging import Merger, Mergers
 from bough.kernel.operations import Operations
+from bough.kernel.paying import Meter, Payer
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Handler, Loop, wake
 from bough.kernel.subjects import Reach
@@ -259,6 +262,7 @@ class Bough:
         self._databases = _databases(self.home, self._secret_text, self._sealed_text)
         self._cutting = Cutting(self._databases)
         self.engine: Engine = engine or RemoteEngine(self.home.node_socket)
+        self.read_to_the_end = ReadToTheEnd(self.engine)
         self._pools = Pools(
             *(_providers(self.home, platform, self.clock), self.home.capacity / "seen.json", self.clock, _planning),
         )
@@ -267,6 +271,7 @@ class Bough:
         self.ledger = Ledger(SigningKey(home), self.clock)
         self._receiver = receiver or from_environment(os.environ)
         self.events = _events(self.clock, Recorder(self.ledger))
+        self._budgets = Budgets(environment_store.budgets, self.events)
         self._steps = Steps(self.events, self.clock, self.database)
         Guard(self.events, self.clock, self.database, self._steps).listen()
         self._cutting.listen(self.events)
@@ -390,6 +395,8 @@ class Bough:
                 elif _exists(tx, owner):
                     wake(tx, deployments.KIND, owner)
                     gateway.changed(tx)
+            if not all(unit.startswith(JOB_PREFIX) for unit in units):
+                costs_loop.happened(tx, self.clock)
             if jobs_too:  # once, however many of their units it was
                 jobs_loop.hinted(tx, self.clock.now())
 
@@ -407,6 +414,7 @@ class Bough:
         return Parts(
             {
                 Engine: self.engine,
+                Budgets: self._budgets,
                 Capacity: self.capacity,
                 Pools: self._pools,
                 Blobs: self.blobs,
@@ -444,7 +452,8 @@ class Bough:
 
     def _handlers(self, ask_gateway: Callable[[], GatewayState | None]) -> dict[str, Handler]:
         """Who looks after what."""
-        home, engine, events = self.home, self.engine, self.events
+        home, events = self.home, self.events
+        engine = cast(Engine, self.read_to_the_end)
         views = Views(home.views, self.blobs, TableFolders(self._table_files, self._tables))
         keeper = replicas.Replicas(home, self.platform, engine, events, views, self._models, self._databases)
         return {
@@ -452,7 +461,7 @@ class Bough:
             environments.RELEASE: rollout.handler(events, self.platform),
             deployments.KIND: keeper.handle,
             gateway.KIND: gateway.handler(home, self.platform, engine, events),
-            scaling_loop.KIND: scaling_loop.handler(ask_gateway, engine, self.listening),
+            scaling_loop.KIND: scaling_loop.handler(ask_gateway, engine, self.listening, self._budgets.reached),
             idleness.KIND: idleness.handler(ask_gateway, events),
             sleeping.KIND: sleeping.handler(ask_gateway, engine, events),
             gates.KIND: gates_loop.handler(
@@ -471,7 +480,9 @@ class Bough:
             replays.KIND: mirrors_loop.replay_handler(home, engine, events),
             previews_loop.KIND: previews_loop.handler(self._bringing, events),
             capacity_loop.KIND: capacity_loop.handler(self._pools),
-            costs_loop.KIND: costs_loop.handler(engine, _payers, self.platform.core_hour),
+            costs_loop.KIND: costs_loop.handler(
+                *(engine, self.read_to_the_end, _payers, self._database_meters, self._prices(), self._budgets)
+            ),
             lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),
             webhooks_loop.KIND: webhooks_loop.handler(self._connectors, open_with(self._vault)),
             **databases_loop.handlers(self._databases, events),
@@ -486,7 +497,16 @@ class Bough:
             private_digest=self._private_digest, read_runs=self._tracking.read, write_runs=self._tracking.write,
             machine=jobs.this_machine(), weights=self.platform.job_queues, databases=self._databases,
             objects=self._objects,
+            holding=lambda tx, now: {place: each.said for place, each in self._budgets.reached(tx, now).items()},
         )  # fmt: skip
+
+    def _prices(self) -> Prices:
+        device_hour = cache(lambda: self.platform.device_hour({each.kind for each in self.accelerators.devices()}))
+        return Prices(core_hour=self.platform.core_hour, device_hour=device_hour)
+
+    def _database_meters(self) -> list[Meter]:
+        with self.database.read() as tx:
+            return databases_metering.meters(tx, self._databases)
 
     def _sweep(self) -> None:
         """What killed programs have left, files that are too old, and databases that nothing names any more."""
@@ -596,12 +616,9 @@ def _exists(tx: sa.Connection, deployment: str) -> bool:
 def _payers(tx: sa.Connection) -> dict[str, Payer]:
     """Of deployments: what their settings say now."""
     return {
-        each.id: Payer(
-            project=each.project, environment=each.environment, cost_center=each.settings.cost_center,
-            kind=SERVICE_COSTS, workload=each.service, cores=each.settings.resources.cpus or 1.0,
-        )
+        each.id: each.payer
         for each in deployments.in_state(tx, "building", "starting", "ready", "asleep", "failed", "draining")
-    }  # fmt: skip
+    }
 
 
 def _events(clock: Clock, recorder: Recorder) -> Events:
@@ -627,6 +644,8 @@ def _events(clock: Clock, recorder: Recorder) -> Events:
     events.on(UNDER_WAY, capacity_store.on_under_way)
     events.on(GAVE_BACK, costs_store.on_gave_back)
     events.on(USED, costs_store.on_used)
+    for name in (GAVE_BACK, cutting.CHANGED, branching.BUDGET):
+        events.on(name, costs_loop.changed)
     events.on_all(webhooks_loop.on_event)
     training_loop.listen(events)
     events.on(branching.BRANCHED, inheriting.on_branched)

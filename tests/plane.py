@@ -69,6 +69,7 @@ class Plane:
         )
         self.builds_fail: Failure | None = None
         self.behaviour: dict[str, Behaviour] = {}
+        self.build_s = 0.0  # for which a build runs
         self.built: list[str] = []
         self._cursor = 0
 
@@ -127,7 +128,7 @@ class Plane:
 
     def _work_at_builds(self) -> None:
         for each in self.engine.snapshot():
-            if each.kind == "build" and each.state != EXITED:
+            if each.kind == "build" and each.state != EXITED and each.seconds(self.clock.now()) >= self.build_s:
                 folder = self.bough.home.builds / each.unit
                 made = BuildResult(
                     request=each.unit, folder=str(folder), workdir=str(folder), python="/usr/bin/python3"

@@ -16,6 +16,7 @@ from bough.builds.models import BuildRequest, BuildResult
 from bough.builds.rules import parse_result, request_digest
 from bough.builds.steps import this_machine
 from bough.kernel.files import write_whole
+from bough.kernel.paying import BUILD, Payer, label
 from bough.kernel.platform import Home
 from bough.runtime.spec import Failure, UnitSpec
 
@@ -27,8 +28,11 @@ def unit_of(request: BuildRequest) -> str:
     return f"build-{request_digest(request, platform=this_machine())[:24]}"
 
 
-def ensure(home: Home, engine: Engine, request: BuildRequest, *, again: bool = False) -> BuildResult | Failure | None:
-    """The result of a build, its failure, or None while it runs. `again` starts a build over that has failed."""
+def ensure(
+    home: Home, engine: Engine, request: BuildRequest, payer: Payer, *, again: bool = False
+) -> BuildResult | Failure | None:
+    """The result of a build, its failure, or None while it runs. `payer` is whose workload it is for,
+    who pays if nobody has asked for it before; `again` starts a build over that has failed."""
     unit = unit_of(request)
     folder = home.builds / unit
     result = folder / "result.json"
@@ -40,13 +44,13 @@ def ensure(home: Home, engine: Engine, request: BuildRequest, *, again: bool = F
         number = 1 if attempt is None else attempt.attempt + 1
         write_whole(folder / "request.json", msgspec.json.encode(request))
         result.unlink(missing_ok=True)
-        engine.apply(_spec(home, unit, number, request.service, folder))
+        engine.apply(_spec(home, unit, number, payer, folder))
         return None
     outcome = _read(result)  # the worker leaves it as soon as the service can start, and compiles bytecode after that
     return _unexplained(attempt) if outcome is None and attempt.state == EXITED else outcome
 
 
-def _spec(home: Home, unit: str, attempt: int, service: str, folder: Path) -> UnitSpec:
+def _spec(home: Home, unit: str, attempt: int, payer: Payer, folder: Path) -> UnitSpec:
     arguments = [str(home.path), str(folder / "request.json"), str(folder / "result.json")]
     return UnitSpec(
         unit=unit,
@@ -54,7 +58,7 @@ def _spec(home: Home, unit: str, attempt: int, service: str, folder: Path) -> Un
         kind=KIND,
         argv=[sys.executable, "-m", "bough.builds.worker", *arguments],
         cwd=str(folder),
-        labels={"service": service},
+        labels={"service": payer.workload} | label(msgspec.structs.replace(payer, kind=BUILD, cores=0.0)),
     )
 
 

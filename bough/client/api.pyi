@@ -126,6 +126,14 @@ class BucketSource(Record):
     start: str
     every_s: float
 
+class BudgetState(Record):
+    project: str
+    environment: str
+    month: str
+    budget: float
+    spent: float
+    state: str
+
 class Card(Record):
     version: Version
     trust: str
@@ -151,13 +159,6 @@ class CenterCost(Record):
     runs: int
     seconds: float
     cost: float
-
-class CenterTotal(Record):
-    cost_center: str
-    workloads: int
-    seconds: float
-    cost: float
-    share: float
 
 class Change(Record):
     what: str
@@ -267,11 +268,22 @@ class Cost(Record):
     core_hour: float
     per_1000: float
 
+class CostGroup(Record):
+    name: str
+    workloads: int
+    seconds: float
+    cpu_s: float
+    gpu_s: float
+    cost: float
+    share: float
+
 class CostLine(Record):
+    project: str
     cost_center: str
     environment: str
     kind: str
     workload: str
+    tags: dict[str, str]
     seconds: float
     cpu_s: float
     gpu_s: float
@@ -279,9 +291,12 @@ class CostLine(Record):
 
 class CostReport(Record):
     since: float
+    by: str
     seconds: float
+    cpu_s: float
+    gpu_s: float
     cost: float
-    centers: builtins.list[CenterTotal]
+    groups: builtins.list[CostGroup]
     lines: builtins.list[CostLine]
 
 class CurvePoint(Record):
@@ -2186,7 +2201,17 @@ class _Chaos:
     def preempt(self, *, run: str, notice_s: float = ..., idempotency_key: str = ...) -> Preempted: ...
 
 class _Costs:
-    def show(self, *, project: str, environment: str = ..., days: int = ..., center: str = ...) -> CostReport: ...
+    def budgets(self, *, project: str) -> builtins.list[BudgetState]: ...
+    def show(
+        self,
+        *,
+        project: str,
+        environment: str = ...,
+        days: int = ...,
+        center: str = ...,
+        by: str = ...,
+        all_projects: bool = ...,
+    ) -> CostReport: ...
 
 class _Data:
     def erase(self, *, project: str, dataset: str, path: str = ..., idempotency_key: str = ...) -> Proof: ...

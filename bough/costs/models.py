@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
-SERVICE, JOB = "service", "job"
 DAY_S = 86_400
+CENTER, KIND, ENVIRONMENT, PROJECT, WORKLOAD, DAY = "center", "kind", "environment", "project", "workload", "day"
+TAG = "tag:"  # followed by the name of one
+GROUPINGS = (CENTER, KIND, ENVIRONMENT, PROJECT, WORKLOAD, DAY)
 
 
-class Payer(msgspec.Struct, frozen=True, kw_only=True):
-    """A workload: whose usage it is. `cores`: that each of its processes is paid for with."""
+class Prices(msgspec.Struct, frozen=True, kw_only=True):
+    """Of an hour, by the price book; 0: it does not say. A device's is asked for when one is used: to find out which
+    there are may take a second."""
 
-    project: str
-    environment: str
-    cost_center: str
-    kind: str
-    workload: str
-    cores: float = 1.0
+    core_hour: float
+    device_hour: Callable[[], float]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """`seconds` that machines (of a job) or replicas (of a service) were there; of these, `cpu_s` of processors and
-    `gpu_s` of devices were worked."""
+    """`seconds` that machines (of a job) or processes (of everything else) were there; of these, `cpu_s` of processors
+    and `gpu_s` of devices were worked."""
 
     seconds: float = 0.0
     cpu_s: float = 0.0
@@ -30,7 +31,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """A meter, of one attempt of a unit: what it has shown since it began."""
+    """Of a meter: what it has shown since it began."""
 
     seconds: float = 0.0
     cpu_s: float = 0.0
@@ -38,29 +39,36 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CostLine(msgspec.Struct, frozen=True, kw_only=True):
+    project: str
     cost_center: str
     environment: str
-    kind: str  # service, job
+    kind: str  # service, job, database, build, gate, replay, optimization
     workload: str
+    tags: dict[str, str]
     seconds: float
     cpu_s: float
     gpu_s: float
     cost: float
 
 
-class CenterTotal(msgspec.Struct, frozen=True, kw_only=True):
-    cost_center: str
+class CostGroup(msgspec.Struct, frozen=True, kw_only=True):
+    name: str  # empty: of those that have no such tag
     workloads: int
     seconds: float
+    cpu_s: float
+    gpu_s: float
     cost: float
     share: float  # of all costs
 
 
 class CostReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`lines` sum to `centers`, and those to `seconds` and `cost`."""
+    """`lines` sum to `groups`, and those to `seconds`, `cpu_s`, `gpu_s` and `cost`, whatever they are grouped `by`."""
 
     since: float  # the beginning of a day, UTC
+    by: str
     seconds: float
+    cpu_s: float
+    gpu_s: float
     cost: float
-    centers: list[CenterTotal]
+    groups: list[CostGroup]
     lines: list[CostLine]

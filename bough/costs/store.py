@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from bough.costs.models import DAY_S, JOB, CostLine, Payer, Reading, Usage
+from bough.costs.models import DAY_S, CostLine, Reading, Usage
+from bough.costs.rules import Dated
 from bough.kernel.events import Event
+from bough.kernel.paying import JOB, Payer
 from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
 
@@ -21,6 +25,7 @@ usage = sa.Table(
     sa.Column("cost_center", sa.Text, primary_key=True),
     sa.Column("kind", sa.Text, primary_key=True),
     sa.Column("workload", sa.Text, primary_key=True),
+    sa.Column("tags", sa.Text, primary_key=True),  # JSON, sorted
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("cpu_s", sa.Float, nullable=False),
     sa.Column("gpu_s", sa.Float, nullable=False),
@@ -29,32 +34,32 @@ usage = sa.Table(
 meter = sa.Table(
     "cost_meter",
     metadata,
-    sa.Column("attempt", sa.Text, primary_key=True),  # unit/attempt
+    sa.Column("attempt", sa.Text, primary_key=True),  # the meter's key: unit/attempt, or of a server of databases
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("cpu_s", sa.Float, nullable=False),
     sa.Column("gpu_s", sa.Float, nullable=False),
 )
-_KEYS = ("project", "day", "environment", "cost_center", "kind", "workload")
+_PAYER = ("project", "environment", "cost_center", "kind", "workload")
 _SUMS = ("seconds", "cpu_s", "gpu_s", "cost")
 _METERS = Rows(Reading)
 
 
 def add(tx: sa.Connection, payer: Payer, used: Usage, now: float) -> None:
     """To what the workload has used today."""
-    named = {"day": int(now // DAY_S), **{name: getattr(payer, name) for name in _KEYS if name != "day"}}
+    named = {name: getattr(payer, name) for name in _PAYER} | {"day": int(now // DAY_S), "tags": _text(payer.tags)}
     new = insert(usage).values(**named, **{name: getattr(used, name) for name in _SUMS})
     sums = {name: usage.c[name] + new.excluded[name] for name in _SUMS}
-    tx.execute(new.on_conflict_do_update(index_elements=list(_KEYS), set_=sums))
+    tx.execute(new.on_conflict_do_update(index_elements=list(named), set_=sums))
 
 
-def lines(tx: sa.Connection, project: str, first_day: int, environment: str = "") -> list[CostLine]:
-    """From a day on, all days of a workload together."""
-    by = usage.c.cost_center, usage.c.environment, usage.c.kind, usage.c.workload
-    query = sa.select(*by, *(sa.func.sum(usage.c[name]).label(name) for name in _SUMS)).group_by(*by)
-    query = query.where(usage.c.project == project, usage.c.day >= first_day)
+def lines(tx: sa.Connection, first_day: int, project: str = "", environment: str = "") -> list[Dated]:
+    """From a day on; of all projects, or of one."""
+    query = usage.select().where(usage.c.day >= first_day)
+    if project:
+        query = query.where(usage.c.project == project)
     if environment:
         query = query.where(usage.c.environment == environment)
-    return [CostLine(**row._mapping) for row in tx.execute(query)]
+    return [(row.day, _line(row)) for row in tx.execute(query)]
 
 
 def meters(tx: sa.Connection) -> dict[str, Reading]:
@@ -85,5 +90,14 @@ def _job(event: Event) -> Payer:
     said = event.data
     return Payer(
         project=str(said["project"]), environment=str(said["environment"]), cost_center=str(said["cost_center"]),
-        kind=JOB, workload=str(said["job"]),
+        kind=JOB, workload=str(said["job"]), tags=dict(said["tags"]),
     )  # fmt: skip
+
+
+def _line(row: sa.Row[Any]) -> CostLine:
+    known = {name: row._mapping[name] for name in (*_PAYER, *_SUMS)}
+    return CostLine(tags=msgspec.json.decode(row.tags), **known)
+
+
+def _text(tags: Mapping[str, str]) -> str:
+    return msgspec.json.encode(tags, order="sorted").decode()

@@ -107,7 +107,8 @@ class ChangeBranch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     branch: BranchName
     ttl: Annotated[str, msgspec.Meta(description="from now on, such as 3d; none: it stays")] = ""
     budget: Annotated[
-        float, msgspec.Meta(ge=-1, le=1e9, description="a month, shown only; 0: none; -1: as it is")
+        float,
+        msgspec.Meta(ge=-1, le=1e9, description="a month; once spent, nothing grows; 0: none; -1: as it is"),
     ] = -1.0
     paused: Annotated[str, msgspec.Meta(description="yes or no: whether its schedules rest; empty: as it is")] = ""
 
@@ -283,6 +284,7 @@ def change(context: Context, request: ChangeBranch) -> EnvironmentView:
         wake(tx, branching.KIND, "/".join(place), at=now + ttl_s)
     if request.budget >= 0:
         values["budget"] = request.budget
+        context.emit(branching.BUDGET, "/".join(place), project=place[0], environment=place[1], budget=request.budget)
     if request.paused:
         if request.paused not in ("yes", "no"):
             raise Invalid(f"paused is yes or no, not {request.paused!r}", code="REQUEST_INVALID", hint="--paused yes")

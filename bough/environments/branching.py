@@ -29,6 +29,7 @@ KIND = "environment"  # what the loop looks after: time to live
 # Events; data: project, environment, release; of BRANCHED also parent, start [layer, change], mask.
 BRANCHED, DISCARDED = "environment.branched", "environment.discarded"
 RESET = "environment.reset"  # event; data: project, environment, start
+BUDGET = "environment.budget"  # event; data: project, environment, budget
 
 Place = tuple[str, str]
 

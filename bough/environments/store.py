@@ -176,6 +176,12 @@ def environments(tx: sa.Connection, project_name: str = "") -> list[EnvironmentV
     return [_view(row) for row in tx.execute(query.order_by(environment.c.project, environment.c.name))]
 
 
+def budgets(tx: sa.Connection) -> dict[tuple[str, str], float]:
+    """Of the environments that have one, a month."""
+    query = sa.select(environment.c.project, environment.c.name, environment.c.budget).where(environment.c.budget > 0)
+    return {(row.project, row.name): float(row.budget) for row in tx.execute(query)}
+
+
 def add_release(
     tx: sa.Connection, place: tuple[str, str], manifest: Manifest, digest: str, *, by: str, now: float, message: str,
     commit: str, rolled_back_to: int = 0, state: str = PENDING,

@@ -15,6 +15,7 @@ from bough.gates import needs
 from bough.gates.models import GateResult, GateRun
 from bough.kernel.errors import Problem
 from bough.kernel.files import write_whole
+from bough.kernel.paying import label
 from bough.kernel.platform import Home
 from bough.kernel.reconcile import Turn
 from bough.registry.models import Version
@@ -81,7 +82,7 @@ class Checks:
             unit=f"{run.id}-checks", attempt=1, kind="job", python=deployment.build.python,
             argv=[deployment.build.python, "-m", "bough.runtime.gatechecks", *paths], cwd=deployment.build.workdir,
             environment=deployment.build.environment, limits=Limits(memory_mb=MEMORY_MB),
-            labels={"project": run.project, "environment": run.environment},
+            labels={"project": run.project, "environment": run.environment} | label(run.payer),
         )  # fmt: skip
 
     def _folder(self, run: GateRun) -> Path:

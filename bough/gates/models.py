@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
+from bough.kernel.paying import GATE, Payer
 from bough.kernel.policy import Gates
 
 RUNNING, PASSED, FAILED = "running", "passed", "failed"
+CENTER = "gates"  # who pays for what they run
 
 
 class GateResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,6 +50,12 @@ class GateRun(msgspec.Struct, frozen=True, kw_only=True):
     against: Subject | None = None
     results: list[GateResult] = []
     finished_at: float = 0.0
+
+    @property
+    def payer(self) -> Payer:
+        return Payer(
+            project=self.project, environment=self.environment, cost_center=CENTER, kind=GATE, workload=self.name
+        )
 
     @property
     def subject(self) -> Subject:

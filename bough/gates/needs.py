@@ -21,6 +21,7 @@ from bough.kernel import points
 from bough.kernel.catalog import Point, layer_of
 from bough.kernel.errors import Invalid
 from bough.kernel.model_references import parse
+from bough.kernel.paying import label
 from bough.kernel.reconcile import Turn
 from bough.registry.models import Version
 from bough.serving import store as serving
@@ -44,7 +45,8 @@ class Probes:
             if attempt is None:
                 spec = self._replicas.probe(turn, _with(deployment, key, subject), unit)
                 if spec is not None:
-                    self._engine.apply(spec)
+                    paid = spec.labels | label(run.payer)
+                    self._engine.apply(msgspec.structs.replace(spec, labels=paid))
             elif attempt.state == EXITED:
                 raise Invalid(f"the {who}'s replica did not start: {_why(attempt)}", code="PROBE_NOT_STARTED")
             elif attempt.state == READY and attempt.address:

@@ -12,6 +12,7 @@ from bough.adapters.engine import EXITED, Engine
 from bough.gates.asked import GateAnswer, GateRequest
 from bough.gates.models import GateResult, GateRun
 from bough.kernel.files import write_whole
+from bough.kernel.paying import label
 from bough.kernel.platform import Home
 from bough.kernel.reconcile import Turn
 from bough.runtime.spec import Limits, UnitSpec
@@ -54,7 +55,7 @@ class GateUnits:
         self._engine.apply(
             UnitSpec(
                 unit=unit, attempt=number, kind="job", argv=[sys.executable, "-m", "bough.gates.worker", *paths],
-                cwd=str(folder), labels={"project": run.project, "environment": run.environment},
+                cwd=str(folder), labels={"project": run.project, "environment": run.environment} | label(run.payer),
                 limits=Limits(memory_mb=MEMORY_MB), confine=True,
             )
         )  # fmt: skip

@@ -16,7 +16,7 @@ from bough.data.views import Views
 from bough.databases.disk import Databases
 from bough.environments import branching
 from bough.jobs import outputs, schedules, store, sweeping, taking
-from bough.jobs.loop import JobLoop
+from bough.jobs.loop import Holding, JobLoop
 from bough.jobs.machine import Machine
 from bough.jobs.models import KIND, RUN
 from bough.jobs.objects import BucketWork
@@ -50,6 +50,7 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     databases: Databases
     objects: Objects
+    holding: Holding
     weights: Mapping[str, float] = {}
 
 
@@ -61,7 +62,7 @@ def handlers(outside: Outside) -> dict[str, Handler]:
     jobs = JobLoop(
         *(outside.home, outside.platform, outside.engine, outside.events, outside.capacity),
         *(placing, watching, outside.views, RunTokens(outside.vault, outside.private_digest), tracked),
-        outside.databases,
+        *(outside.databases, outside.holding),
     )
     return {
         KIND: jobs.handle,

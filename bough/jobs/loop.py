@@ -9,7 +9,7 @@ data) is let go. So a turn that dies anywhere is made good by the next one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 import sqlalchemy as sa
@@ -66,6 +66,10 @@ COUNT_S = 10.0  # between two looks at what queues have had
 SHARE_S = 3600.0  # what a queue had longer ago is forgotten
 VIEW = "BOUGH_DATA"
 
+Place = tuple[str, str]  # project, environment
+Holding = Callable[[sa.Connection, float], Mapping[Place, str]]
+"""Environments of which no job may begin at this time, and why."""
+
 log = logging.getLogger("bough.jobs")
 
 
@@ -75,16 +79,17 @@ class JobLoop:
     def __init__(
         self, home: Home, platform: Platform, engine: Engine, events: Events, capacity: Capacity,
         placing: Placing, watching: Watching, views: Views, tokens: RunTokens,
-        tracked: Tracked, databases: Databases,
+        tracked: Tracked, databases: Databases, holding: Holding,
     ) -> None:  # fmt: skip
         self._home, self._platform, self._engine, self._events = home, platform, engine, events
-        self._capacity, self._databases = capacity, databases
+        self._capacity, self._databases, self._holding = capacity, databases, holding
         self._placing, self._watching, self._views = placing, watching, views
         self._tokens, self._tracked, self._places = tokens, tracked, Places(home)
         self._active, self._groups = store.Active(), Groups(tracked)
         self._had, self._counted_at = dict[str, float](), float("-inf")
         self._given: dict[str, Filled] = {}  # what runs find around them, as found in this turn
         self._data: dict[str, list[Content]] = {}  # and what of data
+        self._held: Mapping[Place, str] = {}  # environments of which none may begin now, and why
         self._refused: dict[str, Problem] = {}  # what speaks against starting an attempt, seen after its commit
 
     def handle(self, turn: Turn) -> float | None:
@@ -104,6 +109,8 @@ class JobLoop:
         self._groups.look(turn, turnover)
         with turn.read() as tx:
             self._given, self._data = {}, {}
+            waits = any(run.state == QUEUED for run in turnover.world.singles)
+            self._held = self._holding(tx, now) if waits else {}
             self._placing.place(turnover, shares, lambda run: self._is_ready(tx, run))
         moved = self._commit(turn, turnover)
         for run in turnover.ended:
@@ -155,7 +162,7 @@ class JobLoop:
         request = units.build_request(run)
         unit = builds.unit_of(request)
         if unit not in outcomes:
-            outcomes[unit] = builds.ensure(self._home, self._engine, request)
+            outcomes[unit] = builds.ensure(self._home, self._engine, request, units.payer_of(run))
         found = outcomes[unit]
         if isinstance(found, BuildResult):
             source = run.manifest.settings.source
@@ -167,6 +174,8 @@ class JobLoop:
             turnover.change(run, state=FAILED, said=said, failure=failure, finished_at=turnover.world.now)
 
     def _is_ready(self, tx: sa.Connection, run: JobRun) -> bool:
+        if (why := self._held.get(run.place)) is not None:
+            raise Unavailable(why, code="BUDGET_REACHED")
         filled = self._filled(tx, run)
         if filled is not None:
             self._given[run.id] = filled

@@ -14,6 +14,7 @@ from bough.environments.references import Filled
 from bough.jobs.models import PREFIX, JobRun
 from bough.kernel.devices import share_of
 from bough.kernel.jobs import bounds
+from bough.kernel.paying import JOB, Payer
 from bough.kernel.platform import Home, Platform
 from bough.kernel.references import without
 from bough.runtime.spec import Limits, UnitSpec
@@ -54,6 +55,14 @@ def build_request(run: JobRun) -> BuildRequest:
         service=run.job, bundle=run.manifest.bundle, command=settings.command, dockerfile=settings.dockerfile,
         docker=settings.docker, requirements=settings.requirements, python=settings.python,
         environment=without(settings.env), given=sorted(settings.env.keys() - without(settings.env).keys()),
+    )  # fmt: skip
+
+
+def payer_of(run: JobRun) -> Payer:
+    settings = run.manifest.settings
+    return Payer(
+        project=run.project, environment=run.environment, cost_center=settings.cost_center, kind=JOB, workload=run.job,
+        tags=settings.tags,
     )  # fmt: skip
 
 

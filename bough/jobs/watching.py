@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -225,10 +226,11 @@ def situation(run: JobRun, lease: Lease | None, progress: Progress | None, *, pr
     )  # fmt: skip
 
 
-def _payer(run: JobRun) -> dict[str, str]:
+def _payer(run: JobRun) -> dict[str, Any]:
     """Who pays for it."""
-    return {"project": run.project, "environment": run.environment, "job": run.job,
-            "cost_center": run.manifest.settings.cost_center}  # fmt: skip
+    payer = units.payer_of(run)
+    return {"project": payer.project, "environment": payer.environment, "job": payer.workload,
+            "cost_center": payer.cost_center, "tags": payer.tags}  # fmt: skip
 
 
 def _keep(engine: Engine, unit: str, attempt: int, path: Path) -> None:

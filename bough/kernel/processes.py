@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 STATE, SESSION, FLAGS, STARTTIME = 0, 3, 6, 19  # positions in /proc/PID/stat after the command's closing parenthesis
+WORKED = slice(11, 15)  # utime and stime, its own and of children that it has waited for, in clock ticks
 _PF_EXITING = 0x4  # of the flags: on its way out, and its files may be closed already
 BOOT_SLACK_S = 60.0  # a wall clock that was corrected since may move the time of boot by less than this
 

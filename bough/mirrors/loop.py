@@ -13,6 +13,7 @@ from bough.gateway import kept
 from bough.kernel.errors import NotFound
 from bough.kernel.events import Events
 from bough.kernel.files import write_whole
+from bough.kernel.paying import REPLAY, Payer, label
 from bough.kernel.platform import Home
 from bough.kernel.reconcile import Handler, Turn
 from bough.mirrors import metering, operations, store
@@ -25,6 +26,7 @@ from bough.serving.mirroring import RUNNING
 LOOK_S = 60.0  # at mirrors without an end: their environments may be gone
 CHECK_S = 0.25  # the engine's hints wake a replay sooner
 TRIES = 2
+CENTER = "replays"  # who pays
 KEPT, ALL = "kept", "all"  # kind and only object of the loop that removes kept requests
 PRUNE_S = 3600.0
 MEMORY_MB = 4096
@@ -110,7 +112,7 @@ def _ensure(home: Home, engine: Engine, replay: Replay, folder: Path, named: lis
     engine.apply(
         UnitSpec(
             unit=unit, attempt=number, kind="job", argv=[sys.executable, "-m", "bough.mirrors.worker", *paths],
-            cwd=str(folder), labels={"project": replay.project, "environment": replay.target},
+            cwd=str(folder), labels={"project": replay.project, "environment": replay.target} | label(_payer(replay)),
             limits=Limits(memory_mb=MEMORY_MB),
         )
     )  # fmt: skip
@@ -119,6 +121,13 @@ def _ensure(home: Home, engine: Engine, replay: Replay, folder: Path, named: lis
 
 def _unit(replay: Replay) -> str:
     return f"{replay.id}-replay"
+
+
+def _payer(replay: Replay) -> Payer:
+    """The environment that it is sent to."""
+    return Payer(
+        project=replay.project, environment=replay.target, cost_center=CENTER, kind=REPLAY, workload=replay.service
+    )
 
 
 def _read(path: Path) -> Replayed | None:

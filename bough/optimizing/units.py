@@ -10,6 +10,7 @@ import msgspec
 
 from bough.adapters.engine import EXITED, Engine
 from bough.kernel.files import write_whole
+from bough.kernel.paying import OPTIMIZATION, Payer, label
 from bough.kernel.platform import Home
 from bough.kernel.reconcile import Turn
 from bough.optimizing.asked import OptimizationAnswer, OptimizationRequest
@@ -20,6 +21,7 @@ CHECK_S = 0.5  # the engine's hints wake the optimization sooner
 LONGEST_S = 3600.0  # one that takes longer has failed
 TRIES = 3  # of a process that ended without a word: its machine may have gone
 MEMORY_MB = 16_384
+CENTER = "optimizing"  # who pays
 
 
 class OptimizingUnits:
@@ -55,7 +57,7 @@ class OptimizingUnits:
         self._engine.apply(
             UnitSpec(
                 unit=unit, attempt=number, kind="job", argv=[sys.executable, "-m", "bough.optimizing.worker", *paths],
-                cwd=str(folder), labels={"project": of.project, "environment": of.environment},
+                cwd=str(folder), labels={"project": of.project, "environment": of.environment} | label(_payer(of)),
                 environment=dict(MODEL_ENVIRONMENT), limits=Limits(memory_mb=MEMORY_MB), confine=True,
             )
         )  # fmt: skip
@@ -72,6 +74,11 @@ class OptimizingUnits:
 
 def _unit(id: str) -> str:
     return f"{id}-optimizing"
+
+
+def _payer(of: Optimization) -> Payer:
+    model = of.model.partition("/")[0]
+    return Payer(project=of.project, environment=of.environment, cost_center=CENTER, kind=OPTIMIZATION, workload=model)
 
 
 def _failed(code: str, message: str) -> OptimizationAnswer:

@@ -11,7 +11,7 @@ server, so for its first minute nothing is given up; only what a late request we
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import sqlalchemy as sa
 
@@ -22,7 +22,7 @@ from bough.kernel.reconcile import Handler, Turn, wake
 from bough.runtime.spec import Usage
 from bough.scaling import store
 from bough.scaling.listening import Listening
-from bough.scaling.models import CPU, GPU, SLEPT, Costs, Decision, Observation, Place
+from bough.scaling.models import CPU, GPU, SLEPT, SPENT, Costs, Decision, Observation, Place
 from bough.scaling.policy import day_of
 from bough.scaling.scaled import SECOND_S, Scaled
 from bough.serving import store as serving
@@ -33,6 +33,10 @@ REST_S = 30.0  # while nothing scales
 FORGET_S = 3600.0
 
 
+Spent = Callable[[sa.Connection, float], Collection[tuple[str, str]]]
+"""Environments (project, environment) whose budget is spent at this time."""
+
+
 def changed(tx: sa.Connection, _event: object = None) -> None:
     """There may be something to scale."""
     wake(tx, KIND, ID)
@@ -41,8 +45,10 @@ def changed(tx: sa.Connection, _event: object = None) -> None:
 class Scaling:
     """The handler."""
 
-    def __init__(self, ask: Callable[[], GatewayState | None], engine: Engine, listening: Listening) -> None:
-        self._ask, self._engine, self._listening = ask, engine, listening
+    def __init__(
+        self, ask: Callable[[], GatewayState | None], engine: Engine, listening: Listening, spent: Spent
+    ) -> None:
+        self._ask, self._engine, self._listening, self._spent = ask, engine, listening, spent
         self._scaled: dict[str, Scaled] = {}
         self._forgot_at = 0.0
 
@@ -50,6 +56,7 @@ class Scaling:
         self._listening.wake()
         with turn.read() as tx:
             found = [each for each in serving.in_state(tx, READY, ASLEEP) if each.settings.scale.max]
+            spent = self._spent(tx, turn.clock.now()) if found else ()
         for each in found:
             if each.state == ASLEEP and each.id in self._scaled and self._scaled[each.id].runs:
                 self._slept(turn, each)
@@ -66,7 +73,8 @@ class Scaling:
         for deployment in awake:
             lanes = [each for each in state.lanes if each.deployment == deployment.id]
             if lanes:
-                self._follow(turn, now, deployment, lanes, attempts, usage)
+                held = (deployment.project, deployment.environment) in spent
+                self._follow(turn, now, deployment, lanes, attempts, usage, spent=held)
         if now - self._forgot_at > FORGET_S:
             self._forgot_at = now
             with turn.apply() as tx:
@@ -100,19 +108,23 @@ class Scaling:
 
     def _follow(
         self, turn: Turn, now: float, deployment: Deployment, lanes: list[LaneState], attempts: list[Attempt],
-        usage: dict[str, Usage],
+        usage: dict[str, Usage], *, spent: bool,
     ) -> None:  # fmt: skip
         scaled = self._scaled.get(deployment.id) or self._begin(turn, now, deployment)
+        scaled.spent = spent
         seen = scaled.look(now, deployment, lanes, attempts, usage)
         wish = scaled.decide(seen, sum(each.taken for each in lanes))
         minute, place = scaled.watch.minute(seen), place_of(deployment)
-        if (wish.active, wish.pool) == (deployment.answering, deployment.waiting) and minute is None:
+        new_size = (wish.active, wish.pool) != (deployment.answering, deployment.waiting)
+        refuses = wish.why == SPENT and not scaled.refused
+        scaled.refused = wish.why == SPENT or (scaled.refused and spent)
+        if not new_size and not refuses and minute is None:
             return
         with turn.apply() as tx:
             if minute is not None:
                 store.passed(tx, place, minute)
                 store.keep_learnt(tx, place, scaled.scaler.lateness.learnt)
-            if (wish.active, wish.pool) != (deployment.answering, deployment.waiting):
+            if new_size or refuses:
                 serving.scaled(tx, deployment.id, now, wish.active, wish.pool)
                 store.decided(tx, place, Decision(
                     deployment=deployment.id, at=now, active=wish.active, pool=wish.pool, why=wish.why,
@@ -121,9 +133,9 @@ class Scaling:
                 table_changed(tx)
 
 
-def handler(ask: Callable[[], GatewayState | None], engine: Engine, listening: Listening) -> Handler:
+def handler(ask: Callable[[], GatewayState | None], engine: Engine, listening: Listening, spent: Spent) -> Handler:
     """`ask`: what the gateway says of itself now."""
-    return Scaling(ask, engine, listening).handle
+    return Scaling(ask, engine, listening, spent).handle
 
 
 def place_of(deployment: Deployment) -> Place:

@@ -8,6 +8,7 @@ import msgspec
 LOAD, QUEUE, IN_FLIGHT, CPU, GPU, LATENCY = "load", "queue", "in_flight", "cpu", "gpu", "latency"
 KEPT, FORECAST, JUMP, SCHEDULE, COOLDOWN, BOUND = "kept", "forecast", "jump", "schedule", "cooldown", "bound"
 BUDGET, SLEPT, NOW = "budget", "asleep", "now"
+SPENT = "environment_budget"  # of the month: nothing grows any more
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -24,6 +24,7 @@ from bough.scaling.models import (
     LOAD,
     NOW,
     QUEUE,
+    SPENT,
     Costs,
     Observation,
     Outlook,
@@ -42,11 +43,11 @@ GROWS = 0.1  # by so much where only the latency says that something lacks
 
 def decide(
     scale: Scale, costs: Costs, seen: Observation, outlook: Outlook, floor: int = 0, afford: float = math.inf,
-    stepped: Mapping[str, float] | None = None,
+    stepped: Mapping[str, float] | None = None, held: float = math.inf,
 ) -> Wish:  # fmt: skip
     """`floor`: the least that a schedule asks for now; `afford`: the most that the budget bears; `stepped`: what steps
-    have come to."""
-    least, pooled, most = max(scale.min, floor), scale.warm != 0, int(min(scale.most, afford))
+    have come to; `held`: what there is, where the budget of the environment lets nothing grow."""
+    least, pooled, most = max(scale.min, floor), scale.warm != 0, int(min(scale.most, afford, held))
     needs = _needs(scale, costs, seen, outlook) | dict(stepped or {})
     now = _now(scale, costs, seen, outlook, needs) if pooled else 0.0
     spare = {KEPT: outlook.kept, FORECAST: outlook.ahead, JUMP: outlook.jump} if LOAD in scale.signals else {}
@@ -59,9 +60,9 @@ def decide(
     if pooled:
         needs[NOW], active = now, max(least, rules.whole(now))
     calm_s = scale.cooldown if scale.cooldown >= 0 else CALM_S if pooled else 0.0
-    held = [level for level, idle in enumerate(outlook.idle_s) if idle <= calm_s and LOAD in scale.signals]
-    if held:
-        needs[COOLDOWN] = _level(outlook, held[-1], least)
+    calm = [level for level, idle in enumerate(outlook.idle_s) if idle <= calm_s and LOAD in scale.signals]
+    if calm:
+        needs[COOLDOWN] = _level(outlook, calm[-1], least)
         if not pooled:
             needs[COOLDOWN] += _margin(scale, outlook, outlook.load)
         active = max(active, rules.whole(needs[COOLDOWN]))
@@ -71,7 +72,8 @@ def decide(
     if bounded != active or rules.whole(needs.get(why, 0.0)) <= least:
         why = BOUND
     if active > most < scale.most:
-        why, needs[BUDGET] = BUDGET, float(most)
+        why = SPENT if held < afford else BUDGET
+        needs[why] = float(most)
     rounded = {name: round(value, 3) for name, value in needs.items()}
     weighed = round(scale.late_worth, 3)
     return Wish(active=bounded, pool=pool, needed=needed, why=why, needs=rounded, late_cost=weighed)
@@ -87,7 +89,8 @@ class Autoscaler:
         self.spent_s = 0.0  # replica-seconds of the day that began at …
         self.day_at = 0.0
 
-    def wish(self, seen: Observation, floor: int = 0) -> Wish:
+    def wish(self, seen: Observation, floor: int = 0, held: float = math.inf) -> Wish:
+        """`held`: replicas beyond which it may not grow, whatever its own budget says."""
         self.past.observe(seen)
         least = max(self.scale.min, floor)
         scale = self._weighed(seen, least)
@@ -95,7 +98,8 @@ class Autoscaler:
         again_s = self.costs.start_s / price
         self.outlook = self.past.outlook(seen, self.costs.start_s, again_s, scale.late_worth * again_s, least)
         self.stepped = advance(scale, self.stepped, seen, self.outlook.load)
-        wish = decide(scale, self.costs, seen, self.outlook, floor, self._afford(seen), self.stepped.needs)
+        afford = self._afford(seen)
+        wish = decide(scale, self.costs, seen, self.outlook, floor, afford, self.stepped.needs, held)
         self.past.wished(wish.needed)
         return wish
 

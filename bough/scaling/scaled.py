@@ -9,6 +9,7 @@ rule then: it has the same past as one that was asked every second, and decides 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -40,6 +41,8 @@ class Scaled:
         self.scaler.day_at, self.scaler.spent_s = day_of(now), spent_s
         self.watch = Watch(deployment.id)
         self.runs = False  # it was not asleep when it was last looked at
+        self.spent = False  # the budget of its environment
+        self.refused = False  # for that it may not grow, which has been said
         self._silent_s, self._rests = 0, False
         self._seen = Observation(at=now, arrived=0)
 
@@ -83,7 +86,7 @@ class Scaled:
         scale = self.deployment.settings.scale
         if scale != scaler.scale:
             scaler.scale = scale
-        wish = scaler.wish(seen, floor_of(scale.schedule, seen.at))
+        wish = scaler.wish(seen, floor_of(scale.schedule, seen.at), self._held)
         return wish.keeping(self.deployment.answering) if seen.at - self.since < WARM_UP_S else wish
 
     def _changes(self, wish: Wish) -> bool:
@@ -92,7 +95,13 @@ class Scaled:
 
     @property
     def _most(self) -> int:
-        return self.deployment.settings.scale.most
+        return int(min(self.deployment.settings.scale.most, self._held))
+
+    @property
+    def _held(self) -> float:
+        """Replicas, pool included, beyond which it may not grow."""
+        least, there = self.deployment.settings.scale.min, self.deployment.answering + self.deployment.waiting
+        return max(1, least, there) if self.spent else math.inf
 
 
 def _is_silent(seen: Observation) -> bool:

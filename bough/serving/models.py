@@ -8,6 +8,7 @@ import msgspec
 
 from bough.builds.models import BuildResult
 from bough.environments.models import ModelPin
+from bough.kernel.paying import SERVICE, Payer
 from bough.kernel.project import PRODUCTION
 from bough.kernel.workloads import Service
 from bough.runtime.frames import Signature
@@ -79,6 +80,14 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         if self.settings.sleep_after_s < 0:
             return 0.0 if self.environment == PRODUCTION else BRANCH_SLEEPS_AFTER_S
         return self.settings.sleep_after_s
+
+    @property
+    def payer(self) -> Payer:
+        """As its settings say now."""
+        return Payer(
+            project=self.project, environment=self.environment, cost_center=self.settings.cost_center, kind=SERVICE,
+            workload=self.service, tags=self.settings.tags, cores=self.settings.resources.cpus or 1.0,
+        )  # fmt: skip
 
     def unit(self, number: int) -> str:
         return f"{self.id}-{number}"

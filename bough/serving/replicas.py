@@ -24,6 +24,7 @@ from bough.environments.references import Filled
 from bough.kernel import catalog
 from bough.kernel.errors import Problem
 from bough.kernel.events import Events
+from bough.kernel.paying import Payer
 from bough.kernel.platform import Home, Platform
 from bough.kernel.reconcile import Handler, Turn
 from bough.kernel.references import without
@@ -76,8 +77,8 @@ class Replicas:
     def _build(self, turn: Turn, deployment: Deployment) -> float | None:
         request = build_request(deployment)
         # A rollout that begins again after a failed build tries the build again, once.
-        started = turn.step("build started", lambda: self._start_build(request))
-        outcome = builds.ensure(self._home, self._engine, request) if started else None
+        started = turn.step("build started", lambda: self._start_build(request, deployment.payer))
+        outcome = builds.ensure(self._home, self._engine, request, deployment.payer) if started else None
         if outcome is None:
             return BUILD_CHECK_S
         if isinstance(outcome, Failure):
@@ -94,8 +95,8 @@ class Replicas:
             live = environments.live(tx, (deployment.project, deployment.environment))
         return deployment.sleeps_after_s > 0 and live is not None and live[0].number == deployment.release
 
-    def _start_build(self, request: BuildRequest) -> bool:
-        builds.ensure(self._home, self._engine, request, again=True)
+    def _start_build(self, request: BuildRequest, payer: Payer) -> bool:
+        builds.ensure(self._home, self._engine, request, payer, again=True)
         return True
 
     def _inspect(self, turn: Turn, deployment: Deployment, build: BuildResult) -> float | None:

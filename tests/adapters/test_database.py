@@ -524,6 +524,26 @@ def test_an_upgrade_writes_down_what_layers_show_as_branching_does(tmp_path: Pat
     assert max(row[1] for row in after) > 3
 
 
+def test_an_upgrade_keeps_what_was_counted_before_costs_had_tags(tmp_path: Path) -> None:
+    path = tmp_path / "bough.db"
+    migrate.upgrade(path)
+    database = SqliteDatabase(path, durable=False)
+    with database.write() as tx:
+        tx.exec_driver_sql("DROP TABLE cost_usage")
+        tx.exec_driver_sql("DROP TABLE cost_budget_told")
+        with Operations.context(MigrationContext.configure(tx)):
+            scripts = ScriptDirectory(str(migrate.FOLDER))
+            tx.exec_driver_sql("DROP TABLE cost_meter")
+            scripts.get_revision("0024").module.upgrade()
+            tx.exec_driver_sql(
+                "INSERT INTO cost_usage VALUES ('shop', 20000, 'main', 'inference', 'service', 'web', 60, 3, 0, 0.5)"
+            )
+            scripts.get_revision("0029").module.upgrade()
+        kept = tx.exec_driver_sql("SELECT workload, tags, seconds, cpu_s, gpu_s, cost FROM cost_usage").all()
+    database.close()
+    assert kept == [("web", "{}", 60.0, 3.0, 0.0, 0.5)]
+
+
 def test_an_upgrade_of_what_is_up_to_date_does_not_even_import_alembic(tmp_path: Path) -> None:
     path = tmp_path / "bough.db"
     migrate.upgrade(path)

@@ -590,3 +590,21 @@ def test_without_a_program_it_says_how_to_get_one(tmp_path: Path, monkeypatch: p
     assert all("is 6.0, and branches need 6.2" in each.why_not for each in Redis(tmp_path / "a").ways())
     with pytest.raises(Problem, match=r"6\.0"):
         Redis(tmp_path / "a").make("copy")
+
+
+def test_what_a_server_has_worked_is_counted_from_its_start_and_anew_when_it_starts_again(tmp_path: Path) -> None:
+    engine = Redis(tmp_path)
+    handle = engine.make("copy")
+    assert engine.running("copy_there-is-none") is None
+    run(engine, handle, "SET", "a", "1")
+    before = engine.running(handle)
+    run(engine, handle, "EVAL", "for i = 1, 30000000 do end", "0")
+    after = engine.running(handle)
+    assert before is not None and after is not None and before.mark == after.mark
+    assert after.cpu_s > before.cpu_s and after.seconds > before.seconds >= 0.0
+    engine.close(handle)
+    assert engine.running(handle) is None
+    run(engine, handle, "SET", "a", "2")
+    again = engine.running(handle)
+    assert again is not None and again.mark != before.mark and again.seconds < after.seconds
+    engine.stop()

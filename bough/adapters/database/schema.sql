@@ -734,20 +734,6 @@ CREATE TABLE capacity_changeover (
 	PRIMARY KEY (project, job)
 );
 
-CREATE TABLE cost_usage (
-	project TEXT NOT NULL,
-	day INTEGER NOT NULL,
-	environment TEXT NOT NULL,
-	cost_center TEXT NOT NULL,
-	kind TEXT NOT NULL,
-	workload TEXT NOT NULL,
-	seconds FLOAT NOT NULL,
-	cpu_s FLOAT NOT NULL,
-	gpu_s FLOAT NOT NULL,
-	cost FLOAT NOT NULL,
-	PRIMARY KEY (project, day, environment, cost_center, kind, workload)
-);
-
 CREATE TABLE cost_meter (
 	attempt TEXT NOT NULL,
 	seconds FLOAT NOT NULL,
@@ -800,5 +786,29 @@ CREATE TABLE job_object (
 
 CREATE INDEX ix_job_object_run ON job_object (run);
 
-INSERT INTO alembic_version VALUES ('0028');
+CREATE TABLE cost_usage (
+	project TEXT NOT NULL,
+	day INTEGER NOT NULL,
+	environment TEXT NOT NULL,
+	cost_center TEXT NOT NULL,
+	kind TEXT NOT NULL,
+	workload TEXT NOT NULL,
+	tags TEXT NOT NULL,
+	seconds FLOAT NOT NULL,
+	cpu_s FLOAT NOT NULL,
+	gpu_s FLOAT NOT NULL,
+	cost FLOAT NOT NULL,
+	PRIMARY KEY (project, day, environment, cost_center, kind, workload, tags)
+);
+
+CREATE TABLE cost_budget_told (
+	project TEXT NOT NULL,
+	environment TEXT NOT NULL,
+	month TEXT NOT NULL,
+	budget FLOAT NOT NULL,
+	state TEXT NOT NULL,
+	PRIMARY KEY (project, environment)
+);
+
+INSERT INTO alembic_version VALUES ('0029');
 

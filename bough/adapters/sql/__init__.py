@@ -59,6 +59,14 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
     remake: dict[str, Any] = {}
 
 
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """A server of a database: `mark` is another one when it was started again, `cpu_s` what it has worked since."""
+
+    mark: str
+    seconds: float
+    cpu_s: float
+
+
 class Script(msgspec.Struct, frozen=True, kw_only=True):
     """A migration: SQL under a name, run once."""
 
@@ -88,6 +96,9 @@ class SqlEngine(Protocol):
 
     def keep(self, handle: str) -> None:
         """Called every few seconds: starts again what was started and has died. Cheap, idempotent."""
+
+    def running(self, handle: str) -> Running | None:
+        """What its server has used; None where none runs, or where it is not Bough's. Cheap."""
 
     def remake(self, handle: str, how: Mapping[str, Any]) -> bool:
         """Brings a database back that was not settled; False when nothing is missing."""

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bough.adapters.sql import Announced, Cut, Script, Way, postgres_sharing
+from bough.adapters.sql import Announced, Cut, Running, Script, Way, postgres_sharing
 from bough.adapters.sql.files import CLONE, COPY, Files
 from bough.adapters.sql.policies import check_columns
 from bough.adapters.sql.postgres_follower import WARM, Followers
@@ -23,6 +23,7 @@ from bough.adapters.sql.postgres_masks import columns_of, copy_masked, leak_in_f
 from bough.adapters.sql.postgres_overlay import LEFT, PREFIX, Bases, copied_of, last_written, size_of
 from bough.adapters.sql.postgres_server import DATABASE, Programs, Server
 from bough.adapters.sql.postgres_settling import is_lost, settle
+from bough.adapters.sql.processes import used_by
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
 from bough.kernel.files import as_exhausted
 from bough.kernel.names import new_id
@@ -132,6 +133,9 @@ class Postgres:
             server.start()
         if _way(handle) == WARM and self._is_branched(server):
             self._followers.refresh(server)
+
+    def running(self, handle: str) -> Running | None:
+        return used_by(self._server(handle).pid())
 
     def remake(self, handle: str, how: Mapping[str, Any]) -> bool:
         return False

@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from bough.adapters.sql import Announced, Cut, Script, Way, postgres_roles
+from bough.adapters.sql import Announced, Cut, Running, Script, Way, postgres_roles
 from bough.adapters.sql.policies import check_columns
 from bough.adapters.sql.postgres_masks import Side, copy_masked, leak_in_dump, literal, quoted
 from bough.adapters.sql.postgres_roles import Role
@@ -130,6 +130,10 @@ class OwnServers:
 
     def keep(self, handle: str) -> None:
         """The server is the user's."""
+
+    def running(self, handle: str) -> Running | None:
+        """The server is the user's."""
+        return None
 
     def remake(self, handle: str, how: Mapping[str, Any]) -> bool:
         return False

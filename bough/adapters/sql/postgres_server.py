@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bough.adapters.sql import postgres_sharing
-from bough.adapters.sql.processes import NOBODY, as_nobody, namespaces_allowed, sockets_of
+from bough.adapters.sql.processes import NOBODY, as_nobody, children, namespaces_allowed, sockets_of
 from bough.kernel import overlay
 from bough.kernel.errors import Busy, Invalid, Problem, Unavailable
 from bough.kernel.files import disk_full, locked, write_whole
@@ -263,7 +263,7 @@ class Server:
                 self._stop([pid], stopped)
                 looks = 0
                 while looks < SURE:
-                    fresh = [each for each in _children(pid) if each not in stopped]
+                    fresh = [each for each in children(pid) if each not in stopped]
                     looks = 0 if fresh else looks + 1
                     self._stop(fresh, stopped)
             yield
@@ -321,12 +321,6 @@ def _folder() -> Path | None:
         if (folder / "initdb").exists():
             return folder
     return None
-
-
-def _children(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
 
 
 def _continue(stopped: list[int]) -> None:

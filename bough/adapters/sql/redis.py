@@ -13,8 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bough.adapters.sql import Announced, Cut, Script, Way, redis_log
+from bough.adapters.sql import Announced, Cut, Running, Script, Way, redis_log
 from bough.adapters.sql.files import CLONE, COPY, Files
+from bough.adapters.sql.processes import used_by
 from bough.adapters.sql.redis_lines import facts
 from bough.adapters.sql.redis_masks import complain, copy_masked, leak_in, rules_of, unmatched
 from bough.adapters.sql.redis_server import Program, Server, remove
@@ -102,6 +103,9 @@ class Redis:
         server = self._server(handle)
         if server.is_wanted and not server.runs:
             server.start(SOON_S)
+
+    def running(self, handle: str) -> Running | None:
+        return used_by(self._server(handle).pid())
 
     def remake(self, handle: str, how: Mapping[str, Any]) -> bool:
         return False

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from bough.adapters.sql import Announced, Cut, Script, Way
+from bough.adapters.sql import Announced, Cut, Running, Script, Way
 from bough.adapters.sql.files import CLONE, COPY, Files
 from bough.adapters.sql.pages import NeedsRecovery, Pages
 from bough.adapters.sql.policies import check_columns
@@ -114,6 +114,10 @@ class Sqlite:
 
     def keep(self, handle: str) -> None:
         """A file does not die."""
+
+    def running(self, handle: str) -> Running | None:
+        """Programs open it themselves."""
+        return None
 
     def remake(self, handle: str, how: Mapping[str, Any]) -> bool:
         return self._in_pages(handle) and bool(how) and self.pages.remake(handle, how["layers"], how["size"])

@@ -81,6 +81,7 @@ def shown(session: Session, answer: Mapping[str, Any]) -> str:
         "bytes of its own": f"{drawing.size(answer['own_bytes'])} (what it shares: bough data usage)",
         "sealed off from": ", ".join(answer["sealed"]),
         "branches of it": ", ".join(answer["children"]),
+        "budget": f"{view['budget']:g} a month (spent: bough costs budgets)" if view.get("budget") else "",
         "goes away": drawing.moment(view["expires_at"]) if view.get("expires_at") else "",
         "created": f"{drawing.moment(view['created_at'])} by {view.get('created_by', '')}",
     }
