@@ -60,6 +60,7 @@ from bough.costs import store as costs_store
 from bough.costs.budgets import Budgets
 from bough.costs.loop import ReadToTheEnd
 from bough.costs.models import Prices
+from bough.costs.rules import device_hour
 from bough.data import erasure, forgetting, garbage, retention, upkeep
 from bough.data import operations as data
 from bough.data import space as data_space
@@ -501,8 +502,10 @@ class Bough:
         )  # fmt: skip
 
     def _prices(self) -> Prices:
-        device_hour = cache(lambda: self.platform.device_hour({each.kind for each in self.accelerators.devices()}))
-        return Prices(core_hour=self.platform.core_hour, device_hour=device_hour)
+        def of_device() -> float:
+            return device_hour(self.platform.pools.values(), {each.kind for each in self.accelerators.devices()})
+
+        return Prices(core_hour=self.platform.core_hour, device_hour=cache(of_device))
 
     def _database_meters(self) -> list[Meter]:
         with self.database.read() as tx:

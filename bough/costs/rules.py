@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from bough.adapters.engine import EXITED, Attempt
@@ -24,7 +24,9 @@ from bough.costs.models import (
     Reading,
     Usage,
 )
+from bough.kernel.jobs import accelerator
 from bough.kernel.paying import Meter, Payer
+from bough.kernel.platform import PoolSettings
 from bough.runtime import spec
 
 HOUR_S = 3600.0
@@ -40,6 +42,19 @@ _NAMED: dict[str, Callable[[int, CostLine], str]] = {
     WORKLOAD: lambda day, line: f"{line.kind} {line.project}/{line.environment}/{line.workload}",
     DAY: lambda day, line: datetime.datetime.fromtimestamp(day * DAY_S, datetime.UTC).date().isoformat(),
 }
+
+
+def device_hour(pools: Iterable[PoolSettings], kinds: Collection[str]) -> float:
+    """What one accelerator costs for an hour where nobody takes it away, of one of these kinds where the price book has
+    any of them; 0: it has none."""
+    each = [
+        (device.kind, price / device.count)
+        for pool in pools if pool.kind == "on-demand"
+        for device in map(accelerator, pool.accelerators)
+        for price in pool.zones.values()
+    ]  # fmt: skip
+    here = [price for kind, price in each if kind in kinds]
+    return min(here or [price for _, price in each], default=0.0)
 
 
 def meter(payer: Payer, attempt: Attempt, used: spec.Usage, now: float) -> Meter:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from bough.kernel.jobs import accelerator
 from bough.kernel.settings import Document
 
 FILE_NAME = "settings.toml"
@@ -55,18 +53,6 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             pool for pool in self.pools.values() if pool.kind == "on-demand" and pool.cpus and not pool.accelerators
         )
         return min((price / pool.cpus for pool in told for price in pool.zones.values()), default=0.0)
-
-    def device_hour(self, kinds: Collection[str]) -> float:
-        """What one accelerator costs for an hour where nobody takes it away, of one of these kinds where the price book
-        has any of them; 0: it has none."""
-        each = [
-            (device.kind, price / device.count)
-            for pool in self.pools.values() if pool.kind == "on-demand"
-            for device in map(accelerator, pool.accelerators)
-            for price in pool.zones.values()
-        ]  # fmt: skip
-        here = [price for kind, price in each if kind in kinds]
-        return min(here or [price for _, price in each], default=0.0)
 
     @property
     def gateway_url(self) -> str:

@@ -152,17 +152,14 @@ def test_cores_that_are_kept_and_devices_are_paid_for_while_they_are_there_and_e
 
 
 def test_a_device_costs_what_the_price_book_says_of_its_kind() -> None:
-    pools = {
-        "big": PoolSettings(kind="on-demand", zones={"a": 24.0}, accelerators=["h100:8"]),
-        "small": PoolSettings(kind="on-demand", zones={"a": 1.0, "b": 1.5}, accelerators=["t4"]),
-        "cheap": PoolSettings(kind="spot", zones={"a": 0.1}, accelerators=["h100"]),
-    }
-    platform = Platform(pools=pools)
-    assert (platform.device_hour({"h100"}), platform.device_hour(["a10"]), Platform().device_hour([])) == (
-        3.0,
-        1.0,
-        0.0,
-    )
+    pools = [
+        PoolSettings(kind="on-demand", zones={"a": 24.0}, accelerators=["h100:8"]),
+        PoolSettings(kind="on-demand", zones={"a": 1.0, "b": 1.5}, accelerators=["t4"]),
+        PoolSettings(kind="spot", zones={"a": 0.1}, accelerators=["h100"]),
+    ]
+    assert rules.device_hour(pools, {"h100"}) == 3.0
+    assert rules.device_hour(pools, ["a10"]) == 1.0
+    assert rules.device_hour([], []) == 0.0
 
 
 def test_a_build_is_paid_for_by_the_workload_that_asked_for_it_and_grouped_by_its_tags(plane: Plane) -> None:
