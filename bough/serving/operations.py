@@ -103,7 +103,7 @@ def follow_release(context: Context, request: FollowRelease) -> Iterator[Progres
         release, manifest = environments.find(tx, request.id)
         place = release.project, release.environment
         first = events.read(tx, subject=release.id, limit=1)
-        seen = first[0].seq if first else 0
+        seen = first[0].seq - 1 if first else 0
     while True:
         with context.read() as tx:
             release, _ = environments.find(tx, request.id)

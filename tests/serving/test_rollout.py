@@ -9,6 +9,7 @@ import pytest
 from bough.adapters.engine import EXITED
 from bough.adapters.engine.fake import Behaviour
 from bough.app import Bough
+from bough.kernel.context import Context
 from bough.kernel.errors import Conflict, Invalid
 from bough.kernel.platform import Platform
 from bough.runtime.spec import Failure
@@ -214,6 +215,25 @@ def test_a_bad_project_file_is_refused_with_its_line(plane: Plane) -> None:
         plane.create(ONE + "replica = 2\n")
     assert caught.value.fields["line"] == 4
     assert "did you mean 'replicas'" in caught.value.message
+
+
+def test_who_follows_a_release_to_which_requests_come_already_is_told_so_at_once(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A branch's release has one event: that it is routed."""
+    plane.deploy(ONE)
+    plane.call("environments.create", project="shop", branch="trial")
+    plane.let_pass(1.0)
+    (release,) = plane.call("releases.list", project="shop", environment="trial")
+    pauses: list[float] = []
+
+    def pause(_: Context, seconds: float) -> None:
+        pauses.append(seconds)
+        assert len(pauses) < 3
+
+    monkeypatch.setattr(Context, "pause", pause)
+    said = list(plane.call("releases.follow", id=release.id))
+    assert (said[-1].kind, said[-1].state) == ("done", "live")
 
 
 def test_routes_follow_settings_that_need_no_restart(plane: Plane) -> None:
