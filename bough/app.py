@@ -482,7 +482,7 @@ class Bough:
             previews_loop.KIND: previews_loop.handler(self._bringing, events),
             capacity_loop.KIND: capacity_loop.handler(self._pools),
             costs_loop.KIND: costs_loop.handler(
-                *(engine, self.read_to_the_end, _payers, self._database_meters, self._prices(), self._budgets)
+                self.read_to_the_end, _payers, self._database_meters, self._prices(), self._budgets
             ),
             lineage_loop.KIND: lineage_loop.handler(self._receiver, self._tracked),
             webhooks_loop.KIND: webhooks_loop.handler(self._connectors, open_with(self._vault)),

@@ -56,9 +56,9 @@ class Metering:
     """The handler."""
 
     def __init__(
-        self, engine: Engine, ending: ReadToTheEnd, payers: Payers, servers: Servers, prices: Prices, budgets: Budgets
+        self, engine: ReadToTheEnd, payers: Payers, servers: Servers, prices: Prices, budgets: Budgets
     ) -> None:
-        self._engine, self._ending, self._payers, self._servers = engine, ending, payers, servers
+        self._engine, self._payers, self._servers = engine, payers, servers
         self._prices, self._budgets = prices, budgets
 
     def handle(self, turn: Turn) -> float | None:
@@ -68,7 +68,7 @@ class Metering:
             return LOOK_S
         read = {f"{each.unit}/{each.attempt}": (each, used.get(f"{each.unit}/{each.attempt}", Usage()))
                 for each in attempts}  # fmt: skip
-        read |= {f"{each.unit}/{each.attempt}": (each, of) for each, of in self._ending.ended()}
+        read |= {f"{each.unit}/{each.attempt}": (each, of) for each, of in self._engine.ended()}
         servers, now = self._servers(), turn.clock.now()
         with turn.apply(lasting=False) as tx:  # a power cut ends the processes too, and costs the last of their usage
             who, before, shown = self._payers(tx), store.meters(tx), {each.key: each for each in servers}
@@ -91,10 +91,8 @@ class Metering:
         store.keep_meters(tx, changed, rules.gone(before, shown))
 
 
-def handler(
-    engine: Engine, ending: ReadToTheEnd, payers: Payers, servers: Servers, prices: Prices, budgets: Budgets
-) -> Handler:
-    return Metering(engine, ending, payers, servers, prices, budgets).handle
+def handler(engine: ReadToTheEnd, payers: Payers, servers: Servers, prices: Prices, budgets: Budgets) -> Handler:
+    return Metering(engine, payers, servers, prices, budgets).handle
 
 
 def changed(tx: sa.Connection, event: Event | None = None) -> None:
