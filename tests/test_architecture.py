@@ -61,7 +61,7 @@ WIRE_FORMATS = (
         "bough.runtime.pages.opening",
     ),
 )
-# What is the main file of a process puts it together, as `app.py` does for the server.
+# What is the main file of a process puts it together, as `composition/` does for the server.
 PROCESSES = {
     "bough.gates.worker": ("bough.adapters.blobs", "bough.adapters.tables"),
     "bough.optimizing.worker": ("bough.adapters.blobs", "bough.runtime"),  # opens models as a replica does
@@ -94,7 +94,8 @@ PROCESSES = {
     "bough.entrypoints.cli": ("bough.data", "bough.builds", "bough.environments.models", "bough.adapters.builder"),
 }
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "core", "manager", "managers", "misc", "base"}
-WIRING = ("bough.app", "bough.entrypoints.cli", "bough.entrypoints.reference")
+COMPOSITION = ("bough.app", "bough.composition")
+WIRING = (*COMPOSITION, "bough.entrypoints.cli", "bough.entrypoints.reference")
 
 
 class Import(NamedTuple):
@@ -195,7 +196,7 @@ def allowed(module: str, target: str) -> bool:
         return under(target, "bough.runtime")
     if under(module, "bough.kernel"):
         return under(target, "bough.kernel")
-    if under(module, "bough.app") or (under(target, own_part) and not under(module, "bough.adapters")):
+    if under(module, *COMPOSITION) or (under(target, own_part) and not under(module, "bough.adapters")):
         return True
     if under(target, "bough.kernel") or (target in WIRE_FORMATS and not under(module, "bough.client")):
         return True
@@ -204,7 +205,7 @@ def allowed(module: str, target: str) -> bool:
     if under(module, "bough.adapters"):
         return under(target, ".".join(module.split(".")[:3]))
     if under(module, "bough.entrypoints"):
-        return under(target, "bough.client", "bough.app") or is_interface(target)
+        return under(target, "bough.client", *COMPOSITION) or is_interface(target)
     others = {f"bough.{name}" for name in CAPABILITIES[own_part.removeprefix("bough.")]}
     return is_interface(target) or under(target, *others)
 
@@ -225,7 +226,7 @@ def test_every_arrow_is_one_that_the_design_draws() -> None:
 
 def test_every_package_has_its_place() -> None:
     """A new folder is a decision: it goes into CAPABILITIES with its arrows."""
-    placed = {"adapters", "client", "entrypoints", "kernel", "runtime", *CAPABILITIES}
+    placed = {"adapters", "client", "composition", "entrypoints", "kernel", "runtime", *CAPABILITIES}
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} <= placed
 
 

@@ -5,7 +5,7 @@ any other. Standard output is the build's log. RESULT.json appears whole, as soo
 `BuildResult`, or `{"failure": …}` and exit status 1. After that it compiles the environment's bytecode at the lowest
 priority; killing it there costs nothing but the next start's speed.
 
-As the main function of a process, this file names technologies, as `bough/app.py` does for the server.
+As the main function of a process, this file names technologies, as `bough/composition/` does for the server.
 """
 
 from __future__ import annotations

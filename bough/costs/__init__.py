@@ -5,5 +5,5 @@ how much something has used), usage (what it had in a day), budget (of an enviro
 Promises: every second of a lease and of a process is counted once, for the payer that it had then; the lines of a
 report sum to its groups, and the groups to the whole. What was counted stays when an environment goes. A budget that is
 spent lets nothing grow, and ends nothing.
-Never: asks a capability; it reads events, the engine's figures, and what `app.py` tells of services and databases.
+Never: asks a capability; it reads events, the engine's figures, and what it is told of services and databases.
 """

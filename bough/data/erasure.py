@@ -32,7 +32,7 @@ ERASED = "data.erased"
 
 
 class Elsewhere:
-    """What other capabilities keep beside the catalog, put together in `app.py`."""
+    """What other capabilities keep beside the catalog, put together in `composition/keeping.py`."""
 
     def __init__(self, reaches: Sequence[Reach]) -> None:
         self._reaches = reaches

@@ -15,7 +15,7 @@ from bough.secrets.models import Envelope
 from bough.secrets.vault import Vault
 
 OpenForge = Callable[[ForgeLink], Forge]
-"""Every technology by its kind; put together in `app.py`."""
+"""Every technology by its kind; put together in `composition/technologies.py`."""
 
 
 class Keys:

@@ -1,4 +1,4 @@
-"""Puts the parts of jobs together; what they need of the world is handed in by `app.py`."""
+"""Puts the parts of jobs together; what they need of the world is handed in by `composition/handlers.py`."""
 
 from __future__ import annotations
 

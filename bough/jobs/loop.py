@@ -74,7 +74,7 @@ log = logging.getLogger("bough.jobs")
 
 
 class JobLoop:
-    """The handler. Its parts are put together in `app.py`."""
+    """The handler. `assembly.py` puts its parts together."""
 
     def __init__(
         self, home: Home, platform: Platform, engine: Engine, events: Events, capacity: Capacity,

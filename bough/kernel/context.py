@@ -59,7 +59,7 @@ SYSTEM = Principal(id="system", name="system", role=Role.ADMIN)
 
 
 class Parts:
-    """What `app.py` has put together, found by interface: `parts.get(Engine)`."""
+    """What `composition/workings.py` has put together, found by interface: `parts.get(Engine)`."""
 
     def __init__(self, parts: Mapping[type[Any], Any]) -> None:
         self._parts = dict(parts)

@@ -29,7 +29,7 @@ Listener = Callable[[sa.Connection, Event], None]
 
 
 class Events:
-    """Who listens to what; filled once, in `app.py`."""
+    """Who listens to what; filled once, in `composition/listeners.py`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -83,7 +83,7 @@ class Merger(Protocol):
 
 
 class Mergers:
-    """Those of every kind that has one; put together in `app.py`."""
+    """Those of every kind that has one; put together in `composition/workings.py`."""
 
     def __init__(self, by_kind: Mapping[str, Merger] | None = None) -> None:
         self.by_kind = dict(by_kind or {})

@@ -1,6 +1,6 @@
 """Somebody who is to be forgotten, told by the words that name them, and what became of what said so.
 
-A capability that keeps what people send or programs say gives a `Reach` to `app.py`; erasures call all of them.
+A capability that keeps what people send or programs say gives a `Reach` to `composition/`; erasures call all of them.
 """
 
 from __future__ import annotations

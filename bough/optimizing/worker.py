@@ -3,7 +3,7 @@
 Runs as a unit of the engine with the Python that runs Bough, so that it can be watched, limited and killed; what it
 reads is somebody's. Writes contenders beside REQUEST.json. Standard output is its log. RESULT.json appears whole.
 
-As the main function of a process, this file names technologies, as `bough/app.py` does for the server.
+As the main function of a process, this file names technologies, as `bough/composition/` does for the server.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def test_what_ends_and_is_forgotten_between_two_looks_is_counted_once(plane: Pla
     plane.let_pass(4.0)
     plane.engine.crash("gr_1-gates", code=0)
     ended = next(each for each in plane.engine.snapshot() if each.unit == "gr_1-gates")
-    plane.bough.read_to_the_end.forget("gr_1-gates")
+    plane.bough.works.read_to_the_end.forget("gr_1-gates")
     plane.let_pass(40.0)
     (gates,) = [line for line in shown(plane).lines if line.kind == "gate"]
     assert ended.exit is not None and gates.seconds == pytest.approx(ended.exit.at - ended.started_at)

@@ -41,7 +41,7 @@ def test_each_environment_pays_for_its_own_server_and_nobody_for_a_file(tmp_path
         plane.call("databases.add", project="shop", name=name, engine=engine)
     plane.call("environments.create", project="shop", branch="feature")
     plane.let_pass(1.0)
-    disk = plane.bough._databases
+    disk = plane.bough.works.databases
     try:
         for name in ("main", "feature"):
             plane.call("databases.url", project="shop", name="cache", environment=name)

@@ -64,7 +64,7 @@ def test_a_branch_is_a_database_made_from_its_parent_as_was_announced(plane: Pla
     plane.let_pass(0.3)
     with pytest.raises(psycopg.OperationalError):
         run(other, "SELECT 1")
-    plane.bough._databases.sweep(_handles(plane), -1)
+    plane.bough.works.databases.sweep(_handles(plane), -1)
     assert run(url, "SELECT datname FROM pg_database WHERE datname LIKE 'bough_%'") == []
     plane.call("databases.remove", project=PROJECT, name="events")
     plane.let_pass(0.3)
@@ -80,10 +80,10 @@ def test_its_password_is_a_secret_that_nobody_reads_and_programs_are_given(plane
     files = [path for path in plane.bough.home.path.rglob("*") if path.is_file()]
     assert [path.name for path in files if PASSWORD.encode() in path.read_bytes()] == []
     with plane.bough.database.read() as tx:
-        found = variables_of(tx, (PROJECT, "main"), plane.bough._databases)
+        found = variables_of(tx, (PROJECT, "main"), plane.bough.works.databases)
     assert found is not None and "EVENTS_URL" not in found.plain
     before, sealed, after = found.secrets["EVENTS_URL"]
-    opened = plane.bough._vault.open_text(sealed)
+    opened = plane.bough.works.vault.open_text(sealed)
     assert before + opened + after == url == plane.call("databases.url", project=PROJECT, name="events").url
     assert msgspec.json.decode(sealed, type=Sealed).name == "database-events"
 
@@ -200,10 +200,10 @@ def test_the_url_of_a_masked_branch_opens_that_and_nothing_else(plane: Plane, se
     (listed,) = plane.call("databases.list", project=PROJECT, environment="shared")
     assert f"{role}:***@" in listed.url
     with plane.bough.database.read() as tx:
-        found = variables_of(tx, (PROJECT, "shared"), plane.bough._databases)
+        found = variables_of(tx, (PROJECT, "shared"), plane.bough.works.databases)
     assert found is not None and "EVENTS_URL" not in found.plain
     before, sealed, after = found.secrets["EVENTS_URL"]
-    assert before + plane.bough._vault.open_text(sealed) + after == other
+    assert before + plane.bough.works.vault.open_text(sealed) + after == other
 
     scripts = {"001.sql": "CREATE TABLE more (id integer)"}
     plane.call("databases.migrate", project=PROJECT, name="events", environment="shared", scripts=scripts)
@@ -213,12 +213,12 @@ def test_the_url_of_a_masked_branch_opens_that_and_nothing_else(plane: Plane, se
     assert run(below, "SELECT id FROM more") == [(1,)] and below.partition("@")[0] == other.partition("@")[0]
     plane.call("environments.discard", project=PROJECT, branch="shared")
     plane.let_pass(0.3)
-    plane.bough._databases.sweep(_handles(plane), -1)
+    plane.bough.works.databases.sweep(_handles(plane), -1)
     assert run(below, "INSERT INTO more VALUES (2) RETURNING id") == [(2,)], "its role stays for the branch of it"
     for name in ("below", "clear"):
         plane.call("environments.discard", project=PROJECT, branch=name)
     plane.let_pass(0.3)
-    plane.bough._databases.sweep(_handles(plane), -1)
+    plane.bough.works.databases.sweep(_handles(plane), -1)
     assert run(url, f"SELECT 1 FROM pg_roles WHERE rolname = '{role}'") == [], "it went with the last one"
     run(url, "DROP TABLE people")
 
@@ -260,7 +260,7 @@ def test_who_may_not_create_roles_is_told_what_an_administrator_runs(
     plane.call("environments.create", project=PROJECT, branch="below", source="shared")
     plane.call("environments.discard", project=PROJECT, branch="shared")
     plane.let_pass(0.3)
-    plane.bough._databases.sweep(_handles(plane), -1)
+    plane.bough.works.databases.sweep(_handles(plane), -1)
     below = plane.call("databases.url", project=PROJECT, name="events", environment="below").url
     assert len(run(below, "SELECT email FROM people")) == 2
 

@@ -546,10 +546,10 @@ def test_programs_are_given_its_url_and_nobody_else_reads_the_password(shop: Pla
     shown = [listed, shop.call("audit.list"), shop.call("databases.show", project=PROJECT, name="cache")]
     assert password.encode() not in msgspec.json.encode(shown)
     with shop.bough.database.read() as tx:
-        found = variables_of(tx, (PROJECT, "main"), shop.bough._databases)
+        found = variables_of(tx, (PROJECT, "main"), shop.bough.works.databases)
     assert found is not None and found.plain == {} and set(found.secrets) == {"CACHE_URL", "DATABASE_URL"}
     before, sealed, after = found.secrets["CACHE_URL"]
-    assert before + shop.bough._vault.open_text(sealed) + after == url
+    assert before + shop.bough.works.vault.open_text(sealed) + after == url
     assert password not in sealed and msgspec.json.decode(sealed, type=Sealed).project == PROJECT
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import click
 import pytest
 
-from bough.app import OPERATION_MODULES
 from bough.client import Client
 from bough.client.contract import contract
+from bough.composition.verbs import OPERATION_MODULES
 from bough.entrypoints.cli import derived as derived_commands
 from bough.entrypoints.cli import options
 from bough.entrypoints.cli.main import HAND_WRITTEN, application

@@ -153,7 +153,7 @@ def test_what_is_read_in_the_event_loop_waits_for_no_writer(plane: Plane, client
     modules = (experiments, logged_models, registry, runs, traces, traces_v2)
     quick = {(each.method, each.path) for each in Table(*modules).endpoints if each.quick}
     assert quick == {("GET", path) for path in QUICK} | {("POST", path) for path in QUICK_WRITES}
-    with plane.bough.database.write(), plane.bough._tracking.write():
+    with plane.bough.database.write(), plane.bough.technologies.tracking.write():
         for path, asked in QUICK.items():
             assert client.get(f"/api/2.0{path}", params=asked).status_code == 200
 
@@ -167,7 +167,9 @@ def test_a_small_write_is_made_in_the_event_loop_and_a_large_one_in_a_thread(
     plane: Plane, client: TestClient, run: str
 ) -> None:
     in_threads: list[bool] = []
-    plane.bough._tracking.on_commit(lambda: in_threads.append(threading.current_thread().name.startswith("api")))
+    plane.bough.technologies.tracking.on_commit(
+        lambda: in_threads.append(threading.current_thread().name.startswith("api"))
+    )
     for path, said in QUICK_WRITES.items():
         assert client.post(f"/api/2.0{path}", json={"run_id": run, **said}).status_code == 200
     assert in_threads == [False] * len(QUICK_WRITES)
@@ -199,7 +201,7 @@ def test_while_a_write_waits_for_another_one_everybody_else_is_answered(
     answers: list[int] = []
     served = Served(plane.bough)  # type: ignore[arg-type] # it has all that is asked of a toy
     assert ask("POST", "/mlflow/runs/set-tag", QUICK_WRITES["/mlflow/runs/set-tag"]) == 200  # the project has begun
-    holder = plane.bough._tracking if own else SqliteDatabase(plane.bough.home.tracking, durable=False)
+    holder = plane.bough.technologies.tracking if own else SqliteDatabase(plane.bough.home.tracking, durable=False)
     with holder.write():
         sending = threading.Thread(target=send)
         sending.start()

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bough.app import REFERENCES
+from bough.composition.keeping import REFERENCES
 from bough.data.garbage import Collector
 from bough.kernel.clock import SystemClock
 from bough.kernel.errors import Problem, ProjectFileInvalid

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bough.app import REFERENCES
+from bough.composition.keeping import REFERENCES
 from bough.data.garbage import Collector
 from bough.kernel import catalog
 from bough.kernel.catalog import MODEL, Write

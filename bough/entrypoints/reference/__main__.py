@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bough import app
 from bough.client import contract as known
+from bough.composition.verbs import OPERATION_MODULES
 from bough.entrypoints.http import openapi
 from bough.entrypoints.reference.contract import contract
 from bough.entrypoints.reference.pages import pages
@@ -52,7 +52,7 @@ def main() -> None:
     what.add_argument("--write", action="store_true", help="make every derived file anew")
     what.add_argument("--check", action="store_true", help="say which are out of date")
     given = parser.parse_args()
-    files = derived(collect(app.OPERATION_MODULES))
+    files = derived(collect(OPERATION_MODULES))
     if given.write:
         _write(files)
         known.contract.cache_clear()  # what was imported has read the one before

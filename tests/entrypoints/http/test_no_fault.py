@@ -14,7 +14,8 @@ from hypothesis.strategies import SearchStrategy
 
 from bough.access import operations as access
 from bough.adapters.engine.fake import FakeEngine
-from bough.app import OPERATION_MODULES, Bough
+from bough.app import Bough
+from bough.composition.verbs import OPERATION_MODULES
 from bough.entrypoints.http.app import build
 from bough.kernel.clock import VirtualClock
 from bough.kernel.context import Principal, Role

@@ -33,7 +33,7 @@ def client(plane: Plane) -> TestClient:
 def in_threads(plane: Plane) -> list[bool]:
     """Of every write to the store of runs: whether a thread of the API's made it."""
     found: list[bool] = []
-    plane.bough._tracking.on_commit(lambda: found.append(threading.current_thread().name.startswith("api")))
+    plane.bough.technologies.tracking.on_commit(lambda: found.append(threading.current_thread().name.startswith("api")))
     return found
 
 
@@ -59,7 +59,7 @@ def test_what_would_wait_for_another_write_waits_in_a_thread(
     assert log(client, run) == 200
     answers: list[int] = []
     sending = threading.Thread(target=lambda: answers.append(log(client, run)))
-    with plane.bough._tracking.write():
+    with plane.bough.technologies.tracking.write():
         sending.start()
         sending.join(0.3)
         assert answers == [], "it waits its turn"
