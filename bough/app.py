@@ -140,6 +140,7 @@ class Bough:
         self._renewal.stop()
         self._bringing.stop()
         self.loop.stop()
+        self.works.pools.close()
         self.technologies.close()
 
     def wake_units(self, units: set[str]) -> None:

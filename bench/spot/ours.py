@@ -1,8 +1,10 @@
-"""Bough's planner as a policy of the judge."""
+"""Bough's planner as a policy of the judge: each plan is there before the decision that begins it, so that what a job
+costs does not depend on how fast the machine is."""
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 
 from bench.spot.judge import NONE, ON_DEMAND, TICK_H, WAIT, Action, State
 from bough.capacity import planning, rules
@@ -18,7 +20,8 @@ class Planned:
         self._seen = seen or MarketSeen()
         self._planner = rules.Planner(self._plan)
         self.plan_s: list[float] = []
-        self.decide_s: list[float] = []
+        self.decide_s: list[float] = []  # plans included
+        self.look_s: list[float] = []  # of decisions that made none
 
     def decide(self, state: State) -> Action:
         began, plans = time.perf_counter(), len(self.plan_s)
@@ -40,15 +43,16 @@ class Planned:
             sure=TICK_H if works else 0.0,
         )
         choice = self._planner.choose(ask, self._seen)
+        self.decide_s.append(time.perf_counter() - began)
         if len(self.plan_s) == plans:
-            self.decide_s.append(time.perf_counter() - began)
+            self.look_s.append(self.decide_s[-1])
         if choice.kind == NONE:
             return WAIT
         return Action(choice.kind, 0 if choice.kind == ON_DEMAND else int(choice.zone))
 
-    def _plan(self, market: rules.Market, time_h: float, slack_h: float) -> planning.Plan:
+    def _plan(self, market: rules.Market, time_h: float, slack_h: float) -> Future[planning.Plan]:
         began = time.perf_counter()
         steps = max(round(STEPS * min(time_h / 48.0, 1.0)), 30)
         plan = planning.plan(market, time_h, slack_h, steps=steps)
         self.plan_s.append(time.perf_counter() - began)
-        return plan
+        return rules.ready(plan)

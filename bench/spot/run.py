@@ -60,6 +60,7 @@ def measure(found: list[list[traces.Trace]], starts: int) -> dict[str, object]:
     late: Counter[str] = Counter()
     plan_s: list[float] = []
     decide_s: list[float] = []
+    look_s: list[float] = []
     for setting in judge.SETTINGS:
         before = len(costs[BEST])
         for zones in found:
@@ -73,6 +74,7 @@ def measure(found: list[list[traces.Trace]], starts: int) -> dict[str, object]:
                     late[name] += outcome.late
                 plan_s += ours.plan_s
                 decide_s += ours.decide_s
+                look_s += ours.look_s
         optimum = sum(costs[BEST][before:])
         settings[setting.name] = {name: round(sum(each[before:]) / optimum, 3) for name, each in costs.items()}
     optimum = sum(costs[BEST])
@@ -89,8 +91,12 @@ def measure(found: list[list[traces.Trace]], starts: int) -> dict[str, object]:
             2,
         ),
         "plan ms, median and p99": [round(statistics.median(plan_s) * 1e3, 1), round(percentile(plan_s, 99) * 1e3, 1)],
-        "decide ms, median and p99": [
-            round(statistics.median(decide_s) * 1e3, 3), round(percentile(decide_s, 99) * 1e3, 3),
+        "plans a job": round(len(plan_s) / len(costs[BEST]), 1),
+        "decide ms, plans included: median, p99, most": [
+            round(value * 1e3, 3) for value in (statistics.median(decide_s), percentile(decide_s, 99), max(decide_s))
+        ],
+        "decide ms without a plan, median and p99": [
+            round(statistics.median(look_s) * 1e3, 3), round(percentile(look_s, 99) * 1e3, 3),
         ],
         "settings": settings,
     }  # fmt: skip

@@ -72,7 +72,7 @@ def _planned(situation: Situation, now: Now, planner: Planner) -> Decision:
     ask = asked(situation, now)
     choice = planner.choose(ask, now.seen)
     late = rules.is_late(ask)
-    again, cost = again_s(now.usable.speed), round(choice.cost, 4)
+    again, cost = LOOK_S[0] if choice.coming else again_s(now.usable.speed), round(choice.cost, 4)
     why = _why(ask, choice, now.seen, late=late)
     if choice.kind == ask.running and choice.zone in ("", ask.zone):
         action = WAIT if choice.kind == rules.NONE else KEEP
@@ -118,6 +118,10 @@ def _why(ask: Ask, choice: Choice, seen: MarketSeen, *, late: bool) -> str:
     slack = f"{_hours(max(ask.time_left - ask.work_left, 0.0))} more than the work needs, {start}"
     if late:
         return "the deadline cannot be kept any more: on-demand, to be done as soon as possible"
+    if choice.coming:
+        return f"{'waits' if choice.kind == rules.NONE else 'it goes on where it is'}: its plan is being made"
+    if choice.failure:
+        return f"on-demand, because no plan could be made ({choice.failure})"
     if choice.forced:
         return f"on-demand, because any later start could miss the deadline ({slack})"
     if choice.kind == SPOT and ask.running == SPOT:

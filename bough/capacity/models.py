@@ -56,8 +56,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Capacity(Protocol):
     def decide(self, situation: Situation) -> Decision:
-        """What to do now. Changes nothing. The first call for a job run may take up to two seconds, others one
-        millisecond."""
+        """What to do now. Changes nothing. The first call for a job run waits for its plan, two seconds at most;
+        others take a millisecond: while a new plan is made, the one before answers."""
 
     def acquire(self, holder: str, offer: Offer) -> Lease:
         """Rents what a decision named. Idempotent: a holder has one lease, and gets it again for the same offer.

@@ -194,7 +194,7 @@ def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen, usable: Usable, change
     assert state is not None  # noqa: S101 - it was just looked at
     slack, age = ask.time_left - ask.work_left, step_of(state.age_h)
     found = made.forecast(ask.time_left, slack, up=bool(best), age_step=age)
-    choice = rules.Planner(every.planning).choose(ask, seen)
+    choice = rules.Planner(lambda *_: rules.ready(made)).choose(ask, seen)
     bought = (ask.work_left + ask.changeover) * ask.on_demand
     return JobPlan(
         cost=round(found.cost, 4), low=round(found.low, 4), high=round(found.high, 4),

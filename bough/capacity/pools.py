@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,14 +17,18 @@ from bough.capacity import deciding
 from bough.capacity.market import LOCAL as LOCAL
 from bough.capacity.market import Usable, usable
 from bough.capacity.models import Decision, Situation
-from bough.capacity.rules import Planner, Planning
+from bough.capacity.rules import Market, Planner, Planning
 from bough.capacity.zones import MarketSeen, look_at_all
 from bough.kernel.clock import Clock
 from bough.kernel.errors import Conflict, NotFound, Problem
 from bough.kernel.files import write_whole
 
+if TYPE_CHECKING:
+    from bough.capacity.planning import Plan
+
 KEPT_EVERY_S = 10.0  # what was seen is written down so often at most, and when a zone has changed
 MOST_PLANNERS = 200  # of job runs; who was asked for least recently is planned for anew
+log = logging.getLogger("bough.capacity")
 
 
 class Pools:
@@ -31,6 +38,7 @@ class Pools:
         self.planning = planning
         self._providers, self._memory, self._clock = dict(providers), memory, clock
         self._planners: dict[str, Planner] = {}
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="planning")  # begins with the first plan
         self._lock = threading.RLock()
         self._seen = _remembered(memory)
         self._written_at = clock.now()
@@ -40,7 +48,7 @@ class Pools:
             found = usable(self.catalogue(), situation.accelerators)
             offered = frozenset(offer.key for offer in self.offers())
             now = deciding.Now(at=self._clock.now(), usable=found, offered=offered, seen=self._look(found, offered))
-            return deciding.decide(situation, now, lambda: self._planner(situation.holder))
+        return deciding.decide(situation, now, lambda: self._planner(situation.holder))
 
     def look(self) -> None:
         """Looks at every zone, for whoever asks later."""
@@ -93,12 +101,22 @@ class Pools:
             raise NotFound(f"there is no pool {pool!r}", code="POOL_NOT_FOUND", hint="bough capacity pools")
         return provider
 
+    def close(self) -> None:
+        """What is being planned is not wanted any more."""
+        self._worker.shutdown(cancel_futures=True)
+
     def _planner(self, holder: str) -> Planner:
-        planner = self._planners.pop(holder, None) or Planner(self.planning)
-        self._planners[holder] = planner
-        while len(self._planners) > MOST_PLANNERS:
-            self._planners.pop(next(iter(self._planners)))
-        return planner
+        with self._lock:
+            planner = self._planners.pop(holder, None) or Planner(self._begin)
+            self._planners[holder] = planner
+            while len(self._planners) > MOST_PLANNERS:
+                self._planners.pop(next(iter(self._planners)))
+            return planner
+
+    def _begin(self, market: Market, time_h: float, slack_h: float) -> Future[Plan]:
+        coming = self._worker.submit(self.planning, market, time_h, slack_h)
+        coming.add_done_callback(_say_failure)
+        return coming
 
     def _look(self, found: Usable, offered: frozenset[tuple[str, str, str, str]]) -> MarketSeen:
         if not found.spot:
@@ -113,6 +131,11 @@ class Pools:
             with contextlib.suppress(Problem, OSError):  # a full disk costs what was learnt since, and nothing else
                 write_whole(self._memory, msgspec.json.encode(self._seen), synced=False)
         return after
+
+
+def _say_failure(made: Future[Plan]) -> None:
+    if not made.cancelled() and (error := made.exception()) is not None:
+        log.error("no plan was made", exc_info=error)
 
 
 def _remembered(memory: Path) -> dict[str, MarketSeen]:

@@ -8,6 +8,8 @@ on-demand starts now, and is not left again until there is room for another star
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent import futures
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bough.capacity.rates import rates, step_of
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from bough.capacity.planning import Plan
 
 NONE, SPOT, ON_DEMAND = "none", "spot", "on-demand"
-PLAN_AGAIN = 1.25  # when a job is so many times as old as at its last plan
+FIRST_PLAN_S = 2.0  # for which a job's first plan is waited for; it takes a hundredth of that
+PLAN_AGAIN = 1.05  # when a job is so many times as old as at its last plan
 PLAN_AGAIN_H = 1.0  # and not sooner than this
 TIE_H = 1e-6  # times that differ by less are equal: they are sums, and a start too early costs hours
 LOOKS_AHEAD_H = 24.0  # in the choice among zones
@@ -58,19 +61,29 @@ class Choice(NamedTuple):
     cost: float = 0.0  # expected, from here to the end
     forced: bool = False  # by the deadline
     life: float = 0.0  # expected hours of the spell of the zone
+    coming: bool = False  # there is no plan yet to read it off
+    failure: str = ""  # why there is none
 
 
 class Planning(Protocol):
     def __call__(self, market: Market, time_h: float, slack_h: float) -> Plan: ...
 
 
-class Planner:
-    """Plans for one job, again when it is a quarter older."""
+class Begin(Protocol):
+    def __call__(self, market: Market, time_h: float, slack_h: float) -> Future[Plan]:
+        """Begins to plan, somewhere else."""
 
-    def __init__(self, planning: Planning) -> None:
-        self._planning = planning
+
+class Planner:
+    """Plans for one job, again when it is a twentieth older. Plans are made beside the decisions: the one that there is
+    answers until the next is there, and only the first is waited for. One that fails leaves the one before; without
+    any, on-demand is what is sure, and the next decision begins another. The deadline's rule needs no plan."""
+
+    def __init__(self, begin: Begin) -> None:
+        self._begin = begin
         self._plan: Plan | None = None
-        self._prices: tuple[float, ...] = ()
+        self._coming: Future[Plan] | None = None
+        self._failure = ""
         self._began = self._again = 0.0  # in time left
 
     def choose(self, ask: Ask, seen: MarketSeen) -> Choice:
@@ -80,6 +93,10 @@ class Planner:
         if ask.running == SPOT:
             return Choice(SPOT, ask.zone, life=life(seen.zones[ask.zone], ask))
         plan = self._current(ask, seen)
+        if plan is None and self._failure:
+            return Choice(ON_DEMAND, cost=ask.work_left * ask.on_demand, failure=self._failure)
+        if plan is None:
+            return Choice(ask.running, coming=True)
         assert seen.any is not None  # noqa: S101 - somebody has looked
         slack = ask.time_left - ask.work_left - ask.changeover_left
         best = best_zone(ask, seen)
@@ -90,17 +107,35 @@ class Planner:
             choices.append(Choice(SPOT, best, cost=spot, life=life(state, ask)))
         return min(choices, key=lambda each: each.cost)
 
-    def _current(self, ask: Ask, seen: MarketSeen) -> Plan:
-        """The plan; a new one when there is reason."""
-        prices = (ask.on_demand, min(ask.spot.values(), default=ask.on_demand), ask.changeover, ask.loss)
-        fits = self._plan is not None and self._plan.covers(ask.time_left, ask.time_left - ask.work_left)
-        if self._plan is None or not fits or ask.time_left <= self._again or prices != self._prices:
+    def _current(self, ask: Ask, seen: MarketSeen) -> Plan | None:
+        """The plan; another is begun when there is reason."""
+        if self._coming is None and self._is_due(ask):
             self._began = max(self._began, ask.time_left)
             older = (self._began - ask.time_left) * (PLAN_AGAIN - 1.0)
             self._again = ask.time_left - max(older, PLAN_AGAIN_H)
-            self._prices = prices
-            self._plan = self._planning(market(ask, seen), ask.time_left, ask.time_left - ask.work_left)
+            self._coming = self._begin(market(ask, seen), ask.time_left, ask.time_left - ask.work_left)
+            if self._plan is None:
+                futures.wait([self._coming], FIRST_PLAN_S)
+        if self._coming is not None and self._coming.done():
+            error = self._coming.exception()
+            self._failure = f"{type(error).__name__}: {error}" if error is not None else ""
+            self._plan = self._coming.result() if error is None else self._plan
+            self._coming = None
         return self._plan
+
+    def _is_due(self, ask: Ask) -> bool:
+        if self._plan is None or ask.time_left <= self._again:
+            return True
+        of, prices = self._plan.market, (ask.on_demand, min(ask.spot.values()), ask.changeover, ask.loss)
+        fits = self._plan.covers(ask.time_left, ask.time_left - ask.work_left)
+        return not fits or prices != (of.on_demand, of.spot, of.changeover, of.loss)
+
+
+def ready(plan: Plan) -> Future[Plan]:
+    """A plan that is there already."""
+    made: Future[Plan] = Future()
+    made.set_result(plan)
+    return made
 
 
 def sooner(ask: Ask) -> Ask:
