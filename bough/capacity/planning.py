@@ -112,7 +112,7 @@ class _Induction:
     """
 
     def __init__(self, market: Market, step: float, slacks: int) -> None:
-        move = _zone_moves(market, step)
+        move = zone_moves(market, step)
         stays, ends, comes = move[:AGES, :AGES], move[:AGES, AGES], move[AGES:, 0]
         rows = np.zeros((3 * STATES + 5 - AGES, slacks), np.float32)
         cuts = np.cumsum((STATES, 1, 2, 1, AGES, 1))
@@ -180,7 +180,7 @@ class _Shift(NamedTuple):
         into[..., : self.cells] = NEVER
 
 
-def _zone_moves(market: Market, step: float) -> Grid:
+def zone_moves(market: Market, step: float) -> Grid:
     """Chances of a zone from state to state within a step; one spell ends in it at most."""
     moves = np.zeros((STATES, STATES), np.float32)
     moves[:AGES, :AGES], moves[:AGES, AGES] = _chances(market.available, step)
@@ -217,7 +217,7 @@ def forecast(plan: Plan, time_h: float, slack_h: float, *, up: bool, age_step: i
     """Plays the plan `COURSES` times from here."""
     chance = np.random.default_rng(seed)
     market, step = plan.market, plan.step_h
-    moves = _zone_moves(market, step).astype(np.float64).cumsum(axis=1)
+    moves = zone_moves(market, step).astype(np.float64).cumsum(axis=1)
     state = np.full(COURSES, age_step + (0 if up else AGES))
     mode, slack = np.zeros(COURSES, int), np.full(COURSES, slack_h)
     spot, bought, done_at = np.zeros(COURSES), np.zeros(COURSES), np.full(COURSES, time_h)

@@ -38,7 +38,7 @@ class Pools:
         self.planning = planning
         self._providers, self._memory, self._clock = dict(providers), memory, clock
         self._planners: dict[str, Planner] = {}
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="planning")  # begins with the first plan
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="planning")  # what no decision waits for
         self._lock = threading.RLock()
         self._seen = _remembered(memory)
         self._written_at = clock.now()
@@ -102,8 +102,8 @@ class Pools:
         return provider
 
     def close(self) -> None:
-        """What is being planned is not wanted any more."""
-        self._worker.shutdown(cancel_futures=True)
+        """Returns when what was seen is written down, and what is being planned is planned."""
+        self._beside.shutdown()
 
     def _planner(self, holder: str) -> Planner:
         with self._lock:
@@ -114,7 +114,7 @@ class Pools:
             return planner
 
     def _begin(self, market: Market, time_h: float, slack_h: float) -> Future[Plan]:
-        coming = self._worker.submit(self.planning, market, time_h, slack_h)
+        coming = self._beside.submit(self.planning, market, time_h, slack_h)
         coming.add_done_callback(_say_failure)
         return coming
 
@@ -128,14 +128,18 @@ class Pools:
         self._seen[found.group] = after
         if before.ups != after.ups or now - self._written_at > KEPT_EVERY_S:
             self._written_at = now
-            with contextlib.suppress(Problem, OSError):  # a full disk costs what was learnt since, and nothing else
-                write_whole(self._memory, msgspec.json.encode(self._seen), synced=False)
+            self._beside.submit(_write_down, self._memory, msgspec.json.encode(self._seen))
         return after
 
 
 def _say_failure(made: Future[Plan]) -> None:
     if not made.cancelled() and (error := made.exception()) is not None:
         log.error("no plan was made", exc_info=error)
+
+
+def _write_down(memory: Path, seen: bytes) -> None:
+    with contextlib.suppress(Problem, OSError):  # a full disk costs what was learnt since, and nothing else
+        write_whole(memory, seen, synced=False)
 
 
 def _remembered(memory: Path) -> dict[str, MarketSeen]:

@@ -79,8 +79,8 @@ class Planner:
     answers until the next is there, and only the first is waited for. One that fails leaves the one before; without
     any, on-demand is what is sure, and the next decision begins another. The deadline's rule needs no plan."""
 
-    def __init__(self, begin: Begin) -> None:
-        self._begin = begin
+    def __init__(self, begin: Begin, *, first_s: float = FIRST_PLAN_S) -> None:
+        self._begin, self._first_s = begin, first_s
         self._plan: Plan | None = None
         self._coming: Future[Plan] | None = None
         self._failure = ""
@@ -115,7 +115,7 @@ class Planner:
             self._again = ask.time_left - max(older, PLAN_AGAIN_H)
             self._coming = self._begin(market(ask, seen), ask.time_left, ask.time_left - ask.work_left)
             if self._plan is None:
-                futures.wait([self._coming], FIRST_PLAN_S)
+                futures.wait([self._coming], self._first_s)
         if self._coming is not None and self._coming.done():
             error = self._coming.exception()
             self._failure = f"{type(error).__name__}: {error}" if error is not None else ""

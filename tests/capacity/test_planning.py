@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
+from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.spot.judge import NONE, TICK_H, Setting, run
@@ -14,6 +17,7 @@ from bough.capacity import planning
 from bough.capacity.rates import PRIOR_PER_H, step_of
 from bough.capacity.rules import Market
 
+NEVER = float(planning.NEVER)
 NEVER_LOST, NEVER_BACK = (1e-6,) * len(PRIOR_PER_H), (1e-6,) * len(PRIOR_PER_H)
 
 
@@ -65,6 +69,76 @@ def test_another_zone_nearby_makes_spot_worth_more() -> None:
         for chance in (0.0, 0.95)
     )
     assert near < alone
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.3, 9.0])
+@pytest.mark.parametrize("changeover", [0.0, 0.2, 0.5, 5.0])
+def test_a_plan_is_what_the_rule_of_a_step_says_for_each_cell(changeover: float, loss: float) -> None:
+    market_ = market(changeover=changeover, loss=loss, elsewhere=0.3, away=[2.0 * rate for rate in PRIOR_PER_H])
+    made = planning.plan(market_, 10.0, 2.0, steps=40)
+    chosen = np.random.default_rng(0).integers((1, 0, 0), made.choices.shape[:1] + made.choices.shape[2:], (400, 3))
+    for time_, state, slack in chosen.tolist():
+        found, wanted = made.choices[time_, :, state, slack], step_by_rule(made, time_, state, slack)
+        feasible = np.array(wanted) < planning.NEVER / 1e4
+        assert found[feasible] == pytest.approx(np.array(wanted)[feasible], rel=1e-3, abs=1e-3)
+        assert (found[~feasible] > planning.NEVER / 1e5).all()
+
+
+def step_by_rule(made: planning.Plan, time_: int, state: int, slack: int) -> list[float]:
+    """The choices of one cell, from those of the step before it, in plain words."""
+    market_, step, ages = made.market, made.step_h, planning.AGES
+    now, before = made.choices[time_].astype(float), made.choices[time_ - 1].astype(float)
+    work = max(time_ * step - made.least - slack * step, 0.0)
+    if not work:
+        return [0.0] * 5
+    none = before[:3].min(axis=0)
+    spot, bought = np.minimum(none, before[planning.STAY]), np.minimum(none, before[planning.BOUGHT])
+    moves = planning.zone_moves(market_, step)[state].astype(float)
+    first, half = min(work, step), min(work, step / 2.0)
+    wait = NEVER
+    if slack and state < ages:
+        wait = moves @ none[:, slack - 1]
+    elif slack:
+        back = (none[0, slack] + none[0, slack - 1]) / 2.0 + market_.spot * half
+        wait = moves[ages:] @ none[ages:, slack - 1] + moves[0] * back
+    stay = NEVER
+    if state < ages:
+        ends = 1.0 - moves[:ages].sum()
+        gone = ends * market_.spot * half + ends * between(
+            lost(made, now, none, time_), slack - market_.loss / step / 2.0
+        )
+        stay = moves[:ages] @ spot[:ages, slack] + market_.spot * first * (1.0 - ends) + gone
+    keep = market_.on_demand * first + moves @ bought[:, slack]
+    start_at = slack - market_.changeover / step
+    to_the_end = market_.on_demand * (work + market_.changeover)
+    return [
+        wait,
+        between(now[planning.STAY, state], start_at),
+        min(between(now[planning.BOUGHT, state], start_at), to_the_end),
+        stay,
+        keep,
+    ]
+
+
+def lost(made: planning.Plan, now: Any, none: Any, time_: int) -> list[float]:
+    """By slack: the value after spot was taken away in the middle of a step."""
+    market_, ages = made.market, planning.AGES
+    found = []
+    for slack in range(none.shape[1]):
+        half = min(max(time_ * made.step_h - made.least - slack * made.step_h, 0.0), made.step_h / 2.0)
+        alone = (min(now[planning.WAIT, ages, slack], now[planning.BUY, ages, slack]) + none[ages, slack]) / 2.0
+        another = none[planning.MET, slack] + market_.spot * half
+        found.append(market_.elsewhere * another + (1.0 - market_.elsewhere) * alone)
+    return found
+
+
+def between(values: Any, at: float) -> float:
+    """Of the cells beside it; where there is none below, never."""
+    below = math.floor(at + 1e-9)
+    if below < 0:
+        return NEVER
+    part = max(at - below, 0.0)
+    return float(values[below] if part < 1e-9 else (1.0 - part) * values[below] + part * values[below + 1])
 
 
 @pytest.mark.parametrize("seed", range(25))
