@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bough.runtime.checkpoints import disk
+from bough.runtime.checkpoints import digests, disk
 from bough.runtime.checkpoints.checking import moment
 from bough.runtime.checkpoints.failures import damaged
 from bough.runtime.checkpoints.manifest import CHUNKS, ChunkRef
@@ -30,13 +30,17 @@ class Chunks:
         self._waiting: list[tuple[str, Any, int]] = []
         self.written_bytes = 0  # since the beginning
 
-    def put(self, content: disk.Content) -> ChunkRef:
+    def put(self, contents: Sequence[disk.Content]) -> list[ChunkRef]:
         """There, and durable, after the next `settle`."""
-        digest, size = hashlib.sha256(content).hexdigest(), len(content)
-        if not self._has(digest, size):
-            self._write(digest, content)
-            self.written_bytes += size
-        return ChunkRef(digest, size)
+        refs = []
+        with contextlib.closing(digests.ahead(contents)) as found:
+            for content, digest in zip(contents, found):
+                size = len(content)
+                if not self._has(digest, size):
+                    self._write(digest, content)
+                    self.written_bytes += size
+                refs.append(ChunkRef(digest, size))
+        return refs
 
     def settle(self) -> None:
         """Everything that was put is on the disk, under its name."""

@@ -119,10 +119,10 @@ class Saver:
         try:
             items = []
             for name, pieces in snapshot.pieces.items():
-                refs = [self.chunks.put(piece) for piece in pieces]
+                refs = self.chunks.put(pieces)
                 content = hashlib.sha256("".join(ref.digest for ref in refs).encode()).hexdigest()
                 items.append(Item(name=name, chunks=refs, size=sum(ref.size for ref in refs), content=content))
-            plain = self.chunks.put(snapshot.plain)
+            plain = self.chunks.put([snapshot.plain])[0]
             self.chunks.settle()
         except BaseException:
             self.chunks.abandon()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,17 @@ def test_training_goes_on_says_so_and_the_last_good_one_stays(small: Path, capfd
     assert progress is not None and progress.saved_step == 3 and not progress.message
     ckpt.close()
     assert not [path for path in small.rglob(".new-*")]
+
+
+def test_a_state_that_is_larger_than_the_disk_leaves_nothing_at_work(small: Path, capfd: Any) -> None:
+    ckpt = checkpoint.open(str(small), every=1, version="1")
+    ckpt.save(1, state(1, 80))
+    assert not ckpt.flush()
+    assert "No space left on device" in capfd.readouterr().err
+    assert not [thread for thread in threading.enumerate() if thread.name == "bough-digests"]
+    ckpt.save(2, state(2, 1))
+    assert ckpt.flush()
+    ckpt.close()
 
 
 def test_older_ones_give_way_first(small: Path) -> None:
