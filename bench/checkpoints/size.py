@@ -1,11 +1,12 @@
 """One gigabyte of state: what a save takes from the program, and how fast it reaches the disk.
 
-    python -m bench.checkpoints.size [--gigabytes 1] [--times 5]
+    python -m bench.checkpoints.size [--gigabytes 1] [--times 5] [--folder /dev/shm] [--alone]
 
 Beside it, in turns: plain copies of the same tensors into memory that has been used before, by the C library in one
 thread and by PyTorch, and one plain file of the same bytes, written and synced. PyTorch's own ways save the same state:
 `torch.save`, and `torch.distributed.checkpoint` as it is made to save asynchronously. With `--device cuda` the state is
-on a GPU, and the plain copies go into page-locked memory and into ordinary one.
+on a GPU, and the plain copies go into page-locked memory and into ordinary one. With `--alone` PyTorch's ways are left
+out; in /dev/shm, which is as fast as memory, what Bough itself takes stands out.
 """
 
 from __future__ import annotations
@@ -36,15 +37,16 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", default="", help="on the disk that is measured")
+    parser.add_argument("--alone", action="store_true", help="without PyTorch's own ways")
     asked = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="bench-checkpoints-", dir=asked.folder or None)).absolute()
     try:
-        measure(place, asked.gigabytes, asked.times, asked.device)
+        measure(place, asked.gigabytes, asked.times, asked.device, alone=asked.alone)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def measure(place: Path, gigabytes: float, times: int, device: str) -> None:
+def measure(place: Path, gigabytes: float, times: int, device: str, *, alone: bool) -> None:
     count = int(gigabytes * 2**30 / 4 / TENSORS)
     model = {f"layer{number}.weight": torch.randn(count, device=device) for number in range(TENSORS)}
     found: dict[str, list[float]] = {}
@@ -54,7 +56,7 @@ def measure(place: Path, gigabytes: float, times: int, device: str) -> None:
     ckpt = checkpoint.open(str(place / "bough"), every="24h", version="1")
     ckpt.restore({"model": model})  # says how much memory will be needed
     time.sleep(3)
-    others = (peers.TorchSave(place / "torch"), peers.TorchAsync(place / "async", pinned=on_gpu))
+    others = () if alone else (peers.TorchSave(place / "torch"), peers.TorchAsync(place / "async", pinned=on_gpu))
     for number in range(times + 1):
         for tensor in model.values():
             tensor += 1.0  # everything is new, so nothing is left out
