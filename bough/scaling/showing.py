@@ -160,12 +160,13 @@ def _curve(
     counts = {each.minute: sum(each.counts) for each in minutes}
     points, at, upcoming = list[CurvePoint](), begin, list(decisions)
     active, pool = (decisions[0].active, 0) if decisions else (found.answering, found.waiting)
+    late_cost = decisions[0].late_cost if decisions else 0.0
     while at < now:
         while upcoming and upcoming[0].at <= at:
-            active, pool = upcoming[0].active, upcoming[0].pool
-            upcoming.pop(0)
+            followed = upcoming.pop(0)
+            active, pool, late_cost = followed.active, followed.pool, followed.late_cost
         requests = round(counts.get(int(at // 60), 0) / 60 * step)
-        points.append(CurvePoint(at=at, requests=requests, active=active, starting=0, pool=pool))
+        points.append(CurvePoint(at=at, requests=requests, active=active, starting=0, pool=pool, late_cost=late_cost))
         at += step
     return points
 
