@@ -4,9 +4,9 @@
 
 First Bough's data plane alone (node, gateway, replicas forked from a zygote; the table is written here): the first
 request through a pool replica, through one that was in the pool from its fork on, and through one that sleeps, beside a
-warm one that is asked at once and one that is asked after the same silence (`warm, after it`). Then a whole Bough: a burst from 1 to 64
-connections at a service whose requests take 20 ms each, and requests with random silences at a service that sleeps
-after a second, wakes, grows and shrinks meanwhile; every answer but 200 counts as failed.
+warm one that is asked at once and one that is asked after the same silence (`warm, after it`). Then a whole Bough: a
+burst from 1 to 64 connections at a service whose requests take 20 ms each, and requests with random silences at a
+service that sleeps after a second, wakes, grows and shrinks meanwhile; every answer but 200 counts as failed.
 """
 
 from __future__ import annotations

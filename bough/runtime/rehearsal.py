@@ -16,7 +16,7 @@ QUIET_S = 0.02  # without a request: time enough to tidy up
 
 
 def rehearse(model: Model) -> None:
-    """Calls the model once, if it may. Never raises: what goes wrong is logged, and the replica answers all the same."""
+    """Calls the model once, if it may. Never raises: what goes wrong is logged, and the replica answers as ever."""
     try:
         if model.tensors is None:
             if callable(warm_up := getattr(model.instance, "warm_up", None)):

@@ -79,10 +79,11 @@ def _step(text: str) -> dict[str, Any]:
 
 def _text(found: Simulation) -> str:
     mean, least = found.cost / found.seconds, found.least / found.seconds
+    active = max(each.active for each in found.curve)
     lines = [
         f"{found.name}: {found.requests} requests in {found.seconds} s, policy {found.policy}",
-        f"  replicas  {mean:.2f} in the mean, a pool replica counted as a tenth; nobody does with less than {least:.2f}",
-        f"            {max(each.active for each in found.curve)} answer at most, {found.most} with those that start or wait",
+        f"  replicas  {mean:.2f} in the mean, one in the pool counted as a tenth; nobody does with less than {least:.2f}",
+        f"            {active} answer at most, {found.most} with those that start or wait in the pool",
         f"  late      {100 * found.late:.3f} % of requests; {found.mean_wait_s:.3f} s waited in the mean",
         "",
         curve(found.curve),
