@@ -41,7 +41,8 @@ class QueueDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ItemView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One item. `body` and `result` are JSON where they are that, else text, else base64."""
+    """One item. `body` and `result` are JSON where they are that, else text, else base64. `due_at`: when it may run, or
+    until when it is somebody's; `kept_until`: of one that has ended."""
 
     id: str
     state: str
@@ -50,6 +51,7 @@ class ItemView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     body: Any = None
     due_at: float = 0.0
     ended_at: float = 0.0
+    kept_until: float = 0.0
     priority: int = 5
     key: str = ""
     dedup: str = ""
@@ -182,10 +184,12 @@ def _view(context: Context, name: str, settings: Queue | None, tally: Tally) -> 
 
 
 def _item(kept: Kept) -> ItemView:
+    ended = kept.ended_at > 0
     return ItemView(
-        id=kept.id, state=kept.state, attempts=kept.attempts, queued_at=kept.queued_at, due_at=kept.due_at,
-        ended_at=kept.ended_at, priority=9 - kept.rank, key=kept.key, dedup=kept.dedup, status=kept.status,
-        error=kept.error, body=_readable(kept.body, kept.kind), result=_readable(kept.result, kept.result_kind),
+        id=kept.id, state=kept.state, attempts=kept.attempts, queued_at=kept.queued_at,
+        due_at=0.0 if ended else kept.due_at, ended_at=kept.ended_at, kept_until=kept.due_at if ended else 0.0,
+        priority=9 - kept.rank, key=kept.key, dedup=kept.dedup, status=kept.status, error=kept.error,
+        body=_readable(kept.body, kept.kind), result=_readable(kept.result, kept.result_kind),
     )  # fmt: skip
 
 

@@ -126,6 +126,6 @@ def drawn(trace: Trace, outcome: Outcome) -> list[CurvePoint]:
                 starting=starting,
                 pool=pool,
                 late_cost=outcome.late_costs[min(begin + step, trace.seconds) - 1],
-            )  # fmt: skip
+            )
         )
     return points

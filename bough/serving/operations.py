@@ -249,10 +249,11 @@ def _overdue(context: Context, release: Release) -> bool:
 
 
 def _done(context: Context, release: Release, place: tuple[str, str]) -> Progress:
-    data: dict[str, Any] = {"release": msgspec.to_builtins(release), "services": []}
+    data: dict[str, Any] = {"release": msgspec.to_builtins(release), "services": [], "queues": []}
     with context.read() as tx:
         if release.state == LIVE:
             data["services"] = _addresses(tx, context.part(Platform), place)
+            data["queues"] = rules.queue_addresses(context.part(Platform), release, environments.all_live(tx))
         live = environments.live(tx, place)
         data["live"] = live[0].number if live else 0
     return Progress(kind="done", at=release.finished_at, state=release.state, data=data)

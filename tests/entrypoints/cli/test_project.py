@@ -80,7 +80,7 @@ def test_a_file_that_changes_while_the_folder_is_sent_is_named(bough: Bough, tmp
         log.unlink()
     else:
         log.write_text("a line\nand one more\n")
-    with pytest.raises(Conflict, match="out.log changed while it was sent") as found:
+    with pytest.raises(Conflict, match=r"out\.log changed while it was sent") as found:
         sending.upload(Session(), client, prepared)
     assert ".boughignore" in found.value.hint
 
