@@ -676,7 +676,7 @@ class ItemView(Record):
     body: Any
     due_at: float
     ended_at: float
-    kept_until: float
+    forgotten_at: float
     priority: int
     key: str
     dedup: str
@@ -1384,6 +1384,7 @@ class QueueView(Record):
     behind: int
     oldest_s: float
     declared: bool
+    url: str
 
 class RanThen(Record):
     project: str

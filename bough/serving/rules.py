@@ -108,23 +108,6 @@ def addresses(platform: Platform, deployment: Deployment, owners: dict[tuple[str
     return f"{platform.gateway_url}/{settings.api}/{word}/predict", ""
 
 
-def queue_addresses(platform: Platform, release: Release, live: list[tuple[Release, Manifest]]) -> list[dict[str, str]]:
-    """Where items are put into the queues of a release. A name alone means the oldest project that has it in
-    production. `live`: oldest first."""
-    found = []
-    queues = next((manifest.queues for each, manifest in live if each.id == release.id), {})
-    for name in sorted(queues):
-        owner = next(each.project for each, manifest in live if
-                     each.environment == release.environment and name in manifest.queues)  # fmt: skip
-        word = f"{name}.{release.project}"
-        if release.environment != PRODUCTION:
-            word = f"{name}--{release.environment}.{release.project}"
-        elif owner == release.project:
-            word = name
-        found.append({"queue": name, "url": f"{platform.gateway_url}/queues/{word}"})
-    return found
-
-
 def why(attempt: Attempt) -> tuple[dict[str, Any], bool]:
     """Why an attempt ended, in words, and whether the unit could say so itself."""
     gone = attempt.exit

@@ -7,9 +7,6 @@ from hypothesis import strategies as st
 
 from bough.adapters.engine import ASLEEP as UNIT_ASLEEP
 from bough.adapters.engine import EXITED, READY, RUNNING, STARTING, STOPPING, Attempt
-from bough.environments.models import Manifest, Release
-from bough.kernel.platform import Platform
-from bough.kernel.queue import Queue
 from bough.kernel.workloads import Service
 from bough.runtime.spec import Exited, Failure
 from bough.serving import rules
@@ -95,23 +92,3 @@ def test_doing_what_the_look_says_gives_a_look_with_nothing_to_do(replicas: int,
 @given(st.integers(0, 100))
 def test_pauses_between_restarts_grow_and_are_bounded(crashes: int) -> None:
     assert 0.0 <= rules.pause_s(crashes) <= rules.pause_s(crashes + 1) <= rules.LONGEST_PAUSE_S
-
-
-def test_where_items_are_put_is_said_in_words_that_mean_this_queue_and_no_other() -> None:
-    def live(project: str, environment: str, *queues: str) -> tuple[Release, Manifest]:
-        release = Release(
-            id=f"{project}/{environment}", project=project, environment=environment, number=1, digest="d",
-            state="live", created_at=0.0, created_by="ada",
-        )  # fmt: skip
-        return release, Manifest(
-            project=project, services={}, queues={name: Queue(handler="work:do") for name in queues}
-        )
-
-    every = [live("shop", "main", "orders"), live("press", "main", "orders", "letters"), live("shop", "try", "orders")]
-    platform = Platform()
-
-    def said(place: int) -> list[str]:
-        return [each["url"].removeprefix(f"{platform.gateway_url}/queues/") for each in
-                rules.queue_addresses(platform, every[place][0], every)]  # fmt: skip
-
-    assert [said(place) for place in range(3)] == [["orders"], ["letters", "orders.press"], ["orders--try.shop"]]
