@@ -68,7 +68,7 @@ def first_of(trace: Trace) -> int:
 def one(job: tuple[str, Trace]) -> Outcome:
     name, trace = job
     found = simulate(trace, POLICIES[name](), Terms(first=first_of(trace)), name=name)
-    return msgspec.structs.replace(found, curve=found.curve if trace.name == "on-off" else [])
+    return found if trace.name == "on-off" else msgspec.structs.replace(found, curve=[], late_costs=[])
 
 
 def main() -> None:
@@ -97,7 +97,7 @@ def main() -> None:
     if options.pictures:
         draw(options.pictures, {trace.name: trace for trace in traces}, outcomes)
     if options.json:
-        rows = [msgspec.to_builtins(msgspec.structs.replace(each, curve=[])) for each in outcomes]
+        rows = [msgspec.to_builtins(msgspec.structs.replace(each, curve=[], late_costs=[])) for each in outcomes]
         options.json.write_text(json.dumps({"outcomes": rows, "least": bounds}))
 
 

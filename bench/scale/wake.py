@@ -3,9 +3,10 @@
     python -m bench.scale.wake [--rounds 30] [--requests 20000] [--minilm FOLDER] [--json FILE]
 
 First Bough's data plane alone (node, gateway, replicas forked from a zygote; the table is written here): the first
-request through a pool replica and through one that sleeps, beside a warm one. Then a whole Bough: a burst from 1 to 64
-connections at a service whose requests take 20 ms each, and requests with random silences at a service that sleeps
-after a second, wakes, grows and shrinks meanwhile; every answer but 200 counts as failed.
+request through a pool replica, through one that was in the pool from its fork on, and through one that sleeps, beside a
+warm one that is asked at once and one that is asked after the same silence (`warm, after it`). Then a whole Bough: a
+burst from 1 to 64 connections at a service whose requests take 20 ms each, and requests with random silences at a
+service that sleeps after a second, wakes, grows and shrinks meanwhile; every answer but 200 counts as failed.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ class Classifier:
         rows = draw.normal(size=(500, 20))
         self.model = LogisticRegression().fit(rows, rows.sum(axis=1) > 0)
 
+    def warm_up(self) -> None:
+        self.predict([Row([0.0] * 20)])
+
     @bough.batch(max_size=64)
     def predict(self, rows: list[Row]) -> list[int]:
         return [int(each) for each in self.model.predict([row.values for row in rows])]
@@ -71,6 +75,9 @@ class Embedding:
         from minilm import Embedder
         self.model = Embedder(os.environ["BENCH_MINILM"])
 
+    def warm_up(self) -> None:
+        self.predict([Text("warm")])
+
     @bough.batch(max_size=32)
     def predict(self, texts: list[Text]) -> list[list[float]]:
         return self.model.embed([each.text for each in texts]).tolist()
@@ -88,6 +95,7 @@ class Slow:
         time.sleep(0.02)
         return row.value
 """
+SILENCE_S = 0.3
 ROUTE = {"project": "bench", "environment": "main", "service": "bench", "deployment": "bench", "release": 1}
 
 
@@ -110,7 +118,7 @@ class Plane:
             unit="bench-0", attempt=1, kind="replica", cwd=str(project), python=sys.executable, environment=environment,
             model=ModelSpec(reference=reference, folder=str(project)),
         )  # fmt: skip
-        self.address = self._ready()
+        self.address = self.ready("bench-0")
         self.table([])
         boot = "import sys; from pathlib import Path; from bough.entrypoints.gateway import run; "
         boot += f"run(Path(sys.argv[1]), '127.0.0.1', {self.port})"
@@ -126,6 +134,22 @@ class Plane:
         if self.generation > 1:
             until(lambda: self._reload() == self.generation)
 
+    def ready(self, unit: str) -> str:
+        """Where the unit answers, once it does."""
+        found, spec = None, msgspec.structs.replace(self.spec, unit=unit)
+
+        def is_ready() -> bool:
+            nonlocal found
+            try:
+                found = self.engine.apply(spec)
+            except Problem:
+                return False
+            return found.state == READY
+
+        until(is_ready, 60.0)
+        assert found is not None
+        return found.address
+
     def close(self) -> None:
         self.last = self.engine.snapshot()
         for each in (self.gateway, self.node):
@@ -137,21 +161,6 @@ class Plane:
     def engine_pids(self) -> list[int]:
         zygotes = [json.loads(path.read_text())["pid"] for path in self.home.glob("zygotes/*/ready.json")]
         return [*zygotes, *(each.pid for each in self.last if each.pid)]
-
-    def _ready(self) -> str:
-        found = None
-
-        def is_ready() -> bool:
-            nonlocal found
-            try:
-                found = self.engine.apply(self.spec)
-            except Problem:
-                return False
-            return found.state == READY
-
-        until(is_ready, 60.0)
-        assert found is not None
-        return found.address
 
     def _reload(self) -> int:
         connection = http.client.HTTPConnection("gateway", timeout=5)
@@ -189,7 +198,8 @@ def first_requests(
 ) -> dict[str, list[float]]:
     plane = Plane(folder, source, reference, environment)
     target = Target(unit="bench-0", address=plane.address)
-    found: dict[str, list[float]] = {"warm": [], "from the pool": [], "from the zygote": []}
+    kinds = "warm", "warm, after it", "from the pool", "new from the pool", "from the zygote"
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
 
     def timed(kind: str) -> None:
         took_ms, status = ask(plane.port, body)
@@ -203,10 +213,18 @@ def first_requests(
             ask(plane.port, body)
             for _ in range(3):
                 timed("warm")
+            time.sleep(SILENCE_S)
+            timed("warm, after it")
             plane.table([])
             plane.table([msgspec.structs.replace(target, warm=True)])
-            time.sleep(0.05)
+            time.sleep(SILENCE_S)
             timed("from the pool")
+        for number in range(1, rounds + 1):
+            unit = f"bench-{number}"
+            plane.table([Target(unit=unit, address=plane.ready(unit), warm=True)])
+            time.sleep(SILENCE_S)
+            timed("new from the pool")
+            plane.engine.stop(unit, 1)
         attempt = 1
         for _ in range(rounds):
             plane.table([])
@@ -340,7 +358,7 @@ def main() -> None:
             for kind, values in samples.items():
                 ordered = sorted(values)
                 last = ordered[int(0.99 * len(ordered))]
-                print(f"{name}, {kind:16} p50 {statistics.median(ordered):7.2f} ms  p99 {last:7.2f} ms")
+                print(f"{name}, {kind:17} p50 {statistics.median(ordered):7.2f} ms  p99 {last:7.2f} ms")
     if "burst" in options.only:
         found["burst"] = within(burst)
         print("burst from 1 to 64 connections:", found["burst"])

@@ -132,8 +132,9 @@ def create_key(context: Context, request: CreateKey) -> NewKey:
     now = context.clock.now()
     if request.priority not in ("", *PRIORITIES):
         raise Invalid(
-            f"{request.priority!r} is no priority: use one of {', '.join(PRIORITIES)}", code="PRIORITY_UNKNOWN"
-        )
+            f"{request.priority!r} is no priority: use one of {', '.join(PRIORITIES)}", code="PRIORITY_UNKNOWN",
+            hint="bough keys create --priority high",
+        )  # fmt: skip
     if request.quota:
         quota(request.quota)
     if bad := [scope for scope in request.scopes if not scope or any(c.isspace() or c in '",' for c in scope)]:

@@ -305,6 +305,7 @@ class CurvePoint(Record):
     active: int
     starting: int
     pool: int
+    late_cost: float
 
 class DataGate(Record):
     rows: int
@@ -675,6 +676,7 @@ class ItemView(Record):
     body: Any
     due_at: float
     ended_at: float
+    forgotten_at: float
     priority: int
     key: str
     dedup: str
@@ -1382,6 +1384,7 @@ class QueueView(Record):
     behind: int
     oldest_s: float
     declared: bool
+    url: str
 
 class RanThen(Record):
     project: str

@@ -21,9 +21,11 @@ from bough.environments.models import (
     Merges,
     ModelPin,
     Plan,
+    Release,
     ServiceManifest,
 )
 from bough.kernel.catalog import SECRET, Write
+from bough.kernel.platform import Platform
 from bough.kernel.policy import ModelPolicy
 from bough.kernel.project import PRODUCTION, Project
 from bough.kernel.queue import Queue
@@ -290,3 +292,21 @@ def times(merges: Sequence[MergedBranch]) -> Merges:
     if not seconds:
         return Merges(merges=[])
     return Merges(merges=found, median_s=round(median(seconds), 3), slowest_s=max(seconds))
+
+
+def queue_addresses(platform: Platform, place: tuple[str, str], live: list[tuple[Release, Manifest]]) -> dict[str, str]:
+    """Where items are put into the queues of an environment, by name. A name alone means the oldest project that has it
+    in production. `live`: oldest first."""
+    found = {}
+    project, environment = place
+    queues = next((manifest.queues for each, manifest in live if (each.project, each.environment) == place), {})
+    for name in sorted(queues):
+        owner = next(each.project for each, manifest in live if
+                     each.environment == environment and name in manifest.queues)  # fmt: skip
+        word = f"{name}.{project}"
+        if environment != PRODUCTION:
+            word = f"{name}--{environment}.{project}"
+        elif owner == project:
+            word = name
+        found[name] = f"{platform.gateway_url}/queues/{word}"
+    return found

@@ -120,10 +120,10 @@ class Lane:
                 self._links[key] = Link(self, target)
         quiet = not self._queue and not self.in_flight and monotonic() - self._active_at > rules.AWAKE_S
         for link in self._links.values():
-            if (route.asleep and quiet) or self.resting(link.target):
+            if (route.asleep and quiet) or (self.resting(link.target) and link.wire in self._wires):
                 link.rest()
             elif not route.asleep:
-                link.kick()
+                self._use(link)
 
     def submit(self, call: Call, verb: int, body: bytes, meta: str, now: float) -> None:
         """Queues a call; raises `Busy` when the queue is full."""
@@ -206,8 +206,7 @@ class Lane:
     # --- link.Owner
 
     def joined(self, wire: Wire) -> None:
-        if self.resting(wire.target):  # it was taken, and is not needed any more
-            wire.retire()
+        if self.resting(wire.target):  # it is ready to be taken
             return
         now, unit = monotonic(), wire.target.unit
         if (taken_at := self._taken.get(unit)) is not None:
@@ -316,11 +315,18 @@ class Lane:
         links = len(self._wires) + coming
         if oldest.attempts or not rules.may_take(len(self._queue), self._dealer.item_s, links, now - oldest.arrived):
             return
-        for link in self._links.values():
-            if self.resting(link.target):
-                self._taken[link.target.unit] = now
-                link.kick()
-                return
+        resting = [link for link in self._links.values() if self.resting(link.target)]
+        for link in sorted(resting, key=lambda link: not _is_ready(link)):
+            self._taken[link.target.unit] = now
+            self._use(link)
+            return
+
+    def _use(self, link: Link) -> None:
+        """Whoever is to answer does so from now on: at once where it has said hello in the pool."""
+        if link.wire is not None and _is_ready(link) and link.wire not in self._wires:
+            self.joined(link.wire)
+        else:
+            link.kick()
 
     def _hold_bytes(self, size: int) -> None:
         """Memory of what waits for a replica that is not there is bounded, whatever the size of the queue."""
@@ -430,3 +436,8 @@ class Lane:
     def _close_if_empty(self) -> None:
         if self.draining and not self.closed and not self._queue and not self.in_flight and not self._leaving:
             self.close()
+
+
+def _is_ready(link: Link) -> bool:
+    wire = link.wire
+    return wire is not None and wire.hello is not None and not wire.retired

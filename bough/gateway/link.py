@@ -78,7 +78,7 @@ class Owner(Protocol):
         """Nothing should run unless it is wanted."""
 
     def resting(self, target: Target) -> bool:
-        """Nobody needs this one now: it may run, and is not to be connected to."""
+        """Nobody needs this one now: it may run, and gets no work."""
 
 
 class Link:
@@ -106,6 +106,8 @@ class Link:
         if wire is not None and wire.hello is not None and wire.hello.attempt < target.attempt:
             self._owner.leaving(wire)
             wire.retire()
+        elif wire is not None:
+            wire.target = self.target
 
     def woken(self, address: str) -> None:
         """The node has been asked, and the unit runs or is about to."""
@@ -133,7 +135,7 @@ class Link:
         failures = 0
         while not self.closing:
             asleep = self._owner.asleep()
-            if (asleep and not self._owner.wanted()) or self._owner.resting(self.target):
+            if asleep and not self._owner.wanted():
                 failures = 0
                 self._kick.clear()
                 await self._kick.wait()

@@ -76,7 +76,7 @@ def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> H
             known = _Known(tx, attempts, made, bare_owners(live))
             routes = [route for each in live for route in _routes(known, *each)]
             keys = _keys(tx)
-            queues = [queue for each in live for queue in _queues(tx, platform, *each)]
+            queues = _named([queue for each in live for queue in _queues(tx, platform, *each)])
             draining = serving.in_state(tx, deployments.DRAINING)
         generation = publish(home.table, routes, keys, queues)
         state, now = _poke(home.gateway_socket), turn.clock.now()
@@ -248,6 +248,14 @@ def _queues(tx: sa.Connection, platform: Platform, release: Release, manifest: M
             )
         )  # fmt: skip
     return found
+
+
+def _named(queues: list[QueueRoute]) -> list[QueueRoute]:
+    """A name alone means the oldest project that has it, as with services. `queues`: those of the oldest first."""
+    owners: dict[tuple[str, str], str] = {}
+    for each in queues:
+        owners.setdefault((each.environment, each.queue), each.project)
+    return [msgspec.structs.replace(each, bare=owners[each.environment, each.queue] == each.project) for each in queues]
 
 
 def _divided(known: _Known, route: Route, shares: list[Share]) -> Route:

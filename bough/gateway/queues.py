@@ -24,7 +24,7 @@ from bough.gateway.metrics import RouteStats
 from bough.gateway.models import Route
 from bough.gateway.queue_answers import Reading
 from bough.gateway.queue_asking import QueueWay
-from bough.gateway.routes import Entry, Routes, Scope
+from bough.gateway.routes import Entry, Routes, Scope, spelt
 from bough.kernel.clock import SystemClock
 from bough.kernel.errors import Conflict, NotFound, Problem
 from bough.kernel.processes import is_gone, mark
@@ -84,6 +84,7 @@ class GatewayQueues:
 
     def find(self, scope: Scope, name: str) -> Entry:
         """What the planner sends an item to. Raises `NotFound` (QUEUE_NOT_FOUND) or `Conflict` (ROUTE_AMBIGUOUS)."""
+        scope, name = spelt(scope, name)
         environment = scope.environment or PRODUCTION
         found = [
             entry for place, entry in self._entries.items()
@@ -94,11 +95,13 @@ class GatewayQueues:
                 f"there is no queue {name} in environment {environment}", code="QUEUE_NOT_FOUND",
                 hint="bough queues list; queues are declared as [queues.NAME] in bough.toml",
             )  # fmt: skip
+        found = [entry for entry in found if entry.route.bare] or found
         if len(found) > 1:
             projects = sorted(entry.route.project for entry in found)
             raise Conflict(
                 f"the queue {name} exists in the projects {', '.join(projects)}", code="ROUTE_AMBIGUOUS",
-                hint=f"send the header 'X-Bough-Project: {projects[0]}'", projects=projects, header="X-Bough-Project",
+                hint=f"write {name}.{projects[0]} in its place, or send the header 'X-Bough-Project: {projects[0]}'",
+                projects=projects, header="X-Bough-Project",
             )  # fmt: skip
         return found[0]
 
@@ -215,5 +218,5 @@ def _as_route(route: QueueRoute) -> Route:
     return Route(
         project=route.project, environment=route.environment, service=route.queue, deployment="", release=0,
         kind="model", api="queues", access=route.access, allow=route.allow, tls_required=route.tls_required,
-        max_body_bytes=route.max_body_bytes,
+        max_body_bytes=route.max_body_bytes, bare=route.bare,
     )  # fmt: skip

@@ -57,8 +57,9 @@ def full(route: Route, waiting: int, per_second: float) -> Busy:
 
 
 def lost(route: Route, attempts: int) -> Problem:
-    again = "was sent to two replicas and both died" if attempts > 1 else "may not be sent again (idempotent = false)"
-    return ReplicaLost(
-        f"the replica of {route.service} died while it had the request, and the request {again}",
-        hint=f"bough logs {route.service}",
-    )
+    if attempts > 1:
+        said = f"two replicas of {route.service}, one after the other, died while they had the request"
+    else:
+        said = f"the replica of {route.service} died while it had the request, which may not be sent again"
+        said += " (idempotent = false)"
+    return ReplicaLost(said, hint=f"bough logs {route.service}")

@@ -133,6 +133,15 @@ class Scope:
         self.service = service
 
 
+def spelt(scope: Scope, name: str) -> tuple[Scope, str]:
+    """Where a name is looked for, and the name alone: NAME[--ENVIRONMENT].PROJECT says all by itself."""
+    label, dot, project = name.partition(".")
+    if not dot:
+        return scope, name
+    name, _, environment = label.partition("--")
+    return Scope(project, environment), name
+
+
 class Routes:
     """Entries, kept over reloads so that what is under way is not disturbed."""
 
@@ -183,10 +192,7 @@ class Routes:
     def find(self, scope: Scope, service: str, api: str | None = None) -> Entry:
         """The entry that `service` means; written SERVICE[--ENVIRONMENT].PROJECT it says all by itself. Without `api`
         the newest that is not deprecated. Raises `NotFound` (code ROUTE_NOT_FOUND) or `Conflict` (ROUTE_AMBIGUOUS)."""
-        label, dot, project = service.partition(".")
-        if dot:
-            service, _, environment = label.partition("--")
-            scope = Scope(project, environment)
+        scope, service = spelt(scope, service)
         environment = scope.environment or PRODUCTION
         named = self._by_service.get(service, ())
         found = [

@@ -11,7 +11,7 @@ from bough.kernel.errors import Problem
 from bough.kernel.jobs import wrong, wrong_share
 from bough.kernel.names import check_name
 from bough.kernel.references import parse, services_in
-from bough.kernel.scale import SIGNALS, wrong_steps
+from bough.kernel.scale import wrong as wrong_scale
 from bough.kernel.settings import Document, KeyPath
 from bough.kernel.workloads import OWN_MODEL, Job, Service, Workload
 
@@ -81,13 +81,10 @@ def jobs(document: Document, environment: str, declared: Mapping[str, Job]) -> N
 
 
 def _scale(document: Document, path: KeyPath, service: Service, elsewhere: Mapping[str, KeyPath]) -> None:
-    scale, place = service.scale, (*elsewhere.get("scale", path), "scale")
-    if scale.max and scale.max < scale.min:
-        raise document.error((*place, "max"), f"{scale.max} is less than min = {scale.min}", f"max = {scale.min}")
-    if unknown := [each for each in scale.signals if each not in SIGNALS]:
-        raise document.error((*place, "signals"), f"{unknown[0]!r} is not one of {', '.join(SIGNALS)}")
-    if said := wrong_steps(scale):
-        raise document.error((*place, "steps"), said, 'max = 8, steps = [{ signal = "queue", reaches = 10, add = 2 }]')
+    place = (*elsewhere.get("scale", path), "scale")
+    if (found := wrong_scale(service.scale)) is not None:
+        key, said, hint = found
+        raise document.error((*place, key), said, hint)
 
 
 def _resources(document: Document, path: KeyPath, service: Service, elsewhere: Mapping[str, KeyPath]) -> None:

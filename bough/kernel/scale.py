@@ -70,8 +70,18 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return max(self.max, self.min, 1)
 
 
-def wrong_steps(scale: Scale) -> str:
-    """Why the steps cannot be followed; empty: they can."""
+def wrong(scale: Scale) -> tuple[str, str, str] | None:
+    """The key that cannot be followed, why, and what could stand there; None: all can."""
+    if scale.max and scale.max < scale.min:
+        return "max", f"{scale.max} is less than min = {scale.min}", f"max = {scale.min}"
+    if unknown := [each for each in scale.signals if each not in SIGNALS]:
+        return "signals", f"{unknown[0]!r} is not one of {', '.join(SIGNALS)}", 'signals = ["load", "queue"]'
+    if said := _wrong_steps(scale):
+        return "steps", said, 'max = 8, steps = [{ signal = "queue", reaches = 10, add = 2 }]'
+    return None
+
+
+def _wrong_steps(scale: Scale) -> str:
     if scale.steps and not scale.max:
         return "steps add replicas, and max says up to how many"
     least: dict[str, Step] = {}

@@ -21,6 +21,7 @@ class QueueRoute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tls_required: bool = False  # as the handler's
     max_body_bytes: int = 16 << 20
     timeout_s: float = 30.0
+    bare: bool = True  # found by its name alone; False where an older project has that name
 
     @property
     def place(self) -> tuple[str, str, str]:

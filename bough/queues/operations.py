@@ -10,9 +10,11 @@ import msgspec
 
 from bough.adapters.queue import DEAD, STATES, WAITING, Kept, Place, Queues, Tally
 from bough.environments import store as environments
+from bough.environments.rules import queue_addresses
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Invalid, NotFound
 from bough.kernel.operations import Commit, operation
+from bough.kernel.platform import Platform
 from bough.kernel.project import PRODUCTION
 from bough.kernel.queue import Queue
 
@@ -22,7 +24,8 @@ MOST_SHOWN = 1000
 
 
 class QueueView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A queue and what it holds. `declared` is False for one that the live release does not have any more."""
+    """A queue and what it holds. `declared` is False for one that the live release does not have any more; `url`:
+    where items are put."""
 
     queue: str
     handler: str
@@ -33,6 +36,7 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     behind: int = 0  # wait for an earlier item of their key
     oldest_s: float = 0.0
     declared: bool = True
+    url: str = ""
 
 
 class QueueDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +45,8 @@ class QueueDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ItemView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One item. `body` and `result` are JSON where they are that, else text, else base64."""
+    """One item. `body` and `result` are JSON where they are that, else text, else base64. `due_at`: when it may run, or
+    until when it is somebody's; `forgotten_at`: of one that has ended."""
 
     id: str
     state: str
@@ -50,6 +55,7 @@ class ItemView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     body: Any = None
     due_at: float = 0.0
     ended_at: float = 0.0
+    forgotten_at: float = 0.0
     priority: int = 5
     key: str = ""
     dedup: str = ""
@@ -102,9 +108,11 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def list_(context: Context, request: ListQueues) -> list[QueueView]:
     """Lists queues with what waits, runs, and has died in them."""
     place = request.project, request.environment
-    declared, tallies = _declared(context, place), context.part(Queues).tally()
+    declared, tallies, urls = _declared(context, place), context.part(Queues).tally(), _urls(context, place)
     names = {*declared, *(queue for project, environment, queue in tallies if (project, environment) == place)}
-    return [_view(context, name, declared.get(name), tallies.get((*place, name), Tally())) for name in sorted(names)]
+    return [
+        _view(context, name, declared.get(name), tallies.get((*place, name), Tally()), urls) for name in sorted(names)
+    ]
 
 
 @operation("queues.show", role=Role.VIEWER, slow=True)
@@ -112,9 +120,9 @@ def show(context: Context, request: OneQueue) -> QueueDetail:
     """Shows one queue: what it holds and how it is set."""
     place = _found(context, request.project, request.environment, request.queue)
     settings = _declared(context, place[:2]).get(place[2])
-    return QueueDetail(
-        queue=_view(context, place[2], settings, context.part(Queues).tally().get(place, Tally())), settings=settings
-    )
+    tally = context.part(Queues).tally().get(place, Tally())
+    view = _view(context, place[2], settings, tally, _urls(context, place[:2]))
+    return QueueDetail(queue=view, settings=settings)
 
 
 @operation("queues.peek", role=Role.DEVELOPER, slow=True)
@@ -153,6 +161,11 @@ def _declared(context: Context, place: tuple[str, str]) -> dict[str, Queue]:
     return live[1].queues if live else {}
 
 
+def _urls(context: Context, place: tuple[str, str]) -> dict[str, str]:
+    with context.read() as tx:
+        return queue_addresses(context.part(Platform), place, environments.all_live(tx))
+
+
 def _found(context: Context, project: str, environment: str, queue: str) -> Place:
     place = (project, environment, queue)
     if queue not in _declared(context, (project, environment)) and place not in context.part(Queues).tally():
@@ -172,20 +185,24 @@ def _state(text: str, *, but: str = "") -> str:
     return text
 
 
-def _view(context: Context, name: str, settings: Queue | None, tally: Tally) -> QueueView:
+def _view(
+    context: Context, name: str, settings: Queue | None, tally: Tally, urls: dict[str, str]
+) -> QueueView:  # fmt: skip
     age = context.clock.now() - tally.oldest_at if tally.oldest_at else 0.0
     return QueueView(
         queue=name, handler=settings.handler if settings else "", declared=settings is not None, waiting=tally.waiting,
         behind=tally.behind, running=tally.running, delayed=tally.delayed, dead=tally.dead,
-        oldest_s=round(max(0.0, age), 3),
+        oldest_s=round(max(0.0, age), 3), url=urls.get(name, ""),
     )  # fmt: skip
 
 
 def _item(kept: Kept) -> ItemView:
+    ended = kept.ended_at > 0
     return ItemView(
-        id=kept.id, state=kept.state, attempts=kept.attempts, queued_at=kept.queued_at, due_at=kept.due_at,
-        ended_at=kept.ended_at, priority=9 - kept.rank, key=kept.key, dedup=kept.dedup, status=kept.status,
-        error=kept.error, body=_readable(kept.body, kept.kind), result=_readable(kept.result, kept.result_kind),
+        id=kept.id, state=kept.state, attempts=kept.attempts, queued_at=kept.queued_at,
+        due_at=0.0 if ended else kept.due_at, ended_at=kept.ended_at, forgotten_at=kept.due_at if ended else 0.0,
+        priority=9 - kept.rank, key=kept.key, dedup=kept.dedup, status=kept.status, error=kept.error,
+        body=_readable(kept.body, kept.kind), result=_readable(kept.result, kept.result_kind),
     )  # fmt: skip
 
 

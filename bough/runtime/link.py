@@ -53,6 +53,15 @@ class Link:
             self._take(requests)
         return requests
 
+    def comes(self, within_s: Optional[float] = None) -> bool:
+        """Waits for a first frame, or for the end: for as long as it takes in one sleep, so that a replica which nobody
+        needs costs nothing. A signal in the moment before it is answered when the gateway closes."""
+        self._stop.wait_on(self._socket)
+        try:
+            return self._comes(within_s)
+        finally:
+            self._stop.working()
+
     def send(self, replies: Any) -> None:
         self._socket.sendall(pack(replies))
 
@@ -73,11 +82,11 @@ class Link:
         except BlockingIOError:
             return None
 
-    def _comes(self, within_s: float) -> bool:
+    def _comes(self, within_s: Optional[float]) -> bool:
         """Not by a timeout of the socket, which would hold for sending too."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(within_s * 1000.0))
+        return bool(poll.poll(None if within_s is None else within_s * 1000.0))
 
     def _take(self, requests: list[Request]) -> None:
         rest, at = self._rest, 0

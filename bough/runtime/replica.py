@@ -23,10 +23,10 @@ from bough.runtime.frames import CANCEL, PROTOCOL, Hello, Reply, Request, Signat
 from bough.runtime.kernelcalls import give_back_memory
 from bough.runtime.link import Link, Stop, dropped, greet, listen
 from bough.runtime.models import BATCH, Model, Prepared, as_load_error
+from bough.runtime.rehearsal import QUIET_S, rehearse
 from bough.runtime.spec import SOCKET_NAME, UnitSpec
 from bough.runtime.telemetry import Telemetry, telemetry_of
 
-_QUIET_S = 0.02  # without a request: time enough to tidy up
 _COLLECT_AFTER = 50_000  # objects; the default of 700 walks the young generation several times for each frame
 
 
@@ -72,7 +72,7 @@ def write_ready(signature: Signature, folder: Any) -> None:
 
 
 def _serve(listener: socket.socket, stop: Stop, answering: Answering, telemetry: Telemetry, hello: Hello) -> int:
-    model = answering.model
+    model, rehearsed = answering.model, False
     while not stop.asked:
         try:
             connection = listener.accept()[0]
@@ -86,6 +86,11 @@ def _serve(listener: socket.socket, stop: Stop, answering: Answering, telemetry:
             with contextlib.suppress(ConnectionError):
                 greet(connection, hello)
                 link = Link(connection, stop)
+                if not rehearsed and not link.comes(QUIET_S):
+                    rehearsed = True
+                    rehearse(model)
+                    give_back_memory()  # what loading took and freed is memory too
+                link.comes()
                 if model.contract.streams:
                     streaming.serve(link, stop, answering, telemetry)
                 else:
@@ -96,7 +101,7 @@ def _serve(listener: socket.socket, stop: Stop, answering: Answering, telemetry:
 
 def _answer(link: Link, answering: Answering, model: Model, telemetry: Telemetry) -> None:
     size, batching = model.max_batch, model.mode == BATCH
-    tidy = False  # what loading took and freed is memory too
+    tidy = False
     while True:
         patience_s = telemetry.patience_s
         requests = link.receive(patience_s=patience_s)
@@ -104,7 +109,7 @@ def _answer(link: Link, answering: Answering, model: Model, telemetry: Telemetry
             return
         if requests:
             tidy = False
-        elif not tidy and (patience_s is None or patience_s > _QUIET_S):
+        elif not tidy and (patience_s is None or patience_s > QUIET_S):
             give_back_memory()  # a batch's tensors, which nobody may need for long
             tidy = True
         if any(request.verb == CANCEL for request in requests):

@@ -22,7 +22,7 @@ from bough.kernel.reconcile import Handler, Turn, wake
 from bough.runtime.spec import Usage
 from bough.scaling import store
 from bough.scaling.listening import Listening
-from bough.scaling.models import CPU, GPU, SLEPT, SPENT, Costs, Decision, Observation, Place
+from bough.scaling.models import CPU, GPU, SLEPT, SPENT, WOKEN, Costs, Decision, Observation, Place
 from bough.scaling.policy import day_of
 from bough.scaling.scaled import SECOND_S, Scaled
 from bough.serving import store as serving
@@ -99,7 +99,7 @@ class Scaling:
 
     def _slept(self, turn: Turn, deployment: Deployment) -> None:
         scaled = self._scaled[deployment.id]
-        scaled.runs = False
+        scaled.runs, scaled.slept = False, True
         with turn.apply() as tx:
             store.decided(tx, place_of(deployment), Decision(
                 deployment=deployment.id, at=turn.clock.now(), active=0, pool=0, why=SLEPT, needs={},
@@ -118,18 +118,21 @@ class Scaling:
         new_size = (wish.active, wish.pool) != (deployment.answering, deployment.waiting)
         refuses = wish.why == SPENT and not scaled.refused
         scaled.refused = wish.why == SPENT or (scaled.refused and spent)
-        if not new_size and not refuses and minute is None:
+        woken, scaled.slept = scaled.slept, False  # a request did that, before anybody decided
+        if not (new_size or refuses or woken) and minute is None:
             return
         with turn.apply() as tx:
             if minute is not None:
                 store.passed(tx, place, minute)
                 store.keep_learnt(tx, place, scaled.scaler.lateness.learnt)
+            if new_size or refuses or woken:
+                store.decided(tx, place, Decision(
+                    deployment=deployment.id, at=now, active=wish.active, pool=wish.pool,
+                    why=wish.why if new_size or refuses else WOKEN, needs=wish.needs, seen=seen,
+                    late_cost=wish.late_cost,
+                ))  # fmt: skip
             if new_size or refuses:
                 serving.scaled(tx, deployment.id, now, wish.active, wish.pool)
-                store.decided(tx, place, Decision(
-                    deployment=deployment.id, at=now, active=wish.active, pool=wish.pool, why=wish.why,
-                    needs=wish.needs, seen=seen, late_cost=wish.late_cost,
-                ))  # fmt: skip
                 table_changed(tx)
 
 

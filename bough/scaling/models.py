@@ -7,7 +7,7 @@ import msgspec
 # Signals that may raise the number of replicas; the largest need wins.
 LOAD, QUEUE, IN_FLIGHT, CPU, GPU, LATENCY = "load", "queue", "in_flight", "cpu", "gpu", "latency"
 KEPT, FORECAST, JUMP, SCHEDULE, COOLDOWN, BOUND = "kept", "forecast", "jump", "schedule", "cooldown", "bound"
-BUDGET, SLEPT, NOW = "budget", "asleep", "now"
+BUDGET, SLEPT, WOKEN, NOW = "budget", "asleep", "woken", "now"
 SPENT = "environment_budget"  # of the month: nothing grows any more
 
 

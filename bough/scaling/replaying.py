@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from bough.kernel.errors import Invalid
-from bough.kernel.scale import Scale, wrong_steps
+from bough.kernel.scale import Scale, wrong
 from bough.scaling import peers, traces
 from bough.scaling.clairvoyant import least_cost
 from bough.scaling.models import Costs
@@ -33,13 +33,15 @@ class Simulate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
-    """The most in the seconds that the point stands for."""
+    """The most in the seconds that the point stands for. `late_cost`: what a late request weighed at their end; 0 where
+    nobody said it."""
 
     at: float
     requests: int
     active: int
     starting: int
     pool: int
+    late_cost: float = 0.0
 
 
 class Simulation(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,9 +63,10 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def replayed(request: Simulate) -> Simulation:
-    """Raises `Invalid` for what is no trace, and for steps that cannot be followed."""
-    if said := wrong_steps(request.scale):
-        raise Invalid(said, code="STEPS_INVALID", hint="bough scale simulate --help")
+    """Raises `Invalid` for what is no trace, and for a `scale` that cannot be followed."""
+    if found := wrong(request.scale):
+        key, said, _ = found
+        raise Invalid(f"{key}: {said}", code="SCALE_INVALID", hint="bough scale simulate --help")
     trace = traces.read(request.name, request.trace, service_s=request.service_s, slots=request.slots)
     terms = Terms(
         start_s=request.start_s, objective_s=request.scale.target, pool_price=request.pool_price, first=first_of(trace)
@@ -116,6 +119,13 @@ def drawn(trace: Trace, outcome: Outcome) -> list[CurvePoint]:
         part = outcome.curve[begin : begin + step]
         active, starting, pool = (max(each[at] for each in part) for at in range(3))
         points.append(
-            CurvePoint(at=float(begin), requests=counts[begin // step], active=active, starting=starting, pool=pool)
+            CurvePoint(
+                at=float(begin),
+                requests=counts[begin // step],
+                active=active,
+                starting=starting,
+                pool=pool,
+                late_cost=outcome.late_costs[min(begin + step, trace.seconds) - 1],
+            )
         )
     return points

@@ -41,6 +41,7 @@ class Scaled:
         self.scaler.day_at, self.scaler.spent_s = day_of(now), spent_s
         self.watch = Watch(deployment.id)
         self.runs = False  # it was not asleep when it was last looked at
+        self.slept = False  # it was, and nobody has seen it awake since
         self.spent = False  # the budget of its environment
         self.refused = False  # for that it may not grow, which has been said
         self._silent_s, self._rests = 0, False

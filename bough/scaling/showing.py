@@ -48,7 +48,7 @@ class ScalingView(msgspec.Struct, frozen=True, kw_only=True):
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     """Some settings, and what they would have meant: `cost` in replica-hours of the traffic that was looked at, `late`
-    the share of requests, `replicas` at most."""
+    the share of requests, `replicas` at most. What may sleep goes on to, and is simulated awake."""
 
     min: int
     max: int
@@ -98,7 +98,7 @@ def advise(context: Context, request: OfScaledService) -> Advice:
         )  # fmt: skip
     trace = traffic_of(request.service, minutes)
     present = found.settings.scale
-    tried = [_try(trace, each) for each in _candidates(present)]
+    tried = [_try(trace, each, may_sleep=not present.min) for each in _candidates(present)]
     good = [each for each in tried if each.late <= LATE] or [min(tried, key=lambda each: each.late)]
     best = min(good, key=lambda each: each.cost)
     chosen = {name: getattr(best, name) for name in ("min", "max", "warm", "late_cost")}
@@ -138,13 +138,14 @@ def _candidates(present: Scale) -> list[Scale]:
     ]
 
 
-def _try(trace: Trace, scale: Scale) -> Proposal:
+def _try(trace: Trace, scale: Scale, *, may_sleep: bool) -> Proposal:
     start_s = Costs(start_s=1.0)
     terms = Terms(start_s=start_s.start_s, objective_s=scale.target, first=min(first_of(trace), scale.most))
     outcome: Outcome = simulate(trace, Autoscaler(scale, start_s), terms)
     most = max((each[0] for each in outcome.curve), default=0)
     return Proposal(
-        min=scale.min, max=scale.max, warm=scale.warm, late_cost=scale.late_cost, cost=round(outcome.cost / 3600, 4),
+        min=0 if may_sleep else scale.min, max=scale.max, warm=scale.warm, late_cost=scale.late_cost,
+        cost=round(outcome.cost / 3600, 4),
         late=round(outcome.violations, 5), replicas=most,
     )  # fmt: skip
 
@@ -160,12 +161,13 @@ def _curve(
     counts = {each.minute: sum(each.counts) for each in minutes}
     points, at, upcoming = list[CurvePoint](), begin, list(decisions)
     active, pool = (decisions[0].active, 0) if decisions else (found.answering, found.waiting)
+    late_cost = decisions[0].late_cost if decisions else 0.0
     while at < now:
         while upcoming and upcoming[0].at <= at:
-            active, pool = upcoming[0].active, upcoming[0].pool
-            upcoming.pop(0)
+            followed = upcoming.pop(0)
+            active, pool, late_cost = followed.active, followed.pool, followed.late_cost
         requests = round(counts.get(int(at // 60), 0) / 60 * step)
-        points.append(CurvePoint(at=at, requests=requests, active=active, starting=0, pool=pool))
+        points.append(CurvePoint(at=at, requests=requests, active=active, starting=0, pool=pool, late_cost=late_cost))
         at += step
     return points
 

@@ -75,7 +75,7 @@ class ScaleChange(msgspec.Struct, frozen=True, kw_only=True):
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """`cost` in replica-seconds; `late`: requests that waited longer than the objective; `curve`: active, starting and
-    pool replicas after each tick; `changes`: of the policy's mind."""
+    pool replicas after each tick; `late_costs`: what a late request weighed in it; `changes`: of the policy's mind."""
 
     trace: str
     policy: str
@@ -84,6 +84,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     late: int
     waited_s: float
     curve: list[tuple[int, int, int]] = []
+    late_costs: list[float] = []
     changes: list[ScaleChange] = []
 
     @property
@@ -116,7 +117,7 @@ class Simulation:
 
     def run(self, policy: Policy, name: str) -> Outcome:
         arrivals, position, curve = self.trace.arrivals, 0, list[tuple[int, int, int]]()
-        changes, before = list[ScaleChange](), Wish(active=self.active)
+        changes, late_costs, before = list[ScaleChange](), list[float](), Wish(active=self.active)
         for second in range(self.trace.seconds):
             end, first = second + TICK_S, position
             while position < len(arrivals) and arrivals[position].at < end:
@@ -129,10 +130,11 @@ class Simulation:
                 ))  # fmt: skip
             before = wish
             curve.append((self.active, len(self.starting), self.pool))
+            late_costs.append(wish.late_cost)
         self._serve(float("inf"))
         return Outcome(
             trace=self.trace.name, policy=name, cost=self.cost, requests=position, late=self.late,
-            waited_s=self.waited_s, curve=curve, changes=changes,
+            waited_s=self.waited_s, curve=curve, late_costs=late_costs, changes=changes,
         )  # fmt: skip
 
     def tick(self, policy: Policy, arrivals: Sequence[Arrival], end: float) -> Wish:

@@ -15,6 +15,7 @@ from bough.builds.loop import unit_of
 from bough.environments import store as environments
 from bough.environments.models import ENDED, LIVE, ROUTED, Release
 from bough.environments.operations import Environment, OneEnvironment
+from bough.environments.rules import queue_addresses
 from bough.kernel import events
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import NotFound
@@ -249,10 +250,12 @@ def _overdue(context: Context, release: Release) -> bool:
 
 
 def _done(context: Context, release: Release, place: tuple[str, str]) -> Progress:
-    data: dict[str, Any] = {"release": msgspec.to_builtins(release), "services": []}
+    data: dict[str, Any] = {"release": msgspec.to_builtins(release), "services": [], "queues": []}
     with context.read() as tx:
         if release.state == LIVE:
             data["services"] = _addresses(tx, context.part(Platform), place)
+            queues = queue_addresses(context.part(Platform), place, environments.all_live(tx))
+            data["queues"] = [{"queue": name, "url": url} for name, url in queues.items()]
         live = environments.live(tx, place)
         data["live"] = live[0].number if live else 0
     return Progress(kind="done", at=release.finished_at, state=release.state, data=data)

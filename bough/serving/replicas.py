@@ -135,7 +135,8 @@ class Replicas:
         if deployment.wanted == 0:
             return self._wind_down(turn, deployment, look)
         if deployment.state == ASLEEP:
-            return self._rest(turn, deployment, look, attempts)
+            rest_s = self._rest(turn, deployment, look, attempts)
+            return rest_s if shed else min(rest_s, SHED_S)
         if (
             look.failure
             and deployment.state == STARTING

@@ -6,9 +6,11 @@ import msgspec
 import pytest
 
 from bough.environments import rules
-from bough.environments.models import Manifest, ServiceManifest
+from bough.environments.models import Manifest, Release, ServiceManifest
 from bough.kernel.names import check_name
+from bough.kernel.platform import Platform
 from bough.kernel.project import resolve
+from bough.kernel.queue import Queue
 from bough.kernel.settings import Document
 from bough.kernel.workloads import DEFAULTS
 
@@ -127,3 +129,24 @@ def test_two_git_branches_that_read_alike_have_two_environments() -> None:
     second = rules.environment_name("feature-x", {first: "feature/x"})
     assert first != second
     assert rules.environment_name("feature/x", {first: "feature/x", second: "feature-x"}) == first
+
+
+def test_where_items_are_put_is_said_in_words_that_mean_this_queue_and_no_other() -> None:
+    def live(project: str, environment: str, *queues: str) -> tuple[Release, Manifest]:
+        release = Release(
+            id=f"{project}/{environment}", project=project, environment=environment, number=1, digest="d",
+            state="live", created_at=0.0, created_by="ada",
+        )  # fmt: skip
+        return release, Manifest(
+            project=project, services={}, queues={name: Queue(handler="work:do") for name in queues}
+        )
+
+    every = [live("shop", "main", "orders"), live("press", "main", "orders", "letters"), live("shop", "try", "orders")]
+    platform = Platform()
+
+    def said(place: int) -> list[str]:
+        release = every[place][0]
+        found = rules.queue_addresses(platform, (release.project, release.environment), every)
+        return [each.removeprefix(f"{platform.gateway_url}/queues/") for each in found.values()]
+
+    assert [said(place) for place in range(3)] == [["orders"], ["letters", "orders.press"], ["orders--try.shop"]]

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bough.adapters.connectors.outside import Outside
 from bough.adapters.queue.sqlite import SqliteQueues
 from bough.gateway.models import Key
@@ -68,6 +70,26 @@ def test_items_are_accepted_while_nobody_can_handle_them_and_handled_when_somebo
     replica.start()
     assert [item(gateway, id)["result"] for id in ids] == list(range(20))
     assert {item(gateway, id)["attempts"] for id in ids} == {1}, "waiting in vain for a replica is no attempt"
+
+
+def test_a_name_alone_means_the_oldest_project_that_has_the_queue_and_the_whole_name_any(
+    gateway: Running, replicas: Make
+) -> None:
+    """Else an address in use would be ambiguous from the moment when another project comes that has such a queue."""
+    later = msgspec.structs.replace(queue(), project="press", bare=False)
+    branch = msgspec.structs.replace(queue(), environment="try")
+    begin(gateway, replicas("u1"), queues=[queue(), later, branch])
+    for name, project, environment in (
+        ("documents", "shop", "main"), ("documents.press", "press", "main"), ("documents--try.shop", "shop", "try"),
+    ):  # fmt: skip
+        put(gateway, 1, name=name)
+        found = json.loads(gateway.request("GET", f"/queues/{name}")[2])
+        assert (found["project"], found["environment"]) == (project, environment)
+    both = [later, msgspec.structs.replace(later, project="print")]
+    gateway.queues = both
+    gateway.apply([])
+    status, _, answer = gateway.request("GET", "/queues/documents")
+    assert status == 409 and b"documents.press" in answer
 
 
 def test_one_request_brings_many_items_and_they_share_calls(gateway: Running, replicas: Make) -> None:

@@ -43,13 +43,28 @@ def ask_at_once(gateway: Running, count: int) -> list[int]:
     return statuses
 
 
-def test_a_pool_replica_is_not_even_connected_to_while_the_others_keep_up(gateway: Running, replicas: Make) -> None:
+def test_a_pool_replica_is_connected_and_gets_no_work_while_the_others_keep_up(
+    gateway: Running, replicas: Make
+) -> None:
     first, spare = replicas("u1"), replicas("u2")
     gateway.start(routes=[route("churn", targets=[first.target(), warm(spare)])])
     gateway.until_up("dep-churn")
+    gateway.wait(lambda: spare.connections)
     for number in range(50):
         assert gateway.post("churn", number)[0] == 200
-    assert (len(first.frames), spare.connections, gateway.lane("dep-churn").get("taken", 0)) == (50, 0, 0)
+    assert (len(first.frames), len(spare.frames), gateway.lane("dep-churn").get("taken", 0)) == (50, 0, 0)
+    assert gateway.lane("dep-churn")["links"] == 1
+
+
+def test_the_connection_of_the_pool_is_the_one_that_a_first_request_takes(gateway: Running, replicas: Make) -> None:
+    spare = replicas("u1")
+    gateway.start(routes=[route("churn", targets=[warm(spare)])])
+    gateway.wait(lambda: spare.connections)
+    assert gateway.post("churn", 1)[0] == 200
+    assert (spare.connections, gateway.lane("dep-churn")["taken"]) == (1, 1)
+    gateway.apply([route("churn", targets=[spare.target()])])  # what it was taken for is what the table wants now
+    assert gateway.post("churn", 2)[0] == 200
+    assert (spare.connections, gateway.lane("dep-churn")["links"]) == (1, 1)
 
 
 def test_it_is_taken_as_soon_as_they_do_not_and_goes_back_when_they_do(
@@ -63,7 +78,7 @@ def test_it_is_taken_as_soon_as_they_do_not_and_goes_back_when_they_do(
     assert ask_at_once(gateway, 20) == [200] * 20
     assert spare.frames and gateway.lane("dep-churn")["links"] == 2
     gateway.wait(lambda: gateway.lane("dep-churn").get("taken", 0) == 0 and gateway.lane("dep-churn")["links"] == 1)
-    assert spare.connections == 1
+    gateway.wait(lambda: spare.connections == 2)  # ready to be taken again
     assert 'kind="pool"' in gateway.request("GET", "/metrics")[2].decode()
 
 
@@ -82,8 +97,10 @@ def test_one_that_becomes_active_by_the_table_is_connected_and_one_that_is_put_b
     first, second = replicas("u1"), replicas("u2")
     gateway.start(routes=[route("churn", targets=[first.target(), warm(second)])])
     gateway.until_up("dep-churn")
+    gateway.wait(lambda: second.connections)
     gateway.apply([route("churn", targets=[first.target(), second.target()])])
     gateway.until_up("dep-churn", 2)
+    assert second.connections == 1
     first.gate.clear()
     second.gate.clear()
     statuses: list[int] = []

@@ -89,6 +89,48 @@ def test_what_was_cancelled_before_it_began_is_not_done(replica: Start) -> None:
     assert content(connection.ask("next")) == "next"
 
 
+def test_a_connected_replica_that_nobody_asks_rehearses_once(replica: Start) -> None:
+    process, connection = replica("services:Rehearsed")
+    process.until("rehearsed")
+    assert content(connection.ask("first")) == ["a rehearsal", "first"]
+    connection.close()
+    again = process.connect()
+    time.sleep(0.1)
+    assert content(again.ask("second")) == ["a rehearsal", "first", "second"]
+
+
+def test_a_rehearsal_that_fails_is_logged_and_the_replica_answers(replica: Start) -> None:
+    process, connection = replica("services:Unrehearsed")
+    process.until("rehearsed")
+    assert content(connection.ask("first")) == ["first"]
+    assert "no stage" in process.output()
+
+
+@pytest.mark.parametrize("reference", ["services:Echo", "services:Letters"])
+def test_a_replica_that_was_never_asked_sleeps_without_a_break(replica: Start, reference: str) -> None:
+    """That is what the warm pool costs: it would be woken once a second by the timeout of what has been asked."""
+    process, _ = replica(reference)
+    _until_rested(process)
+    before = _switches(process)
+    time.sleep(1.5)
+    assert _switches(process) == before
+
+
+def _until_rested(process: Replica) -> None:
+    """It says nothing of it, so: when it has slept for a tenth of a second."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        before = _switches(process)
+        time.sleep(0.1)
+        if _switches(process) == before:
+            return
+
+
+def _switches(process: Replica) -> int:
+    lines = Path(f"/proc/{process.process.pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no malloc_trim")
 @pytest.mark.parametrize("before", [0, 300])
 def test_a_quiet_replica_gives_back_what_a_batch_took(replica: Start, before: int) -> None:

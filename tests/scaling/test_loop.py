@@ -168,6 +168,29 @@ def test_advice_is_simulated_from_the_traffic_that_was_kept(plane: Plane) -> Non
     assert found.setting.startswith("scale = {") and "max = 12" in found.setting
 
 
+def test_advice_lets_what_may_sleep_sleep_on(plane: Plane) -> None:
+    plane.deploy(FILE.format("min = 0, max = 8"))
+    Traffic(plane).seconds(130, 4)
+    found = plane.call("scale.advise", project="shop", service="churn")
+    assert {each.min for each in found.proposals} == {0}
+    assert "min = 0" in found.setting
+
+
+def test_a_wake_is_among_the_decisions_so_that_the_curve_and_the_budget_know_of_it(plane: Plane) -> None:
+    plane.deploy(FILE.format("min = 0, max = 1") + "sleep_after_s = 20\n")
+    traffic = Traffic(plane)
+    traffic.seconds(3, 1)
+    traffic.seconds(40, 0)
+    assert service(plane).state == "asleep"
+    assert shown(plane).decisions[-1].why == "asleep"
+    plane.engine.wake(deployment(plane) + "-0")
+    traffic.seconds(4, 1)
+    assert service(plane).state == "ready"
+    found = shown(plane)
+    assert [(each.why, each.active) for each in found.decisions] == [("asleep", 0), ("woken", 1)]
+    assert found.curve[-1].active == 1
+
+
 def test_a_service_that_may_sleep_learns_how_long_it_is_quiet_and_is_awake_before_the_next_call(plane: Plane) -> None:
     plane.deploy(FILE.format("min = 0"))
     traffic = Traffic(plane)

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as some
 
-from bough.kernel.scale import Scale, Step, wrong_steps
+from bough.kernel.scale import Scale, Step, wrong
 from bough.scaling import traces
 from bough.scaling.models import Observation
 from bough.scaling.policy import Autoscaler
@@ -89,11 +89,11 @@ def test_steps_never_ask_for_more_than_the_bound_nor_for_less_than_what_is_there
 
 
 def test_steps_that_contradict_each_other_or_have_no_bound_are_refused() -> None:
-    assert wrong_steps(SCALE) == ""
-    assert "max" in wrong_steps(Scale(steps=(FEW,)))
-    assert "queue>=100 must add more than queue>=10" in wrong_steps(
-        Scale(max=9, steps=(msgspec.structs.replace(MANY, add=2), FEW))
-    )
+    assert wrong(SCALE) is None
+    contrary = Scale(max=9, steps=(msgspec.structs.replace(MANY, add=2), FEW))
+    for scale, said in (Scale(steps=(FEW,)), "max"), (contrary, "queue>=100 must add more than queue>=10"):
+        found = wrong(scale)
+        assert found is not None and found[0] == "steps" and said in found[1]
 
 
 def test_steps_alone_are_a_policy_and_decisions_name_the_step() -> None:

@@ -12,7 +12,9 @@ from bough.adapters.engine import WOKEN_S
 from bough.environments import store
 from bough.gateway.models import LaneState
 from bough.kernel import catalog
+from bough.kernel.reconcile import wake
 from bough.runtime.spec import Failure
+from bough.serving import store as serving
 from tests.plane import Plane
 
 ONE = 'name = "shop"\n[services.churn]\nmodel = "service:Churn"\n'
@@ -301,3 +303,19 @@ def test_a_server_that_begins_again_looks_at_the_data_of_what_sleeps(plane: Plan
     plane.let_pass(60.0)
     settle(plane)
     assert seen_when_woken(plane) == "quietly"
+
+
+def test_replicas_that_traffic_had_asked_for_go_as_soon_as_the_service_sleeps(plane: Plane) -> None:
+    """The gateway is given a second to read that they get no more requests; nobody waits for the next look, a minute
+    later."""
+    plane.deploy(ONE + "sleep_after_s = 20\nscale = { min = 0, max = 3 }\n")
+    deployment = services(plane, "main")["churn"].deployment
+    with plane.bough.database.write() as tx:
+        serving.scaled(tx, deployment, plane.clock.now(), 3, 0)
+        wake(tx, serving.KIND, deployment)
+    plane.let_pass(2)
+    assert len(plane.running()) == 3
+    lane(plane, 27.0, environment="main", asleep=True)
+    plane.let_pass(7)
+    assert services(plane, "main")["churn"].state == "asleep"
+    assert plane.running() == []

@@ -60,9 +60,12 @@ def run(session: Session, folder: str, environment: str, message: str, detach: b
 
 
 def _unchanged(client: Client, release: Any, began: float) -> dict[str, Any]:
-    views = client.services.list(project=release.project, environment=release.environment)
+    place = {"project": release.project, "environment": release.environment}
+    views = client.services.list(**place)
+    queues = [{"queue": each.queue, "url": each.url} for each in client.queues.list(**place) if each.get("url")]
     services = [{"service": each.service, "url": each.url, "address": each.get("address", "")} for each in views]
-    return {"release": release, "services": services, "seconds": round(time.monotonic() - began, 3)}
+    taken_s = round(time.monotonic() - began, 3)
+    return {"release": release, "services": services, "queues": queues, "seconds": taken_s}
 
 
 def _try(root: Path, services: list[Any]) -> str:

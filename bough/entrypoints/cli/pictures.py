@@ -8,11 +8,12 @@ from typing import Any
 
 _BARS = " ▁▂▃▄▅▆▇█"
 WIDTH, HEIGHT = 100, 8
-_LINES = (("requests", "#9aa5b1"), ("active", "#1a7f37"), ("pool", "#bf8700"))
+_REQUESTS, _ACTIVE, _POOL, _LATE_COST = "#9aa5b1", "#1a7f37", "#bf8700", "#0969da"
 
 
 def curve(points: Sequence[Any], width: int = WIDTH, height: int = HEIGHT) -> str:
-    """Replicas that answer, drawn as bars; below, one line of requests."""
+    """Replicas that answer, drawn as bars; below, a line of requests, one of the pool, and one of what a late request
+    weighed where that was learnt."""
     if not points:
         return "nothing to draw"
     columns = _columns([float(each.active) for each in points], width)
@@ -27,37 +28,59 @@ def curve(points: Sequence[Any], width: int = WIDTH, height: int = HEIGHT) -> st
     pools = _columns([float(each.pool) for each in points], width)
     if max(pools, default=0.0) > 0:
         lines.append("    pool ▏" + "".join(_bar(value / max(pools)) for value in pools))
+    if learnt := _learnt(points):
+        costs = _columns([float(each.late_cost) for each in points], width)
+        lines.append("late cost▏" + "".join(_bar(value / learnt[1]) for value in costs) + f" {_span(learnt)}")
     return "\n".join(lines)
 
 
 def svg(
     title: str, points: Sequence[Any], marks: Sequence[tuple[float, str]] = (), width: int = 900, height: int = 260
 ) -> str:
-    """The same for a page: requests in grey by their own scale, replicas in green, the pool in ochre. `marks`: moments
-    that have a reason, as lines that say it when they are pointed at."""
+    """The same for a page: requests in grey, replicas in green, the pool in ochre by the same scale, and in blue what a
+    late request weighed, where that was learnt. `marks`: moments that have a reason, as lines that say it when they are
+    pointed at."""
     most = max([1.0, *(float(each.active + each.pool) for each in points)])
     peak = max([1.0, *(float(each.requests) for each in points)])
-    scale = {"requests": peak, "active": most, "pool": most}
+    lines = [
+        ("requests", _REQUESTS, peak, f"requests, {peak:.0f} at most"),
+        ("active", _ACTIVE, most, f"replicas that answer, {max([0, *(each.active for each in points)])} at most"),
+    ]
+    if any(each.pool for each in points):
+        lines.append(("pool", _POOL, most, f"in the pool, {max(each.pool for each in points)} at most"))
+    if learnt := _learnt(points):
+        lines.append(("late_cost", _LATE_COST, learnt[1], f"weight of a late request, {_span(learnt)}"))
     step = width / max(1, len(points) - 1)
-    drawn = []
-    for name, colour in _LINES:
+    drawn, legend = [], []
+    for name, colour, top, said in lines:
         places = " ".join(
-            f"{at * step:.1f},{height - 20 - float(getattr(each, name)) / scale[name] * (height - 50):.1f}"
+            f"{at * step:.1f},{height - 20 - float(getattr(each, name)) / top * (height - 66):.1f}"
             for at, each in enumerate(points)
         )
         drawn.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{places}"/>')
+        legend.append(f'<tspan fill="{colour}" dx="12">{said}</tspan>')
     begin, end = (float(points[0].at), float(points[-1].at)) if points else (0.0, 0.0)
     for at, why in marks:
         place = width * (at - begin) / max(1.0, end - begin)
         drawn.append(
-            f'<line x1="{place:.1f}" x2="{place:.1f}" y1="24" y2="{height - 20}" stroke="#8250df" '
+            f'<line x1="{place:.1f}" x2="{place:.1f}" y1="40" y2="{height - 20}" stroke="#8250df" '
             f'stroke-dasharray="2 3"><title>{escape(why)}</title></line>'
         )
-    text = f"{title} — most {most:.0f} replicas"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
-        f'font-size="12"><text x="4" y="14">{escape(text)}</text>{"".join(drawn)}</svg>\n'
+        f'font-size="12"><text x="4" y="14">{escape(title)}</text><text x="-8" y="30">{"".join(legend)}</text>'
+        f"{''.join(drawn)}</svg>\n"
     )
+
+
+def _learnt(points: Sequence[Any]) -> tuple[float, float] | None:
+    """The least and the most that a late request weighed; None where nobody learnt it, so that it stayed as it was."""
+    known = [float(each.late_cost) for each in points if each.late_cost]
+    return (min(known), max(known)) if known and min(known) < max(known) else None
+
+
+def _span(learnt: tuple[float, float]) -> str:
+    return f"{learnt[0]:.1f} to {learnt[1]:.1f}"
 
 
 def _columns(values: Sequence[float], width: int) -> list[float]:

@@ -50,6 +50,7 @@ def result_of(done: Any, began: float) -> dict[str, Any]:
     return {
         "release": data.get("release", {}),
         "services": data.get("services", []),
+        "queues": data.get("queues", []),
         "seconds": round(time.monotonic() - began, 3),
     }
 
@@ -59,11 +60,13 @@ def summary(session: Session, result: Mapping[str, Any]) -> str:
     what = f"{release['project']}/{release['environment']} release {release['number']}"
     back = f" (release {release['rolled_back_to']} again)" if release.get("rolled_back_to") else ""
     lines = [f"{what}{back} is {paint_state('live', session.colour)} after {result['seconds']:.1f} s"]
-    longest = max((len(each["service"]) for each in result["services"]), default=0)
+    queues = result.get("queues", [])
+    longest = max((len(each.get("service") or each["queue"]) for each in [*result["services"], *queues]), default=0)
     for each in result["services"]:
         lines.append(f"  {each['service']:<{longest}}  {each['url']}")
         if each.get("address") and each["address"] != each["url"]:
             lines.append(f"  {'':<{longest}}  {each['address']}")
+    lines += [f"  {each['queue']:<{longest}}  {each['url']}" for each in queues]
     return "\n".join(lines)
 
 

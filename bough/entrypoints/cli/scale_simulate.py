@@ -79,9 +79,11 @@ def _step(text: str) -> dict[str, Any]:
 
 def _text(found: Simulation) -> str:
     mean, least = found.cost / found.seconds, found.least / found.seconds
+    active = max(each.active for each in found.curve)
     lines = [
         f"{found.name}: {found.requests} requests in {found.seconds} s, policy {found.policy}",
-        f"  replicas  {mean:.2f} in the mean, {found.most} at most; nobody does with less than {least:.2f}",
+        f"  replicas  {mean:.2f} in the mean, of those in the pool a tenth; nobody does with less than {least:.2f}",
+        f"            {active} answer at most, {found.most} with those that start or wait in the pool",
         f"  late      {100 * found.late:.3f} % of requests; {found.mean_wait_s:.3f} s waited in the mean",
         "",
         curve(found.curve),

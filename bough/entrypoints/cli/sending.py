@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from bough.builds.bundle import scan
+from bough.builds.ignore import FILE_NAME as IGNORE_NAME
 from bough.builds.models import Scan
 from bough.client import Client
 from bough.entrypoints.cli.drawing import size
 from bough.entrypoints.cli.session import FILE_NAME, Session, git_branch, load_project
-from bough.kernel.errors import Invalid
+from bough.kernel.errors import Conflict, Invalid
 from bough.kernel.project import PRODUCTION, Project
 
 STATE_FOLDER = ".bough"  # beside the project file; never part of a bundle
@@ -89,7 +91,7 @@ def upload(session: Session, client: Client, prepared: Prepared) -> Sent:
         for digest, entry in entries.items():
             if digest not in missing:
                 continue
-            with (scanned.folder / entry.path).open("rb") as content:
+            with _opened(scanned.folder, entry.path, entry.size) as content:
                 client.upload(digest, content, entry.size)
             files, sent = files + 1, sent + entry.size
             if time.monotonic() - said > PROGRESS_S:
@@ -98,6 +100,25 @@ def upload(session: Session, client: Client, prepared: Prepared) -> Sent:
         if scanned.digest in missing:
             client.put(scanned.bundle.manifest, scanned.digest)
     return Sent(files=files, bytes=sent)
+
+
+def _opened(folder: Path, path: str, size: int) -> BinaryIO:
+    """A file as it was when the folder was read; raises `Conflict` where it is another one by now."""
+    try:
+        content = (folder / path).open("rb")
+    except FileNotFoundError as error:
+        raise _changed(path) from error
+    if os.fstat(content.fileno()).st_size != size:
+        content.close()
+        raise _changed(path)
+    return content
+
+
+def _changed(path: str) -> Conflict:
+    return Conflict(
+        f"{path} changed while it was sent", code="FILE_CHANGED",
+        hint=f"run it again; what is written all the time belongs in {IGNORE_NAME}",
+    )  # fmt: skip
 
 
 def state_folder(folder: Path) -> Path:

@@ -19,6 +19,7 @@ class TensorModel(ABC):
     input name; so is the answer."""
 
     platform: str
+    runs_code = False  # of whoever made the file, so that a call may do more than calculate
     inputs: list[Tensor]
     outputs: list[Tensor]
 

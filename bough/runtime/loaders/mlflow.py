@@ -64,6 +64,7 @@ class Function(TensorModel):
     """A python_function model. It takes a DataFrame when its signature names columns, else an array."""
 
     platform = "mlflow_pyfunc"
+    runs_code = True
 
     def __init__(self, model: Any, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         self._model = model

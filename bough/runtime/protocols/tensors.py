@@ -16,6 +16,7 @@ import msgspec
 
 from bough.runtime import arrays
 from bough.runtime.answers import OutputInvalid, encode_json
+from bough.runtime.frames import Tensor
 from bough.runtime.schema import datatype_of
 from bough.runtime.service import Reject
 
@@ -114,6 +115,15 @@ def render(model: str, request: Inference, outputs: dict[str, Any]) -> tuple[byt
         return head, b""
     headers = b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % len(head)
     return b"".join([head, *tail]), headers
+
+
+def zeros(inputs: Sequence[Tensor]) -> dict[str, Any]:
+    """One row of zeros for each input, free dimensions as short as they can be; raises KeyError for what has none."""
+    numpy = arrays.numpy()
+    return {
+        each.name: numpy.zeros([max(1, length) for length in each.shape], numpy.dtype(_CODES[each.datatype]))
+        for each in inputs
+    }
 
 
 def to_lists(data: Any) -> Any:

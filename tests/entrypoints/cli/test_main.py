@@ -329,3 +329,19 @@ def test_scaling_is_simulated_without_a_running_bough(bough: Bough, tmp_path: Pa
     assert code != 0 and "churn" in err
     code, _, err = bough("scale", "simulate", "busy.csv", "--step", "queue>=many +3", connected=False)
     assert code != 0 and "queue>=10 +2" in err
+    code, _, err = bough("scale", "simulate", "busy.csv", "--signals", "rumour", connected=False)
+    assert code != 0 and "'rumour' is not one of load" in err
+    code, _, err = bough("scale", "simulate", "busy.csv", "--min", "5", "--max", "2", connected=False)
+    assert code != 0 and "2 is less than min = 5" in err
+
+
+def test_what_a_late_request_weighed_is_drawn_where_it_was_learnt_and_only_there(bough: Bough, tmp_path: Path) -> None:
+    """A burst that comes with no warning makes many late, so their weight rises; with `--late-cost` it is said."""
+    (tmp_path / "bursts.csv").write_text(("2\n" * 420 + "60\n" * 60) * 5)
+    words = ("scale", "simulate", "bursts.csv", "--service-s", "0.5", "--warm", "0", "--picture", "c.svg")
+    code, out, _ = bough(*words, connected=False)
+    assert code == 0 and "late cost▏" in out
+    assert "weight of a late request, 10.0 to " in (tmp_path / "c.svg").read_text()
+    code, out, _ = bough(*words, "--late-cost", "10", connected=False)
+    assert code == 0 and "late cost▏" not in out
+    assert "weight of a late request" not in (tmp_path / "c.svg").read_text()

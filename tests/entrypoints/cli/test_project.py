@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -15,6 +15,7 @@ from bough.client import Client
 from bough.entrypoints.cli import first_answer, init, sending
 from bough.entrypoints.cli.main import run
 from bough.entrypoints.cli.session import Session
+from bough.kernel.errors import Conflict
 from bough.kernel.project import resolve
 from bough.kernel.settings import Document
 
@@ -46,6 +47,42 @@ def test_every_template_is_a_project_with_an_input_to_try(bough: Bough, tmp_path
     assert service.is_web or json.loads((folder / first_answer.EXAMPLE).read_text())
     assert len((folder / "bough.toml").read_text().splitlines()) <= 5
     assert sending.prepare(folder, "main").count == len(made["files"])
+
+
+class Wanting:
+    """A server that has nothing yet."""
+
+    def __init__(self) -> None:
+        self.blobs = self
+        self.sent: list[int] = []
+
+    def missing(self, digests: list[str]) -> list[str]:
+        return digests
+
+    def upload(self, digest: str, content: BinaryIO, size: int) -> None:
+        self.sent.append(size)
+
+    def put(self, content: bytes, digest: str) -> None:
+        self.sent.append(len(content))
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_file_that_changes_while_the_folder_is_sent_is_named(bough: Bough, tmp_path: Path, gone: bool) -> None:
+    """The server would be told of more bytes than come, and would not understand the rest."""
+    assert bough("init", "shop")[0] == 0
+    log = tmp_path / "shop" / "out.log"
+    log.write_text("a line\n")
+    prepared = sending.prepare(tmp_path / "shop", "main")
+    client: Any = Wanting()
+    sending.upload(Session(), client, prepared)
+    assert 7 in client.sent
+    if gone:
+        log.unlink()
+    else:
+        log.write_text("a line\nand one more\n")
+    with pytest.raises(Conflict, match=r"out\.log changed while it was sent") as found:
+        sending.upload(Session(), client, prepared)
+    assert ".boughignore" in found.value.hint
 
 
 def test_the_list_of_templates_is_what_ships() -> None:

@@ -29,6 +29,27 @@ class EchoBatch:
         return list(values)
 
 
+class Rehearsed:
+    """Notes who called it, one after the other."""
+
+    def load(self) -> None:
+        self.calls: list[str] = []
+
+    def warm_up(self) -> None:
+        self.predict("a rehearsal")
+        Path("rehearsed").touch()
+
+    def predict(self, who: str) -> list[str]:
+        self.calls.append(who)
+        return self.calls
+
+
+class Unrehearsed(Rehearsed):
+    def warm_up(self) -> None:
+        Path("rehearsed").touch()
+        raise RuntimeError("no stage")
+
+
 class Churn:
     def load(self) -> None:
         self.factor = 10
