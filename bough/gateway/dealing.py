@@ -72,7 +72,7 @@ class Dealer:
             best: Wire | None = None
             least = 1 if queue[0].attempts else depth  # a call that comes back needs a link of its own
             for wire in wires:
-                if wire.frames < least and not wire.blocked and not wire.suspect:
+                if wire.frames < least and not wire.blocked and not wire.suspect and not wire.silent_since:
                     best, least = wire, wire.frames
             if best is None or best.hello is None:
                 return 0.0

@@ -283,11 +283,15 @@ class Lane:
         return target.warm and target.unit not in self._taken
 
     def tick(self) -> None:
-        """Once a second: what was taken from the warm pool and has nothing to do goes back."""
+        """Once a second: a replica that is stuck is ended, so that the node starts another; what was taken from the
+        warm pool and has nothing to do goes back."""
         self.stats.tick(len(self._wires))
+        now = monotonic()
+        for wire in self._wires:
+            if wire.silent_since and rules.is_stuck(now - wire.silent_since, self.route.timeout_s):
+                wire.end_process()
         if not self._taken:
             return
-        now = monotonic()
         for link in list(self._links.values()):
             unit, wire = link.target.unit, link.wire
             if unit not in self._taken:

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import socket
+import struct
 from collections.abc import Iterable
 from time import monotonic
 from typing import Protocol, cast
@@ -34,6 +38,7 @@ from bough.runtime.frames import (
 CANCEL_GRACE_S = 1.0  # a replica may skip what was cancelled; after this long its frame no longer counts as under way
 HELLO_TIMEOUT_S = 10.0
 WRITE_BUFFER_BYTES = 1 << 20
+_PEER = struct.Struct("3i")  # of SO_PEERCRED: pid, uid, gid
 
 
 class Frame:
@@ -173,7 +178,7 @@ class Link:
 class Wire(asyncio.Protocol):
     __slots__ = (
         "_owner", "_partial", "_partial_bytes", "_timer", "batch", "blocked", "frames", "gone", "hello",
-        "inflight", "last_reply", "last_size", "paused_by", "retired", "suspect", "target", "transport",
+        "inflight", "last_reply", "last_size", "paused_by", "retired", "silent_since", "suspect", "target", "transport",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, target: Target) -> None:
@@ -187,6 +192,7 @@ class Wire(asyncio.Protocol):
         self.suspect = False  # has a call that a replica died with: nothing else is put at risk meanwhile
         self.gone = asyncio.Event()
         self.last_reply = 0.0
+        self.silent_since = 0.0  # it was given what was then given up, and has not said a word since; 0: it has
         self.last_size = 0  # requests in the frame sent last
         self.paused_by = 0  # slow readers of streams that hold this wire
         self.transport: asyncio.Transport
@@ -221,6 +227,15 @@ class Wire(asyncio.Protocol):
             self._give_up(call)
         else:
             asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._give_up, call)
+
+    def end_process(self) -> None:
+        """Ends the replica at the other end, which shows no sign of life: its last word is where in its code it is.
+        Nothing happens where it is not the process that it says, or somebody else's."""
+        peer = self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        pid, _, _ = _PEER.unpack(peer)
+        if self.hello is not None and pid == self.hello.pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGABRT)
 
     def retire(self) -> None:
         """Closes once nothing is owed."""
@@ -343,6 +358,9 @@ class Wire(asyncio.Protocol):
             for call, parts in streams.items():
                 call.client.stream(call, parts, now)
         self.last_reply = now
+        if self.silent_since:
+            self.silent_since = 0.0
+            self._owner.roomy(self)
         if self.retired and not inflight:
             self.transport.close()
 
@@ -356,6 +374,8 @@ class Wire(asyncio.Protocol):
 
     def _give_up(self, call: Call) -> None:
         if self.inflight.get(call.id) is call:
+            if self.hello is not None and self.hello.mode != "concurrent" and self.last_reply <= call.frame.sent_at:
+                self.silent_since = self.silent_since or call.frame.sent_at
             self._settle(call, monotonic())
             if self.retired and not self.inflight and not self.transport.is_closing():
                 self.transport.close()

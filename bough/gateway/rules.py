@@ -143,6 +143,15 @@ def wake_after_s(asked: int) -> float:
     return min(5.0, 0.1 * 2.0 ** min(asked, 10))
 
 
+STUCK_S = 5.0  # at least so long a word is waited for once a request is late: a busy machine holds anybody up
+
+
+def is_stuck(silent_s: float, timeout_s: float) -> bool:
+    """Whether a replica is ended that works at something nobody waits for any more: it has had twice the time that a
+    request has. `silent_s`: since it was given that, without a word from it."""
+    return silent_s > timeout_s + max(timeout_s, STUCK_S)
+
+
 WAKING_S = 0.002  # between attempts at connecting to a unit that is about to be there, while a request waits
 AWAKE_S = 2.0  # a unit that the node was asked for is not put to sleep for longer than this (engine.WOKEN_S)
 
