@@ -243,7 +243,7 @@ def test_hints_name_the_service() -> None:
         return value
 
     [wrong] = ask(one(predict), b"{")
-    assert error(wrong)["hint"].startswith("GET /v2/models/model shows")
+    assert error(wrong)["hint"].startswith("GET /v2/models/test shows")
 
 
 def test_a_model_that_always_fails_does_not_fill_the_log(capsys: pytest.CaptureFixture[str]) -> None:
