@@ -85,6 +85,9 @@ class Owner(Protocol):
     def resting(self, target: Target) -> bool:
         """Nobody needs this one now: it may run, and is not to be connected to."""
 
+    def is_stuck(self, silent_s: float) -> bool:
+        """A replica that was silent for so long, and should not have been, will not say anything any more."""
+
 
 class Link:
     """Keeps one connection to `target` until closed. While its lane is asleep it connects only when wanted, and only
@@ -135,7 +138,7 @@ class Link:
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
-        failures = 0
+        failures, mute_since = 0, 0.0
         while not self.closing:
             asleep = self._owner.asleep()
             if (asleep and not self._owner.wanted()) or self._owner.resting(self.target):
@@ -148,10 +151,11 @@ class Link:
                 await self._pause(failures)
                 continue
             wire = Wire(self._owner, self.target)
+            wire.silent_since = mute_since = mute_since or monotonic()
             try:
                 await loop.create_unix_connection(lambda wire=wire: wire, self.target.address.removeprefix("unix:"))  # type: ignore[misc]
             except OSError:
-                failures += 1
+                failures, mute_since = failures + 1, 0.0
                 self._owner.absent(self.target)
             else:
                 self.wire = wire
@@ -159,7 +163,7 @@ class Link:
                     wire.retire()
                 await wire.gone.wait()
                 self.wire = None
-                failures = 0 if wire.hello is not None else failures + 1
+                failures, mute_since = (0, 0.0) if wire.hello is not None else (failures + 1, mute_since)
                 if not self.closing and wire.hello is not None and not self._owner.resting(self.target):
                     self._owner.absent(self.target)  # it died: the node should know before the next connect fails
                     continue
@@ -192,7 +196,8 @@ class Wire(asyncio.Protocol):
         self.suspect = False  # has a call that a replica died with: nothing else is put at risk meanwhile
         self.gone = asyncio.Event()
         self.last_reply = 0.0
-        self.silent_since = 0.0  # it was given what was then given up, and has not said a word since; 0: it has
+        # since when it has owed a word: its hello, or anything after what it was given was given up; 0: it owes none
+        self.silent_since = 0.0
         self.last_size = 0  # requests in the frame sent last
         self.paused_by = 0  # slow readers of streams that hold this wire
         self.transport: asyncio.Transport
@@ -229,11 +234,11 @@ class Wire(asyncio.Protocol):
             asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._give_up, call)
 
     def end_process(self) -> None:
-        """Ends the replica at the other end, which shows no sign of life: its last word is where in its code it is.
-        Nothing happens where it is not the process that it says, or somebody else's."""
+        """Ends the replica at the other end, which shows no sign of life: its last word is where in its code it is. The
+        node finds it crashed. Nothing happens where it is somebody else's."""
         peer = self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
         pid, _, _ = _PEER.unpack(peer)
-        if self.hello is not None and pid == self.hello.pid:
+        if pid not in (0, 1, os.getpid()):  # of another container, or played by us
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGABRT)
 
@@ -259,7 +264,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
-        self._timer = asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self.transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self._unheard)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._timer is not None:
@@ -311,6 +316,12 @@ class Wire(asyncio.Protocol):
 
     # --- private
 
+    def _unheard(self) -> None:
+        """It answers requests of a gateway that is gone, and will greet us then; or never."""
+        if self._owner.is_stuck(monotonic() - self.silent_since):
+            self.end_process()
+        self.transport.abort()
+
     def _greet(self, hello: Hello) -> bool:
         """Takes the replica into service unless it is somebody else: an older attempt, another unit or protocol."""
         if hello.protocol != PROTOCOL or hello.unit != self.target.unit or hello.attempt < self.target.attempt:
@@ -319,6 +330,7 @@ class Wire(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self.hello = hello
+        self.silent_since = 0.0
         if not self.retired:
             self._owner.joined(self)
         return True

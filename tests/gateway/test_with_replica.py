@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 from bough.gateway.loop import traffic_of
 from bough.gateway.models import Target
+from bough.runtime.frames import PREDICT, Request, pack
 
 from .conftest import Running, route
 
@@ -156,3 +158,18 @@ def test_a_replica_that_hangs_gets_no_more_work_and_is_ended_with_a_word_of_wher
     (hung,) = [unit for unit, process in units.items() if process.poll() is not None]
     assert "in predict" in (folder / hung / "log").read_text()
     assert gateway.post("hang", 7)[0] == 200
+
+
+def test_a_replica_that_hangs_since_another_gateway_asked_it_is_ended_as_well(
+    gateway: Running, serve: Serve, folder: Path
+) -> None:
+    process = serve("Hangs", "a")
+    socket_path = folder / "a" / "replica.sock"
+    gateway.wait(lambda: (folder / "a" / "ready.json").exists())
+    with socket.socket(socket.AF_UNIX) as earlier:
+        earlier.connect(str(socket_path))
+        assert earlier.recv(4096), "its hello"
+        earlier.sendall(pack([Request(1, PREDICT, b"-1")]))
+    gateway.start(routes=[route("hang", targets=[target(folder, "a")], timeout_s=1.0)])
+    gateway.wait(lambda: process.poll() == -signal.SIGABRT)
+    assert "in predict" in (folder / "a" / "log").read_text()
