@@ -4,8 +4,8 @@ Links that point inside the folder are followed and become files (a bundle holds
 never be led astray by a link); links that point outside are refused. A cache of (times, size, inode) -> digest makes a
 second scan of an unchanged folder a matter of one `stat` per file.
 
-The project file is searched for secrets as all are, and stays out: every release holds it by itself, and in the bundle a
-change of what only the gateway reads would start every process anew. `!bough.toml` in .boughignore brings it in.
+The project file is searched for secrets as all are, and stays out: every release holds it by itself, and in the bundle
+a change of what only the gateway reads would start every process anew. `!bough.toml` in .boughignore brings it in.
 """
 
 from __future__ import annotations

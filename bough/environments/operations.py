@@ -179,7 +179,7 @@ def check_exposure(context: Context, manifest: Manifest) -> None:
         if each.settings.port in platform.own_ports:
             raise Conflict(
                 f"services.{name} asks for port {each.settings.port}, where Bough itself listens",
-                code="PORT_RESERVED", hint=f"choose another port, or none: it answers at {platform.gateway_url} as well",
+                code="PORT_RESERVED", hint=f"choose another port, or none: {platform.gateway_url} answers for it",
             )  # fmt: skip
     if not platform.public_services and (exposed := rules.said_public(manifest)):
         raise Forbidden(

@@ -67,12 +67,13 @@ class Dealer:
     def _batch(self, wires: Sequence[Wire], route: Route, send: Send, now: float) -> float:
         """Modes `item` and `batch`: the emptiest link that may have another frame takes its share of the queue."""
         queue = self._queue
+        wires = [wire for wire in wires if not wire.silent_since] or wires  # the silent only where all are
         self._depth = depth = rules.depth(self.frame_s, self._depth)
         while queue:
             best: Wire | None = None
             least = 1 if queue[0].attempts else depth  # a call that comes back needs a link of its own
             for wire in wires:
-                if wire.frames < least and not wire.blocked and not wire.suspect and not wire.silent_since:
+                if wire.frames < least and not wire.blocked and not wire.suspect:
                     best, least = wire, wire.frames
             if best is None or best.hello is None:
                 return 0.0

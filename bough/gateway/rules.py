@@ -48,9 +48,9 @@ def in_time(largest: int, fixed_s: float, item_s: float, objective_s: float) -> 
     cost, because the queue drains soonest, and batching is off if they are not."""
     if objective_s <= 0.0 or item_s <= 0.0:
         return largest
-    fits = int((objective_s - fixed_s) / item_s)
+    fits = (objective_s - fixed_s) / item_s
     if fits >= 1:
-        return min(largest, fits)
+        return int(min(largest, fits))
     return largest if fixed_s > item_s else 1
 
 

@@ -56,7 +56,7 @@ TOML = '[services.it]\nmodel = "service:Model"\n'
             "no-program", '[services.it]\ncommand = "no-such-program --port $PORT"\n', {}, 8, "REPLICA_EXITED",
             "exited with status 127", "correct `command`",
         ),
-        ("no-replicas", TOML + "replicas = 0\n", {}, 2, "PROJECT_FILE_INVALID", "at least one replica", "sleep_after_s"),
+        ("no-replicas", TOML + "replicas = 0\n", {}, 2, "PROJECT_FILE_INVALID", "at least one", "sleep_after_s"),
         (
             "not-plain-docker", '[services.it]\ndockerfile = "Dockerfile"\n', {"Dockerfile": "FROM golang:1.22\n"}, 8,
             "DOCKERFILE_UNSUPPORTED", "golang", "docker",

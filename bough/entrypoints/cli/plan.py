@@ -44,7 +44,7 @@ def _text(session: Session, plan: Any, *, everything: bool = False) -> str:
         if change.action == "add" or everything:
             lines += [f"      policy {key}: {_value(value)}" for key, value in change.get("policy", {}).items()]
     if still and not everything:
-        lines.append(f"  {still} more stay{'s' if still == 1 else ''} as {'it is' if still == 1 else 'they are'} (--all)")
+        lines.append(f"  and {still} more as before (--all)")
     return "\n".join(lines)
 
 

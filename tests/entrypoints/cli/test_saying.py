@@ -195,12 +195,27 @@ def test_a_plan_shows_what_each_kind_of_workload_gets_by_default() -> None:
         assert set(lines) <= set(shown[name]), shown[name]
 
 
+def test_an_approval_that_holds_no_more_says_so() -> None:
+    given = {"by": "bob", "at": 1.0, "digest": "d", "evidence": "e", "why": ""}
+    of = {"digest": "d", "evidence": "e"}
+    for approval, said in (
+        (given | {"expires_at": 2.0}, "no, expired"),
+        (given | {"expires_at": 9e9, "evidence": "older"}, "no, for other evidence"),
+        (given | {"expires_at": 9e9}, "yes"),
+    ):
+        assert promoting._holds(of, approval) == said
+
+
 def test_a_plan_says_what_changes_and_only_counts_what_stays() -> None:
     toml = 'name = "shop"\n' + "".join(f'[services.{each}]\nmodel = "service:M"\n' for each in ("a", "b"))
     before, after = (rules.manifest(resolve(Document(text)), {".": "a" * 64}) for text in (toml, toml + "replicas = 2"))
     made = json.loads(msgspec.json.encode(rules.plan("shop", "main", before, after)), object_hook=Record)
     said = plan._text(Session(), made)
-    assert said.splitlines()[1:] == ["  ~ change service b", "      replicas: 1 -> 2", "  1 more stays as it is (--all)"]
+    assert said.splitlines()[1:] == [
+        "  ~ change service b",
+        "      replicas: 1 -> 2",
+        "  and 1 more as before (--all)",
+    ]
     whole = plan._text(Session(), made, everything=True)
     assert "same service a" in whole and "policy replicas: 1" in whole
 
