@@ -3,6 +3,9 @@
 Links that point inside the folder are followed and become files (a bundle holds nothing but files, so unpacking can
 never be led astray by a link); links that point outside are refused. A cache of (times, size, inode) -> digest makes a
 second scan of an unchanged folder a matter of one `stat` per file.
+
+The project file is searched for secrets as all are, and stays out: every release holds it by itself, and in the bundle
+a change of what only the gateway reads would start every process anew. `!bough.toml` in .boughignore brings it in.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from bough.builds.rules import check_paths, digest_of, parse_bundle
 from bough.builds.sensitive import MAX_BYTES, find_secret
 from bough.kernel.errors import Invalid, TooLarge
 from bough.kernel.files import write_whole
+from bough.kernel.project import FILE_NAME
 
 LIMIT_BYTES = 2 << 30  # more than any source tree with a small model; larger models belong into the registry
 LIMIT_FILES = 20_000
@@ -82,6 +86,8 @@ def scan(
         if entry.secret and not ignore.is_wanted(file.path):
             raise _secret(file.path, *entry.secret)
         kept[file.path] = entry
+        if file.path == FILE_NAME and not ignore.is_wanted(file.path):
+            continue
         executable = bool(file.status.st_mode & stat.S_IXUSR)
         entries.append(Entry(path=file.path, digest=entry.digest, size=entry.size, executable=executable))
     check_paths(entry.path for entry in entries)

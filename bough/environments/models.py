@@ -28,6 +28,7 @@ PENDING, STARTING, LIVE, FAILED, SUPERSEDED, OVERTAKEN = (
     "overtaken",
 )
 MERGED = "environment.merged"  # the event
+NOTED = "release.noted"  # the event of what whoever makes a release should know, although it goes live: service, text
 ROUTED = "release.routed"  # the event that requests reach a live release
 ENDED = (LIVE, FAILED, SUPERSEDED, OVERTAKEN)
 

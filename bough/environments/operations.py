@@ -172,8 +172,16 @@ def make_release(
 
 
 def check_exposure(context: Context, manifest: Manifest) -> None:
-    """Raises `Forbidden` (PUBLIC_REFUSED) where this Bough lets nothing be public and the release would."""
-    if not context.part(Platform).public_services and (exposed := rules.said_public(manifest)):
+    """Raises `Forbidden` (PUBLIC_REFUSED) where this Bough lets nothing be public and the release would, and `Conflict`
+    (PORT_RESERVED) where a service would take a port from Bough itself."""
+    platform = context.part(Platform)
+    for name, each in manifest.services.items():
+        if each.settings.port in platform.own_ports:
+            raise Conflict(
+                f"services.{name} asks for port {each.settings.port}, where Bough itself listens",
+                code="PORT_RESERVED", hint=f"choose another port, or none: {platform.gateway_url} answers for it",
+            )  # fmt: skip
+    if not platform.public_services and (exposed := rules.said_public(manifest)):
         raise Forbidden(
             f'{", ".join(exposed)} would answer everybody (access = "public"), and here nothing may be public',
             code="PUBLIC_REFUSED",

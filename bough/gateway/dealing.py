@@ -67,6 +67,7 @@ class Dealer:
     def _batch(self, wires: Sequence[Wire], route: Route, send: Send, now: float) -> float:
         """Modes `item` and `batch`: the emptiest link that may have another frame takes its share of the queue."""
         queue = self._queue
+        wires = [wire for wire in wires if not wire.silent_since] or wires  # the silent only where all are
         self._depth = depth = rules.depth(self.frame_s, self._depth)
         while queue:
             best: Wire | None = None

@@ -281,12 +281,19 @@ class Lane:
     def resting(self, target: Target) -> bool:
         return target.warm and target.unit not in self._taken
 
+    def is_stuck(self, silent_s: float) -> bool:
+        return rules.is_stuck(silent_s, self.route.timeout_s)
+
     def tick(self) -> None:
-        """Once a second: what was taken from the warm pool and has nothing to do goes back."""
+        """Once a second: a replica that is stuck is ended, so that the node starts another; what was taken from the
+        warm pool and has nothing to do goes back."""
         self.stats.tick(len(self._wires))
+        now = monotonic()
+        for each in self._wires:
+            if each.silent_since and self.is_stuck(now - each.silent_since):
+                each.end_process()
         if not self._taken:
             return
-        now = monotonic()
         for link in list(self._links.values()):
             unit, wire = link.target.unit, link.wire
             if unit not in self._taken:

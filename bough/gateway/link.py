@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import socket
+import struct
 from collections.abc import Iterable
 from time import monotonic
 from typing import Protocol, cast
@@ -34,6 +38,7 @@ from bough.runtime.frames import (
 CANCEL_GRACE_S = 1.0  # a replica may skip what was cancelled; after this long its frame no longer counts as under way
 HELLO_TIMEOUT_S = 10.0
 WRITE_BUFFER_BYTES = 1 << 20
+_PEER = struct.Struct("3i")  # of SO_PEERCRED: pid, uid, gid
 
 
 class Frame:
@@ -79,6 +84,9 @@ class Owner(Protocol):
 
     def resting(self, target: Target) -> bool:
         """Nobody needs this one now: it may run, and gets no work."""
+
+    def is_stuck(self, silent_s: float) -> bool:
+        """A replica that was silent for so long, and should not have been, will not say anything any more."""
 
 
 class Link:
@@ -132,7 +140,7 @@ class Link:
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
-        failures = 0
+        failures, mute_since = 0, 0.0
         while not self.closing:
             asleep = self._owner.asleep()
             if asleep and not self._owner.wanted():
@@ -145,10 +153,11 @@ class Link:
                 await self._pause(failures)
                 continue
             wire = Wire(self._owner, self.target)
+            wire.silent_since = mute_since = mute_since or monotonic()
             try:
                 await loop.create_unix_connection(lambda wire=wire: wire, self.target.address.removeprefix("unix:"))  # type: ignore[misc]
             except OSError:
-                failures += 1
+                failures, mute_since = failures + 1, 0.0
                 self._owner.absent(self.target)
             else:
                 self.wire = wire
@@ -156,7 +165,7 @@ class Link:
                     wire.retire()
                 await wire.gone.wait()
                 self.wire = None
-                failures = 0 if wire.hello is not None else failures + 1
+                failures, mute_since = (0, 0.0) if wire.hello is not None else (failures + 1, mute_since)
                 if not self.closing and wire.hello is not None and not self._owner.resting(self.target):
                     self._owner.absent(self.target)  # it died: the node should know before the next connect fails
                     continue
@@ -175,7 +184,7 @@ class Link:
 class Wire(asyncio.Protocol):
     __slots__ = (
         "_owner", "_partial", "_partial_bytes", "_timer", "batch", "blocked", "frames", "gone", "hello",
-        "inflight", "last_reply", "last_size", "paused_by", "retired", "suspect", "target", "transport",
+        "inflight", "last_reply", "last_size", "paused_by", "retired", "silent_since", "suspect", "target", "transport",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, target: Target) -> None:
@@ -189,6 +198,8 @@ class Wire(asyncio.Protocol):
         self.suspect = False  # has a call that a replica died with: nothing else is put at risk meanwhile
         self.gone = asyncio.Event()
         self.last_reply = 0.0
+        # since when it has owed a word: its hello, or anything after what it was given was given up; 0: it owes none
+        self.silent_since = 0.0
         self.last_size = 0  # requests in the frame sent last
         self.paused_by = 0  # slow readers of streams that hold this wire
         self.transport: asyncio.Transport
@@ -224,6 +235,15 @@ class Wire(asyncio.Protocol):
         else:
             asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._give_up, call)
 
+    def end_process(self) -> None:
+        """Ends the replica at the other end, which shows no sign of life: its last word is where in its code it is. The
+        node finds it crashed. Nothing happens where it is somebody else's."""
+        peer = self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        pid, _, _ = _PEER.unpack(peer)
+        if pid not in (0, 1, os.getpid()):  # of another container, or played by us
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGABRT)
+
     def retire(self) -> None:
         """Closes once nothing is owed."""
         self.retired = True
@@ -246,7 +266,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
-        self._timer = asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self.transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self._unheard)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._timer is not None:
@@ -298,6 +318,12 @@ class Wire(asyncio.Protocol):
 
     # --- private
 
+    def _unheard(self) -> None:
+        """It answers requests of a gateway that is gone, and will greet us then; or never."""
+        if self._owner.is_stuck(monotonic() - self.silent_since):
+            self.end_process()
+        self.transport.abort()
+
     def _greet(self, hello: Hello) -> bool:
         """Takes the replica into service unless it is somebody else: an older attempt, another unit or protocol."""
         if hello.protocol != PROTOCOL or hello.unit != self.target.unit or hello.attempt < self.target.attempt:
@@ -306,6 +332,7 @@ class Wire(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self.hello = hello
+        self.silent_since = 0.0
         if not self.retired:
             self._owner.joined(self)
         return True
@@ -345,6 +372,9 @@ class Wire(asyncio.Protocol):
             for call, parts in streams.items():
                 call.client.stream(call, parts, now)
         self.last_reply = now
+        if self.silent_since:
+            self.silent_since = 0.0
+            self._owner.roomy(self)
         if self.retired and not inflight:
             self.transport.close()
 
@@ -358,6 +388,8 @@ class Wire(asyncio.Protocol):
 
     def _give_up(self, call: Call) -> None:
         if self.inflight.get(call.id) is call:
+            if self.hello is not None and self.hello.mode != "concurrent" and self.last_reply <= call.frame.sent_at:
+                self.silent_since = self.silent_since or call.frame.sent_at
             self._settle(call, monotonic())
             if self.retired and not self.inflight and not self.transport.is_closing():
                 self.transport.close()

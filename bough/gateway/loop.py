@@ -21,7 +21,7 @@ from bough.access import store as access
 from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.adapters.engine import READY as UNIT_READY
 from bough.environments import store as environments
-from bough.environments.models import ROUTED, Manifest, Release
+from bough.environments.models import NOTED, ROUTED, Manifest, Release
 from bough.gateway.kept import Keep
 from bough.gateway.models import (
     MOCK,
@@ -41,6 +41,7 @@ from bough.gateway.models import (
 from bough.kernel.events import Events, happened_of
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home, Platform
+from bough.kernel.project import PRODUCTION
 from bough.kernel.reconcile import Handler, Turn, wake
 from bough.kernel.traffic import CORS_HEADERS, quota
 from bough.kernel.workloads import Service
@@ -82,7 +83,8 @@ def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> H
         state, now = _poke(home.gateway_socket), turn.clock.now()
         behind = state is not None and state.generation < generation
         if not behind:
-            _announce(turn, events, [release for release, _ in live if release.id not in announced])
+            silent = state.silent_ports if state is not None else {}
+            _announce(turn, events, [each for each in live if each[0].id not in announced], silent)
             announced.clear()
             announced.update(release.id for release, _ in live)
         leaving = [each for each in draining if not each.drained]
@@ -95,16 +97,23 @@ def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> H
     return turn
 
 
-def _announce(turn: Turn, events: Events, live: list[Release]) -> None:
-    """Says once of each release that requests reach it now (or will, as soon as there is a gateway again)."""
+def _announce(
+    turn: Turn, events: Events, live: list[tuple[Release, Manifest]], silent_ports: Mapping[int, str]
+) -> None:  # fmt: skip
+    """Says once of each release that requests reach it now (or will, as soon as there is a gateway again), and at which
+    ports they do not."""
     if not live:
         return
     with turn.read() as tx:
-        said = happened_of(tx, ROUTED, [release.id for release in live])
-    new = [release for release in live if release.id not in said]
+        said = happened_of(tx, ROUTED, [release.id for release, _ in live])
+    new = [each for each in live if each[0].id not in said]
     if new:
         with turn.apply() as tx:
-            for release in new:
+            for release, manifest in new:
+                for name, service in manifest.services.items():
+                    if release.environment == PRODUCTION and service.settings.port in silent_ports:
+                        text = f"{silent_ports[service.settings.port]}: {name} does not answer there"
+                        events.emit(tx, NOTED, release.id, service=name, text=text)
                 events.emit(tx, ROUTED, release.id, number=release.number)
 
 
@@ -324,7 +333,7 @@ def _route(platform: Platform, attempts: list[Attempt], release: Release, deploy
         max_batch=settings.batch.max_size,
         max_wait_ms=settings.batch.max_wait_ms,
         idempotent=settings.idempotent,
-        port=settings.port if deployment.environment == "main" else 0,
+        port=settings.port if deployment.environment == PRODUCTION and settings.port not in platform.own_ports else 0,
         signature=deployment.signature,
         **_said_of_requests(settings),
         mock_latency_ms=settings.mock_latency_ms,

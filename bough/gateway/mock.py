@@ -96,7 +96,7 @@ def answer(route: Route, number: int, verb: int, body: bytes, meta: str) -> list
         return [Reply(number, 200, _encode(_embeddings(route, _request(body), dice)))]
     if verb == CHAT:
         return _chat(route, number, _request(body), meta, dice)
-    _check(signature, body)
+    _check(route, signature, body)
     if signature.streams:
         parts = [Reply(number, 200, _encode(value(signature.output, dice)) + b"\n", CHUNK) for _ in range(3)]
         return [*parts, Reply(number, 200, b"", END)]
@@ -169,7 +169,7 @@ def _number(schema: dict[str, Any], dice: random.Random, *, whole: bool) -> floa
     return round(dice.uniform(low, high), 6)
 
 
-def _check(signature: Signature, body: bytes) -> None:
+def _check(route: Route, signature: Signature, body: bytes) -> None:
     """Refuses the item that the service itself would. Where texts are taken, a body may be one without being JSON."""
     if not signature.input or signature.input.get("type") == "string":
         return
@@ -178,7 +178,7 @@ def _check(signature: Signature, body: bytes) -> None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         said = f"the body is not valid JSON: {error}"
     if said:
-        hint = "GET /v2/models/SERVICE shows the names and types that the service takes"
+        hint = f"GET /v2/models/{route.service} shows the names and types that the service takes"
         raise Invalid(said, code="INPUT_INVALID", hint=hint)
 
 

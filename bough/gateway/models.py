@@ -181,6 +181,7 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     lanes: list[LaneState] = []
     shares: list[ShareState] = []  # of routes that are split, their own deployments included
     queues: list[QueueState] = []
+    silent_ports: dict[int, str] = {}  # of services, where it cannot listen, and why
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):

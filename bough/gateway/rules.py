@@ -48,9 +48,9 @@ def in_time(largest: int, fixed_s: float, item_s: float, objective_s: float) -> 
     cost, because the queue drains soonest, and batching is off if they are not."""
     if objective_s <= 0.0 or item_s <= 0.0:
         return largest
-    fits = int((objective_s - fixed_s) / item_s)
+    fits = (objective_s - fixed_s) / item_s
     if fits >= 1:
-        return min(largest, fits)
+        return int(min(largest, fits))
     return largest if fixed_s > item_s else 1
 
 
@@ -141,6 +141,15 @@ def reconnect_after_s(failures: int, wanted: bool) -> float:
 def wake_after_s(asked: int) -> float:
     """Pause between two requests to the node for the same unit: it answers the same until the unit's state changes."""
     return min(5.0, 0.1 * 2.0 ** min(asked, 10))
+
+
+STUCK_S = 5.0  # at least so long a word is waited for once a request is late: a busy machine holds anybody up
+
+
+def is_stuck(silent_s: float, timeout_s: float) -> bool:
+    """Whether a replica is ended that works at something nobody waits for any more: it has had twice the time that a
+    request has. `silent_s`: since it was given that, without a word from it."""
+    return silent_s > timeout_s + max(timeout_s, STUCK_S)
 
 
 WAKING_S = 0.002  # between attempts at connecting to a unit that is about to be there, while a request waits

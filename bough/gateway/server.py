@@ -123,6 +123,8 @@ class Gateway:
         self._table_seen: tuple[int, int, int] = (0, 0, 0)
         self._servers: list[asyncio.Server] = []
         self._ports: dict[int, asyncio.Server] = {}  # routes' own
+        self._ports_lock = asyncio.Lock()
+        self._silent_ports: dict[int, str] = {}  # of those, where it cannot listen, and why
         self._chores: list[asyncio.Task[None]] = []
         self._second = asyncio.Event()  # the present one has ended
 
@@ -201,7 +203,8 @@ class Gateway:
         self.routes.apply(table)
         self.queues.apply(table.queues)
         self.front.forget()
-        await self._listen_on_own_ports()
+        async with self._ports_lock:  # a poke and the watch may find the same change
+            await self._listen_on_own_ports()
 
     async def listen(self, silence: Silence) -> Heard:
         """Answers when one of the deployments has been asked, at the next second, or when the time is over."""
@@ -217,7 +220,7 @@ class Gateway:
         return GatewayState(
             generation=self.routes.generation, pid=os.getpid(), started_at=self.started_at,
             lanes=[msgspec.structs.replace(each, buckets=answers.get(each.deployment, [])) for each in lanes],
-            shares=list(self.routes.shares()), queues=self.queues.states(),
+            shares=list(self.routes.shares()), queues=self.queues.states(), silent_ports=self._silent_ports,
         )  # fmt: skip
 
     def traffic(self) -> Traffic:
@@ -298,6 +301,7 @@ class Gateway:
         wanted = {entry.route.port: entry.route for entry in self.routes.entries.values() if entry.route.port}
         for port in [port for port in self._ports if port not in wanted]:
             self._ports.pop(port).close()
+        self._silent_ports = {}
         for port, route in wanted.items():
             if port in self._ports:
                 continue
@@ -305,6 +309,7 @@ class Gateway:
                 self._ports[port] = await self._listen(self._host, port, route, f"port of services.{route.service}")
             except Problem as problem:  # the other services must go on; the next reload tries again
                 log.error("%s", problem.message)
+                self._silent_ports[port] = problem.message
 
     # --- private: chores
 

@@ -55,6 +55,11 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return min((price / pool.cpus for pool in told for price in pool.zones.values()), default=0.0)
 
     @property
+    def own_ports(self) -> set[int]:
+        """Where no service can listen by itself."""
+        return {self.gateway_port, self.api_port, self.tls_port}
+
+    @property
     def gateway_url(self) -> str:
         return f"http://{_reachable(self.gateway_host)}:{self.gateway_port}"
 

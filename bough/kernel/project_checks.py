@@ -81,6 +81,11 @@ def jobs(document: Document, environment: str, declared: Mapping[str, Job]) -> N
 
 
 def _scale(document: Document, path: KeyPath, service: Service, elsewhere: Mapping[str, KeyPath]) -> None:
+    if not service.replicas:
+        raise document.error(
+            (*elsewhere.get("replicas", path), "replicas"), "a service has at least one replica",
+            hint="sleep_after_s = 60 ends its processes while nobody asks, and the next request wakes them",
+        )  # fmt: skip
     place = (*elsewhere.get("scale", path), "scale")
     if (found := wrong_scale(service.scale)) is not None:
         key, said, hint = found

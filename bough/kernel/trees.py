@@ -123,11 +123,14 @@ def remove_tree(folder: Path) -> None:
 
 
 def can_clone(folder: Path) -> bool:
-    """Whether files in `folder` can share blocks with each other: asked by trying it."""
+    """Whether files in `folder` can share blocks with each other: asked by trying it. Where nothing can be written,
+    none can."""
     one, other = folder / f".clone-{os.getpid()}-a", folder / f".clone-{os.getpid()}-b"
     try:
         one.write_bytes(b"x" * 4096)
         return _clone(one, other)
+    except OSError:  # a full disk
+        return False
     finally:
         one.unlink(missing_ok=True)
         other.unlink(missing_ok=True)

@@ -143,7 +143,7 @@ def report(context: Context, request: OneMirror) -> TrafficReport:
         services=rules.comparisons(
             pairs.read(folder / "mirrors" / f"{found.id}.jsonl"), sides, metering.between(found.cpu_before, after)
         ),
-        details={"percent": found.percent},
+        details={"percent": found.percent, "until": found.until},
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any, Union
 from bough.runtime import batching
 from bough.runtime.answers import explain, failure, refusal, whole
 from bough.runtime.frames import CHAT, EMBED, INFER, PREDICT, Reply, Request
+from bough.runtime.hints import hints
 from bough.runtime.models import Model
 from bough.runtime.protocols import chat, embeddings, inference, plain
 from bough.runtime.protocols.work import Failed, Work
@@ -27,7 +28,7 @@ class Answering:
         self.model = model
         self.contract = model.contract
         self.further: Callable[[int], None] = lambda _: None  # told of items beyond the first of a request
-        self._name = name
+        self._name = hints.service = name
         self._tensors = inference.Mapper(model.contract, name) if model.tensors is None else None
         self._chat = chat.Chat(model.contract, model.instance, name) if model.openai == "chat" else None
         self._embeddings = (
@@ -108,7 +109,7 @@ class Answering:
                     replies.append(whole(request.id, call(decode(request.body, request.meta)), encode))
                 except Reject as error:
                     replies.append(refusal(request.id, error))
-                except Exception as error:  # the user's
+                except (Exception, SystemExit) as error:  # the user's
                     replies.append(failure(request.id, error))
             else:
                 work = self.expand(request)
@@ -125,7 +126,7 @@ class Answering:
     def outcome(self, item: Any) -> Any:
         try:
             return self.contract.call(item)
-        except Exception as error:  # the user's
+        except (Exception, SystemExit) as error:  # the user's
             return Failed(error)
 
     def _expanded(self, request: Request) -> Union[Work, Reply]:

@@ -24,6 +24,7 @@ from typing import Any, Optional, get_args, get_origin
 import msgspec
 
 from bough.runtime.frames import Reply
+from bough.runtime.hints import hints
 from bough.runtime.redaction import redact
 from bough.runtime.service import Reject
 
@@ -57,8 +58,6 @@ def to_plain(value: Any) -> Any:
         return list(value)
     raise NotImplementedError(f"a {type(value).__module__}.{type(value).__qualname__} has no JSON form")
 
-
-_SEE_LOGS = "the service's output has the traceback: bough logs SERVICE"
 
 _encode = msgspec.json.Encoder(enc_hook=to_plain).encode
 
@@ -131,10 +130,10 @@ def explain(number: int, error: BaseException) -> Reject:
         return error
     failure_log.write(number, error)
     if isinstance(error, OutputInvalid):
-        return Reject(str(error), status=500, code="OUTPUT_INVALID", hint=_SEE_LOGS)
+        return Reject(str(error), status=500, code="OUTPUT_INVALID", hint=hints.logs)
     kind = type(error).__name__
     message = redact(f"predict raised {kind}: {error}")
-    return Reject(message, status=500, code="PREDICT_FAILED", hint=_SEE_LOGS, type=kind)
+    return Reject(message, status=500, code="PREDICT_FAILED", hint=hints.logs, type=kind)
 
 
 class FailureLog:

@@ -25,7 +25,7 @@ def run(items: list[Any], contract: Contract, max_batch: int) -> list[Any]:
     while True:
         try:
             results = contract.call_batch(part)
-        except Exception as error:  # the user's: `steps` finds the item that raised it
+        except (Exception, SystemExit) as error:  # the user's: `steps` finds the item that raised it
             results = Failed(error)
         try:
             part = machine.send(results)
@@ -40,7 +40,7 @@ async def run_async(items: list[Any], contract: Contract, max_batch: int) -> lis
     while True:
         try:
             results = await contract.call_batch(part)
-        except Exception as error:  # the user's: `steps` finds the item that raised it
+        except (Exception, SystemExit) as error:  # the user's: `steps` finds the item that raised it
             results = Failed(error)
         try:
             part = machine.send(results)

@@ -184,7 +184,7 @@ class Wire(asyncio.Protocol):
                 return "".join(pieces) if pieces and all(isinstance(piece, str) for piece in pieces) else pieces
             result = contract.call(item)
             return await result if contract.is_async else result
-        except Exception as error:  # the user's
+        except (Exception, SystemExit) as error:  # the user's
             return Failed(error)
 
     async def _stream(self, outgoing: Outgoing, item: Any) -> None:
@@ -203,7 +203,7 @@ class Wire(asyncio.Protocol):
                 if not self._writable.is_set():
                     await self._writable.wait()
             outgoing.end(outgoing.stream.finish(None), replies)
-        except Exception as error:  # the user's, or a piece that cannot be sent
+        except (Exception, SystemExit) as error:  # the user's, or a piece that cannot be sent
             outgoing.broken(error, b"", replies)
         finally:
             if hasattr(pieces, "aclose"):

@@ -107,9 +107,12 @@ def module_of(spec: ModelSpec) -> str:
 
 
 def short_traceback(error: BaseException, folder: str) -> str:
-    """The traceback from the first line of the user's code in `folder` on; all of it when it never got there."""
+    """The traceback from the first line of the user's code in `folder` on; all of it when it never got there. What we
+    found ourselves, without running any of that code, is a sentence: where in Bough is nobody's concern."""
     frames = traceback.extract_tb(error.__traceback__)
     first: Optional[int] = next((n for n, frame in enumerate(frames) if frame.filename.startswith(folder)), None)
+    if first is None and isinstance(error, LoadError):
+        return f"{error}\n"
     kept = frames[first:] if first is not None else list(frames)
     lines = [*traceback.format_list(kept), *traceback.format_exception_only(type(error), error)]
     return "Traceback (most recent call last):\n" + "".join(lines[-_TRACEBACK_LINES:])

@@ -20,6 +20,7 @@ import msgspec
 
 from bough.runtime import arrays
 from bough.runtime.answers import json_encoder
+from bough.runtime.hints import hints
 from bough.runtime.queued import Item, item_of
 from bough.runtime.service import Reject, batch_similar, batch_size
 
@@ -165,9 +166,6 @@ def convert(value: Any, kind: Any) -> Any:
     return value if kind is Any else msgspec.convert(value, kind, dec_hook=_dec_hook)
 
 
-INPUT_HINT = "GET /v2/models/SERVICE shows the names and types that the service takes"
-
-
 def input_invalid(error: Exception) -> Reject:
     """A decoding error as a 422 that a person can act on."""
     if isinstance(error, RecursionError):
@@ -188,7 +186,7 @@ def input_invalid(error: Exception) -> Reject:
 
 
 def _invalid(message: str, **fields: Any) -> Reject:
-    return Reject(message, status=422, code="INPUT_INVALID", hint=INPUT_HINT, **fields)
+    return Reject(message, status=422, code="INPUT_INVALID", hint=hints.types, **fields)
 
 
 def _is_raw(body: bytes, content_type: str) -> bool:

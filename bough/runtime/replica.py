@@ -8,6 +8,7 @@ Synchronous generators are interleaved by `streaming`, coroutines and asynchrono
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import os
 import socket
@@ -27,6 +28,7 @@ from bough.runtime.rehearsal import QUIET_S, rehearse
 from bough.runtime.spec import SOCKET_NAME, UnitSpec
 from bough.runtime.telemetry import Telemetry, telemetry_of
 
+_STDERR = 2
 _COLLECT_AFTER = 50_000  # objects; the default of 700 walks the young generation several times for each frame
 
 
@@ -46,6 +48,7 @@ def run(prepared: Prepared, unit: UnitSpec, folder: Any) -> int:
     gc.set_threshold(_COLLECT_AFTER, 20, 50)
     stop = Stop()
     stop.install()
+    faulthandler.enable(_STDERR)  # a crash in native code, and an end by SIGABRT, leave a traceback in the log
     listener = listen(str(Path(folder, SOCKET_NAME)))
     stop.watch(listener)
     answering = Answering(model, unit.labels.get("service", unit.unit))

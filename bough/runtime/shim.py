@@ -127,6 +127,7 @@ class _Guard:
         self._status: int | None = None  # of the unit's main process, once it has ended
         self._reason = ""  # why we stop it, once we do
         self._failure = ""
+        self._word = ""  # for the log, of an end that nobody asked for
         self._kill_at = 0.0  # monotonic; 0: not stopping
         self._meter = proctree.Meter()
         self._usage = ""
@@ -275,6 +276,7 @@ class _Guard:
         if not self._reason:
             self._reason = reason
             self._failure = _failure_json(code, message, hint, "")
+            self._word = f"{message}; {hint}"
             self._kill_at = time.monotonic()
 
     def _signal_group(self, number: int) -> None:
@@ -318,6 +320,11 @@ class _Guard:
             self._drain(output, 64)
             time.sleep(0.001)
         self._drain(output, 1 << 20)
+        status = self._status or 0
+        if os.WIFSIGNALED(status) and not self._reason:
+            self._word = "ended by signal %d (%s)" % (os.WTERMSIG(status), _signal.strsignal(os.WTERMSIG(status)))
+        if self._word:
+            self._log.write(f"bough: {self._word}\n".encode())
         self._log.close()
         self._meter.sample(memory=True)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024

@@ -64,7 +64,7 @@ def _begin(request: Request, active: dict[int, Running], replies: list[Reply], a
     else:
         try:
             active[request.id] = Outgoing(work, work.stream), iter(answering.contract.call(work.items[0]))
-        except Exception as error:  # the user's
+        except (Exception, SystemExit) as error:  # the user's
             replies.append(work.refuse(request.id, explain(request.id, error)))
 
 
@@ -94,7 +94,7 @@ def _turn(outgoing: Outgoing, iterator: Iterator[Any], replies: list[Reply]) -> 
     except StopIteration as done:
         parts.append(outgoing.stream.finish(done.value))
         outgoing.end(b"".join(parts), replies)
-    except Exception as error:  # the user's, or a piece that cannot be sent
+    except (Exception, SystemExit) as error:  # the user's, or a piece that cannot be sent
         outgoing.broken(error, b"".join(parts), replies)
         _close(iterator)
     return True
@@ -104,7 +104,7 @@ def _collect(item: Any, answering: Answering) -> Any:
     """All pieces at once, for a protocol that has no streams; pieces of text become one text."""
     try:
         pieces = list(answering.contract.call(item))
-    except Exception as error:  # the user's
+    except (Exception, SystemExit) as error:  # the user's
         return Failed(error)
     return "".join(pieces) if pieces and all(isinstance(piece, str) for piece in pieces) else pieces
 
@@ -114,5 +114,5 @@ def _close(iterator: Any) -> None:
     if close is not None:
         try:
             close()
-        except Exception as error:  # the user's `finally`; nobody waits for this answer any more
+        except (Exception, SystemExit) as error:  # the user's `finally`; nobody waits for this answer any more
             explain(0, error)

@@ -16,6 +16,7 @@ then none.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import os
@@ -59,6 +60,7 @@ Run = Callable[[Any, UnitSpec, str], int]
 def main(arguments: list[str] | None = None) -> None:
     """Loads and serves until SIGTERM, or until the folder is gone."""
     folder, *rest = sys.argv[1:] if arguments is None else arguments
+    faulthandler.enable()  # where a library crashed while it loaded is the only word there will be
     for name, value in MODEL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     again = _PRELOAD_VARIABLE in os.environ  # this process has claimed the folder before it started over

@@ -13,7 +13,7 @@ from bough.adapters.engine import READY as UNIT_READY
 from bough.adapters.engine import Attempt, Engine
 from bough.builds.loop import unit_of
 from bough.environments import store as environments
-from bough.environments.models import ENDED, LIVE, ROUTED, Release
+from bough.environments.models import ENDED, LIVE, NOTED, ROUTED, Release
 from bough.environments.operations import Environment, OneEnvironment
 from bough.environments.rules import queue_addresses
 from bough.kernel import events
@@ -119,14 +119,14 @@ def follow_release(context: Context, request: FollowRelease) -> Iterator[Progres
                 yield from _build_output(engine, deployment, release, offsets)
         yield from _waits(engine, mine, waits)
         for each in news:
-            if each.name == API_BROKEN and each.subject == release.id:
+            if each.name in (API_BROKEN, NOTED) and each.subject == release.id:
                 yield Progress(kind="note", at=each.at, service=each.data["service"], text=each.data["text"])
         for each in happened:
             yield Progress(
                 kind="service",
                 at=each.at,
                 service=mine[each.subject],
-                state=each.data.get("state", each.name),
+                state=each.data.get("state") or each.name.removeprefix("replica."),
                 data=each.data,
             )
         if release.state in ENDED and not news and (routed or release.state != LIVE or _overdue(context, release)):

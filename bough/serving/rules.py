@@ -17,6 +17,7 @@ from bough.serving.models import ASLEEP, STARTING, Deployment
 STABLE_S = 10.0  # a replica that lived this long did not crash because of how it was started
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 DATABASES = "databases"  # the label of a unit that says which ones it was given
+_NO_PROGRAM = "the shell found no program of that name: add its package to the requirements, or correct `command`"
 START_TRIES = 3  # exits of a new deployment's replicas before the rollout is given up
 
 
@@ -117,8 +118,8 @@ def why(attempt: Attempt) -> tuple[dict[str, Any], bool]:
         return msgspec.to_builtins(gone.failure), True
     how = f"was killed by signal {-gone.code}" if gone.code < 0 else f"exited with status {gone.code}"
     service = attempt.labels.get("service", "")
-    found = {"code": "REPLICA_EXITED", "message": f"a replica of {service} {how} ({gone.reason})"}
-    return found | {"hint": f"bough logs {service}"}, False
+    hint = _NO_PROGRAM if gone.code == 127 and attempt.kind == "web" else f"bough logs {service}"
+    return {"code": "REPLICA_EXITED", "message": f"a replica of {service} {how}", "hint": hint}, False
 
 
 def outdated(deployment: Deployment, attempts: list[Attempt], databases: str, state: str = READY) -> list[Attempt]:

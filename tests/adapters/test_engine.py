@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import signal
 import socket
 import threading
@@ -472,11 +473,16 @@ def test_whoever_watches_an_engine_without_units_waits(real: Rig) -> None:
     assert {hint.unit for hint in inner.watch(0, 5.0)} == {"a"}
 
 
+def said(rig: Rig, unit: str) -> bytes:
+    return b"".join(chunk.data for chunk in rig.engine.logs(unit, 1, 0, follow=False))
+
+
 def test_a_unit_killed_from_outside_is_killed_not_stopped(real: Rig) -> None:
     real.engine.apply(real.spec("a", rigs.runs()))
     rigs.kill(real.until("a", "running"))
     ended = real.exited("a")
     assert (ended.code, ended.reason) == (-9, "killed")
+    assert said(real, "a") == b"bough: ended by signal 9 (Killed)\n"
 
 
 def test_a_wake_right_after_a_kill_starts_the_next_attempt_although_nobody_has_told_of_it_yet(real: Rig) -> None:
@@ -529,6 +535,7 @@ def test_memory_beyond_the_limit_ends_the_unit_with_that_reason(real: Rig) -> No
     ended = real.exited("a")
     assert (ended.reason, ended.failure.code) == ("memory", "MEMORY_LIMIT")
     assert ended.usage.memory_peak_bytes > 80 << 20
+    assert re.fullmatch(rb"bough: used \d+ MB of memory, more than its limit of 80 MB; .*\n", said(real, "a"))
 
 
 def test_a_unit_sees_its_own_environment_and_nothing_of_the_nodes(real: Rig) -> None:

@@ -80,6 +80,21 @@ def test_what_no_program_needs_stays_out(tmp_path: Path) -> None:
     assert scan(tmp_path).notices == ()
 
 
+def test_the_project_file_stays_out_and_is_searched_for_secrets_all_the_same(tmp_path: Path) -> None:
+    write_all(tmp_path, {"bough.toml": 'name = "a"', "service.py": "pass", "templates/bough.toml": 'name = "b"'})
+    first = scan(tmp_path)
+    assert [entry.path for entry in first.bundle.entries] == ["service.py", "templates/bough.toml"]
+    write_all(tmp_path, {"bough.toml": 'name = "a"\n[services.web]\ntimeout_s = 5'})
+    assert scan(tmp_path).digest == first.digest
+    write_all(tmp_path, {".boughignore": "!bough.toml"})
+    assert "bough.toml" in [entry.path for entry in scan(tmp_path).bundle.entries]
+    (tmp_path / ".boughignore").unlink()
+    write_all(tmp_path, {"bough.toml": PRIVATE})
+    with pytest.raises(Invalid) as caught:
+        scan(tmp_path)
+    assert caught.value.own_code == "SECRET_IN_BUNDLE"
+
+
 def test_boughignore_is_gitignore_with_negation(tmp_path: Path) -> None:
     write_all(
         tmp_path,

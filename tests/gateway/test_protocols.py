@@ -277,3 +277,18 @@ def test_a_port_in_use_names_who_holds_it_and_what_to_change(gateway: Running) -
     assert str(gateway.port) in refused.value.message
     assert f"(pid {os.getpid()})" in refused.value.message
     assert "--port" in refused.value.hint
+
+
+def test_a_service_whose_own_port_is_in_use_answers_elsewhere_and_that_is_known(
+    gateway: Running, replicas: Make
+) -> None:
+    replica = replicas()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        gateway.start(routes=[route("churn", replica, port=port)])
+        gateway.until_up("dep-churn")
+        assert gateway.post("churn", 1)[0] == 200
+        (said,) = gateway.control("GET", "/state")["silent_ports"].items()
+        assert said[0] == str(port) and f"(pid {os.getpid()})" in said[1]
+    assert "silent_ports" not in gateway.apply([route("churn", replica, port=port)])
+    assert gateway.request("GET", "/metrics")[0] == 200

@@ -163,3 +163,9 @@ def test_calls_of_one_size_tell_nothing_of_what_is_fixed_and_flat_ones_that_all_
         flat.add(size, 0.03)
     assert alike.parts() == (0.0, 0.005)
     assert flat.parts()[0] > 0.029 and rules.in_time(64, *flat.parts(), 0.1) == 64
+
+
+def test_a_replica_is_stuck_after_twice_the_time_of_a_request_and_never_within_a_moment() -> None:
+    assert not rules.is_stuck(59.0, timeout_s=30.0)
+    assert rules.is_stuck(61.0, timeout_s=30.0)
+    assert not rules.is_stuck(4.0, timeout_s=0.05)

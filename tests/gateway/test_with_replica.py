@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,11 +17,13 @@ import pytest
 
 from bough.gateway.loop import traffic_of
 from bough.gateway.models import Target
+from bough.runtime.frames import PREDICT, Request, pack
 
 from .conftest import Running, route
 
 MODELS = """
 from collections.abc import AsyncIterator, Iterator
+import time
 import bough
 
 class Doubles:
@@ -31,6 +34,12 @@ class Doubles:
 class Doubler:
     def predict(self, item: int) -> int:
         return 2 * item
+
+class Hangs:
+    def predict(self, item: int) -> int:
+        while item < 0:
+            time.sleep(0.1)
+        return item
 
 class Awaits:
     async def predict(self, item: int) -> int:
@@ -52,7 +61,8 @@ def serve(folder: Path) -> Iterator[Serve]:
         (folder / unit).mkdir(exist_ok=True)
         socket = folder / unit / "replica.sock"
         command = [sys.executable, "-m", "bough.runtime.serve", f"models:{model}", "--folder", str(folder)]
-        made.append(subprocess.Popen([*command, "--socket", str(socket)]))
+        with (folder / unit / "log").open("wb") as log:
+            made.append(subprocess.Popen([*command, "--socket", str(socket)], stderr=log))
         return made[-1]
 
     yield begin
@@ -133,3 +143,33 @@ def test_items_of_requests_that_carry_several_are_counted(gateway: Running, serv
     text = gateway.request("GET", "/metrics")[2].decode()
     counted = [line for line in text.splitlines() if line.startswith("bough_items_total{") and '"double"' in line]
     assert [line.rpartition(" ")[2] for line in counted] == ["13.0"], "one, and two requests of six"
+
+
+def test_a_replica_that_hangs_gets_no_more_work_and_is_ended_with_a_word_of_where_it_hung(
+    gateway: Running, serve: Serve, folder: Path
+) -> None:
+    units = {unit: serve("Hangs", unit) for unit in ("a", "b")}
+    gateway.start(routes=[route("hang", targets=[target(folder, unit) for unit in units], timeout_s=1.0)])
+    gateway.until_up("dep-hang", 2)
+    assert gateway.post("hang", -1)[0] == 504
+    answers = [gateway.post("hang", item)[0] for item in range(20)]
+    assert answers[2:] == [200] * 18, "two at most reach it before it is known to hang"
+    gateway.wait(lambda: any(process.poll() == -signal.SIGABRT for process in units.values()))
+    (hung,) = [unit for unit, process in units.items() if process.poll() is not None]
+    assert "in predict" in (folder / hung / "log").read_text()
+    assert gateway.post("hang", 7)[0] == 200
+
+
+def test_a_replica_that_hangs_since_another_gateway_asked_it_is_ended_as_well(
+    gateway: Running, serve: Serve, folder: Path
+) -> None:
+    process = serve("Hangs", "a")
+    socket_path = folder / "a" / "replica.sock"
+    gateway.wait(lambda: (folder / "a" / "ready.json").exists())
+    with socket.socket(socket.AF_UNIX) as earlier:
+        earlier.connect(str(socket_path))
+        assert earlier.recv(4096), "its hello"
+        earlier.sendall(pack([Request(1, PREDICT, b"-1")]))
+    gateway.start(routes=[route("hang", targets=[target(folder, "a")], timeout_s=1.0)])
+    gateway.wait(lambda: process.poll() == -signal.SIGABRT)
+    assert "in predict" in (folder / "a" / "log").read_text()

@@ -24,11 +24,13 @@ def run(page: str, machine: Machine) -> str:
         "GIT_CONFIG_GLOBAL": os.devnull,
     }
     outputs, here = [], folder
+    (folder / "variables").touch()
     for block in BLOCK.finditer((ROOT / page).read_text()):
         if block["name"]:
             (here / block["name"]).write_text(block["text"])
         elif block["kind"] == "sh":
-            script = f"set -e\ncd {here}\n{block['text']}\npwd > {folder}/where\n"
+            told = f"pwd > {folder}/where\nexport -p > {folder}/variables\n"  # what the next block goes on with
+            script = f"set -ea\n. {folder}/variables\ncd {here}\n{block['text']}\n{told}"
             done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=500)
             assert done.returncode == 0, f"{block['text']}\n{done.stdout}\n{done.stderr}"
             here = Path((folder / "where").read_text().strip())

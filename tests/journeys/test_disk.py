@@ -50,6 +50,8 @@ def test_a_full_disk_refuses_a_deploy_clearly_and_loses_nothing(small_disk: Mach
     assert refused.returncode == 7, refused.stdout + refused.stderr
     assert "space" in refused.stdout or "full" in refused.stdout
     assert small_disk.predict("plus", 1) == 2
+    (disk,) = [each for each in small_disk.bough("doctor")["findings"] if each["name"] == "disk"]
+    assert (disk["state"], disk["detail"]) == ("problem", "0 B free")
     filler.unlink()
     small_disk.deploy(project)
     assert small_disk.predict("plus", 1) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -52,6 +53,11 @@ TOML = '[services.it]\nmodel = "service:Model"\n'
             "bough logs it",
         ),
         (
+            "no-program", '[services.it]\ncommand = "no-such-program --port $PORT"\n', {}, 8, "REPLICA_EXITED",
+            "exited with status 127", "correct `command`",
+        ),
+        ("no-replicas", TOML + "replicas = 0\n", {}, 2, "PROJECT_FILE_INVALID", "at least one", "sleep_after_s"),
+        (
             "not-plain-docker", '[services.it]\ndockerfile = "Dockerfile"\n', {"Dockerfile": "FROM golang:1.22\n"}, 8,
             "DOCKERFILE_UNSUPPORTED", "golang", "docker",
         ),
@@ -80,6 +86,24 @@ def test_a_port_in_use_is_named_with_its_holder(machine: Machine, own_machine: M
     assert f"port {machine.gateway_port}" in done.stderr
     assert str(machine.part("gateway")) in done.stderr
     assert "--gateway-port" in done.stderr
+
+
+def test_a_service_whose_own_port_is_taken_goes_live_and_says_where_it_does_not_answer(machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        project = machine.project("own-port", TOML + f"port = {port}\n")
+        (project / "service.py").write_text(GOOD)
+        done = machine.run("deploy", cwd=project)
+    assert done.returncode == 0, done.stderr
+    said = done.stderr + done.stdout
+    assert f"port {port} on 127.0.0.1 is in use by" in said and "it does not answer there" in said
+
+
+def test_no_service_takes_a_port_from_bough_itself(machine: Machine) -> None:
+    """The server could not come back after its next end."""
+    project = machine.project("api-port", TOML + f"port = {machine.gateway_port}\n")
+    (project / "service.py").write_text(GOOD)
+    assert machine.deploy(project, code=5)["error"]["code"] == "PORT_RESERVED"
 
 
 def test_a_command_for_a_bough_that_does_not_run_says_how_to_start_it(own_machine: Machine) -> None:

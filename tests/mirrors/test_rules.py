@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from bough.entrypoints.cli import comparing, drawing
 from bough.entrypoints.cli.mirrors_page import page
+from bough.entrypoints.cli.session import Session
 from bough.gateway.pairs import AnswerDifference, Answered, Line, Pair, Passed
 from bough.kernel.errors import Invalid
 from bough.mirrors import metering, rules
@@ -79,3 +81,13 @@ def test_a_page_shows_nothing_of_answers_as_markup() -> None:
     }  # fmt: skip
     text = page(report)
     assert "<script>" not in text and "&lt;script&gt;" in text
+    assert "until it is stopped" in text
+    assert f"until {drawing.moment(9e8)}" in page(report | {"details": {"until": 9e8}})
+    assert f"to {drawing.moment(2.0)}" in page(report | {"state": "stopped"})
+
+
+def test_a_mirror_that_was_stopped_says_how_long_it_ran_and_where_to_look() -> None:
+    of = {"id": "mir_1", "project": "shop", "environment": "main", "target": "dearer", "started_at": 1.0,
+          "stopped_at": 61.0}  # fmt: skip
+    said = comparing.stopped(Session(), of)
+    assert said.startswith("mir_1: shop/main to dearer has ended, from ") and "bough mirrors report mir_1" in said

@@ -227,6 +227,25 @@ def test_exceptions_are_500_with_the_traceback_in_the_log_only(capsys: pytest.Ca
     assert b"return 1" not in reply.body
 
 
+def test_a_predict_that_ends_the_program_fails_its_request_alone() -> None:
+    def predict(value: int) -> int:
+        if value < 0:
+            sys.exit(3)
+        return value
+
+    replies = ask(one(predict), -1, 2)
+    assert [reply.status for reply in replies] == [500, 200]
+    assert error(replies[0])["message"] == "predict raised SystemExit: 3"
+
+
+def test_hints_name_the_service() -> None:
+    def predict(value: int) -> int:
+        return value
+
+    [wrong] = ask(one(predict), b"{")
+    assert error(wrong)["hint"].startswith("GET /v2/models/test shows")
+
+
 def test_a_model_that_always_fails_does_not_fill_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
     log = FailureLog(lambda: now[0])

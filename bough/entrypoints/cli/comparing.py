@@ -17,6 +17,12 @@ def started(session: Session, answer: Answer) -> str:
     return f"{answer['id']}: {what}\n  bough mirrors report {answer['id']}    what differs"
 
 
+def stopped(session: Session, answer: Answer) -> str:
+    what = f"{answer['project']}/{answer['environment']} to {answer['target']}"
+    lasted = f"from {drawing.moment(answer['started_at'])} to {drawing.moment(answer['stopped_at'])}"
+    return f"{answer['id']}: {what} has ended, {lasted}\n  bough mirrors report {answer['id']}    what differs"
+
+
 def mirrors(session: Session, answer: Sequence[Answer]) -> str:
     rows = [
         _traffic(each) | {
@@ -93,6 +99,7 @@ def _plain(differences: Any) -> list[tuple[str, Any, Any]]:
 
 SAYS: dict[str, Callable[[Session, Any], str]] = {
     "mirrors.start": started,
+    "mirrors.stop": stopped,
     "mirrors.list": mirrors,
     "replays.list": replays,
     "replays.start": started,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def run(session: Session, folder: str, template: str, name: str, list_: bool) ->
     chosen = check_name(name, "project") if name else suggest_name(root.name)
     written = write(root, template, chosen)
     first_answer.record_init(root)
-    here = "" if root == Path.cwd() else f"cd {folder} && "
+    here = "" if root == Path.cwd() else f"cd {shlex.quote(folder)} && "
     text = f"{chosen}: {', '.join(written)} in {root}\nnext: {here}bough up && bough deploy"
     session.answer({"project": chosen, "folder": str(root), "template": template, "files": written}, text=text)
 

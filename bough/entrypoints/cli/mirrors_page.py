@@ -86,7 +86,10 @@ def _kind(of: Answer) -> str:
 
 def _when(of: Answer) -> str:
     began = drawing.moment(of["started_at"])
-    return f"{began} to {drawing.moment(of['ended_at'])}" if of["ended_at"] else f"since {began}"
+    if of["state"] != "running":
+        return f"{began} to {drawing.moment(of['ended_at'])}"
+    until = of["details"].get("until")
+    return f"since {began}, " + (f"until {drawing.moment(until)}" if until else "until it is stopped")
 
 
 def _service(of: Answer) -> str:

@@ -26,12 +26,14 @@ LISTED_FROM = 10_000  # files, from which on their list travels as a blob: a req
 
 
 def run(session: Session, name: str, local: Path, project: str, environment: str, **chosen: Any) -> None:
+    project = project or project_name()
+    _check_origin(session, project, environment, chosen)
     files = [each for each in scan(local) if not _is(Path(each.place), chosen["signed"])]
     store = data_store.store(session)
     progress = data_store.progress(session, "reading and storing", len(files), sum(each.size for each in files))
     made = put(files, {}, store, progress)
     counted = progress.end()
-    fields: dict[str, Any] = {"project": project or project_name(), "name": name, "environment": environment}
+    fields: dict[str, Any] = {"project": project, "name": name, "environment": environment}
     fields |= _content(session, made) | _said(chosen, local, files)
     done = session.client().models.register(**fields)
     signed = f", signed by {done.signed[0].signer}" if done.get("signed") else ""
@@ -39,6 +41,15 @@ def run(session: Session, name: str, local: Path, project: str, environment: str
     if counted.cached_bytes:
         text += f", {size(counted.cached_bytes)} of it already there"
     session.answer(done, text=text)
+
+
+def _check_origin(session: Session, project: str, environment: str, chosen: dict[str, Any]) -> None:
+    """Raises `NotFound` for a run or a parent that there is not, before anything is read or sent: lineage that leads
+    nowhere would stay for ever."""
+    if chosen["run"]:
+        session.client().runs.show(project=project, id=chosen["run"])
+    if chosen["parent"]:
+        session.client().models.resolve(project=project, environment=environment, model=chosen["parent"])
 
 
 def _content(session: Session, files: list[File]) -> dict[str, Any]:

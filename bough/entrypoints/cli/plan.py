@@ -16,19 +16,23 @@ from bough.entrypoints.cli.session import Session, find_project
 _SIGNS = {"add": ("+", GREEN), "remove": ("-", RED), "change": ("~", YELLOW), "same": (" ", 0)}
 
 
-def run(session: Session, folder: str, environment: str) -> None:
+def run(session: Session, folder: str, environment: str, all_: bool) -> None:
     root = find_project(Path(folder))
     prepared = sending.prepare(root, sending.environment_of(session, root, environment))
     plan = session.client().releases.plan(**prepared.request())
-    session.answer(plan, text=_text(session, plan))
+    session.answer(plan, text=_text(session, plan, everything=all_))
 
 
-def _text(session: Session, plan: Any) -> str:
+def _text(session: Session, plan: Any, *, everything: bool = False) -> str:
+    """What stays as it is, and what of a change its author did not touch, only with `everything`."""
     place = f"{plan.project}/{plan.environment}"
     if plan.same:
         return f"{place}: a deploy would change nothing"
     lines = [f"{place}: a deploy would"]
+    still = sum(change.action == "same" for change in plan.changes)
     for change in plan.changes:
+        if change.action == "same" and not everything:
+            continue
         sign, colour = _SIGNS.get(change.action, ("?", YELLOW))
         effect = "" if change.action == "same" else ", starts new processes" if change.get("restarts") else ""
         files = ", files differ" if change.get("files") else ""
@@ -37,7 +41,10 @@ def _text(session: Session, plan: Any) -> str:
         for key, values in change.get("keys", {}).items():
             before, after = [*values, None][:2]
             lines.append(f"      {key}: {_value(before)} -> {_value(after)}")
-        lines += [f"      policy {key}: {_value(value)}" for key, value in change.get("policy", {}).items()]
+        if change.action == "add" or everything:
+            lines += [f"      policy {key}: {_value(value)}" for key, value in change.get("policy", {}).items()]
+    if still and not everything:
+        lines.append(f"  and {still} more as before (--all)")
     return "\n".join(lines)
 
 
@@ -49,7 +56,11 @@ _alone = make(
     "plan",
     "Says what a deploy would change.\n\nNothing is sent and nothing is changed; also tells whether running processes "
     "would be replaced. `bough plan train JOB` says what a job would cost.",
-    [folder(), environment_here()],
+    [
+        folder(),
+        environment_here(),
+        click.Option(["--all", "all_"], is_flag=True, help="Also what would stay, and the policy of everything."),
+    ],
     run,
     examples="Examples:\n  bough plan -e staging\n  bough plan train fit",
 )

@@ -3,6 +3,7 @@ do."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -41,8 +42,18 @@ def promotion(session: Session, answer: Answer) -> str:
     }
     text = drawing.draw({key: value for key, value in pairs.items() if value})
     if given:
-        text += "\n\n" + drawing.table(given, ["by", "at", "expires_at", "digest", "evidence", "why"])
+        rows = [{**each, "holds": _holds(of, each)} for each in given]
+        text += "\n\n" + drawing.table(rows, ["by", "at", "expires_at", "holds", "digest", "evidence", "why"])
     return text + _watched(of)
+
+
+def _holds(of: Answer, given: Answer) -> str:
+    """Whether an approval is still in force, and why not."""
+    if given["expires_at"] <= time.time():
+        return "no, expired"
+    if (given["digest"], given["evidence"]) != (of["digest"], of["evidence"]):
+        return "no, for other evidence"
+    return "yes"
 
 
 def progress(session: Session, item: Answer) -> str:

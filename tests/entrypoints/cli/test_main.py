@@ -83,7 +83,7 @@ def test_help_of_everything_is_shown_without_a_server(bough: Bough) -> None:
 
 
 def test_what_has_no_default_is_an_argument_and_the_project_comes_from_the_file(bough: Bough, server: Recorded) -> None:
-    assert bough("releases", "show", "3")[0] == 0
+    assert bough("releases", "show", "3", "--json")[0] == 0
     assert server.asked == [("releases.show", {"project": "shop", "number": 3, "environment": "main"})]
 
 
@@ -182,6 +182,15 @@ def test_a_metric_is_a_number(bough: Bough, server: Recorded, value: str) -> Non
     code, _, err = bough("models", "register", "churn", "bough.toml", "--metric", f"auc={value}")
     assert (code, err.splitlines()[0]) == (2, f"error: Invalid value for --metric: auc={value} is no number")
     assert not [name for name, _ in server.asked if name == "models.register"]
+
+
+@pytest.mark.parametrize(("flag", "asks"), [("--run", "runs.show"), ("--parent", "models.resolve")])
+def test_a_version_is_not_registered_as_made_from_what_there_is_not(
+    bough: Bough, server: Recorded, flag: str, asks: str
+) -> None:
+    server.answers[asks] = NotFound("there is no such thing", code="UNKNOWN", hint="look")
+    assert bough("models", "register", "churn", "bough.toml", flag, "churn/7")[0] == 4
+    assert {name for name, _ in server.asked} == {asks}, "nothing is sent"
 
 
 def test_services_that_print_nothing_are_said_to(bough: Bough, server: Recorded) -> None:

@@ -16,6 +16,7 @@ from bough.entrypoints.cli import (
     plan,
     promoting,
     promotions_timeline,
+    releasesaying,
     runsaying,
     trafficsaying,
     webhooksaying,
@@ -192,3 +193,46 @@ def test_a_plan_shows_what_each_kind_of_workload_gets_by_default() -> None:
         ("etl", "retries: 2", "capacity: on-demand", "resources: cpus=0.5", "cost_center: data"),
     ):
         assert set(lines) <= set(shown[name]), shown[name]
+
+
+def test_an_approval_that_holds_no_more_says_so() -> None:
+    given = {"by": "bob", "at": 1.0, "digest": "d", "evidence": "e", "why": ""}
+    of = {"digest": "d", "evidence": "e"}
+    for approval, said in (
+        (given | {"expires_at": 2.0}, "no, expired"),
+        (given | {"expires_at": 9e9, "evidence": "older"}, "no, for other evidence"),
+        (given | {"expires_at": 9e9}, "yes"),
+    ):
+        assert promoting._holds(of, approval) == said
+
+
+def test_a_plan_says_what_changes_and_only_counts_what_stays() -> None:
+    toml = 'name = "shop"\n' + "".join(f'[services.{each}]\nmodel = "service:M"\n' for each in ("a", "b"))
+    before, after = (rules.manifest(resolve(Document(text)), {".": "a" * 64}) for text in (toml, toml + "replicas = 2"))
+    made = json.loads(msgspec.json.encode(rules.plan("shop", "main", before, after)), object_hook=Record)
+    said = plan._text(Session(), made)
+    assert said.splitlines()[1:] == [
+        "  ~ change service b",
+        "      replicas: 1 -> 2",
+        "  and 1 more as before (--all)",
+    ]
+    whole = plan._text(Session(), made, everything=True)
+    assert "same service a" in whole and "policy replicas: 1" in whole
+
+
+def test_releases_say_why_in_one_line_each_and_what_each_service_runs() -> None:
+    release = {
+        "id": "rel_1", "project": "shop", "environment": "main", "number": 2, "digest": "d" * 64, "state": "failed",
+        "created_at": 1.0, "created_by": "ann", "finished_at": 3.5,
+        "failure": {"service": "churn", "code": "LOAD_FAILED", "message": "it\nbroke", "hint": "mend it",
+                    "traceback": "Traceback:\n  a line"},
+    }  # fmt: skip
+    live = release | {"number": 1, "state": "live", "failure": {}, "message": "first"}
+    head, *lines = releasesaying.listed(Session(), [release, live]).splitlines()
+    assert head.split() == ["NUMBER", "STATE", "CREATED", "BY", "SECONDS", "DIGEST", "WHY"]
+    assert lines[0].endswith("ann  2.5      dddddddddddd  churn: it broke") and lines[1].endswith("first")
+    assert "  staging  " in releasesaying.listed(Session(), [release, live | {"environment": "staging"}])
+    services = {"churn": {"settings": {"model": "", "file": "m.onnx"}, "bundle": "b" * 64, "digest": "e" * 64}}
+    said = releasesaying.shown(Session(), {"release": release, "manifest": {"services": services, "jobs": {}}})
+    assert "why it failed  churn: it broke\ntry            mend it\nTraceback:\n  a line\n\nservices\n" in said
+    assert said.endswith("churn  m.onnx  bbbbbbbbbbbb  eeeeeeeeeeee")
