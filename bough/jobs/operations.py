@@ -249,6 +249,11 @@ def logs(context: Context, request: JobLogs) -> Iterator[LogLine]:
     while True:
         with context.read() as tx:
             found = store.get(tx, request.id)
+        if found.children:
+            raise Conflict(
+                f"{found.id} is a group of {found.children} runs; each of them has its own output",
+                code="JOB_RUN_IS_GROUP", hint=f"bough jobs show {found.id} lists them",
+            )  # fmt: skip
         yield from reader.read(found, follow=request.follow)
         if not request.follow or found.ended:
             return
@@ -320,7 +325,7 @@ def _take_up(context: Context, found: JobRun) -> None:
 
 
 def _unmet(tx: sa.Connection, found: JobRun) -> bool:
-    return any(state != SUCCEEDED for state in store.states(tx, found.needs).values())
+    return any(each.state != SUCCEEDED for each in store.standings(tx, found.needs).values())
 
 
 def _changed(context: Context, found: JobRun, **values: Any) -> None:

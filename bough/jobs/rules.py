@@ -55,11 +55,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     failure: dict[str, Any] = {}
 
 
-def outcome(run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool = False) -> Outcome:
+def outcome(
+    run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool = False, last_line: str = ""
+) -> Outcome:  # fmt: skip
     """`exits`: of all its processes; `done`: the program has said that its work is complete; `came_on`: this attempt
-    has saved more than it began with, so that the next one does not begin where this one did."""
-    bad = [each for each in exits if not _is_well(each)]
-    guilty = min(bad, key=lambda exit: exit.at) if bad else None  # the others were stopped because of it
+    has saved more than it began with, so that the next one does not begin where this one did; `last_line`: of what the
+    guilty process has printed."""
+    at = guilty_of(exits)
+    guilty = None if at is None else exits[at]
     if run.stopping_for == CANCEL:
         return Outcome(state=CANCELLED, said=run.said, spent=run.spent)
     if done and guilty is None:
@@ -70,7 +73,7 @@ def outcome(run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool =
         return Outcome(state=SUCCEEDED, said="exit status 0", spent=run.spent)
     if run.stopping_for in _NO_FAULT:
         return Outcome(state="", said=run.said, spent=run.spent, cause=CAPACITY)
-    said = run.said if run.stopping_for else words(guilty)
+    said = run.said if run.stopping_for else words(guilty, last_line)
     cause = _CAUSES.get(run.stopping_for) or cause_of(guilty)
     used, allowed = getattr(run.spent, cause), getattr(budget(run.manifest.settings.retries), cause)
     failure = msgspec.to_builtins(guilty.failure) if guilty and guilty.failure else {}
@@ -81,6 +84,12 @@ def outcome(run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool =
     spent = msgspec.structs.replace(run.spent, **{cause: used + 1, "barren": barren})
     pause = 0.0 if cause == CAPACITY else min(PAUSE_S[0] * 2.0 ** min(max(barren - 1, 0), 20), PAUSE_S[1])
     return Outcome(state="", said=said, spent=spent, cause=cause, pause_s=pause, failure=failure)
+
+
+def guilty_of(exits: Sequence[Exited]) -> int | None:
+    """The number of the process that ended badly before the others, which were stopped because of it."""
+    bad = [at for at, exit in enumerate(exits) if not _is_well(exit)]
+    return min(bad, key=lambda at: exits[at].at) if bad else None
 
 
 def used(run: JobRun, exits: Sequence[Exited]) -> dict[str, Any]:
@@ -134,8 +143,8 @@ def cause_of(exit: Exited | None) -> str:
     return CAPACITY if exit is None or exit.reason in ("lost", "lease", "stopped") else ERROR
 
 
-def words(exit: Exited | None) -> str:
-    """Why a program ended, in a sentence."""
+def words(exit: Exited | None, last_line: str = "") -> str:
+    """Why a program ended, in a sentence. Its last line mostly says more than its exit status."""
     if exit is None:
         return "it ended without a word"
     if exit.failure is not None:
@@ -155,7 +164,9 @@ def words(exit: Exited | None) -> str:
         name = signal.Signals(-exit.code).name if -exit.code in set(signal.Signals) else f"signal {-exit.code}"
         return f"it was ended by {name} from outside" + (", as a kernel does that runs out of memory"
                                                          if exit.code == -signal.SIGKILL else "")  # fmt: skip
-    return f"exit status {exit.code}"
+    below = exit.code - 128  # so a shell says by which signal its command was ended
+    name = f" ({signal.Signals(below).name})" if below in set(signal.Signals) else ""
+    return f"exit status {exit.code}{name}" + (f"; its last line: {last_line}" if last_line else "")
 
 
 def turn_order(queued: Iterable[JobRun], used: Mapping[str, float], weights: Mapping[str, float]) -> list[JobRun]:
