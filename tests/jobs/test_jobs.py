@@ -94,6 +94,24 @@ def test_a_group_says_which_of_its_runs_failed_and_has_no_output_of_its_own(jobs
         list(jobs.call("jobs.logs", id=made.id))
 
 
+def test_what_is_printed_follows_the_state_in_which_it_was_and_leads_to_the_next(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(output=b"step 1\n")
+    made, seen = jobs.ask("fit", FILE), []
+    for news in jobs.call("jobs.follow", id=made.id):
+        seen.append(news.text if news.kind == "log" else news.state)
+        if len(seen) == 1:
+            jobs.let_pass(1.0)
+        elif news.kind == "log":
+            jobs.call("jobs.cancel", id=made.id)
+            jobs.let_pass(1.0)
+    assert seen == ["building", "running", "step 1", "cancelled", "cancelled"]
+
+
+def test_a_state_that_there_is_not_is_refused(jobs: Jobs) -> None:
+    with pytest.raises(Invalid, match="state"):
+        jobs.call("jobs.list", project="lab", state="done")
+
+
 def test_whoever_asks_for_a_run_by_the_name_of_its_job_is_told_how_to_list_them(jobs: Jobs) -> None:
     with pytest.raises(NotFound) as raised:
         jobs.call("jobs.show", id="fit")
