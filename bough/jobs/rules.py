@@ -73,17 +73,17 @@ def outcome(
         return Outcome(state=SUCCEEDED, said="exit status 0", spent=run.spent)
     if run.stopping_for in _NO_FAULT:
         return Outcome(state="", said=run.said, spent=run.spent, cause=CAPACITY)
-    said = run.said if run.stopping_for else words(guilty, last_line)
+    said, last = (run.said, "") if run.stopping_for else (words(guilty), _last(guilty, last_line))
     cause = _CAUSES.get(run.stopping_for) or cause_of(guilty)
     used, allowed = getattr(run.spent, cause), getattr(budget(run.manifest.settings.retries), cause)
     failure = msgspec.to_builtins(guilty.failure) if guilty and guilty.failure else {}
     if used >= allowed:
         often = f", and {used + 1} attempts ended like that" if used else ""
-        return Outcome(state=FAILED, said=said + often, spent=run.spent, cause=cause, failure=failure)
+        return Outcome(state=FAILED, said=said + often + last, spent=run.spent, cause=cause, failure=failure)
     barren = 0 if came_on or cause == CAPACITY else run.spent.barren + 1
     spent = msgspec.structs.replace(run.spent, **{cause: used + 1, "barren": barren})
     pause = 0.0 if cause == CAPACITY else min(PAUSE_S[0] * 2.0 ** min(max(barren - 1, 0), 20), PAUSE_S[1])
-    return Outcome(state="", said=said, spent=spent, cause=cause, pause_s=pause, failure=failure)
+    return Outcome(state="", said=said + last, spent=spent, cause=cause, pause_s=pause, failure=failure)
 
 
 def guilty_of(exits: Sequence[Exited]) -> int | None:
@@ -143,8 +143,8 @@ def cause_of(exit: Exited | None) -> str:
     return CAPACITY if exit is None or exit.reason in ("lost", "lease", "stopped") else ERROR
 
 
-def words(exit: Exited | None, last_line: str = "") -> str:
-    """Why a program ended, in a sentence. Its last line mostly says more than its exit status."""
+def words(exit: Exited | None) -> str:
+    """Why a program ended, in a sentence."""
     if exit is None:
         return "it ended without a word"
     if exit.failure is not None:
@@ -166,7 +166,7 @@ def words(exit: Exited | None, last_line: str = "") -> str:
                                                          if exit.code == -signal.SIGKILL else "")  # fmt: skip
     below = exit.code - 128  # so a shell says by which signal its command was ended
     name = f" ({signal.Signals(below).name})" if below in set(signal.Signals) else ""
-    return f"exit status {exit.code}{name}" + (f"; its last line: {last_line}" if last_line else "")
+    return f"exit status {exit.code}{name}"
 
 
 def turn_order(queued: Iterable[JobRun], used: Mapping[str, float], weights: Mapping[str, float]) -> list[JobRun]:
@@ -226,6 +226,12 @@ def is_worse(mine: Sequence[float], others: Sequence[Sequence[float]], goal: str
     median = averages[len(averages) // 2] if len(averages) % 2 else sum(averages[len(averages) // 2 - 1 :][:2]) / 2
     best = pick(mine)
     return best < median if goal == "max" else best > median
+
+
+def _last(exit: Exited | None, line: str) -> str:
+    """Mostly says more than an exit status; of other ends it says nothing."""
+    told = exit is not None and exit.failure is None and exit.reason == "exited" and exit.code > 0
+    return f"; its last line: {line}" if told and line else ""
 
 
 def _is_well(exit: Exited) -> bool:

@@ -79,9 +79,10 @@ def test_a_failure_says_why_and_is_tried_as_often_as_its_cause_allows(jobs: Jobs
 
 def test_the_reason_of_a_failure_has_the_last_line_that_the_guilty_process_printed(jobs: Jobs) -> None:
     jobs.does["fit"] = Behaviour(exit_after_s=0.2, code=1, output=b"step 1\nValueError: no rows\n\n")
-    made = jobs.ask("fit", FILE)
-    jobs.let_pass(2.0)
-    assert jobs.run(made.id).said == "exit status 1; its last line: ValueError: no rows"
+    made = jobs.ask("fit", FILE + "retries = 1\n")
+    jobs.let_pass(4.0)
+    said = "exit status 1, and 2 attempts ended like that; its last line: ValueError: no rows"
+    assert jobs.run(made.id).said == said
 
 
 def test_a_group_says_which_of_its_runs_failed_and_has_no_output_of_its_own(jobs: Jobs) -> None:

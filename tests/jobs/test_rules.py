@@ -47,6 +47,8 @@ def test_of_several_processes_the_one_that_ended_badly_first_is_to_blame() -> No
     exits = [Exited(code=code, reason="exited", at=at) for code, at in ((1, 3.0), (0, 1.0), (2, 2.0))]
     assert rules.guilty_of(exits) == 2 and rules.guilty_of(exits[1:2]) is None
     assert rules.outcome(a_run(retries=0), exits, done=False, last_line="oh").said == "exit status 2; its last line: oh"
+    lost = [Exited(code=0, reason="lost", at=1.0)]
+    assert "last line" not in rules.outcome(a_run(retries=0), lost, done=False, last_line="oh").said
 
 
 def test_a_guardian_that_dies_costs_capacity_and_a_program_that_fails_an_error() -> None:
