@@ -1,9 +1,10 @@
-"""`python -m bough.builds.worker HOME REQUEST.json RESULT.json`: one build as a process of its own.
+"""`python -m bough.builds.worker HOME REQUEST.json RESULT.json [--no-bytecode]`: one build as a process of its own.
 
 Runs as a unit of the engine with the Python that runs Bough, so that a build can be watched, limited and killed like
 any other. Standard output is the build's log. RESULT.json appears whole, as soon as the service can start: a
 `BuildResult`, or `{"failure": …}` and exit status 1. After that it compiles the environment's bytecode at the lowest
-priority; killing it there costs nothing but the next start's speed.
+priority; killing it there costs nothing but the next start's speed. With `--no-bytecode` it ends instead: for somebody
+who waits for its end, and whose program compiles what it imports.
 
 As the main function of a process, this file names technologies, as `bough/composition/` does for the server.
 """
@@ -28,13 +29,15 @@ from bough.kernel.errors import Problem
 from bough.kernel.files import write_whole
 from bough.runtime.spec import Failure
 
+NO_BYTECODE = "--no-bytecode"
+
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 3:
-        print("usage: python -m bough.builds.worker HOME REQUEST.json RESULT.json", file=sys.stderr)
+    if len(arguments) not in (3, 4) or arguments[3:] not in ([], [NO_BYTECODE]):
+        print(f"usage: python -m bough.builds.worker HOME REQUEST.json RESULT.json [{NO_BYTECODE}]", file=sys.stderr)
         return 2
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    home, request_path, result_path = (Path(argument) for argument in arguments)
+    home, request_path, result_path = (Path(argument) for argument in arguments[:3])
     started = time.perf_counter()
     builder = UvBuilder(home)
     try:
@@ -48,7 +51,7 @@ def main(arguments: list[str]) -> int:
         text = f"the build itself failed: {type(error).__name__}: {error}"
         return _fail(result_path, Failure(code="BUILD_CRASHED", message=text, traceback=traceback.format_exc()))
     log(f"built {request.service} in {time.perf_counter() - started:.2f} s")
-    if build.environment is not None:
+    if build.environment is not None and NO_BYTECODE not in arguments:
         _stand_back()
         builder.compile(build.environment, log)
     return 0

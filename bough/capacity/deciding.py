@@ -73,7 +73,7 @@ def _planned(situation: Situation, now: Now, planner: Planner) -> Decision:
     choice = planner.choose(ask, now.seen)
     late = rules.is_late(ask)
     again, cost = LOOK_S[0] if choice.coming else again_s(now.usable.speed), round(choice.cost, 4)
-    why = _why(ask, choice, now.seen, late=late)
+    why = _why(ask, choice, now, late=late)
     if choice.kind == ask.running and choice.zone in ("", ask.zone):
         action = WAIT if choice.kind == rules.NONE else KEEP
         return Decision(action=action, why=why, again_s=again, expected_cost=cost, late=late)
@@ -112,10 +112,15 @@ def asked(situation: Situation, now: Now) -> Ask:
     )
 
 
-def _why(ask: Ask, choice: Choice, seen: MarketSeen, *, late: bool) -> str:
-    """In words, with the figures that it rests on."""
-    start = f"a start taken as {_hours(ask.changeover)}"
-    slack = f"{_hours(max(ask.time_left - ask.work_left, 0.0))} more than the work needs, {start}"
+def _why(ask: Ask, choice: Choice, now: Now, *, late: bool) -> str:
+    """In words, with the figures that it rests on: in the job's own time, of which a replayed market needs less."""
+    seen = now.seen
+
+    def own(hours: float) -> str:
+        return _hours(hours / now.usable.speed)
+
+    start = f"a start taken as {own(ask.changeover)}"
+    slack = f"{own(max(ask.time_left - ask.work_left, 0.0))} more than the work needs, {start}"
     if late:
         return "the deadline cannot be kept any more: on-demand, to be done as soon as possible"
     if choice.coming:
@@ -125,9 +130,9 @@ def _why(ask: Ask, choice: Choice, seen: MarketSeen, *, late: bool) -> str:
     if choice.forced:
         return f"on-demand, because any later start could miss the deadline ({slack})"
     if choice.kind == SPOT and ask.running == SPOT:
-        return f"it goes on: {choice.zone} has been available for {_hours(seen.zones[choice.zone].age_h)}"
+        return f"it goes on: {choice.zone} has been available for {own(seen.zones[choice.zone].age_h)}"
     if choice.kind == SPOT:
-        return f"spot in {choice.zone}, expected to stay for {_hours(choice.life)} ({slack})"
+        return f"spot in {choice.zone}, expected to stay for {own(choice.life)} ({slack})"
     if choice.kind == rules.NONE and any(zone.up for zone in seen.zones.values()):
         return f"waits: what is available is not expected to stay for as long as a start takes to be worth it ({slack})"
     if choice.kind == rules.NONE:
@@ -135,7 +140,7 @@ def _why(ask: Ask, choice: Choice, seen: MarketSeen, *, late: bool) -> str:
     if any(zone.up for zone in seen.zones.values()):
         return f"on-demand: the zones that are available are too young to be worth a start ({slack})"
     away = seen.any.age_h if seen.any is not None else 0.0
-    return f"on-demand: no zone is available, for {_hours(away)} now, and time is worth more than the price ({slack})"
+    return f"on-demand: no zone is available, for {own(away)} now, and time is worth more than the price ({slack})"
 
 
 def _bought(situation: Situation, now: Now, why: str) -> Decision:

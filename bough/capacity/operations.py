@@ -61,7 +61,7 @@ class PlanJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
     """`cost` is expected; of ten courses one costs less than `low` and one more than `high`. Chances are from 0 to 1.
     The pictures show what the plan does from nothing running, while a zone is available and while none is: time goes to
-    the right, work that is left upwards; s spot, . waits, o on-demand."""
+    the right over `across_h`, work that is left upwards to `up_h`; s spot, . waits, o on-demand."""
 
     cost: float
     low: float
@@ -78,6 +78,9 @@ class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
     left_out: list[str] = []  # zones that could do it, but go at another speed than those
     first: str  # what it would do now
     changeover: Changeover  # what it counts a start with
+    speed: float = 1.0  # of the pools: prices are per hour of theirs, of which one of the job has so many
+    across_h: float = 0.0
+    up_h: float = 0.0
     available: list[str] = []
     away: list[str] = []
 
@@ -199,11 +202,12 @@ def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen, usable: Usable, change
     return JobPlan(
         cost=round(found.cost, 4), low=round(found.low, 4), high=round(found.high, 4),
         on_demand_cost=round(bought, 4), saving=round(1.0 - found.cost / bought, 4),
-        done_after_h=round(found.hours / usable.speed, 2), losses=round(found.losses, 2),
+        done_after_h=round(found.hours / usable.speed, 4), losses=round(found.losses, 2),
         only_spot=round(found.only_spot, 3), some_on_demand=round(found.some_on_demand, 3),
         only_on_demand=round(found.only_on_demand, 3), missed=0.0, zones=sorted(ask.spot),
         left_out=list(usable.left_out), changeover=changeover,
-        first={rules.NONE: "wait", SPOT: f"spot in {choice.zone}"}.get(choice.kind, choice.kind),
+        first={rules.NONE: "wait", SPOT: f"spot in {choice.zone}"}.get(choice.kind, choice.kind), speed=usable.speed,
+        across_h=round(ask.time_left / usable.speed, 4), up_h=round((ask.time_left - made.least) / usable.speed, 4),
         available=made.picture(up=True, age_step=age if best else 0), away=made.picture(up=False, age_step=0),
     )  # fmt: skip
 

@@ -754,6 +754,9 @@ class JobPlan(Record):
     left_out: builtins.list[str]
     first: str
     changeover: Changeover
+    speed: float
+    across_h: float
+    up_h: float
     available: builtins.list[str]
     away: builtins.list[str]
 

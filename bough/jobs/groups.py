@@ -44,12 +44,14 @@ class Groups:
         if counts[SUCCEEDED] < len(members) and state == SUCCEEDED:
             state = FAILED
         said = ", ".join(f"{number} {each}" for each, number in counts.most_common())
-        best = best_of(self._tracked, group, members)
-        said += f"; best is {best}" if best else ""
+        said += next((f"; {each.id}: {each.said}" for each in members if each.state == FAILED), "")
+        best, value = best_of(self._tracked, group, members)
+        if best is not None:
+            given = "".join(f" {key}={chosen}" for key, chosen in best.params.items())
+            said += f"; best is {best.id}, {group.manifest.settings.sweep.metric} {value:.6g} with{given}"
         turnover.change(
             group, state=state, said=said, finished_at=turnover.world.now, cost=sum(each.cost for each in members),
-            seconds=sum(each.seconds for each in members),
-            run=next((each.run for each in members if each.id == best), ""),
+            seconds=sum(each.seconds for each in members), run=best.run if best is not None else "",
         )  # fmt: skip
 
     def _compare(self, turn: Turn, turnover: Turnover, group: JobRun) -> None:
@@ -77,13 +79,12 @@ class Groups:
         return [turnover.world.runs.get(each.id, each) for each in kept]
 
 
-def best_of(tracked: Tracked, group: JobRun, members: Sequence[JobRun]) -> str:
-    """The member with the best value of the sweep's metric; empty without one."""
+def best_of(tracked: Tracked, group: JobRun, members: Sequence[JobRun]) -> tuple[JobRun | None, float]:
+    """The member with the best value of the sweep's metric, and that value; None where there is none."""
     sweep = group.manifest.settings.sweep
     if not sweep.metric:
-        return ""
+        return None, 0.0
     pick = max if sweep.goal == "max" else min
-    best = {
-        each.id: pick(points) for each in members if (points := tracked.points(each.project, each.run, sweep.metric))
-    }
-    return pick(best, key=lambda id: best[id]) if best else ""
+    found = [(each, tracked.points(each.project, each.run, sweep.metric)) for each in members]
+    best = [(each, pick(points)) for each, points in found if points]
+    return pick(best, key=lambda each: each[1]) if best else (None, 0.0)

@@ -31,6 +31,7 @@ from bough.jobs.models import (
     ALL,
     BRINGING,
     BUILDING,
+    CANCELLED,
     ENDING,
     FAILED,
     KIND,
@@ -46,6 +47,7 @@ from bough.jobs.models import (
     JobRun,
 )
 from bough.jobs.placing import Placing
+from bough.jobs.store import Standing
 from bough.jobs.tokens import VARIABLE, RunTokens
 from bough.jobs.tracked import Tracked
 from bough.jobs.turning import Turnover, World
@@ -96,7 +98,7 @@ class JobLoop:
         now = turn.clock.now()
         with turn.read() as tx:
             runs = self._active.read(tx)
-            needed = store.states(tx, {id for run in runs for id in run.needs})
+            needed = store.standings(tx, {id for run in runs for id in run.needs})
             shares = self._shares(tx, now) if any(run.state == QUEUED for run in runs) else {}
             changeovers = changeovers_of(tx, {(run.project, run.job) for run in runs if rules.is_planned(run)})
         leases = {lease.holder: lease for lease in self._capacity.leases()}
@@ -125,15 +127,15 @@ class JobLoop:
             self._had, self._counted_at = store.shares(tx, now - SHARE_S), now
         return self._had
 
-    def _advance(self, turnover: Turnover, needed: Mapping[str, str]) -> None:
+    def _advance(self, turnover: Turnover, needed: Mapping[str, Standing]) -> None:
         for run in turnover.world.singles:
             if run.state in (RUNNING, STOPPING):
                 self._watch(turnover, run)
-        states = dict(needed) | {run.id: run.state for run in turnover.ended}
+        now = dict(needed) | {run.id: Standing(run.job, run.state) for run in turnover.ended}
         outcomes: dict[str, BuildResult | Failure | None] = {}
         for run in turnover.world.singles:
             if run.state == WAITING:
-                self._wait(turnover, run, [states.get(id, FAILED) for id in run.needs])
+                self._wait(turnover, run, {id: now.get(id, Standing("a job", FAILED)) for id in run.needs})
         for run in turnover.world.singles:
             if run.state == BUILDING:
                 self._build(turnover, run, outcomes)
@@ -151,11 +153,12 @@ class JobLoop:
         except (Problem, OSError) as error:
             log.warning("%s is looked at again later: %s", run.id, error)
 
-    def _wait(self, turnover: Turnover, run: JobRun, states: list[str]) -> None:
-        if all(state == SUCCEEDED for state in states):
+    def _wait(self, turnover: Turnover, run: JobRun, needed: Mapping[str, Standing]) -> None:
+        if all(each.state == SUCCEEDED for each in needed.values()):
             turnover.change(run, state=BUILDING, said="builds")
-        elif bad := next((state for state in states if state in (FAILED, SKIPPED, "cancelled")), None):
-            said = f"a job that it comes after has {bad}" if bad == FAILED else f"a job that it comes after was {bad}"
+        elif bad := next((id for id, each in needed.items() if each.state in (FAILED, SKIPPED, CANCELLED)), None):
+            job, state = needed[bad]
+            said = f"{job} ({bad}), which it comes after, {'has' if state == FAILED else 'was'} {state}"
             turnover.change(run, state=SKIPPED, said=said, finished_at=turnover.world.now)
 
     def _build(self, turnover: Turnover, run: JobRun, outcomes: dict[str, BuildResult | Failure | None]) -> None:

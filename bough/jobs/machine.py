@@ -83,7 +83,10 @@ class Room:
         need, least = run.manifest.settings.resources, bounds(run.manifest.settings.processes).min
         all_of_it = Room(self._machine, ())
         if all_of_it._fit(need, least, simulated=False) is None:
-            return f"this machine does not have {said(need, least)}"
+            return (
+                f"this machine does not have {said(need, least)}; it waits until there is such a machine or pool:"
+                " bough doctor, bough capacity pools"
+            )
         return f"waits for {said(need, least)} of this machine"
 
     def _fit(self, need: Resources, number: int, simulated: bool) -> Fit | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -67,7 +67,13 @@ class ListJobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, msgspec.Meta(description="one job", extra_json_schema={"x-argument": True, "x-metavar": "JOB"})
     ] = ""
     environment: Environment = PRODUCTION
-    state: Annotated[str, msgspec.Meta(description="only those in this state")] = ""
+    state: Annotated[
+        Literal[
+            "", "waiting", "building", "bringing", "queued", "running", "stopping", "ending", "succeeded", "failed",
+            "cancelled", "skipped",
+        ],
+        msgspec.Meta(description="only those in this state"),
+    ] = ""  # fmt: skip
     all: Annotated[bool, msgspec.Meta(description="the runs of groups one by one, too")] = False
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
 
@@ -249,6 +255,11 @@ def logs(context: Context, request: JobLogs) -> Iterator[LogLine]:
     while True:
         with context.read() as tx:
             found = store.get(tx, request.id)
+        if found.children:
+            raise Conflict(
+                f"{found.id} is a group of {found.children} runs; each of them has its own output",
+                code="JOB_RUN_IS_GROUP", hint=f"bough jobs show {found.id} lists them",
+            )  # fmt: skip
         yield from reader.read(found, follow=request.follow)
         if not request.follow or found.ended:
             return
@@ -262,17 +273,28 @@ def follow(context: Context, request: FollowJob) -> Iterator[JobNews]:
     while True:
         with context.read() as tx:
             found = store.get(tx, request.id)
+        news = f"{found.state}: {found.said}" != said
+        said = f"{found.state}: {found.said}"
+        if news and found.state in _BEGINNINGS:
+            yield _state(found, reader.cursor())
         for line in reader.read(found, follow=True):
             yield JobNews(kind="log", at=context.clock.now(), id=found.id, text=line.text, cursor=line.cursor)
-        if f"{found.state}: {found.said}" != said:
-            said = f"{found.state}: {found.said}"
-            yield JobNews(kind="state", at=found.changed_at, id=found.id, state=found.state, text=found.said,
-                          cursor=reader.cursor())  # fmt: skip
+        if news and found.state not in _BEGINNINGS:
+            yield _state(found, reader.cursor())
         if found.ended:
             yield JobNews(kind="done", at=found.finished_at, id=found.id, state=found.state, text=found.said,
                           run=showing.view(found))  # fmt: skip
             return
         context.pause(FOLLOW_S)
+
+
+_BEGINNINGS = (BUILDING, RUNNING)  # what is printed follows them; what led to other states was printed before
+
+
+def _state(found: JobRun, cursor: str) -> JobNews:
+    return JobNews(
+        kind="state", at=found.changed_at, id=found.id, state=found.state, text=found.said, cursor=cursor,
+    )  # fmt: skip
 
 
 def _deployed(context: Context, place: tuple[str, str]) -> tuple[int, dict[str, JobManifest]]:
@@ -320,7 +342,7 @@ def _take_up(context: Context, found: JobRun) -> None:
 
 
 def _unmet(tx: sa.Connection, found: JobRun) -> bool:
-    return any(state != SUCCEEDED for state in store.states(tx, found.needs).values())
+    return any(each.state != SUCCEEDED for each in store.standings(tx, found.needs).values())
 
 
 def _changed(context: Context, found: JobRun, **values: Any) -> None:

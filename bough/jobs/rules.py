@@ -55,11 +55,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     failure: dict[str, Any] = {}
 
 
-def outcome(run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool = False) -> Outcome:
+def outcome(
+    run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool = False, last_line: str = ""
+) -> Outcome:  # fmt: skip
     """`exits`: of all its processes; `done`: the program has said that its work is complete; `came_on`: this attempt
-    has saved more than it began with, so that the next one does not begin where this one did."""
-    bad = [each for each in exits if not _is_well(each)]
-    guilty = min(bad, key=lambda exit: exit.at) if bad else None  # the others were stopped because of it
+    has saved more than it began with, so that the next one does not begin where this one did; `last_line`: of what the
+    guilty process has printed."""
+    at = guilty_of(exits)
+    guilty = None if at is None else exits[at]
     if run.stopping_for == CANCEL:
         return Outcome(state=CANCELLED, said=run.said, spent=run.spent)
     if done and guilty is None:
@@ -70,17 +73,23 @@ def outcome(run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool =
         return Outcome(state=SUCCEEDED, said="exit status 0", spent=run.spent)
     if run.stopping_for in _NO_FAULT:
         return Outcome(state="", said=run.said, spent=run.spent, cause=CAPACITY)
-    said = run.said if run.stopping_for else words(guilty)
+    said, last = (run.said, "") if run.stopping_for else (words(guilty), _last(guilty, last_line))
     cause = _CAUSES.get(run.stopping_for) or cause_of(guilty)
     used, allowed = getattr(run.spent, cause), getattr(budget(run.manifest.settings.retries), cause)
     failure = msgspec.to_builtins(guilty.failure) if guilty and guilty.failure else {}
     if used >= allowed:
         often = f", and {used + 1} attempts ended like that" if used else ""
-        return Outcome(state=FAILED, said=said + often, spent=run.spent, cause=cause, failure=failure)
+        return Outcome(state=FAILED, said=said + often + last, spent=run.spent, cause=cause, failure=failure)
     barren = 0 if came_on or cause == CAPACITY else run.spent.barren + 1
     spent = msgspec.structs.replace(run.spent, **{cause: used + 1, "barren": barren})
     pause = 0.0 if cause == CAPACITY else min(PAUSE_S[0] * 2.0 ** min(max(barren - 1, 0), 20), PAUSE_S[1])
-    return Outcome(state="", said=said, spent=spent, cause=cause, pause_s=pause, failure=failure)
+    return Outcome(state="", said=said + last, spent=spent, cause=cause, pause_s=pause, failure=failure)
+
+
+def guilty_of(exits: Sequence[Exited]) -> int | None:
+    """The number of the process that ended badly before the others, which were stopped because of it."""
+    bad = [at for at, exit in enumerate(exits) if not _is_well(exit)]
+    return min(bad, key=lambda at: exits[at].at) if bad else None
 
 
 def used(run: JobRun, exits: Sequence[Exited]) -> dict[str, Any]:
@@ -155,7 +164,9 @@ def words(exit: Exited | None) -> str:
         name = signal.Signals(-exit.code).name if -exit.code in set(signal.Signals) else f"signal {-exit.code}"
         return f"it was ended by {name} from outside" + (", as a kernel does that runs out of memory"
                                                          if exit.code == -signal.SIGKILL else "")  # fmt: skip
-    return f"exit status {exit.code}"
+    below = exit.code - 128  # so a shell says by which signal its command was ended
+    name = f" ({signal.Signals(below).name})" if below in set(signal.Signals) else ""
+    return f"exit status {exit.code}{name}"
 
 
 def turn_order(queued: Iterable[JobRun], used: Mapping[str, float], weights: Mapping[str, float]) -> list[JobRun]:
@@ -215,6 +226,12 @@ def is_worse(mine: Sequence[float], others: Sequence[Sequence[float]], goal: str
     median = averages[len(averages) // 2] if len(averages) % 2 else sum(averages[len(averages) // 2 - 1 :][:2]) / 2
     best = pick(mine)
     return best < median if goal == "max" else best > median
+
+
+def _last(exit: Exited | None, line: str) -> str:
+    """Mostly says more than an exit status; of other ends it says nothing."""
+    told = exit is not None and exit.failure is None and exit.reason == "exited" and exit.code > 0
+    return f"; its last line: {line}" if told and line else ""
 
 
 def _is_well(exit: Exited) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -85,7 +85,8 @@ def changed(tx: sa.Connection, at: float = 0.0) -> None:
 def get(tx: sa.Connection, id: str) -> JobRun:
     row = tx.execute(job_run.select().where(job_run.c.id == id)).first()
     if row is None:
-        raise NotFound(f"there is no job run {id!r}", code="JOB_RUN_NOT_FOUND", hint="bough jobs list")
+        of_job = "" if id.startswith("jr_") else f" {id}"  # whoever gives a job's name means one of its runs
+        raise NotFound(f"there is no job run {id!r}", code="JOB_RUN_NOT_FOUND", hint=f"bough jobs list{of_job}")
     return _ROWS.struct(row)
 
 
@@ -119,9 +120,16 @@ class Active:
         return self._known[id][0]
 
 
-def states(tx: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
-    query = sa.select(job_run.c.id, job_run.c.state).where(job_run.c.id.in_(sorted(ids)))
-    return {row.id: row.state for row in tx.execute(query)}
+class Standing(NamedTuple):
+    """Of a run that another comes after."""
+
+    job: str
+    state: str
+
+
+def standings(tx: sa.Connection, ids: Iterable[str]) -> dict[str, Standing]:
+    query = sa.select(job_run.c.id, job_run.c.job, job_run.c.state).where(job_run.c.id.in_(sorted(ids)))
+    return {row.id: Standing(row.job, row.state) for row in tx.execute(query)}
 
 
 def members(tx: sa.Connection, group: str) -> list[JobRun]:

@@ -132,6 +132,10 @@ def is_parallel(run: JobRun) -> bool:
     return bounds(run.manifest.settings.processes).max > 1
 
 
+def processes(number: int) -> str:
+    return f"{number} process" + "es" * (number != 1)
+
+
 def _rank(run: JobRun, rank: int) -> dict[str, str]:
     """What torch.distributed reads, as torchrun sets it."""
     if not is_parallel(run):

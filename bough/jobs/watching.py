@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,12 @@ from bough.jobs.units import Places
 from bough.kernel.errors import NotFound
 from bough.runtime.checkpoints.progress import Progress, read_progress
 from bough.runtime.spec import Exited
+from bough.serving.reading import text_of
 
 SETTLED_STEPS = 3  # of an attempt: then it is seen whether its first one took longer than others
 GROW_AFTER_S = 30.0  # a change of size costs a start: not more often
 ALIVE = "alive"  # a program that does not use `bough.checkpoint` touches this file beside its checkpoints
+LAST_BYTES, LINE_SAID = 4096, 200  # of what it printed: so much is read, and so many characters of it are said
 SILENT_EXIT = Exited(code=-9, reason="lost", at=0.0)  # of a process that nobody knows any more
 
 
@@ -69,8 +72,10 @@ class Watching:
             self._hurry(turnover, run)
         elif failed:
             ended = min((each.exit for each in failed if each.exit), key=lambda exit: exit.at)
-            others = f"; the other {run.size - len(failed)} processes are stopped"
-            self._stop(turnover, run, "", rules.words(ended) + others, run.manifest.settings.grace_s)
+            others = run.size - len(failed)
+            are = "is" if others == 1 else "are"
+            said = f"{rules.words(ended)}; the other {units.processes(others)} {are} stopped"
+            self._stop(turnover, run, "", said, run.manifest.settings.grace_s)
         else:
             self._look(turnover, run)
 
@@ -108,7 +113,7 @@ class Watching:
             said = f"no sign of life for {settings.heartbeat_s:g} s"
             self._stop(turnover, run, SILENT, said, min(settings.grace_s, settings.heartbeat_s))
         elif run.wanted_size and run.wanted_size != run.size and units.is_parallel(run):
-            said = f"goes on with {run.wanted_size} processes instead of {run.size}"
+            said = f"goes on with {units.processes(run.wanted_size)} instead of {run.size}"
             self._stop(turnover, run, RESIZING, said, settings.grace_s)
         else:
             self._reconsider(turnover, run, lease)
@@ -128,7 +133,7 @@ class Watching:
 
     def grow(self, turnover: Turnover, run: JobRun, size: int) -> None:
         """There is room for more processes now."""
-        said = f"goes on with {size} processes instead of {run.size}: there is room for them"
+        said = f"goes on with {units.processes(size)} instead of {run.size}: there is room for them"
         self._stop(turnover, run, RESIZING, said, run.manifest.settings.grace_s)
 
     def _stop(self, turnover: Turnover, run: JobRun, why: str, said: str, grace_s: float) -> None:
@@ -145,7 +150,7 @@ class Watching:
         fresh = progress is not None and progress.at >= run.attempt_at
         came_on = progress is not None and fresh and progress.saved_step > progress.restored_step
         came_on = came_on or max(each.at for each in exits) - run.attempt_at > rules.LIVED_S
-        outcome = rules.outcome(run, exits, done=done, came_on=came_on)
+        outcome = rules.outcome(run, exits, done=done, came_on=came_on, last_line=self._last_line(run, exits))
         turnover.note(USED, run, attempt=run.attempt, **_payer(run), **rules.used(run, exits))
         run = self.give_back(turnover, run, max(each.at for each in exits) or now)
         self._ask_at.pop(run.id, None)
@@ -191,6 +196,17 @@ class Watching:
         with contextlib.suppress(OSError):
             signs.append((self._places.checkpoints(run.id) / ALIVE).stat().st_mtime)
         return max(signs)
+
+    def _last_line(self, run: JobRun, exits: Sequence[Exited]) -> str:
+        """Of the kept output of the process that is to blame."""
+        rank = rules.guilty_of(exits)
+        if rank is None:
+            return ""
+        with contextlib.suppress(OSError), self._places.log(run.id, run.attempt, rank).open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
+            lines = [line for each in file.read().splitlines() if (line := text_of(each).strip())]
+            return lines[-1][:LINE_SAID] if lines else ""
+        return ""
 
     def _keep_logs(self, run: JobRun) -> None:
         """What it printed is read from files as soon as the engine may forget it."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from bough.gates import measuring
-from bough.optimizing.models import BEFORE, Contender, Judging
+from bough.optimizing.models import AFTER, BEFORE, Contender, Judging
 
 CONFIDENCE, ROUNDS, SEED = 0.95, 1000, 0  # of the bootstrap that says how far a loss may reach
 NOTICED = 0.97  # of the core time or the bytes: less of a gain is within what two measurements differ by
@@ -58,8 +58,9 @@ def cost(core_s: float, core_hour: float) -> float:
 def summary(contenders: Sequence[Contender], chosen: Contender | None) -> str:
     """In a sentence, what came of it."""
     if chosen is not None:
-        return f"{chosen.name}: {chosen.said}"
-    refused = [f"{each.name} {each.said}" for each in contenders if each.name != BEFORE]
+        return chosen.said if chosen.name == AFTER else f"{chosen.name}: {chosen.said}"
+    named = [("the student" if each.name == AFTER else each.name, each) for each in contenders if each.name != BEFORE]
+    refused = [f"{name} {each.said}" for name, each in named]
     return "; ".join(refused) or "nothing was made"
 
 

@@ -81,7 +81,9 @@ class Registering:
         )
         with turn.apply() as tx:
             made = self._candidates.add(tx, job.place, job.register, draft, files, job.by, role)
-            signed = f", signed by {made.signed[0].signer}" if made.signed else ""
+            signed = (
+                f", signed by {made.signed[0].signer}" if made.signed else ", not signed: bough signers create NAME"
+            )
             said = f"its output is {made.reference}, {made.name}@{CANDIDATE}{signed}"
             _say(tx, self._events, job, REGISTERED, said, model=made.name, version=made.number)
 

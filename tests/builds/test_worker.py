@@ -195,14 +195,18 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 KILLS = int(os.environ.get("BOUGH_KILLS", "20"))
 
 
-def start(home: Path, request: BuildRequest, variables: dict[str, str], **kwargs: Any) -> subprocess.Popen[str]:
+def start(
+    home: Path, request: BuildRequest, variables: dict[str, str], *options: str, **kwargs: Any
+) -> subprocess.Popen[str]:  # fmt: skip
     (home / "request.json").write_bytes(msgspec.json.encode(request))
-    command = [sys.executable, "-m", "bough.builds.worker", home, home / "request.json", home / "result.json"]
+    command = [sys.executable, "-m", "bough.builds.worker", home, home / "request.json", home / "result.json", *options]
     return subprocess.Popen(command, env=variables, text=True, **kwargs)
 
 
-def finish(home: Path, request: BuildRequest, variables: dict[str, str]) -> tuple[int, str, BuildResult | Failure]:
-    process = start(home, request, variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def finish(
+    home: Path, request: BuildRequest, variables: dict[str, str], *options: str
+) -> tuple[int, str, BuildResult | Failure]:  # fmt: skip
+    process = start(home, request, variables, *options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output, _ = process.communicate(timeout=100)
     return process.returncode, output, parse_result((home / "result.json").read_bytes())
 
@@ -219,6 +223,15 @@ def test_the_worker_writes_its_result_and_logs_each_step(tmp_path: Path, variabl
     subprocess.run([result.python, "-c", "import service, msgspec"], cwd=result.workdir, check=True)
     code, output, again = finish(home, request, variables)
     assert isinstance(again, BuildResult) and all(step.cached for step in again.steps) and "bytecode" not in output
+
+
+def test_whoever_waits_for_its_end_may_leave_out_the_bytecode(tmp_path: Path, variables: dict[str, str]) -> None:
+    home = tmp_path / "home"
+    digest = stored(home, {"service.py": "class Churn: ...\n", "requirements.txt": "demo\n"})
+    request = BuildRequest(service="churn", bundle=digest, model="service:Churn")
+    code, output, _ = finish(home, request, variables, "--no-bytecode")
+    assert code == 0 and "built churn" in output and "bytecode:" not in output
+    assert finish(home, request, variables)[1].count("bytecode:") == 1, "the next one makes up for it"
 
 
 def test_a_failure_is_data_and_exit_status_1(tmp_path: Path, variables: dict[str, str]) -> None:

@@ -116,6 +116,20 @@ def test_what_a_start_of_this_job_takes_decides_and_is_said(reopen: Open, clock:
     assert kind(slow) == ON_DEMAND, "no room for another start after a loss"
 
 
+def test_what_is_said_of_a_faster_market_is_said_in_the_time_of_the_job(clock: VirtualClock, tmp_path: Path) -> None:
+    """Sixty times as fast: an hour of the market is a minute of the job."""
+    settings = {
+        "spot": PoolSettings(kind="spot", provider="replay", zones={"a": 1.0}, accelerators=["v100"], speed=60.0),
+        "sure": PoolSettings(kind="on-demand", zones={"a": 3.0}, accelerators=["v100"], speed=60.0),
+    }
+    offers = {name: offers_of(name, pool, settings) for name, pool in settings.items()}
+    market = ReplayProvider(tmp_path / "spot", clock, offers["spot"], {"a": of_spells([(True, 200.0), (False, 1.0)])})
+    providers: dict[str, Provider] = {"spot": market, "sure": LocalProvider(tmp_path / "sure", clock, offers["sure"])}
+    pools = Pools(providers, tmp_path / "seen.json", clock, plan)
+    decision = pools.decide(job(clock, hours=0.2, work_left_s=300.0, changeover=starts(6.0)))
+    assert "(7 min more than the work needs, a start taken as 6 s)" in decision.why, decision.why
+
+
 def test_the_deadline_is_kept_with_long_starts_and_late_is_only_what_is(reopen: Open, clock: VirtualClock) -> None:
     usual = reopen().decide(job(clock, hours=4.3, changeover=starts(60.0)))
     assert kind(usual) == SPOT

@@ -77,6 +77,48 @@ def test_a_failure_says_why_and_is_tried_as_often_as_its_cause_allows(jobs: Jobs
     assert run.said == "exit status 3, and 3 attempts ended like that"
 
 
+def test_the_reason_of_a_failure_has_the_last_line_that_the_guilty_process_printed(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=0.2, code=1, output=b"step 1\nValueError: no rows\n\n")
+    made = jobs.ask("fit", FILE + "retries = 1\n")
+    jobs.let_pass(4.0)
+    said = "exit status 1, and 2 attempts ended like that; its last line: ValueError: no rows"
+    assert jobs.run(made.id).said == said
+
+
+def test_a_group_says_which_of_its_runs_failed_and_has_no_output_of_its_own(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=0.2, code=4)
+    made = jobs.ask("fit", FILE + "array = 2\n")
+    jobs.let_pass(3.0)
+    first = next(each for each in jobs.all() if each.group == made.id and each.index == 0)
+    assert jobs.run(made.id).said == f"2 failed; {first.id}: exit status 4"
+    with pytest.raises(Conflict, match="a group of 2 runs"):
+        list(jobs.call("jobs.logs", id=made.id))
+
+
+def test_what_is_printed_follows_the_state_in_which_it_was_and_leads_to_the_next(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(output=b"step 1\n")
+    made, seen = jobs.ask("fit", FILE), []
+    for news in jobs.call("jobs.follow", id=made.id):
+        seen.append(news.text if news.kind == "log" else news.state)
+        if len(seen) == 1:
+            jobs.let_pass(1.0)
+        elif news.kind == "log":
+            jobs.call("jobs.cancel", id=made.id)
+            jobs.let_pass(1.0)
+    assert seen == ["building", "running", "step 1", "cancelled", "cancelled"]
+
+
+def test_a_state_that_there_is_not_is_refused(jobs: Jobs) -> None:
+    with pytest.raises(Invalid, match="state"):
+        jobs.call("jobs.list", project="lab", state="done")
+
+
+def test_whoever_asks_for_a_run_by_the_name_of_its_job_is_told_how_to_list_them(jobs: Jobs) -> None:
+    with pytest.raises(NotFound) as raised:
+        jobs.call("jobs.show", id="fit")
+    assert raised.value.hint == "bough jobs list fit"
+
+
 def test_a_time_limit_ends_an_attempt_and_has_a_budget_of_its_own(jobs: Jobs) -> None:
     jobs.does["fit"] = Behaviour()
     made = jobs.ask("fit", FILE + "timeout_s = 2\nretries = { error = 5, timeout = 1 }\n")
@@ -214,8 +256,8 @@ def test_what_comes_after_a_failure_is_skipped_and_says_so(jobs: Jobs) -> None:
     jobs.does["left"] = Behaviour(exit_after_s=0.1, code=1)
     made = jobs.ask("report", ORDER)
     jobs.let_pass(6.0)
-    run = jobs.run(made.id)
-    assert (run.state, run.said) == (SKIPPED, "a job that it comes after has failed")
+    run, (left,) = jobs.run(made.id), jobs.all("left")
+    assert (run.state, run.said) == (SKIPPED, f"left ({left.id}), which it comes after, has failed")
 
 
 def test_jobs_for_one_device_never_overlap(with_devices: Callable[..., Jobs]) -> None:
@@ -373,6 +415,7 @@ def test_a_run_of_a_sweep_that_is_clearly_worse_is_stopped_early_and_the_best_is
     jobs.let_pass(8.0)
     shown = jobs.call("jobs.show", id=made.id)
     assert shown.run.state == SUCCEEDED and shown.best == members[0].id
+    assert f"; best is {members[0].id}, loss " in shown.run.said and "with lr=" in shown.run.said
 
 
 def test_a_group_is_cancelled_and_taken_up_again_as_one(jobs: Jobs) -> None:

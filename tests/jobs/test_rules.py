@@ -32,6 +32,8 @@ def a_run(id: str = "jr_1", *, size: int = 1, devices: tuple[str, ...] = (), **s
     ("exit", "words"),
     [
         (Exited(code=3, reason="exited", at=1.0), "exit status 3"),
+        (Exited(code=137, reason="exited", at=1.0), "exit status 137 (SIGKILL)"),
+        (Exited(code=255, reason="exited", at=1.0), "exit status 255"),
         (Exited(code=-11, reason="killed", at=1.0), "it was ended by SIGSEGV from outside"),
         (Exited(code=0, reason="lost", at=1.0), "the process that guards it was killed, and it with it"),
         (Exited(code=1, reason="exited", at=1.0, failure=Failure(code="X", message="no module")), "no module"),
@@ -39,6 +41,14 @@ def a_run(id: str = "jr_1", *, size: int = 1, devices: tuple[str, ...] = (), **s
 )
 def test_an_end_is_said_in_words(exit: Exited, words: str) -> None:
     assert rules.words(exit) == words
+
+
+def test_of_several_processes_the_one_that_ended_badly_first_is_to_blame() -> None:
+    exits = [Exited(code=code, reason="exited", at=at) for code, at in ((1, 3.0), (0, 1.0), (2, 2.0))]
+    assert rules.guilty_of(exits) == 2 and rules.guilty_of(exits[1:2]) is None
+    assert rules.outcome(a_run(retries=0), exits, done=False, last_line="oh").said == "exit status 2; its last line: oh"
+    lost = [Exited(code=0, reason="lost", at=1.0)]
+    assert "last line" not in rules.outcome(a_run(retries=0), lost, done=False, last_line="oh").said
 
 
 def test_a_guardian_that_dies_costs_capacity_and_a_program_that_fails_an_error() -> None:

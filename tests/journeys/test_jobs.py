@@ -75,7 +75,7 @@ def test_processes_meet_and_go_on_with_fewer_of_them(machine: Machine) -> None:
     shown = machine.bough("jobs", "show", made["id"], cwd=folder)
     assert shown["run"]["state"] == "succeeded" and shown["run"]["attempt"] == 2
     assert (saved / "met-1-0").exists()
-    assert any("goes on with 1 processes instead of 2" in each["said"] for each in shown["timeline"])
+    assert any("goes on with 1 process instead of 2" in each["said"] for each in shown["timeline"])
     printed = machine.run("jobs", "logs", made["id"], cwd=folder).stdout
     assert {"met 2 0", "met 2 1", "met 1 0"} <= set(printed.splitlines())
 

@@ -74,10 +74,12 @@ def test_a_job_is_planned_taken_away_goes_on_and_is_counted(own_machine: Machine
     picture = project / "plan.svg"
     plan = machine.bough("plan", "train", "fit", "--svg", str(picture), cwd=project)
     assert 0 < plan["cost"] <= plan["on_demand_cost"], plan
-    assert picture.read_text().startswith("<svg")
+    drawn = picture.read_text()
+    assert drawn.startswith("<svg") and drawn.count(">now<") == 2 and "while none is" in drawn
     assert plan["resume"] == "untried"
     said = machine.run("plan", "train", "fit", cwd=project).stdout
     assert "fit has not passed check resume, so it will run on-demand: bough check resume fit" in said
+    assert said.count(" 0 ▏") == 2 and said.count("  now  ") == 2, "both maps have their scales"
 
     alone = trained(machine, project, preempted=False)
     assert "bough check resume fit" in alone[1], "nothing has shown yet that it may use spot"

@@ -85,3 +85,10 @@ def test_an_answer_that_may_mean_several_things_is_refused(value: Any, metric: A
     with pytest.raises(Invalid) as refused:
         weighing.answer(value, metric, key)
     assert refused.value.own_code == "ANSWER_UNCLEAR"
+
+
+def test_of_a_student_it_is_said_that_it_is_one_and_of_a_way_which() -> None:
+    measured: dict[str, Any] = {"score": 0.9, "bytes": 1, "p50_ms": 1.0, "p95_ms": 1.0, "core_s": 1.0}
+    refused = [Contender(name=name, said="may lose 0.1", **measured) for name in ("after", "static")]
+    assert rules.summary(refused, None) == "the student may lose 0.1; static may lose 0.1"
+    assert [rules.summary(refused, each) for each in refused] == ["may lose 0.1", "static: may lose 0.1"]

@@ -156,7 +156,7 @@ def test_a_student_that_is_good_enough_comes_from_its_teacher(lab: Lab) -> None:
     assert (found.kind, found.state, found.version) == ("distill", "done", 1)
     assert [each.name for each in found.contenders] == ["before", "after"]
     assert found.contenders[1].bytes < found.contenders[0].bytes / 5
-    assert "small/1 from digits/1: after: " in lab.timeline(made)["registered"]
+    assert "small/1 from digits/1: " in lab.timeline(made)["registered"]
 
 
 def test_a_student_that_loses_too_much_is_not_registered(lab: Lab) -> None:
@@ -165,3 +165,10 @@ def test_a_student_that_loses_too_much_is_not_registered(lab: Lab) -> None:
     made = lab.fit(distilled(0.01))
     assert "may lose" in lab.timeline(made)["not_registered"]
     assert [each.name for each in lab.call("models.list", project="lab")] == ["digits"]
+
+
+def test_a_candidate_that_nobody_signed_says_so_and_what_would_sign_the_next_one(lab: Lab) -> None:
+    lab.files = {"model.onnx": b"weights"}
+    made = lab.fit()
+    said = "its output is digits/1, digits@candidate, not signed: bough signers create NAME"
+    assert lab.timeline(made)["registered"] == said

@@ -32,7 +32,8 @@ def build(session: Session, name: str, settings: Workload, scanned: Scan) -> Bui
     with tempfile.TemporaryDirectory(prefix="bough-check-") as place:
         asked, result = Path(place, "request.json"), Path(place, "result.json")
         asked.write_bytes(msgspec.json.encode(request))
-        worker = [sys.executable, "-P", "-m", "bough.builds.worker", str(home.path), str(asked), str(result)]
+        paths = [str(home.path), str(asked), str(result)]
+        worker = [sys.executable, "-P", "-m", "bough.builds.worker", *paths, "--no-bytecode"]
         # A session of its own: a build makes its whole session give way to others, and this one is a person's.
         with subprocess.Popen(  # noqa: S603 - our own
             worker, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -12,12 +12,12 @@ import msgspec
 from bough.adapters.engine.local_runtime import stage_runtime
 from bough.builds import contract, reading, resumable, resuming
 from bough.builds.models import BuildResult
-from bough.entrypoints.cli import check_building, sending
+from bough.entrypoints.cli import check_building, choosing, sending
 from bough.entrypoints.cli.drawing import DIM, GREEN, RED, YELLOW, columns_of, paint
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import environment
 from bough.entrypoints.cli.session import Session, find_project
-from bough.kernel.errors import Invalid, NotFound, WorkloadFailed
+from bough.kernel.errors import Invalid, WorkloadFailed
 from bough.kernel.workloads import Job
 
 _COLOURS = {contract.KEPT: GREEN, contract.BROKEN: RED, contract.UNPROVEN: YELLOW}
@@ -35,12 +35,8 @@ taken away, until its files or its command change."""
 def run(session: Session, job: str, folder: str, environment: str, **asked: Any) -> None:
     root = find_project(Path(folder))
     prepared = sending.prepare(root, environment, jobs_only=True)
-    settings = prepared.project.jobs.get(job)
-    if settings is None:
-        known = ", ".join(prepared.project.jobs) or "none"
-        raise NotFound(
-            f"the project has no job {job!r}; there are: {known}", code="JOB_NOT_FOUND", hint="bough explain"
-        )
+    job = choosing.job_meant(prepared.project, job, "bough check resume")
+    settings = prepared.project.jobs[job]
     if not settings.command and not settings.dockerfile:
         raise Invalid(f"{job} has no command to run", code="NO_COMMAND", hint="write command in bough.toml")
     scanned = prepared.scans[settings.path]
@@ -61,8 +57,8 @@ def run(session: Session, job: str, folder: str, environment: str, **asked: Any)
             f"{job} does not go on as if nothing had been; {', '.join(broken)}", code="RESUME_BROKEN",
             hint=f"correct what is marked broken, then: bough check resume {job}", **found,
         )  # fmt: skip
-    if session.json:
-        session.answer(found)
+    text = f"{job} goes on as if nothing had been: with these files and this command it may use spot"
+    session.answer(found, text=text)
 
 
 def _trial(session: Session, settings: Job, build: BuildResult, asked: dict[str, Any]) -> resuming.Trial:
@@ -98,7 +94,7 @@ command = make(
     "resume",
     _HELP,
     [
-        click.Argument(["job"], metavar="JOB", help="The job in bough.toml."),
+        click.Argument(["job"], default="", required=False, metavar="[JOB]", help="A job of bough.toml; the only one."),
         click.Option(["--folder"], default=".", metavar="DIR", help="The project's folder, if not the present one."),
         environment(),
         click.Option(["--steps"], type=click.IntRange(2, 1_000_000), default=20, show_default=True,

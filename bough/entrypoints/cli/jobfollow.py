@@ -10,11 +10,11 @@ from bough.entrypoints.cli.drawing import DIM, paint, paint_state
 from bough.entrypoints.cli.session import Session
 from bough.kernel.errors import Problem, Unavailable, WorkloadFailed
 
-AWAY_S = 30.0  # how long a server may be away
+AWAY_S = 30.0  # how long the server, or the node that has the output, may be away
 LAST_LINES = 20
 REGISTERING_S = 20.0  # that a run's output may take to become a version before the command ends
 _OUTCOMES = {"registered": "registered", "not_registered": "not registered", "compared": "compared"}
-LOST = {"STREAM_BROKEN", "SERVER_STOPPING", "SERVER_UNREACHABLE"}
+LOST = {"STREAM_BROKEN", "SERVER_STOPPING", "SERVER_UNREACHABLE", "NODE_UNREACHABLE"}
 
 
 def to_the_end(session: Session, made: Any) -> tuple[Any, str]:
@@ -23,10 +23,10 @@ def to_the_end(session: Session, made: Any) -> tuple[Any, str]:
     lines: list[str] = []
     for item in items(session, made.id):
         if item.kind == "log":
-            lines.append(item.text)
-            session.out(f"  {paint(made.job + ' |', DIM, session.colour)} {item.text}")
+            lines.append(item.get("text", ""))
+            session.out(f"  {paint(made.job + ' |', DIM, session.colour)} {lines[-1]}")
         elif item.kind == "state":
-            session.out(f"  {paint_state(item.state, session.colour)}: {item.text}")
+            session.out(f"  {paint_state(item.state, session.colour)}: {item.get('text', '')}")
         else:
             return _ended(session, item, lines)
     raise Unavailable("the job run went out of sight", code="STREAM_BROKEN", hint=f"bough jobs show {made.id}")
@@ -59,7 +59,7 @@ def items(session: Session, id: str) -> Iterator[Any]:
             away_since = away_since or time.monotonic()
             if problem.own_code not in LOST or time.monotonic() - away_since > AWAY_S:
                 raise
-            session.note("  the server is away; the job goes on")
+            session.note(f"  {problem.message}; the job goes on")
             time.sleep(0.3)
 
 
@@ -70,11 +70,18 @@ def _ended(session: Session, item: Any, lines: list[str]) -> tuple[Any, str]:
             f"{run.job} ({run.id}) {'was' if item.state in ('cancelled', 'skipped') else 'has'} {item.state};"
             f" {item.get('text', '')}",
             code="JOB_FAILED" if item.state == "failed" else f"JOB_{item.state.upper()}",
-            hint=f"bough jobs logs {run.id}, then bough jobs retry {run.id}", run=run.id, log=lines[-LAST_LINES:],
+            hint=_next(run), run=run.id, log=lines[-LAST_LINES:],
         )  # fmt: skip
-    text = f"{run.job} has {paint_state('succeeded', session.colour)} after {run.get('seconds', 0.0):.1f} s"
-    if run.get("cost"):
-        text += f", {run.cost:.4f}"
+    text = f"{run.job} has {paint_state('succeeded', session.colour)} after {run.finished_at - run.created_at:.1f} s"
+    if run.get("seconds"):
+        text += f", {run.seconds:.1f} s of machines" + (f" for {run.cost:.4f}" if run.get("cost") else "")
     if run.get("run"):
         text += f"\n  bough runs show {run.run}"
     return run, text
+
+
+def _next(run: Any) -> str:
+    """What to type after an end that is none to be glad of."""
+    if run.state == "failed" and run.get("attempt"):
+        return f"bough jobs logs {run.id}, then bough jobs retry {run.id}"
+    return f"bough jobs show {run.id}, then bough jobs retry {run.id}"

@@ -20,7 +20,7 @@ kind = "train"
 command = "python distill.py"
 register = {student}
 data = [{dataset}]
-params = {{ transfer = {transfer}, label = {label}, width = 32, epochs = 60 }}
+params = {{ transfer = {transfer}, label = {label}, width = 96, epochs = 120 }}
 
 [jobs.distill.distill]  # the student is registered only if it passes
 teacher = {teacher}

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from bough.builds import resumable
-from bough.entrypoints.cli import sending
+from bough.entrypoints.cli import choosing, sending
 from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, paint
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import environment_here
 from bough.entrypoints.cli.session import Session, find_project
-from bough.kernel.errors import Invalid, NotFound
+from bough.kernel.errors import Invalid
 
 _HELP = """Says what a job would cost before it is started.
 
@@ -21,7 +21,7 @@ Reads deadline_s, work_s and the accelerators of the job in bough.toml. Shows th
 on-demand would cost, how likely each outcome is, and the plan as a picture; starts nothing."""
 _MARKS = {"s": ("█", GREEN), ".": ("·", YELLOW), "o": ("▒", RED), " ": (" ", 0)}
 _COLOURS = {"s": "#2e7d32", ".": "#f2e8c4", "o": "#c62828"}
-_CELL = 8  # pixels
+_CELL, _SIDE, _MARGIN = 8, 70, 12  # pixels
 
 
 def run(
@@ -31,12 +31,7 @@ def run(
     root = find_project(Path(folder))
     prepared = sending.prepare(root, sending.environment_of(session, root, environment), jobs_only=True)
     project = prepared.project
-    if job not in project.jobs:
-        known = ", ".join(project.jobs) or "none"
-        raise NotFound(
-            f"{project.name} has no job {job!r}; it has {known}", code="JOB_NOT_FOUND",
-            hint=f"add [jobs.{job}] to bough.toml",
-        )  # fmt: skip
+    job = choosing.job_meant(project, job, "bough plan train")
     settings = project.jobs[job]
     work, deadline = work_h or settings.work_s / 3600.0, deadline_h or settings.deadline_s / 3600.0
     if not work or not deadline:
@@ -54,7 +49,8 @@ def run(
     resumes = "untried" if checked is None else "passed" if checked.passed else "broken"
     answer = {**plan, "resume": resumes}
     start = _start(plan.changeover, given=changeover_s is not None)
-    lines = [_text(session, job, plan), start, *_left_out(plan.left_out), _resumes(job, settings.capacity, resumes)]
+    resumed = _resumes(job, settings.capacity, resumes)
+    lines = [_text(session, job, plan), start, *_speed(plan.speed), *_left_out(plan.left_out), resumed]
     session.answer(answer, text="\n  ".join(lines))
 
 
@@ -66,6 +62,12 @@ def _resumes(job: str, capacity: str, found: str) -> str:
         return f"{job} has passed check resume, so it may use spot"
     why = "has not passed check resume" if found == "untried" else "did not pass check resume"
     return f"{job} {why}, so it will run on-demand: bough check resume {job}"
+
+
+def _speed(speed: float) -> list[str]:
+    if speed == 1.0:
+        return []
+    return [f"its pools are replayed {speed:g} times as fast, so an hour of the job costs {speed:g} hours of theirs"]
 
 
 def _left_out(zones: list[str]) -> list[str]:
@@ -90,14 +92,28 @@ def _text(session: Session, job: str, plan: Any) -> str:
     lines = [
         f"{job}: {_money(plan.cost)} expected, {_money(plan.low)} to {_money(plan.high)} in eight of ten; on-demand"
         f" {_money(plan.on_demand_cost)}, so {plan.saving:.0%} less",
-        f"  now: {plan.first}; done after {plan.done_after_h:g} h, {plan.losses:g} losses expected",
+        f"  now: {plan.first}; done after {_time(plan.done_after_h)}, {plan.losses:g} losses expected",
         f"  chances: spot alone {plan.only_spot:.0%}, some on-demand {plan.some_on_demand:.0%}, on-demand alone"
         f" {plan.only_on_demand:.0%}, deadline missed {plan.missed:.0%}",
-        "  time goes to the right, the work that is left upwards: █ spot, · waits, ▒ on-demand",
+        "  the plan, by the time that has passed and the work that is left: █ spot, · waits, ▒ on-demand",
     ]
     for title, cells in (("while a zone is available", plan.available), ("while none is", plan.away)):
-        lines += [f"  {title}", *("    " + _row(session, row) for row in cells)]
+        lines += [f"  {title}", *_map(session, plan, cells)]
     return "\n".join(lines)
+
+
+def _map(session: Session, plan: Any, cells: list[str]) -> list[str]:
+    """With its scales: work that is left at the side, time below."""
+    most, end = _time(plan.up_h), _time(plan.across_h)
+    edge = max(len(most), len("0"))
+    sides = [most, *[""] * (len(cells) - 2), "0"]
+    rows = [f"    {side:>{edge}} ▏{_row(session, row)}" for side, row in zip(sides, cells, strict=True)]
+    width = max((len(row) for row in cells), default=0)
+    return [*rows, f"    {'':{edge}}  now{end:>{max(width - 3, 0)}}"]
+
+
+def _time(hours: float) -> str:
+    return f"{hours:.3g} h" if hours >= 1.0 else f"{hours * 60.0:.3g} min"
 
 
 def _money(amount: float) -> str:
@@ -113,32 +129,52 @@ def _row(session: Session, cells: str) -> str:
 
 
 def picture(plan: Any) -> str:
-    """Both maps as one SVG."""
-    shapes, top = [], 0
-    for title, rows in (("a zone is available", plan.available), ("no zone is", plan.away)):
-        shapes.append(f'<text x="0" y="{top + 12}" font-size="12">{title}: time &#8594;, work left &#8593;</text>')
-        top += 18
-        for number, row in enumerate(rows):
-            shapes += [
-                f'<rect x="{column * _CELL}" y="{top + number * _CELL}" width="{_CELL}" height="{_CELL}"'
-                f' fill="{_COLOURS[cell]}"/>'
-                for column, cell in enumerate(row)
-                if cell in _COLOURS
-            ]
-        top += len(rows) * _CELL + 12
-    width = max((len(row) for row in plan.away), default=0) * _CELL
-    legend = f'<text x="0" y="{top + 12}" font-size="12">green: spot; pale: waits; red: on-demand</text>'
+    """Both maps as one SVG, with their scales."""
+    most, end = _time(plan.up_h), _time(plan.across_h)
+    across = max((len(row) for row in plan.away), default=0) * _CELL
+    shapes, top = [], _MARGIN
+    for title, rows in (("while a zone is available", plan.available), ("while none is", plan.away)):
+        up = len(rows) * _CELL
+        shapes += [
+            _words(_SIDE, top + 12, title, bold=True),
+            _words(_SIDE - 6, top + 30, most, anchor="end"), _words(_SIDE - 6, top + 20 + up, "0", anchor="end"),
+            _words(_SIDE - 6, top + 24 + up // 2, "work left", anchor="end"),
+            f'<path d="M{_SIDE} {top + 20}v{up}h{across}" fill="none" stroke="#888"/>',
+        ]  # fmt: skip
+        top += 20
+        shapes += [
+            f'<rect x="{_SIDE + column * _CELL}" y="{top + number * _CELL}" width="{_CELL}" height="{_CELL}"'
+            f' fill="{_COLOURS[cell]}" shape-rendering="crispEdges"/>'
+            for number, row in enumerate(rows)
+            for column, cell in enumerate(row)
+            if cell in _COLOURS
+        ]
+        top += up + 14
+        shapes += [_words(_SIDE, top, "now"), _words(_SIDE + across // 2, top, "time", anchor="middle"),
+                   _words(_SIDE + across, top, end, anchor="end")]  # fmt: skip
+        top += 12
+    for number, (mark, meaning) in enumerate((("s", "spot"), (".", "waits"), ("o", "on-demand"))):
+        at = _SIDE + number * 90
+        shapes += [f'<rect x="{at}" y="{top}" width="10" height="10" fill="{_COLOURS[mark]}"/>',
+                   _words(at + 16, top + 10, meaning)]  # fmt: skip
+    width, height = _SIDE + across + _MARGIN, top + 10 + _MARGIN
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" viewBox="0 0 {width} {top + 20}">'
-        f"{''.join(shapes)}{legend}</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="12" width="{width}"'
+        f' height="{height}" viewBox="0 0 {width} {height}"><rect width="100%" height="100%" fill="#fff"/>'
+        f"{''.join(shapes)}</svg>\n"
     )
+
+
+def _words(x: int, y: int, text: str, *, anchor: str = "start", bold: bool = False) -> str:
+    weight = ' font-weight="bold"' if bold else ""
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{weight}>{text}</text>'
 
 
 command = make(
     "train",
     _HELP,
     [
-        click.Argument(["job"]),
+        click.Argument(["job"], default="", required=False, metavar="[JOB]", help="A job of bough.toml; the only one."),
         click.Option(["--folder"], default=".", metavar="FOLDER", help="The project's folder, or one inside it."),
         environment_here(),
         click.Option(["--work-h"], type=click.FloatRange(0), default=0.0, help="Hours of work, instead of work_s."),

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from bough.entrypoints.cli import jobfollow, sending
+from bough.entrypoints.cli import choosing, jobfollow, sending
 from bough.entrypoints.cli.drawing import size
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import environment_here
 from bough.entrypoints.cli.session import Session, find_project
-from bough.kernel.errors import Invalid, NotFound
 
 _HELP = """Runs a job with the files of this folder and follows it to its end.
 
@@ -33,12 +31,7 @@ def run(
     root = find_project(Path(folder))
     client = session.client()
     prepared = sending.prepare(root, sending.environment_of(session, root, environment), jobs_only=True)
-    name = job or _only(prepared.project.jobs)
-    if name not in prepared.project.jobs:
-        raise NotFound(
-            f"{prepared.project.name} has no job {name!r}; it has {', '.join(prepared.project.jobs) or 'none'}",
-            code="JOB_NOT_FOUND", hint=f"add [jobs.{name}] to bough.toml",
-        )  # fmt: skip
+    name = choosing.job_meant(prepared.project, job, "bough train")
     sent = sending.upload(session, client, prepared)
     said = f", sent {sent.files} files, {size(sent.bytes)}" if sent.files else ""
     session.out(f"{prepared.project.name}/{prepared.project.environment} {name}: {prepared.count} files{said}")
@@ -60,17 +53,6 @@ def pairs(given: tuple[str, ...]) -> dict[str, str]:
     if bad := next((key for key, equals, _ in found if not equals), None):
         raise click.BadParameter(f"{bad!r} is not KEY=VALUE", param_hint="--params")
     return {key: value for key, _, value in found}
-
-
-def _only(jobs: dict[str, Any]) -> str:
-    """The job that is meant without a name: the only one, or the only one that trains."""
-    for found in (list(jobs), [name for name, job in jobs.items() if job.kind in ("train", "finetune")]):
-        if len(found) == 1:
-            return found[0]
-    raise Invalid(
-        f"say which job is meant; there are {', '.join(jobs) or 'none'}", code="JOB_UNCLEAR",
-        hint=f"bough train {next(iter(jobs), 'NAME')}" if jobs else "add [jobs.NAME] to bough.toml",
-    )  # fmt: skip
 
 
 command = make(

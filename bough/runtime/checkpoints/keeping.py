@@ -42,6 +42,7 @@ from bough.runtime.checkpoints.staging import Staging
 
 FOLDER_VARIABLE, PRIOR_VARIABLE = "BOUGH_CHECKPOINTS", "BOUGH_BETWEEN_LOSSES_S"
 State = Union[MutableMapping[str, Any], Callable[[], MutableMapping[str, Any]]]
+COMPLAINS_EVERY_S = 60.0  # while every save fails for the same disk
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +88,7 @@ class Checkpoints:
         self._code = code.own_files()
         self._modules = len(sys.modules)
         self._step, self._stride = 0, 1
+        self._quiet_until = 0.0  # that saves fail has been said until then
         self._offered: Optional[State] = None
         self._handled = -1  # the last announced step that was saved
         self._stopping = self._closed = False
@@ -315,12 +317,21 @@ class Checkpoints:
         for outcome in self._saver.outcomes():
             if outcome.saved_at:
                 self._pace.persisted(outcome.save_s)
+                self._quiet_until = 0.0
                 self._say(
                     whole=True, saved_step=outcome.step, saved_at=outcome.saved_at, save_s=outcome.save_s, message=""
                 )
             else:
                 self._pace.failed()
-                self._tell(outcome.message)
+                self._complain(outcome.message)
+
+    def _complain(self, message: str) -> None:
+        """A disk that is full fails every save: the progress has the last of them, and the output one in a minute."""
+        if self._clock() < self._quiet_until:
+            self._say(whole=True, message=message)
+            return
+        self._quiet_until = self._clock() + COMPLAINS_EVERY_S
+        self._tell(message)
 
     def _tell(self, message: str) -> None:
         print(f"checkpoint: {message}", file=sys.stderr, flush=True)

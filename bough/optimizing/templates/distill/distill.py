@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    chosen = bough.params(transfer="", label="", width=32, epochs=60, batch=32)
+    chosen = bough.params(transfer="", label="", width=96, epochs=120, batch=32)
     teacher = onnxruntime.InferenceSession(next((HERE / "teacher").rglob("*.onnx")))
     (taken,), given = teacher.get_inputs(), teacher.get_outputs()[-1]
     rows = inputs(Path(os.environ.get("BOUGH_DATA", "data"), chosen["transfer"]), chosen["label"])

@@ -1,0 +1,51 @@
+"""Following a job run, also when what tells of it goes away meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bough.client import Client, Record
+from bough.entrypoints.cli import jobfollow
+from bough.entrypoints.cli.session import Session
+from bough.kernel.errors import Unavailable, WorkloadFailed
+from tests.entrypoints.cli.test_rollout import Streams
+
+RUN = Record(id="jr_1", job="fit", project="lab")
+
+
+def news(kind: str, **fields: Any) -> Record:
+    """As it comes over HTTP: without what is empty."""
+    return Record({"kind": kind, "at": 1.0, "id": "jr_1"} | {key: value for key, value in fields.items() if value})
+
+
+def end(state: str, text: str = "", **run: Any) -> Record:
+    return news("done", state=state, text=text, run=Record({**RUN, "state": state, "created_at": 10.0} | run))
+
+
+def follow(*streams: list[Any]) -> tuple[Any, str]:
+    session = Session()
+    session.use(Client(transport=Streams(*streams)))
+    return jobfollow.to_the_end(session, RUN)
+
+
+def test_an_empty_line_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    follow([news("log", text="one"), news("log", text=""), news("log", text="two"), end("succeeded", finished_at=12.5)])
+    assert capsys.readouterr().out.splitlines()[1:] == ["  fit | one", "  fit | ", "  fit | two"]
+
+
+def test_a_node_that_is_away_for_a_moment_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    away = Unavailable("the node does not answer", code="NODE_UNREACHABLE")
+    _, said = follow([news("log", text="one", cursor="c"), away], [end("succeeded", finished_at=12.5, seconds=2.0)])
+    assert said == "fit has succeeded after 2.5 s, 2.0 s of machines"
+    assert "the node does not answer; the job goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("state", "attempt", "first"), [("failed", 2, "logs"), ("failed", 0, "show"), ("skipped", 0, "show")]
+)
+def test_after_a_bad_end_it_says_what_there_is_to_look_at(state: str, attempt: int, first: str) -> None:
+    with pytest.raises(WorkloadFailed) as raised:
+        follow([end(state, "why", attempt=attempt)])
+    assert raised.value.hint == f"bough jobs {first} jr_1, then bough jobs retry jr_1"
