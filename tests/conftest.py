@@ -54,6 +54,11 @@ def _is_here(host: str) -> bool:
 sys.addaudithook(_refuse_other_machines)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests of servers wait for most of their time, for processes and for pauses."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The journeys first: a file of long tests that came last would leave all but one of the test processes idle."""
     journeys = Path(__file__).parent / "journeys"

@@ -15,14 +15,14 @@ _rows_of: Any = collections.namedtuple  # mypy wants names that stand in the cod
 
 
 class Prepared:
-    """Rows come as the database has them, with their columns' names: for queries of numbers and texts. A list cannot be
-    a value. The transaction has begun."""
+    """Rows come as the database has them, with their columns' names: for statements about numbers and texts. A list
+    cannot be a value. The transaction has begun."""
 
-    def __init__(self, query: sa.Select[Any]) -> None:
-        compiled = query.compile(dialect=sqlite.dialect(paramstyle="named"))
+    def __init__(self, statement: sa.Select[Any] | sa.UpdateBase) -> None:
+        compiled = statement.compile(dialect=sqlite.dialect(paramstyle="named"))
         self._text = str(compiled)
-        self._own = {name: value for name, value in compiled.params.items() if value is not None}
-        names = [str(each.key) for each in query.selected_columns]
+        self._own = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
+        names = [str(each.key) for each in statement.exported_columns]  # of a change, those that it returns
         self._row: Callable[[Any], Any] = _rows_of("Row", names)._make
 
     def all(self, tx: sa.Connection, **values: Any) -> list[Any]:
@@ -32,6 +32,10 @@ class Prepared:
         """None when there is no row."""
         found = self._asked(tx, values).fetchone()
         return None if found is None else self._row(found)
+
+    def run(self, tx: sa.Connection, **values: Any) -> int:
+        """How many rows it changed; for statements that return none."""
+        return self._asked(tx, values).rowcount
 
     def _asked(self, tx: sa.Connection, values: dict[str, Any]) -> sqlite3.Cursor:
         return ask(tx, self._text, self._own | values)

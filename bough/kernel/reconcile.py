@@ -31,6 +31,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.kernel.clock import Clock
+from bough.kernel.prepared import Prepared
 from bough.kernel.processes import is_gone, mark
 from bough.kernel.tables import step as step_table
 from bough.kernel.tables import work
@@ -76,7 +77,7 @@ class Turn:
         with self._store.write(lasting=lasting) as tx:
             now = self.clock.now()
             held = {"at_kind": self.kind, "at_id": self.id, "held": self.token, "until": now + self._lease_s}
-            if tx.execute(_RENEW, held).rowcount == 0:
+            if _RENEW.run(tx, **held) == 0:
                 raise LeaseLost(f"{self.kind} {self.id}")
             self.renewed_at = now
             yield tx
@@ -120,18 +121,18 @@ Handler = Callable[[Turn], float | None]
 def wake(tx: sa.Connection, kind: str, id: str, *, at: float = 0.0) -> None:
     """Makes an object due at `at` (0: now), or sooner if it already was. A wake that lands while a handler runs is
     kept: the object becomes due again when the handler is done."""
-    if tx.execute(_WAKE, {"at_kind": kind, "at_id": id, "soonest": at}).rowcount == 0:
+    if _WAKE.run(tx, at_kind=kind, at_id=id, soonest=at) == 0:
         fresh = {"kind": kind, "id": id, "wakes": 1, "due_at": at, "generation": 1, "failures": 0}
         tx.execute(work.insert(), fresh)
 
 
 def is_awaited(tx: sa.Connection, kind: str, id: str, by: float) -> bool:
     """Whether a handler will begin for the object by then, and after this look: to wake it would change nothing."""
-    row = tx.execute(_AWAITED, {"at_kind": kind, "at_id": id}).first()
+    row = _AWAITED.first(tx, at_kind=kind, at_id=id)
     if row is None:
         return False
     next_at = row.due_at if row.token is None else row.called_for
-    return next_at is not None and next_at <= by
+    return next_at is not None and bool(next_at <= by)
 
 
 def renew(tx: sa.Connection, kind: str, id: str) -> None:
@@ -153,7 +154,7 @@ class Loop:
     ) -> None:
         self._store, self._clock, self._handlers, self._lease_s = store, clock, dict(handlers), lease_s
         self._mark = mark()
-        self._following, self._take = _following(handlers), _take(handlers)
+        self._following, self._take = Prepared(_following(handlers)), Prepared(_take(handlers))
         self._poked = threading.Event()
         self._looking = threading.Lock()
         self._stopping = threading.Event()
@@ -237,7 +238,8 @@ class Loop:
     def _following_due(self) -> float | None:
         """When the next object is due: a cheap look, for an idle loop takes no write lock."""
         with self._store.read() as tx:
-            due: float | None = tx.execute(self._following).scalar()
+            first = self._following.first(tx)
+        due: float | None = first and first.due_at
         return due
 
     def _claim(self, due: float | None) -> tuple[Turn, int] | None:
@@ -246,7 +248,7 @@ class Loop:
             return None
         token = f"{self._mark}/{secrets.token_hex(8)}"
         with self._store.write(lasting=False) as tx:  # without power nobody works, and a turn may come twice
-            row = tx.execute(self._take, {"now": now, "new_token": token, "until": now + self._lease_s}).first()
+            row = self._take.first(tx, now=now, new_token=token, until=now + self._lease_s)
         if row is None:  # another worker was faster
             return None
         turn = Turn(self._store, self._clock, row.kind, row.id, token, row.generation, lease_s=self._lease_s)
@@ -279,7 +281,7 @@ class Loop:
             "why": error,
         }
         with self._store.write(lasting=False) as tx:
-            if tx.execute(_GIVE_BACK, values).rowcount == 0:
+            if _GIVE_BACK.run(tx, **values) == 0:
                 self._lost(turn)
 
     def _lost(self, turn: Turn) -> None:
@@ -316,7 +318,7 @@ def _take(kinds: Iterable[str]) -> sa.sql.dml.ReturningUpdate[Any]:
 
 def _due_of(kinds: Iterable[str]) -> sa.ColumnElement[bool]:
     # `|| ''` keeps the database from choosing the primary key's index, which would sort every object of the kind
-    return sa.and_(work.c.due_at.is_not(None), (work.c.kind + "").in_(sorted(kinds)))
+    return sa.and_(work.c.due_at.is_not(None), (work.c.kind + "").in_([sa.literal(each) for each in sorted(kinds)]))
 
 
 def _wake() -> sa.Update:
@@ -367,7 +369,9 @@ def _renew() -> sa.Update:
     )
 
 
-_WAKE, _GIVE_BACK, _RENEW = _wake(), _give_back(), _renew()
-_AWAITED = sa.select(work.c.token, work.c.due_at, work.c.called_for).where(
-    work.c.kind == sa.bindparam("at_kind"), work.c.id == sa.bindparam("at_id")
+_WAKE, _GIVE_BACK, _RENEW = Prepared(_wake()), Prepared(_give_back()), Prepared(_renew())
+_AWAITED = Prepared(
+    sa.select(work.c.token, work.c.due_at, work.c.called_for).where(
+        work.c.kind == sa.bindparam("at_kind"), work.c.id == sa.bindparam("at_id")
+    )
 )

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import openai
 import pytest
-import tritonclient.http as triton  # type: ignore[import-untyped]
-from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
 from bough.gateway.models import Route
 from bough.runtime.frames import CHAT, CHUNK, EMBED, END, INFER, Reply, Request, Signature, Tensor
+from tests.lazily import Lazily
 
 from .conftest import Replica, Running, route
+
+openai, triton = Lazily("openai"), Lazily("tritonclient.http")
 
 Make = Callable[..., Replica]
 SIGNATURE = Signature(
@@ -69,7 +69,7 @@ def test_tritonclient_infers_with_its_defaults(client: Any) -> None:
         got = client.infer("double", [given], request_compression_algorithm=compression)
         assert (got.as_numpy("y") == values * 2).all()
     assert (client.infer("double", [given], model_version="1").as_numpy("y") == values * 2).all()
-    with pytest.raises(InferenceServerException, match="there is no service nope"):
+    with pytest.raises(triton.InferenceServerException, match="there is no service nope"):
         client.infer("nope", [given])
 
 
@@ -93,7 +93,7 @@ def test_tritonclient_finds_health_metadata_statistics_and_the_index(client: Any
     [stats] = client.get_inference_statistics("double", "1")["model_stats"]
     assert stats["inference_stats"]["success"]["count"] == 1
     assert len(client.get_inference_statistics()["model_stats"]) == 2
-    with pytest.raises(InferenceServerException):
+    with pytest.raises(triton.InferenceServerException):
         client.load_model("double")
 
 

@@ -10,13 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 from websockets.sync.client import connect
 
 from bough.adapters.sql.postgres_server import Programs
 from bough.adapters.sql.redis_server import Program
 from tests.journeys.machine import Machine
+from tests.lazily import Lazily
+
+openai = Lazily("openai")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -42,7 +44,7 @@ class Running:
             self.machine.deploy(copy)
             self.deployed.add(example)
 
-    def client(self) -> openai.OpenAI:
+    def client(self) -> Any:
         return openai.OpenAI(base_url=f"{self.machine.gateway}/v1", api_key="-", max_retries=0, timeout=60)
 
 

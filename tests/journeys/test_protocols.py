@@ -7,11 +7,12 @@ import urllib.request
 from typing import Any
 
 import numpy as np
-import openai
 import pytest
-import tritonclient.http as triton
 
 from tests.journeys.machine import Machine, wait_until
+from tests.lazily import Lazily
+
+openai, triton = Lazily("openai"), Lazily("tritonclient.http")
 
 LINEAR = """
 import bough

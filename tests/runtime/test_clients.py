@@ -11,19 +11,16 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import openai
 import pytest
-import skops.io
-import tritonclient.http as triton
 import uvloop
-from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
-from tritonclient.utils import InferenceServerException
 
 from bough.gateway.models import Route, Table, Target
 from bough.gateway.server import Gateway, Options
 from bough.runtime.frames import Signature
+from tests.lazily import Lazily
 from tests.runtime.wire import Connection, Replica
+
+openai, triton = Lazily("openai"), Lazily("tritonclient.http")
 
 Start = Callable[..., tuple[Replica, Connection]]
 
@@ -86,6 +83,10 @@ def front(tmp_path: Path, replica: Start) -> Iterator[Callable[..., Front]]:
 
 @pytest.fixture
 def iris(tmp_path: Path) -> tuple[Path, Any, Any]:
+    import skops.io
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+
     x, y = load_iris(return_X_y=True)
     model = LogisticRegression(max_iter=500).fit(x, y)
     skops.io.dump(model, tmp_path / "iris.skops")
@@ -112,9 +113,9 @@ def test_tritonclient_with_its_defaults(front: Callable[..., Front], iris: tuple
         wanted = [triton.InferRequestedOutput("label", binary_data=False)]
         plain = client.infer("iris", [tensor("input", x[:2], "FP64", binary=False)], outputs=wanted)
         assert plain.as_numpy("label").tolist() == [0, 0] and plain.as_numpy("probabilities") is None
-        with pytest.raises(InferenceServerException, match="the model takes"):
+        with pytest.raises(triton.InferenceServerException, match="the model takes"):
             client.infer("iris", [tensor("input", x[:, :2].copy(), "FP64")])
-        with pytest.raises(InferenceServerException, match="no output 'nope'"):
+        with pytest.raises(triton.InferenceServerException, match="no output 'nope'"):
             client.infer("iris", [tensor("input", x[:2], "FP64")], outputs=[triton.InferRequestedOutput("nope")])
     finally:
         client.close()
@@ -133,10 +134,10 @@ def test_tritonclient_with_texts(front: Callable[..., Front]) -> None:
 
 
 @pytest.fixture
-def client() -> Iterator[Callable[[int], openai.OpenAI]]:
-    made: list[openai.OpenAI] = []
+def client() -> Iterator[Callable[[int], Any]]:
+    made: list[Any] = []
 
-    def make(port: int) -> openai.OpenAI:
+    def make(port: int) -> Any:
         made.append(openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0))
         return made[-1]
 
@@ -145,7 +146,7 @@ def client() -> Iterator[Callable[[int], openai.OpenAI]]:
         one.close()
 
 
-def test_openai_chat(front: Callable[..., Front], client: Callable[[int], openai.OpenAI]) -> None:
+def test_openai_chat(front: Callable[..., Front], client: Callable[[int], Any]) -> None:
     port = front("parrot", "services:Chat", "--openai", "chat").port
     chat = client(port).chat.completions
     messages: Any = [{"role": "user", "content": "hello"}]
@@ -164,7 +165,7 @@ def test_openai_chat(front: Callable[..., Front], client: Callable[[int], openai
         chat.create(model="parrot", messages=[])
 
 
-def test_openai_embeddings(front: Callable[..., Front], client: Callable[[int], openai.OpenAI]) -> None:
+def test_openai_embeddings(front: Callable[..., Front], client: Callable[[int], Any]) -> None:
     port = front("embed", "services:Embed", "--openai", "embeddings").port
     embeddings = client(port).embeddings
     found = embeddings.create(model="embed", input=["a", "bc", "def", "g", "hij k"])
