@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bough.capacity.rates import rates, step_of
 from bough.capacity.zones import MarketSeen, ZoneSeen, expected_life, together
+from bough.kernel.errors import Problem
 
 if TYPE_CHECKING:
     from bough.capacity.planning import Plan
@@ -118,7 +119,7 @@ class Planner:
                 futures.wait([self._coming], self._first_s)
         if self._coming is not None and self._coming.done():
             error = self._coming.exception()
-            self._failure = f"{type(error).__name__}: {error}" if error is not None else ""
+            self._failure = _in_words(error) if error is not None else ""
             self._plan = self._coming.result() if error is None else self._plan
             self._coming = None
         return self._plan
@@ -129,6 +130,12 @@ class Planner:
         of, prices = self._plan.market, (ask.on_demand, min(ask.spot.values()), ask.changeover, ask.loss)
         fits = self._plan.covers(ask.time_left, ask.time_left - ask.work_left)
         return not fits or prices != (of.on_demand, of.spot, of.changeover, of.loss)
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, Problem):
+        return f"{error.message}: {error.hint}" if error.hint else error.message
+    return f"{type(error).__name__}: {error}"
 
 
 def ready(plan: Plan) -> Future[Plan]:

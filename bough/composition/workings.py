@@ -37,6 +37,7 @@ from bough.environments.references import SecretUsers
 from bough.environments.service_merger import ServiceMerger
 from bough.kernel.catalog import DATABASE, MODEL, SERVICE, TABLE
 from bough.kernel.context import Parts
+from bough.kernel.errors import Unavailable
 from bough.kernel.merging import Merger, Mergers
 from bough.kernel.paying import Meter
 from bough.kernel.platform import Home, Platform
@@ -145,7 +146,15 @@ class Workings:
 
 
 def _planning(market: Market, time_h: float, slack_h: float) -> Plan:
-    """Loads numpy with the first plan, not when the server starts."""
-    from bough.capacity.planning import plan
-
+    """Loads numpy with the first plan, not when the server starts. Raises `Unavailable` (PLANNER_MISSING)."""
+    try:
+        from bough.capacity.planning import plan
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        raise Unavailable(
+            "what weighs spot against on-demand needs numpy, which is not installed",
+            code="PLANNER_MISSING",
+            hint="pip install 'bough[spot]', then bough down and bough up",
+        ) from error
     return plan(market, time_h, slack_h)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from bough.capacity.changeovers import PRIOR_S
 from bough.capacity.pools import Pools
 from bough.capacity.savings import GivenBack, savings
 from bough.kernel.clock import VirtualClock
-from bough.kernel.errors import Invalid, NotFound
+from bough.kernel.errors import Invalid, NotFound, Unavailable
 from bough.kernel.platform import Platform, PoolSettings, load, save
 from tests.plane import ADMIN
 
@@ -49,6 +50,14 @@ def test_the_price_book_names_every_zone_and_what_the_same_costs_on_demand(bough
         line.saving == pytest.approx(1 - line.price_per_h / 3.06, abs=1e-3) for line in book if line.kind == "spot"
     )
     assert [line.saving for line in book if line.pool == "sure"] == [0.0]
+
+
+def test_without_numpy_a_plan_says_what_to_install(bough: Bough, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)  # an import of it fails, as if it were not there
+    monkeypatch.delitem(sys.modules, "bough.capacity.planning", raising=False)
+    with pytest.raises(Unavailable, match="needs numpy") as said:
+        bough.operations.call("capacity.plan", {"work_h": 10.0 / SPEED, "deadline_h": 20.0 / SPEED}, ADMIN)
+    assert (said.value.own_code, said.value.hint[:26]) == ("PLANNER_MISSING", "pip install 'bough[spot]',")
 
 
 def test_a_plan_says_cost_range_chances_and_shows_itself(bough: Bough) -> None:
