@@ -40,7 +40,7 @@ def run(folder: Path, **params: object) -> str:
 
 
 def test_a_student_learns_what_its_teacher_says_without_any_label(student: Path) -> None:
-    assert "a student of 2368 weights, from 1000 rows" in run(student)
+    assert "a student of 7104 weights, from 1000 rows" in run(student)
     _, _, test, labels = digits.split()
     small = onnxruntime.InferenceSession(student / "output/model.onnx")
     assert [each.name for each in (*small.get_inputs(), *small.get_outputs())] == ["pixels", "scores"]
