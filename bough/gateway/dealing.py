@@ -28,7 +28,7 @@ class Dealer:
     def __init__(self, queue: deque[Call]) -> None:
         self._queue = queue
         self.frame_s = self.item_s = 0.0
-        self._calls = CallTimes()  # of a route with an objective
+        self._calls = CallTimes()  # what a call costs by itself, and for each item
         self._depth = 1
 
     def measured(self, wire: Wire, frame: Frame, route: Route, now: float) -> float:
@@ -37,8 +37,7 @@ class Dealer:
         self.frame_s += 0.2 * (spent - self.frame_s) if self.frame_s else spent
         item = spent / frame.size
         self.item_s += 0.2 * (item - self.item_s) if self.item_s else item
-        if route.objective_s:
-            self._calls.add(frame.size, spent)
+        self._calls.add(frame.size, spent)
         return spent
 
     def deal(self, wires: Sequence[Wire], route: Route, send: Send, now: float) -> float:
@@ -68,7 +67,9 @@ class Dealer:
         """Modes `item` and `batch`: the emptiest link that may have another frame takes its share of the queue."""
         queue = self._queue
         wires = [wire for wire in wires if not wire.silent_since] or wires  # the silent only where all are
-        self._depth = depth = rules.depth(self.frame_s, self._depth)
+        fixed_s, item_s = self._calls.parts()
+        alike = rules.costs_alike(fixed_s, self.frame_s)
+        self._depth = depth = 1 if alike else rules.depth(self.frame_s, self._depth)
         while queue:
             best: Wire | None = None
             least = 1 if queue[0].attempts else depth  # a call that comes back needs a link of its own
@@ -81,15 +82,20 @@ class Dealer:
             if best.hello.mode == "item":
                 largest = min(largest, rules.item_frame(self.item_s))
             if route.objective_s:
-                largest = rules.in_time(largest, *self._calls.parts(), route.objective_s)
+                largest = rules.in_time(largest, fixed_s, item_s, route.objective_s)
             if route.max_wait_ms:
                 waited = now - queue[0].arrived
                 hold = rules.hold_s(route.max_wait_ms / 1000.0, self.frame_s, route.objective_s)
                 if not rules.may_release(len(queue), largest, waited, hold):
                     return hold - waited
-            count = rules.take(len(queue), len(wires), largest, self.item_s)
+            count = rules.take(len(queue), len(wires), largest, rules.own_s(item_s, self.item_s))
             if best.frames and not rules.worth_queueing(count, best.last_size, largest):
                 return 0.0
+            if alike:
+                under_way = max((wire.last_size for wire in wires if wire.frames), default=0)
+                early_s = self.frame_s - (now - queue[0].arrived)
+                if early_s > 0.0 and not rules.worth_queueing(count, under_way, largest):
+                    return early_s
             batch = self._pop_similar(count) if best.hello.similar else self._pop(count)
             send(best, batch, rules.reason(len(batch), largest, route.max_wait_ms), now)
         return 0.0

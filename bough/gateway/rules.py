@@ -18,6 +18,8 @@ LIGHT_S = 0.0015  # … and only one shorter than this makes it light again: no 
 ITEM_FRAME_S = 0.002  # target length of a frame in mode `item`: a crash or a cancel costs no more than this
 MAX_ITEM_FRAME = 256
 WORTH_SENDING_S = 0.0005  # of work in a frame: to spread less than this over replicas saves nobody any time
+OWN_SHARE = 0.2  # an item is taken to cost at least this much of its share of the call
+DEAR_CALL_S = 0.0002  # of its own; below it, passing frames to and fro is what costs
 NO_CAP = 1024  # requests per frame when neither route nor replica sets a limit
 SIMILAR = 1.2  # items are, when the largest is at most so many times the smallest: a sixth of the work is padding
 SIMILAR_AMONG = 8  # waiting items are looked at in any case
@@ -69,6 +71,19 @@ def take(queued: int, links: int, largest: int, item_s: float = 0.0) -> int:
     if item_s > 0.0:
         shares = max(1, min(shares, int(queued * item_s / WORTH_SENDING_S)))
     return min(largest, queued, -(-queued // shares))
+
+
+def own_s(item_s: float, mean_s: float) -> float:
+    """Seconds of an item beside what its call costs by itself, which a second replica does not share but pay again.
+    `item_s` is an estimate that noise can bring to nothing, so never less than OWN_SHARE of the mean."""
+    return max(item_s, OWN_SHARE * mean_s)
+
+
+def costs_alike(fixed_s: float, frame_s: float) -> bool:
+    """Whether calls of a light model cost about the same whatever is in them, as those of scikit-learn do. Then one
+    large batch is worth more than having the next one ready: links get one frame at a time, and one that is idle waits
+    (for a call's time at most) rather than take less than half of what another one works on."""
+    return fixed_s >= DEAR_CALL_S and 2 * fixed_s >= frame_s and frame_s < HEAVY_S
 
 
 def similar(sizes: Sequence[int], count: int) -> list[int]:
