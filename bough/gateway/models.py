@@ -24,7 +24,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unit: str
     address: str = ""
     attempt: int = 0
-    warm: bool = False  # of the warm pool: connected to only when those that answer do not keep up
+    warm: bool = False  # of the warm pool: gets no work until those that answer do not keep up
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -29,6 +29,17 @@ def test_a_queue_is_not_spread_into_crumbs(queued: int, links: int, largest: int
     assert share in (queued, largest) or share * item_s >= 0.99 * rules.WORTH_SENDING_S
 
 
+@given(seconds, seconds)
+def test_an_item_never_counts_as_less_than_a_fifth_of_its_share(item_s: float, mean_s: float) -> None:
+    assert rules.own_s(item_s, mean_s) >= max(item_s, 0.2 * mean_s)
+
+
+@given(seconds, seconds)
+def test_only_light_calls_that_are_mostly_their_own_cost_alike(fixed_s: float, frame_s: float) -> None:
+    alike = rules.costs_alike(fixed_s, frame_s)
+    assert alike == (fixed_s >= 0.0002 and fixed_s >= frame_s / 2 and frame_s < rules.HEAVY_S)
+
+
 @given(seconds, st.sampled_from([1, 2]))
 def test_depth_is_one_or_two_and_does_not_flap(frame_s: float, current: int) -> None:
     chosen = rules.depth(frame_s, current)
