@@ -3,7 +3,8 @@
 Why depth 2 for light models: while the gateway turns one frame of answers into HTTP, the replica should already have
 the next frame in its socket buffer. For heavy models the gap is nothing beside the work, and a second frame would only
 take requests away from a bigger or better placed batch: depth 1. Light frames grow with the load by themselves (what
-arrived while the replica was busy), so no timer is needed to form batches.
+arrived while the replica was busy), so no timer is needed to form batches; only where calls cost alike whatever is in
+them (`costs_alike`) is a frame held back for the time of a call.
 """
 
 from __future__ import annotations
