@@ -99,7 +99,7 @@ def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> H
 
 def _announce(
     turn: Turn, events: Events, live: list[tuple[Release, Manifest]], silent_ports: Mapping[int, str]
-) -> None:  # fmt: skip
+) -> None:
     """Says once of each release that requests reach it now (or will, as soon as there is a gateway again), and at which
     ports they do not."""
     if not live:

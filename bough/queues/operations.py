@@ -111,7 +111,8 @@ def list_(context: Context, request: ListQueues) -> list[QueueView]:
     declared, tallies, urls = _declared(context, place), context.part(Queues).tally(), _urls(context, place)
     names = {*declared, *(queue for project, environment, queue in tallies if (project, environment) == place)}
     return [
-        _view(context, name, declared.get(name), tallies.get((*place, name), Tally()), urls) for name in sorted(names)
+        _view(context, name, declared.get(name), tallies.get((*place, name), Tally()), urls.get(name, ""))
+        for name in sorted(names)
     ]
 
 
@@ -121,7 +122,7 @@ def show(context: Context, request: OneQueue) -> QueueDetail:
     place = _found(context, request.project, request.environment, request.queue)
     settings = _declared(context, place[:2]).get(place[2])
     tally = context.part(Queues).tally().get(place, Tally())
-    view = _view(context, place[2], settings, tally, _urls(context, place[:2]))
+    view = _view(context, place[2], settings, tally, _urls(context, place[:2]).get(place[2], ""))
     return QueueDetail(queue=view, settings=settings)
 
 
@@ -185,14 +186,12 @@ def _state(text: str, *, but: str = "") -> str:
     return text
 
 
-def _view(
-    context: Context, name: str, settings: Queue | None, tally: Tally, urls: dict[str, str]
-) -> QueueView:  # fmt: skip
+def _view(context: Context, name: str, settings: Queue | None, tally: Tally, url: str) -> QueueView:
     age = context.clock.now() - tally.oldest_at if tally.oldest_at else 0.0
     return QueueView(
         queue=name, handler=settings.handler if settings else "", declared=settings is not None, waiting=tally.waiting,
         behind=tally.behind, running=tally.running, delayed=tally.delayed, dead=tally.dead,
-        oldest_s=round(max(0.0, age), 3), url=urls.get(name, ""),
+        oldest_s=round(max(0.0, age), 3), url=url,
     )  # fmt: skip
 
 
