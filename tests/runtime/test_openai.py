@@ -71,8 +71,7 @@ def test_a_text_is_a_completion() -> None:
 
 def test_a_text_is_streamed_when_asked() -> None:
     asked = {"messages": HELLO, "stream": True}
-    requests = [Request(1, CHAT, msgspec.json.encode(asked))]
-    first, last = serving(Plain(), openai="chat").answer_items(requests, lambda replies: None)
+    first, last = ask(serving(Plain(), openai="chat"), asked, verb=CHAT)
     assert (first.flag, last.flag) == (1, 2) and b"text/event-stream" in first.headers
     assert events(first.body)[1]["choices"][0]["delta"] == {"content": "hello there at 1"}
 

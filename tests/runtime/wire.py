@@ -162,12 +162,12 @@ def ask(answering: Answering, *bodies: Any, verb: int = PREDICT, meta: str = "")
     """Replies in the order of the bodies, from one frame."""
     encoded = [body if isinstance(body, bytes) else msgspec.json.encode(body) for body in bodies]
     requests = [Request(number, verb, body, meta) for number, body in enumerate(encoded)]
-    early: list[Reply] = []
     if answering.contract.batch:
         replies = answering.answer_batch(requests)
     else:
-        replies = early + answering.answer_items(requests, early.extend)
-        replies = early + [reply for reply in replies if reply not in early]
+        early: list[Reply] = []  # of a slow model's
+        rest = answering.answer_items(requests, early.extend)
+        replies = early + rest
     return sorted(replies, key=lambda reply: reply.id)
 
 
