@@ -1641,6 +1641,7 @@ class Service(Record):
     loader: str
     trust: bool
     preload: str
+    direct: bool
     replicas: int
     scale: Scale
     batch: Batch

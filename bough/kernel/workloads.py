@@ -75,6 +75,7 @@ class Service(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     loader: str = "auto"  # for `file`: auto, sklearn, onnx, torchscript, safetensors, mlflow
     trust: bool = False  # allow formats that run code when read (joblib, pickle)
     preload: str = "auto"  # how far the zygote goes before it forks: auto, model, imports, none
+    direct: bool = True  # scikit-learn that a class asks is worked out directly where the results are equal
     replicas: NotNegative = 1
     scale: Scale = Scale()  # how many replicas traffic may ask for; without `max`: `replicas`, always
     batch: Batch = Batch()

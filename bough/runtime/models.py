@@ -37,7 +37,7 @@ import os
 import sys
 from typing import Any, Optional
 
-from bough.runtime import failures, schema, verified
+from bough.runtime import estimators, failures, schema, verified
 from bough.runtime.failures import LoadError
 from bough.runtime.frames import Signature
 from bough.runtime.items import Contract, SignatureUnsupported
@@ -87,12 +87,12 @@ class Prepared:
         if not self.async_load:
             if callable(load := getattr(self.instance, "load", None)) and self._target is not None:
                 load()
-            self.loaded = True
+            self._has_loaded()
 
     async def load_async(self) -> None:
         if not self.loaded:
             await self.instance.load()
-            self.loaded = True
+            self._has_loaded()
 
     def model(self) -> Model:
         """What answers requests, the same each time. After `load`; with an async load, before `load_async`."""
@@ -105,6 +105,13 @@ class Prepared:
         if self._target is None:
             self.load()
         return (self.model() if self.instance is not None else Model(self.spec, self._target)).signature
+
+    def _has_loaded(self) -> None:
+        self.loaded = True
+        if not self.spec.direct or self._target is None:  # a file does so by itself
+            return
+        if kinds := ", ".join(sorted({type(each).__name__ for each in estimators.all_direct()})):
+            print(f"bough: {kinds} worked out directly, equal to the last bit; direct = false asks scikit-learn")
 
     def _make(self) -> None:
         if self.instance is None:

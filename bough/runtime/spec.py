@@ -70,6 +70,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     trust: bool = False  # allow formats that run code when read (pickle, joblib)
     sample_per_s: int = 20  # items at most whose inputs and outputs each replica counts; 0: none
     models: dict[str, RegisteredModel] = {}  # by the name that the service gives them; checked before every load
+    direct: bool = True  # estimators of scikit-learn that a class holds are worked out directly, where that is known
     on_device: bool = False  # loaded onto an accelerator: by each replica, as no process that holds one can be forked
 
 

@@ -412,6 +412,7 @@ def unit_spec(deployment: Deployment, unit: str, attempt: int, filled: Filled) -
             concurrency=settings.concurrency,
             trust=settings.trust,
             sample_per_s=settings.sample_per_s,
+            direct=settings.direct,
             on_device=settings.resources.gpus > 0,
         )
     return UnitSpec(

@@ -24,7 +24,7 @@ class Decision:
 
 class CreditRisk:
     def load(self) -> None:
-        self.model = bough.direct(skops.io.load(Path(__file__).with_name("model.skops")))
+        self.model = skops.io.load(Path(__file__).with_name("model.skops"))
         scaler, regression = self.model[0], self.model[-1]
         self.centre = scaler.mean_
         self.weight = regression.coef_[0] / scaler.scale_

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import warnings
+from collections.abc import Callable
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
 import pandas
 import pytest
 from sklearn import ensemble, linear_model, preprocessing, svm, tree
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.validation import check_is_fitted
 
 import bough
+from bough.runtime.estimators import all_direct
 from bough.runtime.loaders.direct import find
 from bough.runtime.loaders.sklearn import Estimator
 
@@ -55,7 +61,7 @@ def fitted(estimator: Any, data: Any) -> Any:
 
 @pytest.mark.parametrize("estimator,data", KNOWN, ids=[str(each)[:60] for each, _ in KNOWN])
 def test_it_is_what_the_estimator_says(estimator: Any, data: Any) -> None:
-    model, rows = fitted(estimator, data), data[0]
+    model, rows = fitted(clone(estimator), data), data[0]
     direct = find(np, model, rows.shape[1])
     assert direct is not None
     for few in (rows[:1], rows[3:8], rows):
@@ -115,14 +121,38 @@ def test_float32_and_other_widths_go_to_the_estimator() -> None:
 
 def test_a_program_asks_as_it_asked_the_estimator() -> None:
     model = fitted(make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression()), NAMED)
-    quick = bough.direct(model)
-    rows = THREE[0]
-    assert quick is not model and repr(quick).startswith("bough.direct(Pipeline(")
-    assert np.array_equal(quick.predict(rows), model.predict(rows))
-    assert np.array_equal(quick.predict_proba(rows), model.predict_proba(rows))
-    assert list(quick.classes_) == list(model.classes_) and quick[0] is model[0] and quick.score(*NAMED) > 0.9
-    again = pickle.loads(pickle.dumps(quick))
-    assert np.array_equal(again.predict_proba(rows[:5]), model.predict_proba(rows[:5]))
+    rows, said = THREE[0], str(model)
+    labels, chances = model.predict(rows), model.predict_proba(rows)
+    assert bough.direct(model) is model and bough.direct(model) is model
+    assert np.array_equal(model.predict(X=rows), labels) and np.array_equal(model.predict_proba(rows), chances)
+    assert isinstance(model, Pipeline) and str(model) == said and model.score(*NAMED) > 0.9
+    check_is_fitted(model)
+
+
+@pytest.mark.parametrize("copied", [lambda each: pickle.loads(pickle.dumps(each)), copy, deepcopy])
+def test_copies_are_of_the_estimators_own_class(copied: Callable[[Any], Any]) -> None:
+    model = bough.direct(fitted(linear_model.LogisticRegression(), TWO))
+    again = copied(model)
+    assert type(again) is linear_model.LogisticRegression is not type(model)
+    assert np.array_equal(again.predict_proba(TWO[0][:5]), model.predict_proba(TWO[0][:5]))
+    fitted(again, THREE)
+    assert again.predict_proba(THREE[0]).shape == (150, 3) and model.predict_proba(TWO[0]).shape == (569, 2)
+
+
+@pytest.mark.parametrize("estimator,data", KNOWN, ids=[str(each)[:60] for each, _ in KNOWN])
+def test_what_is_fitted_again_is_scikit_learns(estimator: Any, data: Any) -> None:
+    rows, results = data
+    model = bough.direct(fitted(clone(estimator), data))
+    again = (rows[::2], results[::2])
+    expected = fitted(clone(estimator), again)
+    assert np.array_equal(fitted(model, again).predict(rows), expected.predict(rows))
+    assert np.array_equal(fitted(clone(model), again).predict(rows), expected.predict(rows))
+
+
+def test_a_pipeline_with_another_step_is_scikit_learns() -> None:
+    model = bough.direct(fitted(make_pipeline(preprocessing.StandardScaler(), linear_model.Ridge()), VALUES))
+    model.steps[0] = ("standardscaler", "passthrough")
+    assert np.array_equal(model.predict(VALUES[0]), model[-1].predict(VALUES[0]))
 
 
 def test_the_estimator_is_not_asked_for_rows_that_are_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +165,29 @@ def test_the_estimator_is_not_asked_for_rows_that_are_worked_out(monkeypatch: py
     listed = THREE[0][:2].tolist()
     quick.predict(listed), quick.predict_proba(listed)
     assert asked == [listed, listed]
+
+
+def test_all_that_a_program_holds_but_members_of_others() -> None:
+    alone = fitted(linear_model.Ridge(), VALUES)
+    forest = fitted(ensemble.RandomForestClassifier(3, random_state=0), THREE)
+    boosted = fitted(ensemble.GradientBoostingClassifier(n_estimators=2), THREE)
+
+    def inside(row: Any, held: Any = alone) -> Any:
+        return held.predict(row)
+
+    found = {id(each) for each in all_direct()}
+    assert {id(alone), id(forest)} <= found and id(boosted) not in found
+    assert found.isdisjoint(map(id, [*forest.estimators_, *boosted.estimators_.ravel()]))
+    assert id(alone) not in {id(each) for each in all_direct()}  # it is already
+    assert np.array_equal(inside(VALUES[0]), VALUES[0] @ alone.coef_ + alone.intercept_)
+
+
+def test_a_trial_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+    model = fitted(ensemble.RandomForestClassifier(20, n_jobs=2, random_state=0), THREE)
+    monkeypatch.setattr(threading.Thread, "start", begun.append)
+    bough.direct(model)
+    assert not begun and type(model) is not ensemble.RandomForestClassifier
 
 
 def test_a_table_is_the_estimators_own_and_its_names_are_looked_at() -> None:

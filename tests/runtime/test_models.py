@@ -114,6 +114,24 @@ def test_a_function_is_a_model_too(prepare: Prepare) -> None:
     assert prepare("def predict(x: int) -> int: return x\n", "service:predict").stdout.split() == ["True"]
 
 
+ASKING = """
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+class Model:
+    def load(self):
+        fitted = LogisticRegression(max_iter=1000).fit(*load_iris(return_X_y=True))
+        self.ask = lambda row: fitted.predict([row])
+    def predict(self, x: list[float]) -> int: return int(self.ask(x)[0])
+"""
+
+
+def test_scikit_learn_that_a_class_asks_is_worked_out_directly(prepare: Prepare) -> None:
+    said, loaded = prepare(ASKING).stdout.splitlines()
+    assert said.startswith("bough: LogisticRegression worked out directly") and "direct = false" in said
+    assert prepare(ASKING, direct=False).stdout.splitlines() == [loaded]
+
+
 def inspect(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "bough.runtime.inspect", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, timeout=60)

@@ -9,7 +9,9 @@ itself, and so is any for rows that are not finite, since what it says of those 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
+from operator import is_
 from typing import Any, Callable, Optional
 
 Array = Any  # numpy.ndarray: numpy is the project's, not Bough's
@@ -30,17 +32,20 @@ class Direct:
 
     def __init__(self, numpy: Any, estimator: Any, width: int) -> None:
         """Raises LookupError for an estimator that is not among these."""
-        self._numpy, self._width = numpy, width
-        *before, last = [step for _, step in estimator.steps] if _kind(estimator) == "Pipeline" else [estimator]
+        self._numpy, self._width, self._estimator = numpy, width, estimator
+        *before, last = self._parts()
         self._steps = [step for each in before if each != "passthrough" for step in _scaling(each)]
         self._classes: Array = getattr(last, "classes_", None)
         self._trees = _kind(last) in _FORESTS | _TREES
         self._last = self._find(last)
+        self._found = self._rests_on()
 
     def __call__(self, features: Array) -> Optional[Answer]:
         np = self._numpy
         if features.dtype != np.float64 or features.ndim != 2 or features.shape[1] != self._width:
             return None
+        if not all(map(is_, self._rests_on(), self._found)):
+            return None  # it has been fitted again, or has other steps
         rows = features
         for step in self._steps:
             rows = step(rows)
@@ -50,6 +55,18 @@ class Direct:
         return self._last(rows) if np.isfinite(rows).all() and np.isfinite(features).all() else None
 
     # --- private
+
+    def _parts(self) -> list[Any]:
+        estimator = self._estimator
+        return [step for _, step in estimator.steps] if _kind(estimator) == "Pipeline" else [estimator]
+
+    def _rests_on(self) -> list[Any]:
+        """What was looked up once, as it is now; coefficients, means and scales are read at every call."""
+        parts = self._parts()
+        last = parts[-1]
+        trees = getattr(last, "estimators_", None)
+        newest = trees[-1] if isinstance(trees, list) and trees else None
+        return [*parts, getattr(last, "classes_", None), getattr(last, "tree_", None), trees, newest]
 
     def _find(self, last: Any) -> Callable[[Array], Answer]:
         kind = _kind(last)
@@ -103,19 +120,26 @@ def find(numpy: Any, estimator: Any, width: int) -> Optional[Direct]:
 
 
 def _same(numpy: Any, direct: Direct, estimator: Any, width: int) -> bool:
+    # In this thread: those that a forest starts would outlive the trial, and who has threads cannot be forked.
+    with import_module("joblib").parallel_backend("sequential"):
+        return all(_agree(numpy, direct, estimator, rows) for rows in _rows(numpy, width))
+
+
+def _rows(numpy: Any, width: int) -> Iterator[Array]:
     made = numpy.random.default_rng(0)
     for count, spread in _TRIAL:
-        rows = made.standard_normal((count, width)) * spread
-        answer = direct(rows)
-        if answer is None:
-            return False
-        labels, chances = answer
-        expected = estimator.predict(rows)
-        if labels.dtype != expected.dtype or not numpy.array_equal(labels, expected):
-            return False
-        if chances is not None and not numpy.array_equal(chances, estimator.predict_proba(rows)):
-            return False
-    return True
+        yield made.standard_normal((count, width)) * spread
+
+
+def _agree(numpy: Any, direct: Direct, estimator: Any, rows: Array) -> bool:
+    answer = direct(rows)
+    if answer is None:
+        return False
+    labels, chances = answer
+    expected = estimator.predict(rows)
+    if labels.dtype != expected.dtype or not numpy.array_equal(labels, expected):
+        return False
+    return chances is None or bool(numpy.array_equal(chances, estimator.predict_proba(rows)))
 
 
 def _kind(estimator: Any) -> str:
