@@ -35,8 +35,8 @@ class Lane:
 
     __slots__ = (
         "_active_at", "_cold", "_dealer", "_held_bytes", "_hold_timer", "_leaving", "_links", "_loop", "_node",
-        "_observed", "_on_ready", "_pool", "_queue", "_scheduled", "_taken", "_timer", "_wires", "closed", "draining",
-        "route", "stats",
+        "_observed", "_on_ready", "_pool", "_queue", "_scheduled", "_taken", "_ticked_at", "_timer", "_wires", "closed",
+        "draining", "route", "stats",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +59,7 @@ class Lane:
         self._timer: asyncio.TimerHandle | None = None
         self._hold_timer: asyncio.TimerHandle | None = None
         self._dealer = Dealer(self._queue)
-        self._active_at = monotonic()  # a request came or was answered
+        self._active_at = self._ticked_at = monotonic()  # a request came or was answered
         self._taken: dict[str, float] = {}  # replicas of the warm pool that answer, and when they last had something
         self._pool = False  # there is one
         self._cold: set[str] = set()
@@ -289,8 +289,9 @@ class Lane:
         warm pool and has nothing to do goes back."""
         self.stats.tick(len(self._wires))
         now = monotonic()
+        held_up, self._ticked_at = now - self._ticked_at > rules.HELD_UP_S, now
         for each in self._wires:
-            if each.silent_since and self.is_stuck(now - each.silent_since):
+            if not held_up and self.is_stuck(each.silent_s(now)):
                 each.end_process()
         if not self._taken:
             return

@@ -1,7 +1,8 @@
 """Coroutines and asynchronous generators: one asyncio loop, a task for each request.
 
 Replies that become ready in one pass of the loop leave as one frame. A stream that never really waits gives way after
-`_SLICE_S`, so that it cannot starve the others; when the gateway reads too slowly, streams wait for it.
+`_SLICE_S`, so that it cannot starve the others; when the gateway reads too slowly, streams wait for it. Code that never
+awaits holds up all requests of a pass; then answers leave before it is over, so that the gateway hears of progress.
 """
 
 from __future__ import annotations
@@ -16,7 +17,19 @@ from typing import Any, Optional
 from bough.runtime import batching
 from bough.runtime.answering import Answering
 from bough.runtime.answers import explain
-from bough.runtime.frames import CANCEL, GOODBYE, LENGTH, MAX_FRAME_BYTES, Hello, Reply, Request, decode_requests, pack
+from bough.runtime.frames import (
+    CANCEL,
+    GOODBYE,
+    LENGTH,
+    MAX_FRAME_BYTES,
+    PING,
+    PONG,
+    Hello,
+    Reply,
+    Request,
+    decode_requests,
+    pack,
+)
 from bough.runtime.link import LINGER_S
 from bough.runtime.models import Prepared, as_load_error
 from bough.runtime.outgoing import Outgoing
@@ -24,6 +37,7 @@ from bough.runtime.protocols.work import Failed, Work
 from bough.runtime.telemetry import Telemetry
 
 _SLICE_S = 0.00005
+_FLUSH_S = 0.01  # an answer that is known waits no longer for others of its pass, once one comes
 
 
 def serve(
@@ -79,6 +93,7 @@ class Wire(asyncio.Protocol):
         self._rest = bytearray()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._replies: list[Reply] = []
+        self._known_at = 0.0  # the first of them
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -133,7 +148,9 @@ class Wire(asyncio.Protocol):
     def _take(self, requests: list[Request]) -> None:
         fresh: list[Request] = []
         for request in requests:
-            if request.verb != CANCEL:
+            if request.verb == PING:
+                self._put([PONG])
+            elif request.verb != CANCEL:
                 fresh.append(request)
             elif task := self._tasks.get(request.id):
                 task.cancel()
@@ -230,9 +247,13 @@ class Wire(asyncio.Protocol):
 
     def _put(self, replies: list[Reply]) -> None:
         if replies:
+            now = perf_counter()
             if not self._replies:
                 self._loop.call_soon(self._flush)
+                self._known_at = now
             self._replies += replies
+            if now - self._known_at > _FLUSH_S:
+                self._flush()
 
     def _flush(self) -> None:
         replies, self._replies = self._replies, []

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bough.runtime.frames import CANCEL, CHAT, EMBED, INFER, PREDICT, Request, Signature, pack
+from bough.runtime.frames import CANCEL, CHAT, EMBED, INFER, PING, PONG, PREDICT, Request, Signature, pack
 from tests.runtime.wire import Connection, Replica, content
 
 Start = Callable[..., tuple[Replica, Connection]]
@@ -260,6 +260,31 @@ def test_coroutines_run_at_once(replica: Start) -> None:
     connection.send(Request(1, CANCEL, b""))
     assert connection.ask({"seconds": "x"}).status == 422
     assert not connection.readable(0.05), "a cancelled coroutine answers nothing"
+
+
+@pytest.mark.parametrize(
+    ("reference", "body"),
+    [("services:Async", {"seconds": 600}), ("services:AsyncLetters", "endless..."), ("services:Endless", 0)],
+)
+def test_whoever_works_at_much_at_once_gives_a_word_when_asked(replica: Start, reference: str, body: object) -> None:
+    _, connection = replica(reference)
+    connection.send(plain(1, body))
+    connection.send(Request(0, PING, b""))
+    assert connection.collect([0])[0] == PONG
+
+
+def test_coroutines_that_never_await_are_heard_of_before_all_have_run(replica: Start) -> None:
+    _, connection = replica("services:Hogs")
+    connection.send(*(plain(number, 0.1) for number in range(1, 5)))
+    assert 4 not in {reply.id for reply in connection.replies()}
+
+
+def test_what_is_not_streamed_is_answered_one_by_one(replica: Start) -> None:
+    _, connection = replica("services:HogsLetters")
+    body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["ab"]}]}
+    connection.send(*(Request(number, INFER, msgspec.json.encode(body)) for number in range(1, 5)))
+    assert [reply.id for reply in connection.replies()] == [1]
+    assert {reply.status for reply in connection.collect([2, 3, 4]).values()} == {200}
 
 
 def test_sigterm_finishes_coroutines_in_hand(replica: Start) -> None:

@@ -122,6 +122,20 @@ class AsyncLetters:
             Path("closed").touch()  # noqa: ASYNC240 - an empty file is made faster than a thread
 
 
+class Hogs:
+    """Coroutines in name only."""
+
+    async def predict(self, seconds: float) -> float:
+        time.sleep(seconds)  # noqa: ASYNC251 - that is the point
+        return seconds
+
+
+class HogsLetters:
+    def predict(self, text: str) -> Iterator[str]:
+        time.sleep(0.05)
+        yield from text
+
+
 class AsyncBatch:
     @bough.batch(max_size=8)
     async def predict(self, rows: list[int]) -> list[float]:
