@@ -34,6 +34,7 @@ from bough.runtime.link import LINGER_S
 from bough.runtime.models import Prepared, as_load_error
 from bough.runtime.outgoing import Outgoing
 from bough.runtime.protocols.work import Failed, Work
+from bough.runtime.rehearsal import QUIET_S, Rehearsal
 from bough.runtime.telemetry import Telemetry
 
 _SLICE_S = 0.00005
@@ -42,15 +43,15 @@ _FLUSH_S = 0.01  # an answer that is known waits no longer for others of its pas
 
 def serve(
     listener: socket.socket, answering: Answering, hello: Hello, prepared: Prepared, telemetry: Telemetry,
-    ready: Callable[[], None],
+    rehearsal: Rehearsal, ready: Callable[[], None],
 ) -> int:  # fmt: skip
     """Finishes an asynchronous load, calls `ready`, serves until SIGTERM; returns the exit status."""
-    return asyncio.run(_serve(listener, answering, hello, prepared, telemetry, ready))
+    return asyncio.run(_serve(listener, answering, hello, prepared, telemetry, rehearsal, ready))
 
 
 async def _serve(
     listener: socket.socket, answering: Answering, hello: Hello, prepared: Prepared, telemetry: Telemetry,
-    ready: Callable[[], None],
+    rehearsal: Rehearsal, ready: Callable[[], None],
 ) -> int:  # fmt: skip
     try:
         await prepared.load_async()
@@ -62,6 +63,7 @@ async def _serve(
     listener.setblocking(False)
     ready()
     asked = loop.create_task(stopping.wait())
+    rehearsing: Optional[asyncio.Task[None]] = None
     while not stopping.is_set():
         accepting = loop.create_task(loop.sock_accept(listener))
         started: set[asyncio.Future[Any]] = {asked, accepting}
@@ -71,6 +73,8 @@ async def _serve(
             break
         wire = Wire(answering, hello, telemetry)
         await loop.connect_accepted_socket(lambda wire=wire: wire, accepting.result()[0])  # type: ignore[misc]
+        if rehearsal.due and (rehearsing is None or rehearsing.done()):
+            rehearsing = loop.create_task(_rehearse(wire, rehearsal))
         serving: set[asyncio.Future[Any]] = {asked, wire.closed}
         await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
         if stopping.is_set():
@@ -78,12 +82,19 @@ async def _serve(
     return 0
 
 
+async def _rehearse(wire: Wire, rehearsal: Rehearsal) -> None:
+    await asyncio.sleep(QUIET_S)
+    if wire.quiet:
+        await rehearsal.run_in_loop()
+
+
 class Wire(asyncio.Protocol):
-    """One gateway connection."""
+    """One gateway connection; `quiet` until something comes."""
 
     def __init__(self, answering: Answering, hello: Hello, telemetry: Telemetry) -> None:
         loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = loop.create_future()
+        self.quiet = True
         self._answering = answering
         self._telemetry = telemetry
         self._report_at: Optional[asyncio.TimerHandle] = None
@@ -131,6 +142,7 @@ class Wire(asyncio.Protocol):
         self._writable.set()
 
     def data_received(self, data: bytes) -> None:
+        self.quiet = False
         rest = self._rest
         rest += data
         at = 0

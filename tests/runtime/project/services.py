@@ -50,6 +50,27 @@ class Unrehearsed(Rehearsed):
         raise RuntimeError("no stage")
 
 
+class RehearsedInALoop(Rehearsed):
+    async def predict(self, who: str) -> list[str]:  # type: ignore[override]
+        await asyncio.sleep(0)
+        return super().predict(who)
+
+    async def warm_up(self) -> None:  # type: ignore[override]
+        await self.predict("a rehearsal")
+        Path("rehearsed").touch()  # noqa: ASYNC240 - an empty file is made faster than a thread
+
+
+class RehearsedByACoroutine(Rehearsed):
+    async def warm_up(self) -> None:  # type: ignore[override]
+        super().warm_up()
+
+
+class StaysInRehearsal(Rehearsed):
+    def warm_up(self) -> None:
+        super().warm_up()
+        time.sleep(600)
+
+
 class Churn:
     def load(self) -> None:
         self.factor = 10
