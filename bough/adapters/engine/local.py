@@ -230,7 +230,9 @@ class LocalEngine:
             self._woken_at[unit] = time.monotonic()
         self._launch(record)
         with self._lock:
-            return self._look(record).attempt(self.node)
+            earlier = self._units[unit].get(record.spec.attempt - 1)
+            before = earlier.exit if earlier is not None and not earlier.asked else None
+            return msgspec.structs.replace(self._look(record).attempt(self.node), before=before)
 
     def drain(self, node: str, deadline_s: float, reason: str) -> None:
         if node != self.node:
