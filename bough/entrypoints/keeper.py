@@ -26,6 +26,7 @@ from bough.entrypoints.processes import (
     Presence,
     command,
     environment,
+    has_served,
     presence,
 )
 from bough.kernel.errors import Conflict
@@ -34,8 +35,9 @@ from bough.kernel.platform import Home
 from bough.kernel.processes import starttime
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 10.0
+LONGEST_AFTER_KILL_S = 0.25  # a gateway needs 0.2 s to start, and is to serve within a second of a kill, however many
 LOOK_S = 0.05
-STEADY_S = 30.0  # a process that lived this long has not failed to start: the delay begins anew
+STEADY_S = 30.0  # what ends after such a life does not end again and again: pauses begin anew
 LOG_BYTES = 16 << 20  # a log that is larger at a start becomes `<name>.log.1`
 
 
@@ -45,21 +47,43 @@ class Part:
     def __init__(self, name: str, argv: list[str]) -> None:
         self.name, self.argv = name, argv
         self.pid, self.pidfd = 0, -1
-        self.since, self.due_at, self.delay_s = 0.0, 0.0, FIRST_DELAY_S
+        self.since, self.due_at = 0.0, 0.0
+        self.ends = self.failures = 0  # see `pause_s`
 
     def hold(self, pid: int, now: float) -> None:
         self.pid, self.pidfd, self.since = pid, os.pidfd_open(pid), now
 
-    def ended(self, now: float) -> None:
-        """Schedules the next start; takes the exit status from the kernel when it was our own child."""
+    def status(self) -> int:
+        """The exit status of what has ended, or minus the signal's number; 0 when it was not our own child."""
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)
+            return os.waitstatus_to_exitcode(os.waitpid(self.pid, os.WNOHANG)[1])
+        return 0
+
+    def ended(self, now: float, *, failed: bool) -> None:
+        """Schedules the next start. `failed`: it could not start, for reasons of its own."""
         os.close(self.pidfd)
         self.pid, self.pidfd = 0, -1
         if now - self.since >= STEADY_S:
-            self.delay_s = FIRST_DELAY_S
-        self.due_at = now + self.delay_s
-        self.delay_s = min(self.delay_s * 2, LONGEST_DELAY_S)
+            self.ends = self.failures = 0
+        self.ends += 1
+        self.failures = self.failures + 1 if failed else 0
+        self.due_at = now + pause_s(self.ends, self.failures)
+
+    def hurry(self) -> None:
+        self.due_at, self.ends, self.failures = 0.0, 0, 0
+
+
+def has_failed(home: Home, part: Part) -> bool:
+    """Whether what has ended could not start, for reasons of its own: it neither served, nor ended in order, nor was
+    killed. Takes its status from the kernel."""
+    return part.status() not in (0, -signal.SIGKILL, -signal.SIGTERM) and not has_served(home, part.name, part.pid)
+
+
+def pause_s(ends: int, failures: int) -> float:
+    """Before the next start of what has ended `ends` times in a row without a steady life; at the last `failures` of
+    them it did not get as far as serving, and nobody had killed it."""
+    doubled_s = FIRST_DELAY_S * 2.0 ** min((failures or ends) - 1, 20)
+    return min(doubled_s, LONGEST_DELAY_S if failures else LONGEST_AFTER_KILL_S)
 
 
 class Keeper:
@@ -111,14 +135,14 @@ class Keeper:
         for part in self._parts:
             if part.pidfd in ready:
                 print(f"{part.name} (pid {part.pid}) ended", file=sys.stderr, flush=True)
-                part.ended(time.monotonic())
+                part.ended(time.monotonic(), failed=has_failed(self._home, part))
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
 
     def _hurry(self, *_: object) -> None:
         for part in self._parts:
-            part.due_at, part.delay_s = 0.0, FIRST_DELAY_S
+            part.hurry()
 
 
 def start(home: Home) -> None:

@@ -70,6 +70,12 @@ def presence(home: Home, name: str) -> Presence | None:
     return found if starttime(found.pid) == found.starttime else None
 
 
+def has_served(home: Home, name: str, pid: int) -> bool:
+    """Whether the process of that number got as far as serving, and did not stop in order: it may be dead by now."""
+    found = _read(home.run / f"{name}.json", Presence)
+    return found is not None and found.pid == pid
+
+
 def listening(home: Home, name: str) -> Listening | None:
     """Where the server or the gateway that lives listens."""
     return _read(home.run / f"{name}.json", Listening) if presence(home, name) else None

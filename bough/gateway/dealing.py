@@ -51,7 +51,7 @@ class Dealer:
     def _spread(self, wires: Sequence[Wire], send: Send, now: float) -> None:
         """Mode `concurrent`: every call goes at once to the least loaded link with room, one frame per link."""
         queue = self._queue
-        free = [wire for wire in wires if not wire.blocked]
+        free = [wire for wire in _heard(wires) if not wire.blocked]
         while queue and free:
             best = min(free, key=_load)
             hello = best.hello
@@ -66,7 +66,7 @@ class Dealer:
     def _batch(self, wires: Sequence[Wire], route: Route, send: Send, now: float) -> float:
         """Modes `item` and `batch`: the emptiest link that may have another frame takes its share of the queue."""
         queue = self._queue
-        wires = [wire for wire in wires if not wire.silent_since] or wires  # the silent only where all are
+        wires = _heard(wires)
         fixed_s, item_s = self._calls.parts()
         alike = rules.costs_alike(fixed_s, self.frame_s)
         self._depth = depth = 1 if alike else rules.depth(self.frame_s, self._depth)
@@ -127,6 +127,11 @@ class Dealer:
         queue.clear()
         queue.extend(staying)
         return batch
+
+
+def _heard(wires: Sequence[Wire]) -> Sequence[Wire]:
+    """Those that owe no word; all of them where all do."""
+    return [wire for wire in wires if not wire.silent_since] or wires
 
 
 def _load(wire: Wire) -> int:

@@ -17,10 +17,12 @@ from bough.gateway import refusals, rules
 from bough.gateway.call import Call
 from bough.gateway.dealing import Dealer
 from bough.gateway.link import Frame, Link, Wire
+from bough.gateway.losses import Losses
 from bough.gateway.metrics import LaneStats
 from bough.gateway.models import LaneState, Route, Target
 from bough.kernel.errors import Busy, Problem
 from bough.runtime.frames import Request
+from bough.runtime.spec import Exited
 
 
 class Node(Protocol):
@@ -34,9 +36,9 @@ class Lane:
     """Implements `link.Owner`."""
 
     __slots__ = (
-        "_active_at", "_cold", "_dealer", "_held_bytes", "_hold_timer", "_leaving", "_links", "_loop", "_node",
-        "_observed", "_on_ready", "_pool", "_queue", "_scheduled", "_taken", "_timer", "_wires", "closed", "draining",
-        "route", "stats",
+        "_active_at", "_cold", "_dealer", "_held_bytes", "_hold_timer", "_leaving", "_links", "_loop", "_losses",
+        "_node", "_observed", "_on_ready", "_pool", "_queue", "_scheduled", "_taken", "_ticked_at", "_timer", "_wires",
+        "closed", "draining", "route", "stats",
     )  # fmt: skip
 
     def __init__(
@@ -59,11 +61,12 @@ class Lane:
         self._timer: asyncio.TimerHandle | None = None
         self._hold_timer: asyncio.TimerHandle | None = None
         self._dealer = Dealer(self._queue)
-        self._active_at = monotonic()  # a request came or was answered
+        self._active_at = self._ticked_at = monotonic()  # a request came or was answered
         self._taken: dict[str, float] = {}  # replicas of the warm pool that answer, and when they last had something
         self._pool = False  # there is one
         self._cold: set[str] = set()
         self._held_bytes = 0  # of bodies that wait while nobody is there
+        self._losses = Losses(self._close_if_empty)
         self.update(route)
 
     @property
@@ -184,6 +187,7 @@ class Lane:
         for timer in (self._timer, self._hold_timer):
             if timer is not None:
                 timer.cancel()
+        self._losses.give_up()
         for link in self._links.values():
             link.close()
         self._links.clear()
@@ -202,6 +206,10 @@ class Lane:
     def is_cold(self, unit: str) -> None:
         """The node loads the unit's model first."""
         self._cold.add(unit)
+
+    def ended(self, unit: str, how: Exited) -> None:
+        """The node has been asked for a unit, and this is how its last attempt ended."""
+        self._losses.tell(unit, how)
 
     # --- link.Owner
 
@@ -229,7 +237,7 @@ class Lane:
             self._wires.remove(wire)
         elif wire in self._leaving:
             self._leaving.remove(wire)
-        retry: list[Call] = []
+        retry, lost = list[Call](), list[Call]()
         for call in calls:
             call.wire = None
             if call.dropped:
@@ -239,7 +247,9 @@ class Lane:
             elif rules.may_retry(call.attempts, self.route.idempotent, call.started):
                 retry.append(call)
             else:
-                call.client.refuse(call, refusals.lost(self.route, call.attempts), monotonic())
+                lost.append(call)
+        if lost:
+            self._losses.add(self.route, wire.target.unit, lost)
         self.stats.retried += len(retry)
         self._queue.extendleft(reversed(retry))
         if retry:
@@ -289,8 +299,9 @@ class Lane:
         warm pool and has nothing to do goes back."""
         self.stats.tick(len(self._wires))
         now = monotonic()
+        held_up, self._ticked_at = now - self._ticked_at > rules.HELD_UP_S, now
         for each in self._wires:
-            if each.silent_since and self.is_stuck(now - each.silent_since):
+            if not held_up and self.is_stuck(each.silent_s(now)):
                 each.end_process()
         if not self._taken:
             return
@@ -441,7 +452,8 @@ class Lane:
             link.kick()
 
     def _close_if_empty(self) -> None:
-        if self.draining and not self.closed and not self._queue and not self.in_flight and not self._leaving:
+        owes = self._queue or self.in_flight or self._leaving or self._losses
+        if self.draining and not self.closed and not owes:
             self.close()
 
 

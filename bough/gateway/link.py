@@ -24,6 +24,7 @@ from bough.runtime.frames import (
     GOODBYE,
     LENGTH,
     MAX_FRAME_BYTES,
+    PING,
     PROTOCOL,
     STATS,
     WHOLE,
@@ -38,6 +39,7 @@ from bough.runtime.frames import (
 CANCEL_GRACE_S = 1.0  # a replica may skip what was cancelled; after this long its frame no longer counts as under way
 HELLO_TIMEOUT_S = 10.0
 WRITE_BUFFER_BYTES = 1 << 20
+_ANY_WORD = Request(0, PING, b"")
 _PEER = struct.Struct("3i")  # of SO_PEERCRED: pid, uid, gid
 
 
@@ -198,7 +200,8 @@ class Wire(asyncio.Protocol):
         self.suspect = False  # has a call that a replica died with: nothing else is put at risk meanwhile
         self.gone = asyncio.Event()
         self.last_reply = 0.0
-        # since when it has owed a word: its hello, or anything after what it was given was given up; 0: it owes none
+        # since when it has said nothing while it owes a word: its hello, or anything after what it was given was given
+        # up (by PING where it works at much at once); 0: it owes none
         self.silent_since = 0.0
         self.last_size = 0  # requests in the frame sent last
         self.paused_by = 0  # slow readers of streams that hold this wire
@@ -223,17 +226,27 @@ class Wire(asyncio.Protocol):
         self.transport.write(pack([call.request for call in calls]))
 
     def cancel(self, call: Call) -> None:
-        """The answer is no longer wanted. A replica that takes requests at once is free of it now; one that works in
-        order is probably busy with it, and stays so until it answers or the grace is over."""
+        """The answer is no longer wanted. A replica that takes requests at once is free of it now, and asked for a
+        word, because it may await something or hang. One that works in order is probably busy with it, and stays so
+        until it answers or the grace is over."""
         call.dropped = True
         if call.id not in self.inflight:
             return
+        at_once = self.hello is not None and self.hello.mode == "concurrent"
+        told = [Request(call.id, CANCEL, b"")]
+        if at_once and not self.silent_since:
+            told.append(_ANY_WORD)
+            self.silent_since = max(call.frame.sent_at, self.last_reply)
         if not self.transport.is_closing():
-            self.transport.write(pack([Request(call.id, CANCEL, b"")]))
-        if self.hello is not None and self.hello.mode == "concurrent":
+            self.transport.write(pack(told))
+        if at_once:
             self._give_up(call)
         else:
             asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._give_up, call)
+
+    def silent_s(self, now: float) -> float:
+        """For how long it has owed a word; 0: it owes none, or nobody listens."""
+        return now - self.silent_since if self.silent_since and not self.paused_by else 0.0
 
     def end_process(self) -> None:
         """Ends the replica at the other end, which shows no sign of life: its last word is where in its code it is. The
@@ -260,6 +273,8 @@ class Wire(asyncio.Protocol):
         self.paused_by -= 1
         if self.paused_by == 0 and not self.transport.is_closing():
             self.transport.resume_reading()
+            if self.silent_since:
+                self.silent_since = monotonic()
 
     # --- asyncio.Protocol
 

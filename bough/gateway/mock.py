@@ -176,7 +176,7 @@ def _check(route: Route, signature: Signature, body: bytes) -> None:
     try:
         said = mismatch(signature.input, msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        said = f"the body is not valid JSON: {error}"
+        said = f"the body is not valid JSON: {error}" if body else "the body is empty; JSON is expected"
     if said:
         hint = f"GET /v2/models/{route.service} shows the names and types that the service takes"
         raise Invalid(said, code="INPUT_INVALID", hint=hint)
@@ -186,7 +186,8 @@ def _request(body: bytes, meta: str = "") -> dict[str, Any]:
     try:
         return _decode(body[: int(meta)] if meta else body)
     except (msgspec.DecodeError, ValueError) as error:
-        raise Invalid(f"the body is not a JSON object: {error}", code="INVALID_BODY") from error
+        said = f"the body is not a JSON object: {error}" if body else "the body is empty; a JSON object is expected"
+        raise Invalid(said, code="INVALID_BODY") from error
 
 
 def _inference(signature: Signature, route: Route, request: dict[str, Any], dice: random.Random) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 from bough.gateway import rules
 from bough.gateway.models import Route
 from bough.kernel.errors import Busy, Problem
+from bough.runtime.spec import Exited
 
 
 class NoReplica(Busy):
@@ -56,10 +59,27 @@ def full(route: Route, waiting: int, per_second: float) -> Busy:
     )  # fmt: skip
 
 
-def lost(route: Route, attempts: int) -> Problem:
+def lost(route: Route, attempts: int, ended: Exited | None) -> Problem:
+    """`ended`: how the last one did, where that is known. Of it callers, who may be anybody, hear no more than what
+    `how_it_ended` says."""
     if attempts > 1:
         said = f"two replicas of {route.service}, one after the other, died while they had the request"
+        said += f"; the second {how_it_ended(ended)}" if ended else ""
     else:
         said = f"the replica of {route.service} died while it had the request, which may not be sent again"
-        said += " (idempotent = false)"
+        said += f" (idempotent = false); it {how_it_ended(ended)}" if ended else " (idempotent = false)"
     return ReplicaLost(said, hint=f"bough logs {route.service}")
+
+
+def how_it_ended(ended: Exited) -> str:
+    """In words, without what its code said of itself, which may name anything."""
+    if ended.reason == "memory":
+        return "took more memory than it may (memory_mb)"
+    if ended.reason == "lost":
+        return "went away without a word"
+    if ended.code >= 0:
+        return f"exited with status {ended.code}"
+    try:
+        return f"was killed by {signal.Signals(-ended.code).name}"
+    except ValueError:  # of real time
+        return f"was killed by signal {-ended.code}"

@@ -168,6 +168,7 @@ def is_stuck(silent_s: float, timeout_s: float) -> bool:
     return silent_s > timeout_s + max(timeout_s, STUCK_S)
 
 
+HELD_UP_S = 2.0  # between two looks of a gateway that looks every second: what replicas said meanwhile is still unread
 WAKING_S = 0.002  # between attempts at connecting to a unit that is about to be there, while a request waits
 AWAKE_S = 2.0  # a unit that the node was asked for is not put to sleep for longer than this (engine.WOKEN_S)
 

@@ -58,6 +58,7 @@ from bough.gateway.tokens import AGAIN_S, Issuers
 from bough.gateway.upstream import WebLane
 from bough.kernel.errors import NotFound, Problem
 from bough.runtime.frames import PREDICT
+from bough.runtime.spec import Exited
 
 WATCH_S = 0.5  # between two looks at the table's file
 TOO_EARLY_S = 0.001  # a timer may end so much before its time
@@ -267,6 +268,11 @@ class Gateway:
         self.front.forget()
 
     def _woken(self, unit: str, attempt: dict[str, Any]) -> None:
+        if before := attempt.get("before"):
+            ended = msgspec.convert(before, Exited)
+            for lane in self.routes.lanes():
+                if isinstance(lane, Lane):
+                    lane.ended(unit, ended)
         if attempt.get("state") != EXITED:
             for lane in self.routes.lanes():
                 lane.woken(unit, str(attempt.get("address", "")), int(attempt.get("attempt", 0)))

@@ -85,6 +85,7 @@ def resolve(document: Document, environment: str = PRODUCTION) -> Project:
         )
     file = document.decode((), document.data, File)
     _check(document, ("name",), file.name, "project")
+    project_checks.python(document, ("python",), file.python)
     overrides = {name: _overrides(document, file, name) for name in (*file.environments, environment)}
     settings = overrides[environment]
     origins: dict[str, str] = {"name": document.origin(("name",))}
@@ -215,6 +216,7 @@ def _workload(
                 (*elsewhere.get(key, path), key),
                 f"{value!r} is not one of {', '.join(filter(None, choices))}",
             )
+    project_checks.python(document, (*elsewhere.get("python", path), "python"), workload.python)
     project_checks.what_runs(document, path, workload, elsewhere)
     return workload
 

@@ -10,10 +10,16 @@ from bough.kernel import model_references
 from bough.kernel.errors import Problem
 from bough.kernel.jobs import wrong, wrong_share
 from bough.kernel.names import check_name
+from bough.kernel.pythons import wrong as wrong_python
 from bough.kernel.references import parse, services_in
 from bough.kernel.scale import wrong as wrong_scale
 from bough.kernel.settings import Document, KeyPath
 from bough.kernel.workloads import OWN_MODEL, Job, Service, Workload
+
+
+def python(document: Document, place: KeyPath, request: str) -> None:
+    if said := wrong_python(request):
+        raise document.error(place, said, 'write python = "3.11"')
 
 
 def what_runs(document: Document, path: KeyPath, workload: Workload, elsewhere: Mapping[str, KeyPath]) -> None:

@@ -23,6 +23,7 @@ from bough.lineage import telling
 from bough.lineage.runs import TrackedRuns
 from bough.lineage.telling import Fields, Serves
 from bough.registry import store as registry
+from bough.registry import writing
 from bough.tracking.models import Run
 
 KIND, OUTBOX, RUNS = "lineage", "outbox", "runs"
@@ -62,7 +63,7 @@ def begin(tx: sa.Connection) -> None:
 
 def listen(events: Events) -> None:
     """For a Bough that has a receiver."""
-    events.on(registry.REGISTERED, on_registered)
+    events.on(writing.REGISTERED, on_registered)
     events.on("release.live", on_live)
 
 

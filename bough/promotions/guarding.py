@@ -27,6 +27,7 @@ from bough.promotions import services, store
 from bough.promotions.models import CHAMPION, DONE
 from bough.promotions.steps import Steps
 from bough.registry import store as registry
+from bough.registry import writing
 from bough.registry.models import Place, Version
 
 
@@ -38,7 +39,7 @@ class Guard:
         self._events.on("release.created", self.on_release)
         self._events.on("release.live", self.on_live)
         self._events.on("environment.discarded", self.on_discarded)
-        self._events.on(registry.ALIAS_SET, self.on_alias)
+        self._events.on(writing.ALIAS_SET, self.on_alias)
         self._events.on("gates.ran", on_gates)
 
     def on_release(self, tx: sa.Connection, event: Event) -> None:
@@ -89,7 +90,7 @@ class Guard:
             for pin in services.following(service).values():
                 why = f"rolled back to release {release.rolled_back_to}"
                 with contextlib.suppress(NotFound):  # deleted since: it serves all the same, from what the release kept
-                    registry.set_alias(context, place, pin.name, CHAMPION, pin.version, why)
+                    writing.set_alias(context, place, pin.name, CHAMPION, pin.version, why)
 
     def on_discarded(self, tx: sa.Connection, event: Event) -> None:
         for promotion in store.unfinished(tx, (event.data["project"], event.data["environment"])):

@@ -28,6 +28,7 @@ from bough.promotions.models import (
     Promotion,
 )
 from bough.registry import store as registry
+from bough.registry import writing
 from bough.registry.models import Version
 from bough.serving import rollout
 from bough.serving import store as serving
@@ -101,9 +102,9 @@ class Steps:
         approvals = rules.counting(promotion, store.approvals(tx, promotion.id), now)
         done = self.move(tx, promotion, DONE)
         source = promotion.project, promotion.source
-        registry.adopt(context, promotion.place, promotion.name, promotion.number, source)
+        writing.adopt(context, promotion.place, promotion.name, promotion.number, source)
         why = promotion.why or f"promoted ({promotion.id})"
-        registry.set_alias(context, promotion.place, promotion.name, CHAMPION, promotion.number, why)
+        writing.set_alias(context, promotion.place, promotion.name, CHAMPION, promotion.number, why)
         release = self._release(tx, promotion, now)
         gate_run = gates.get(tx, promotion.gate_run) if promotion.gate_run else None
         results = gate_run.results if gate_run is not None else []

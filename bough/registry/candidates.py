@@ -10,7 +10,7 @@ from bough.kernel.clock import Clock
 from bough.kernel.context import Context, Parts, Principal, Role
 from bough.kernel.events import Events
 from bough.kernel.operations import Store
-from bough.registry import registering, store, trusting
+from bough.registry import registering, trusting, writing
 from bough.registry.keys import Keyring
 from bough.registry.models import Draft, Facts, Place, SignedBy, Version
 from bough.registry.signing import sign_files
@@ -50,4 +50,4 @@ class Candidates:
         registering.check_sent(self._blobs, files, [draft.digest, *(each.bundle for each in draft.signed)])
         who = Principal(id="system", name=by, role=role)
         context = Context(who, tx, self._clock, self._events, Parts({}), self._kept)
-        return store.register(context, place, name, draft)
+        return writing.register(context, place, name, draft)

@@ -16,7 +16,7 @@ from bough.kernel.errors import Conflict, Invalid
 from bough.kernel.model_references import ModelReference, check_alias, check_name, parse
 from bough.kernel.operations import Commit, operation
 from bough.kernel.project import PRODUCTION
-from bough.registry import registering, rules, store, trusting
+from bough.registry import registering, rules, store, trusting, writing
 from bough.registry.keys import Keyring
 from bough.registry.models import Draft, Facts, Found, Model, ModelSignature, Place, SignedBy, Version
 from bough.registry.signing import check_brought, sign_files
@@ -158,7 +158,7 @@ def create(context: Context, request: CreateModel) -> Model:
     place, name = (request.project, request.environment), check_name(request.name)
     rules.check_tags(request.tags)
     begin(context, place)
-    if not store.ensure_model(context, place, name, description=request.description, tags=request.tags):
+    if not writing.ensure_model(context, place, name, description=request.description, tags=request.tags):
         raise Conflict(
             f"{'/'.join(place)} has a model {name!r} already",
             code="MODEL_EXISTS", hint=f"bough models show {name!r} -e {place[1]}",
@@ -239,7 +239,7 @@ def files(context: Context, request: OneVersion) -> list[File]:
 def alias(context: Context, request: SetAlias) -> Model:
     """Points an alias at a version; no service changes by that alone."""
     place, name = (request.project, request.environment), check_name(request.name)
-    store.set_alias(context, place, name, request.alias, request.version, request.why)
+    writing.set_alias(context, place, name, request.alias, request.version, request.why)
     return store.model(context.tx, place, name)
 
 
@@ -249,7 +249,7 @@ def unalias(context: Context, request: RemoveAlias) -> Model:
     place, name = (request.project, request.environment), check_name(request.name)
     if request.alias not in store.aliases(context.tx, place, name):
         store.resolve(context.tx, place, ModelReference(name=name, alias=check_alias(request.alias)))
-    store.set_alias(context, place, name, request.alias, None, request.why)
+    writing.set_alias(context, place, name, request.alias, None, request.why)
     return store.model(context.tx, place, name)
 
 
@@ -263,7 +263,7 @@ def tag(context: Context, request: TagModel) -> bool:
     text = description if request.description is None else request.description
     if (kept, text) == (tags, description):
         return False
-    store.change_entry(context, place, key, {"tags": kept, "description": text}, f"model {request.model} described")
+    writing.change_entry(context, place, key, {"tags": kept, "description": text}, f"model {request.model} described")
     return True
 
 
@@ -277,8 +277,8 @@ def stage(context: Context, request: SetStage) -> Version:
         for each in store.versions(context.tx, place, found.name, limit=2**31):
             if each.stage == wanted and each.number != found.number:
                 key = rules.version_key(each.name, each.number)
-                store.change_entry(context, place, key, {"stage": "Archived"}, why)
-    store.change_entry(context, place, rules.version_key(found.name, found.number), {"stage": wanted}, why)
+                writing.change_entry(context, place, key, {"stage": "Archived"}, why)
+    writing.change_entry(context, place, rules.version_key(found.name, found.number), {"stage": wanted}, why)
     return store.version(context.tx, place, found.name, found.number)
 
 
@@ -293,7 +293,7 @@ def rename(context: Context, request: RenameModel) -> Model:
             f"{place[0]} has, or had, versions of a model {to!r} that are others",
             code="MODEL_EXISTS", hint="choose another name",
         )  # fmt: skip
-    store.rename(context, place, name, to)
+    writing.rename(context, place, name, to)
     return store.model(context.tx, place, to)
 
 
@@ -309,7 +309,7 @@ def delete(context: Context, request: DeleteModel) -> bool:
             f"{name}/{number} is {', '.join(f'{name}@{each}' for each in used)} in {'/'.join(place)}",
             code="MODEL_VERSION_IN_USE", hint=f"bough models unalias {name!r} {used[0]} -e {place[1]}",
         )  # fmt: skip
-    store.remove(context, place, name, number)
+    writing.remove(context, place, name, number)
     return True
 
 
@@ -342,7 +342,7 @@ def add(context: Context, place: Place, name: str, draft: Draft, files: list[Fil
     """The part of registering that needs the transaction: from here on garbage collection sees the blobs."""
     registering.check_sent(context.part(Blobs), files, [draft.digest, *(each.bundle for each in draft.signed)])
     begin(context, place)
-    return store.register(context, place, name, draft)
+    return writing.register(context, place, name, draft)
 
 
 def begin(context: Context, place: Place) -> None:

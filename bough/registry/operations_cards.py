@@ -15,7 +15,7 @@ from bough.kernel.errors import Problem
 from bough.kernel.operations import operation
 from bough.kernel.project import PRODUCTION
 from bough.kernel.tables import event as event_table
-from bough.registry import cards, rules, sbom, store, trusting
+from bough.registry import cards, rules, sbom, store, trusting, writing
 from bough.registry.cards import Card, Happened
 from bough.registry.explaining import Importances
 from bough.registry.models import Place, Version
@@ -99,7 +99,7 @@ def explained(context: Context, request: KeepExplanation) -> Version:
     """Keeps an explanation with a version, in place of an earlier one, for its card."""
     found = store.resolve(context.tx, (request.project, request.environment), request.model)
     content = request.explanation
-    store.attach(
+    writing.attach(
         context.tx, found.id, EXPLANATION, content, at=context.clock.now(), by=context.principal.name
     )  # fmt: skip
     return found

@@ -13,7 +13,7 @@ from bough.kernel.errors import Conflict, Invalid
 from bough.kernel.names import check_name
 from bough.kernel.operations import Commit, operation
 from bough.kernel.project import PRODUCTION
-from bough.registry import bundles, keys, rules, store, trusting
+from bough.registry import bundles, keys, rules, store, trusting, writing
 from bough.registry.checking import check_bytes
 from bough.registry.keys import Keyring
 from bough.registry.models import SignedBy, Signer, Trust, Verification, Version
@@ -177,9 +177,9 @@ def sign(context: Context, request: SignVersion) -> Commit[Version]:
             key=by.key, signer=by.name, at=inside.clock.now(), by=inside.principal.name, bundle=bundle
         )  # fmt: skip
         blobs.missing([bundle])
-        store.add_signed(inside.tx, found.id, made)
+        writing.add_signed(inside.tx, found.id, made)
         data = {"project": place[0], "environment": place[1], "name": found.name, "version": found.number}
-        inside.emit(SIGNED, store.subject(place, found.name), **data, signer=by.name, key=by.key, by=made.by)
+        inside.emit(SIGNED, writing.subject(place, found.name), **data, signer=by.name, key=by.key, by=made.by)
         return store.version(inside.tx, place, found.name, found.number)
 
     return commit

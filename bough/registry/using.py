@@ -11,7 +11,7 @@ from bough.environments.models import ModelPin
 from bough.kernel import catalog
 from bough.kernel.catalog import MODEL, Point
 from bough.kernel.events import Event, Events, Listener
-from bough.registry import rules, store, trusting
+from bough.registry import rules, store, trusting, writing
 from bough.registry.models import Place
 
 
@@ -67,7 +67,7 @@ def on_merged(events: Events) -> Listener:
                 before, number = (int(each.value["version"]) if each else 0 for each in (was, now))
                 data = {"project": place[0], "environment": place[1], "name": alias[0], "alias": alias[1]}
                 data |= {"by": merged["by"], "why": f"merge of {merged['environment']}", "change": merged["change"]}
-                subject = store.subject(place, alias[0])
-                events.emit(tx, store.ALIAS_SET, subject, **data, version=number, before=before)
+                subject = writing.subject(place, alias[0])
+                events.emit(tx, writing.ALIAS_SET, subject, **data, version=number, before=before)
 
     return listener

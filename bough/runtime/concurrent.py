@@ -1,7 +1,8 @@
 """Coroutines and asynchronous generators: one asyncio loop, a task for each request.
 
 Replies that become ready in one pass of the loop leave as one frame. A stream that never really waits gives way after
-`_SLICE_S`, so that it cannot starve the others; when the gateway reads too slowly, streams wait for it.
+`_SLICE_S`, so that it cannot starve the others; when the gateway reads too slowly, streams wait for it. Code that never
+awaits holds up all requests of a pass; then answers leave before it is over, so that the gateway hears of progress.
 """
 
 from __future__ import annotations
@@ -16,27 +17,41 @@ from typing import Any, Optional
 from bough.runtime import batching
 from bough.runtime.answering import Answering
 from bough.runtime.answers import explain
-from bough.runtime.frames import CANCEL, GOODBYE, LENGTH, MAX_FRAME_BYTES, Hello, Reply, Request, decode_requests, pack
+from bough.runtime.frames import (
+    CANCEL,
+    GOODBYE,
+    LENGTH,
+    MAX_FRAME_BYTES,
+    PING,
+    PONG,
+    Hello,
+    Reply,
+    Request,
+    decode_requests,
+    pack,
+)
 from bough.runtime.link import LINGER_S
 from bough.runtime.models import Prepared, as_load_error
 from bough.runtime.outgoing import Outgoing
 from bough.runtime.protocols.work import Failed, Work
+from bough.runtime.rehearsal import QUIET_S, Rehearsal
 from bough.runtime.telemetry import Telemetry
 
 _SLICE_S = 0.00005
+_FLUSH_S = 0.01  # an answer that is known waits no longer for others of its pass, once one comes
 
 
 def serve(
     listener: socket.socket, answering: Answering, hello: Hello, prepared: Prepared, telemetry: Telemetry,
-    ready: Callable[[], None],
+    rehearsal: Rehearsal, ready: Callable[[], None],
 ) -> int:  # fmt: skip
     """Finishes an asynchronous load, calls `ready`, serves until SIGTERM; returns the exit status."""
-    return asyncio.run(_serve(listener, answering, hello, prepared, telemetry, ready))
+    return asyncio.run(_serve(listener, answering, hello, prepared, telemetry, rehearsal, ready))
 
 
 async def _serve(
     listener: socket.socket, answering: Answering, hello: Hello, prepared: Prepared, telemetry: Telemetry,
-    ready: Callable[[], None],
+    rehearsal: Rehearsal, ready: Callable[[], None],
 ) -> int:  # fmt: skip
     try:
         await prepared.load_async()
@@ -48,6 +63,7 @@ async def _serve(
     listener.setblocking(False)
     ready()
     asked = loop.create_task(stopping.wait())
+    rehearsing: Optional[asyncio.Task[None]] = None
     while not stopping.is_set():
         accepting = loop.create_task(loop.sock_accept(listener))
         started: set[asyncio.Future[Any]] = {asked, accepting}
@@ -57,6 +73,8 @@ async def _serve(
             break
         wire = Wire(answering, hello, telemetry)
         await loop.connect_accepted_socket(lambda wire=wire: wire, accepting.result()[0])  # type: ignore[misc]
+        if rehearsal.due and (rehearsing is None or rehearsing.done()):
+            rehearsing = loop.create_task(_rehearse(wire, rehearsal))
         serving: set[asyncio.Future[Any]] = {asked, wire.closed}
         await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
         if stopping.is_set():
@@ -64,12 +82,19 @@ async def _serve(
     return 0
 
 
+async def _rehearse(wire: Wire, rehearsal: Rehearsal) -> None:
+    await asyncio.sleep(QUIET_S)
+    if wire.quiet:
+        await rehearsal.run_in_loop()
+
+
 class Wire(asyncio.Protocol):
-    """One gateway connection."""
+    """One gateway connection; `quiet` until something comes."""
 
     def __init__(self, answering: Answering, hello: Hello, telemetry: Telemetry) -> None:
         loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = loop.create_future()
+        self.quiet = True
         self._answering = answering
         self._telemetry = telemetry
         self._report_at: Optional[asyncio.TimerHandle] = None
@@ -79,6 +104,7 @@ class Wire(asyncio.Protocol):
         self._rest = bytearray()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._replies: list[Reply] = []
+        self._known_at = 0.0  # the first of them
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -116,6 +142,7 @@ class Wire(asyncio.Protocol):
         self._writable.set()
 
     def data_received(self, data: bytes) -> None:
+        self.quiet = False
         rest = self._rest
         rest += data
         at = 0
@@ -133,7 +160,9 @@ class Wire(asyncio.Protocol):
     def _take(self, requests: list[Request]) -> None:
         fresh: list[Request] = []
         for request in requests:
-            if request.verb != CANCEL:
+            if request.verb == PING:
+                self._put([PONG])
+            elif request.verb != CANCEL:
                 fresh.append(request)
             elif task := self._tasks.get(request.id):
                 task.cancel()
@@ -230,9 +259,13 @@ class Wire(asyncio.Protocol):
 
     def _put(self, replies: list[Reply]) -> None:
         if replies:
+            now = perf_counter()
             if not self._replies:
                 self._loop.call_soon(self._flush)
+                self._known_at = now
             self._replies += replies
+            if now - self._known_at > _FLUSH_S:
+                self._flush()
 
     def _flush(self) -> None:
         replies, self._replies = self._replies, []

@@ -13,6 +13,10 @@ the first one count. A gateway that loses interest (client gone, deadline passed
 replica may still answer and the gateway drops that answer. When the connection ends, the replica abandons what it has
 not answered and accepts again: the gateway decides what is retried.
 
+A replica in mode `concurrent` that awaits something looks like one that hangs: so with the CANCEL it is sent
+`verb=PING` (id 0), which it answers with an empty reply to 0 as soon as its loop turns. One that does not know the verb
+refuses it, which says as much. In the other modes only an answer is a sign of life.
+
 A replica that was told to stop sends one reply with `flag=GOODBYE` (id 0): everything sent so far will be answered;
 the gateway sends nothing more on this connection and closes it once it has all its answers. A gateway that does not
 close is cut off half a second later, after the batch in hand.
@@ -39,6 +43,7 @@ INFER = 1  # Open Inference Protocol v2; meta = Inference-Header-Content-Length,
 CHAT = 2  # OpenAI chat completion; body: the client's JSON; meta: the completion's id
 EMBED = 3  # OpenAI embeddings; body: the client's JSON
 CANCEL = 250
+PING = 251  # a word is wanted, whatever it is
 
 # Flags: which part of an answer this is.
 WHOLE = 0
@@ -66,6 +71,9 @@ class Reply(msgspec.Struct, array_like=True, frozen=True, gc=False):
     body: bytes
     flag: int = WHOLE
     headers: bytes = b""
+
+
+PONG = Reply(0, 0, b"")
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):

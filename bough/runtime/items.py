@@ -33,6 +33,11 @@ _MISSING: Any = inspect.Parameter.empty
 _VALIDATION = re.compile(r"^(?P<said>.*?)(?: - at `(?P<path>.+)`)?$", re.DOTALL)
 _EXPECTED = re.compile(r"^Expected `(?P<expected>[^`]+)`(?:, got `(?P<got>[^`]+)`)?")
 
+_IN_WORDS = {
+    "object": "a JSON object", "array": "a JSON list", "string": "a JSON text", "integer": "a whole number",
+    "number": "a number", "boolean": "true or false",
+}  # fmt: skip
+
 
 class SignatureUnsupported(Exception):
     """`predict` is written in a way that requests cannot be mapped to; the message says what to write instead."""
@@ -84,6 +89,9 @@ class Contract:
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             if not body and self._has_defaults():
                 return self._from_fields({})
+            if not body:
+                said = f"the body is empty; {self._wanted()} is expected"
+                raise _invalid(said, path="$", expected="JSON") from error
             raise input_invalid(error) from error
 
     def from_fields(self, fields: dict[str, Any]) -> Any:
@@ -130,6 +138,15 @@ class Contract:
     @functools.cached_property
     def output_schema(self) -> dict[str, Any]:
         return schema(self.result)
+
+    def _wanted(self) -> str:
+        """What a body should be, in words."""
+        wanted = self.input_schema
+        if reference := wanted.get("$ref"):
+            wanted = wanted["$defs"][reference.rpartition("/")[2]]
+        if names := wanted.get("required"):
+            return f"a JSON object with {', '.join(names)}"
+        return _IN_WORDS.get(str(wanted.get("type")), "JSON")
 
     def _has_defaults(self) -> bool:
         return all(parameter.default is not _MISSING for parameter in self.parameters)

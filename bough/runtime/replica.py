@@ -24,7 +24,7 @@ from bough.runtime.frames import CANCEL, PROTOCOL, Hello, Reply, Request, Signat
 from bough.runtime.kernelcalls import give_back_memory
 from bough.runtime.link import Link, Stop, dropped, greet, listen
 from bough.runtime.models import BATCH, Model, Prepared, as_load_error
-from bough.runtime.rehearsal import QUIET_S, rehearse
+from bough.runtime.rehearsal import QUIET_S, Rehearsal
 from bough.runtime.spec import SOCKET_NAME, UnitSpec
 from bough.runtime.telemetry import Telemetry, telemetry_of
 
@@ -58,12 +58,13 @@ def run(prepared: Prepared, unit: UnitSpec, folder: Any) -> int:
         protocol=PROTOCOL, unit=unit.unit, attempt=unit.attempt, pid=os.getpid(), mode=model.mode,
         concurrency=model.concurrency, max_batch=model.max_batch, similar=model.contract.similar,
     )  # fmt: skip
+    rehearsal = Rehearsal(model, Path(folder), unit.attempt)
     if model.contract.is_async or prepared.async_load:
         return concurrent.serve(
-            listener, answering, hello, prepared, telemetry, lambda: write_ready(model.signature, folder)
+            listener, answering, hello, prepared, telemetry, rehearsal, lambda: write_ready(model.signature, folder)
         )
     write_ready(model.signature, folder)
-    code = _serve(listener, stop, answering, telemetry, hello)
+    code = _serve(listener, stop, answering, telemetry, hello, rehearsal)
     stop.uninstall()
     return code
 
@@ -74,8 +75,10 @@ def write_ready(signature: Signature, folder: Any) -> None:
     temporary.rename(Path(folder, "ready.json"))
 
 
-def _serve(listener: socket.socket, stop: Stop, answering: Answering, telemetry: Telemetry, hello: Hello) -> int:
-    model, rehearsed = answering.model, False
+def _serve(
+    listener: socket.socket, stop: Stop, answering: Answering, telemetry: Telemetry, hello: Hello, rehearsal: Rehearsal
+) -> int:
+    model = answering.model
     while not stop.asked:
         try:
             connection = listener.accept()[0]
@@ -89,10 +92,8 @@ def _serve(listener: socket.socket, stop: Stop, answering: Answering, telemetry:
             with contextlib.suppress(ConnectionError):
                 greet(connection, hello)
                 link = Link(connection, stop)
-                if not rehearsed and not link.comes(QUIET_S):
-                    rehearsed = True
-                    rehearse(model)
-                    give_back_memory()  # what loading took and freed is memory too
+                if rehearsal.due and not link.comes(QUIET_S):
+                    rehearsal.run()
                 link.comes()
                 if model.contract.streams:
                     streaming.serve(link, stop, answering, telemetry)

@@ -16,7 +16,8 @@ or `Reject` nothing has to be imported.
 * `load` is optional, takes no argument and runs once, in the folder of the project.
 * `warm_up` is optional, too: what only a first call costs (memory that replicas share until they touch it, kernels,
   caches) it takes away by calling `predict` with an example. It runs once in each replica, when the gateway has
-  connected and nobody asks; never for a `predict` that is a coroutine.
+  connected and nobody asks; it may be a coroutine. Requests that come meanwhile wait for it unless it awaits: one that
+  keeps them waiting for longer than they have is ended with its replica, and the next one does without.
 * `predict` takes one item and returns one answer. The body of the request *is* the item: with one parameter the JSON
   value itself, with several an object with those keys (defaults count). Annotations are checked: dataclasses,
   msgspec.Struct, TypedDict, NamedTuple, pydantic models, lists, dicts, numbers, str, bytes, numpy.ndarray; no

@@ -10,6 +10,7 @@ file, then a rename), so that a reader never sees a part.
     usage.json      refreshed by the shim once a second: `Usage`
     log.<offset>    output, stdout and stderr together; the number is the offset of the file's first byte in the whole
                     stream (20 digits), so rotation keeps every later offset valid
+    rehearsing      there while a replica calls its model before anybody asks, and after it did not outlive that
     replica.sock    where a model replica listens; control.sock: where a zygote takes orders
 """
 
@@ -21,6 +22,7 @@ import msgspec
 
 SOCKET_NAME = "replica.sock"
 CONTROL_NAME = "control.sock"
+REHEARSING_NAME = "rehearsing"
 SECRETS_VARIABLE = "BOUGH_SECRETS"  # {variable: the texts around its secrets} as JSON, for the process itself
 
 # What the process of a model finds in its environment unless the project says otherwise: one native thread for each

@@ -14,7 +14,7 @@ from typing import Any
 
 from bough.runtime.answering import Answering
 from bough.runtime.answers import explain
-from bough.runtime.frames import CANCEL, Reply, Request
+from bough.runtime.frames import CANCEL, PING, PONG, Reply, Request
 from bough.runtime.link import Link, Stop
 from bough.runtime.outgoing import Outgoing
 from bough.runtime.protocols.work import Failed
@@ -36,14 +36,19 @@ def serve(link: Link, stop: Stop, answering: Answering, telemetry: Telemetry) ->
             if requests is None:
                 closed = True
                 continue
-            replies: list[Reply] = []
+            replies, answered, flushed = list[Reply](), list[Reply](), perf_counter()
             for request in requests:
-                _begin(request, active, replies, answering)
+                found = _begin(request, active, answering)
+                replies += found
+                answered += found
+                if replies and perf_counter() - flushed > _FLUSH_S:  # what is not streamed was made whole in `_begin`
+                    link.send(replies)
+                    replies, flushed = [], perf_counter()
             _round(active, replies, link)
             if replies:
                 link.send(replies)
             if requests and telemetry.wants():  # of what is streamed only the inputs are counted
-                telemetry.note([request for request in requests if request.verb != CANCEL], replies)
+                telemetry.note([request for request in requests if request.verb not in (CANCEL, PING)], answered)
             if not closed and (report := telemetry.report()):
                 link.send([report])
     finally:
@@ -51,21 +56,24 @@ def serve(link: Link, stop: Stop, answering: Answering, telemetry: Telemetry) ->
             _close(iterator)
 
 
-def _begin(request: Request, active: dict[int, Running], replies: list[Reply], answering: Answering) -> None:
+def _begin(request: Request, active: dict[int, Running], answering: Answering) -> list[Reply]:
+    """Answers what needs no stream; else there is one more in `active`."""
     if request.verb == CANCEL:
         if gone := active.pop(request.id, None):
             _close(gone[1])
-        return
+        return []
+    if request.verb == PING:
+        return [PONG]
     work = answering.expand(request)
     if isinstance(work, Reply):
-        replies.append(work)
-    elif work.stream is None:
-        replies += answering.finish(work, [_collect(item, answering) for item in work.items])
-    else:
-        try:
-            active[request.id] = Outgoing(work, work.stream), iter(answering.contract.call(work.items[0]))
-        except (Exception, SystemExit) as error:  # the user's
-            replies.append(work.refuse(request.id, explain(request.id, error)))
+        return [work]
+    if work.stream is None:
+        return answering.finish(work, [_collect(item, answering) for item in work.items])
+    try:
+        active[request.id] = Outgoing(work, work.stream), iter(answering.contract.call(work.items[0]))
+    except (Exception, SystemExit) as error:  # the user's
+        return [work.refuse(request.id, explain(request.id, error))]
+    return []
 
 
 def _round(active: dict[int, Running], replies: list[Reply], link: Link) -> None:

@@ -201,7 +201,8 @@ def test_wake_starts_the_next_attempt_of_what_failed(rig: Rig, tmp_path: Path) -
     rig.engine.apply(rig.spec("a", story))
     rig.exited("a")
     rig.script("a", rigs.runs().behaviour)
-    assert rig.engine.wake("a").attempt == 2
+    woken = rig.engine.wake("a")
+    assert (woken.attempt, woken.before and (woken.before.code, woken.before.reason)) == (2, (1, "exited"))
     assert rig.until("a", "running").attempt == 2
 
 
@@ -256,7 +257,8 @@ def test_sleep_stops_and_wake_starts_the_next_attempt_of_the_same(rig: Rig) -> N
     rig.until("a", "running")
     rig.engine.sleep("a", 1)
     assert rig.until("a", "asleep").attempt == 1
-    assert rig.engine.wake("a").attempt == 2
+    woken = rig.engine.wake("a")
+    assert (woken.attempt, woken.before) == (2, None), "it was asked to end"
     assert rig.until("a", "running").attempt == 2
 
 

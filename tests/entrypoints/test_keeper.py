@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bough.entrypoints.keeper import FIRST_DELAY_S, LONGEST_DELAY_S, STEADY_S, Part
+from bough.entrypoints.keeper import FIRST_DELAY_S, LONGEST_AFTER_KILL_S, LONGEST_DELAY_S, STEADY_S, Part, has_failed
 from bough.entrypoints.processes import Presence, presence, stop
 from bough.kernel.platform import Home
 from bough.kernel.processes import starttime
@@ -152,18 +153,51 @@ def test_a_part_that_cannot_start_is_tried_at_growing_intervals_and_at_once_on_s
     assert time.monotonic() - began < LONGEST_DELAY_S
 
 
-def test_intervals_double_up_to_a_limit_and_begin_anew_after_a_steady_run() -> None:
-    part = Part("one", [])
-    delays = []
-    for at in range(12):
-        part.hold(os.getpid(), float(at))
-        part.ended(float(at))
-        delays.append(part.due_at - at)
-    assert delays[:3] == pytest.approx([FIRST_DELAY_S, FIRST_DELAY_S * 2, FIRST_DELAY_S * 4])
-    assert delays[-1] == LONGEST_DELAY_S
-    part.hold(os.getpid(), 100.0)
-    part.ended(100.0 + STEADY_S)
-    assert part.due_at - (100.0 + STEADY_S) == pytest.approx(FIRST_DELAY_S)
+def pauses(*failed: bool, lived_s: float = 0.0) -> list[float]:
+    """Of a part that ends so often, each time after `lived_s`."""
+    part, found = Part("one", []), []
+    for at, each in enumerate(failed):
+        part.hold(os.getpid(), 100.0 * at)
+        part.ended(100.0 * at + lived_s, failed=each)
+        found.append(part.due_at - 100.0 * at - lived_s)
+    return found
+
+
+def test_pauses_of_what_cannot_start_double_up_to_a_limit() -> None:
+    found = pauses(*[True] * 2000)
+    assert found[:3] == pytest.approx([FIRST_DELAY_S, FIRST_DELAY_S * 2, FIRST_DELAY_S * 4])
+    assert found[-1] == LONGEST_DELAY_S
+
+
+def test_what_is_killed_again_and_again_is_there_again_soon() -> None:
+    found = pauses(*[False] * 2000)
+    assert found[:2] == pytest.approx([FIRST_DELAY_S, FIRST_DELAY_S * 2])
+    assert max(found) == pytest.approx(LONGEST_AFTER_KILL_S)
+    assert LONGEST_AFTER_KILL_S < 0.5, "a start takes as long again, and both together less than a second"
+
+
+def test_kills_do_not_count_as_failures_nor_failures_as_kills() -> None:
+    assert pauses(*[False] * 20, True)[-1] == pytest.approx(FIRST_DELAY_S)
+    assert pauses(*[True] * 20, False)[-1] == pytest.approx(LONGEST_AFTER_KILL_S)
+
+
+def test_pauses_begin_anew_after_a_steady_life() -> None:
+    assert pauses(*[True] * 20, lived_s=STEADY_S) == pytest.approx([FIRST_DELAY_S] * 20)
+    assert pauses(*[False] * 20, lived_s=STEADY_S) == pytest.approx([FIRST_DELAY_S] * 20)
+
+
+@pytest.mark.parametrize(("how", "ends"), [("well", "killed"), ("well", "asked"), ("failing", "itself")])
+def test_a_keeper_knows_what_was_killed_from_what_cannot_start(bench: Bench, how: str, ends: str) -> None:
+    part = Part("one", [sys.executable, "-S", str(bench.home.path / "part.py"), "one", str(bench.home.path), how])
+    process = subprocess.Popen(part.argv)
+    part.hold(process.pid, 0.0)
+    if ends != "itself":
+        bench.pid("one")
+        process.send_signal(signal.SIGKILL if ends == "killed" else signal.SIGTERM)
+    select.select([part.pidfd], [], [], 60)
+    assert has_failed(bench.home, part) == (ends == "itself")
+    process.returncode = 0  # its status has been taken
+    os.close(part.pidfd)
 
 
 def test_stopping_ends_also_what_takes_no_notice_of_sigterm(bench: Bench) -> None:

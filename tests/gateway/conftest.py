@@ -23,7 +23,7 @@ from bough.adapters.queue.sqlite import SqliteQueues
 from bough.gateway.models import Key, Route, Table, Target
 from bough.gateway.server import Gateway, Options
 from bough.queues.models import QueueRoute
-from bough.runtime.frames import CANCEL, LENGTH, PROTOCOL, Hello, Reply, Request, decode_requests, pack
+from bough.runtime.frames import CANCEL, LENGTH, PING, PONG, PROTOCOL, Hello, Reply, Request, decode_requests, pack
 
 Handler = Callable[[Request], list[Reply]]
 
@@ -101,7 +101,9 @@ class Replica:
                 requests = decode_requests(buffer[4:end])
                 buffer = buffer[end:]
                 self.cancelled += [request.id for request in requests if request.verb == CANCEL]
-                asked = [request for request in requests if request.verb != CANCEL]
+                asked = [request for request in requests if request.verb not in (CANCEL, PING)]
+                if any(request.verb == PING for request in requests):
+                    connection.sendall(pack([PONG]))
                 if not asked:
                     continue
                 self.frames.append(asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from bough.gateway.call import Call
@@ -109,6 +110,20 @@ def test_what_costs_by_the_item_is_spread_and_the_next_frame_is_ready() -> None:
     assert [size for _, size in table.sent] == [30, 30]
     table.come(30)
     assert (table.deal(), table.sent[2:]) == (0.0, [(table.wires[0], 30)])
+
+
+def test_one_that_owes_a_word_gets_work_only_where_all_do() -> None:
+    table = Table(2)
+    for wire in table.wires:
+        wire.hello = msgspec.structs.replace(HELLO, mode="concurrent", concurrency=2)
+    table.wires[0].silent_since = 1.0
+    table.come(2)
+    table.deal()
+    assert table.sent == [(table.wires[1], 2)]
+    table.wires[1].silent_since = 1.0
+    table.come(2)
+    table.deal()
+    assert len(table.sent) == 3 and not table.queue, "they may come to themselves"
 
 
 def test_a_heavy_model_spreads_although_its_calls_cost_alike() -> None:

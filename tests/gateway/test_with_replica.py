@@ -41,6 +41,14 @@ class Hangs:
             time.sleep(0.1)
         return item
 
+class HangsInItsLoop(Hangs):
+    async def predict(self, item: int) -> int:
+        return Hangs.predict(self, item)
+
+class HangsInAPiece(Hangs):
+    def predict(self, item: int) -> Iterator[int]:
+        yield Hangs.predict(self, item)
+
 class Awaits:
     async def predict(self, item: int) -> int:
         return 2 * item
@@ -145,10 +153,11 @@ def test_items_of_requests_that_carry_several_are_counted(gateway: Running, serv
     assert [line.rpartition(" ")[2] for line in counted] == ["13.0"], "one, and two requests of six"
 
 
+@pytest.mark.parametrize("model", ["Hangs", "HangsInItsLoop", "HangsInAPiece"])
 def test_a_replica_that_hangs_gets_no_more_work_and_is_ended_with_a_word_of_where_it_hung(
-    gateway: Running, serve: Serve, folder: Path
+    gateway: Running, serve: Serve, folder: Path, model: str
 ) -> None:
-    units = {unit: serve("Hangs", unit) for unit in ("a", "b")}
+    units = {unit: serve(model, unit) for unit in ("a", "b")}
     gateway.start(routes=[route("hang", targets=[target(folder, unit) for unit in units], timeout_s=1.0)])
     gateway.until_up("dep-hang", 2)
     assert gateway.post("hang", -1)[0] == 504

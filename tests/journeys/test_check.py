@@ -35,6 +35,24 @@ def test_what_has_no_container_is_refused(machine: Machine) -> None:
     assert error["code"] == "SERVICE_NOT_FOUND"
 
 
+def test_a_service_may_be_named_instead_of_a_folder(machine: Machine) -> None:
+    services = "".join(f'[services.{name}]\ncommand = "sleep 60"\npath = "web"\n' for name in ("web", "other"))
+    project = machine.project("named", services)
+    (project / "web").mkdir()
+    (project / "web" / "app.py").write_text("")
+
+    def checked(*words: str, cwd: Path) -> list[str]:
+        error = machine.bough("check", "container", *words, "--start-s", "1", cwd=cwd, code=8)["error"]
+        return [each["service"] for each in error["fields"]["services"]]
+
+    assert checked("other", cwd=project) == ["other"]
+    assert checked("web", cwd=project) == ["web"], "that folder has no project of its own"
+    assert checked(str(project / "web"), "--service", "other", cwd=machine.home.parent) == ["other"]
+    assert checked(str(project), cwd=machine.home.parent) == ["web", "other"]
+    error = machine.bough("check", "container", "nobody", cwd=project, code=4)["error"]
+    assert (error["code"], "neither a folder 'nobody' nor a service" in error["message"]) == ("SERVICE_NOT_FOUND", True)
+
+
 LEARNER = """
 import random
 from bough import checkpoint

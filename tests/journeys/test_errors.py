@@ -37,8 +37,8 @@ TOML = '[services.it]\nmodel = "service:Model"\n'
             8, "MEMORY_LIMIT", "more than its limit of 64 MB", "resources.memory_mb",
         ),
         (
-            "wrong-python", 'python = "3.4"\n' + TOML, {"service_py": GOOD}, 8, "PYTHON_NOT_FOUND",
-            "Python 3.4 is not installed", "uv python install 3.4",
+            "wrong-python", 'python = "3.99"\n' + TOML, {"service_py": GOOD}, 8, "PYTHON_NOT_FOUND",
+            "Python 3.99 is not installed", "uv python install 3.99",
         ),
         (
             "no-package", TOML, {"service_py": GOOD, "requirements_txt": "no-such-package-at-all==9\n"}, 8,

@@ -72,6 +72,32 @@ def test_an_environment_that_changes_the_kind_changes_its_defaults() -> None:
     assert project(text, "preview").jobs["j"].retries == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'python = "foo"\nname = "a"\n',
+            "bough.toml:1: python: 'foo' is no version of Python: write 3, 3.11 or 3.11.7",
+        ),
+        ('name = "a"\n[services.s]\npython = "2.7"\ncommand = "x"\n', "bough.toml:3: services.s.python: '2.7' is no"),
+        ('name = "a"\n[jobs.j]\ncommand = "x"\npython = "3.4"\n', "bough.toml:4: jobs.j.python: Python 3.4 is too old"),
+        (
+            'name = "a"\n[jobs.j]\ncommand = "x"\n[environments.main.jobs.j]\npython = "3.11 or so"\n',
+            "bough.toml:5: environments.main.jobs.j.python: '3.11 or so' is no",
+        ),
+    ],
+)
+def test_what_no_python_can_be_is_refused_where_it_is_written(text: str, said: str) -> None:
+    with pytest.raises(ProjectFileInvalid) as caught:
+        project(text)
+    assert caught.value.message.startswith(said)
+
+
+@pytest.mark.parametrize("version", ["", "3", "3.9", "3.11", "3.14.2"])
+def test_any_python_from_the_oldest_on_may_be_asked_for(version: str) -> None:
+    assert project(f'name = "a"\npython = "{version}"\n[jobs.j]\ncommand = "x"\n').jobs["j"].python == version
+
+
 def test_what_is_written_beats_the_default_of_the_kind() -> None:
     job = project('name = "a"\n[jobs.j]\nkind = "train"\ncommand = "x"\nretries = 0\n').jobs["j"]
     assert (job.retries, job.capacity) == (0, "auto")

@@ -7,11 +7,15 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
-from bough.runtime.frames import CANCEL, CHAT, EMBED, INFER, PREDICT, Request, Signature, pack
+from bough.runtime.frames import CANCEL, CHAT, EMBED, INFER, PING, PONG, PREDICT, Request, Signature, pack
+from bough.runtime.models import Model
+from bough.runtime.rehearsal import Rehearsal
+from bough.runtime.spec import REHEARSING_NAME, ModelSpec
 from tests.runtime.wire import Connection, Replica, content
 
 Start = Callable[..., tuple[Replica, Connection]]
@@ -89,14 +93,16 @@ def test_what_was_cancelled_before_it_began_is_not_done(replica: Start) -> None:
     assert content(connection.ask("next")) == "next"
 
 
-def test_a_connected_replica_that_nobody_asks_rehearses_once(replica: Start) -> None:
-    process, connection = replica("services:Rehearsed")
+@pytest.mark.parametrize("how", ["Rehearsed", "RehearsedInALoop", "RehearsedByACoroutine"])
+def test_a_connected_replica_that_nobody_asks_rehearses_once(replica: Start, how: str) -> None:
+    process, connection = replica(f"services:{how}")
     process.until("rehearsed")
     assert content(connection.ask("first")) == ["a rehearsal", "first"]
     connection.close()
     again = process.connect()
     time.sleep(0.1)
     assert content(again.ask("second")) == ["a rehearsal", "first", "second"]
+    assert not (process.folder / REHEARSING_NAME).exists()
 
 
 def test_a_rehearsal_that_fails_is_logged_and_the_replica_answers(replica: Start) -> None:
@@ -104,6 +110,28 @@ def test_a_rehearsal_that_fails_is_logged_and_the_replica_answers(replica: Start
     process.until("rehearsed")
     assert content(connection.ask("first")) == ["first"]
     assert "no stage" in process.output()
+
+
+def test_a_rehearsal_that_a_replica_did_not_outlive_is_not_repeated(
+    replica: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process, _ = replica("services:StaysInRehearsal")
+    process.until("rehearsed")
+    process.process.kill()
+    process.wait()
+    for attempt in ("3", "4", "5"):
+        (tmp_path / attempt).mkdir()
+    (process.folder / REHEARSING_NAME).rename(tmp_path / "3" / REHEARSING_NAME)
+
+    called: list[str] = []
+    instance = SimpleNamespace(predict=lambda item: item, warm_up=lambda: called.append("again"))
+    model = Model(ModelSpec(reference="test:Test", folder="."), instance)
+    for attempt in (4, 5):
+        Rehearsal(model, tmp_path / str(attempt), attempt).run()
+        assert f"attempt {attempt - 1} of this replica was ended while it ran" in capsys.readouterr().err
+    assert not called
+    Rehearsal(model, tmp_path / "3", 3).run()
+    assert called == ["again"]
 
 
 @pytest.mark.parametrize("reference", ["services:Echo", "services:Letters"])
@@ -260,6 +288,31 @@ def test_coroutines_run_at_once(replica: Start) -> None:
     connection.send(Request(1, CANCEL, b""))
     assert connection.ask({"seconds": "x"}).status == 422
     assert not connection.readable(0.05), "a cancelled coroutine answers nothing"
+
+
+@pytest.mark.parametrize(
+    ("reference", "body"),
+    [("services:Async", {"seconds": 600}), ("services:AsyncLetters", "endless..."), ("services:Endless", 0)],
+)
+def test_whoever_works_at_much_at_once_gives_a_word_when_asked(replica: Start, reference: str, body: object) -> None:
+    _, connection = replica(reference)
+    connection.send(plain(1, body))
+    connection.send(Request(0, PING, b""))
+    assert connection.collect([0])[0] == PONG
+
+
+def test_coroutines_that_never_await_are_heard_of_before_all_have_run(replica: Start) -> None:
+    _, connection = replica("services:Hogs")
+    connection.send(*(plain(number, 0.1) for number in range(1, 5)))
+    assert 4 not in {reply.id for reply in connection.replies()}
+
+
+def test_what_is_not_streamed_is_answered_one_by_one(replica: Start) -> None:
+    _, connection = replica("services:HogsLetters")
+    body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["ab"]}]}
+    connection.send(*(Request(number, INFER, msgspec.json.encode(body)) for number in range(1, 5)))
+    assert [reply.id for reply in connection.replies()] == [1]
+    assert {reply.status for reply in connection.collect([2, 3, 4]).values()} == {200}
 
 
 def test_sigterm_finishes_coroutines_in_hand(replica: Start) -> None:

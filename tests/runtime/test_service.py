@@ -133,6 +133,23 @@ def test_bad_input_is_422_and_names_the_path(name: str, body: bytes, path: str) 
     assert error(reply)["fields"]["path"] == path
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("anything", "JSON"),
+        ("point", "a JSON object with x"),
+        ("order", "a JSON object with number"),
+        ("orders", "a JSON object"),
+        ("pair", "a JSON list"),
+        ("money", "a JSON text"),
+    ],
+)
+def test_an_empty_body_is_called_empty_and_what_is_expected_is_said(name: str, wanted: str) -> None:
+    (reply,) = ask(one(getattr(Kinds(), name)), b"")
+    assert (reply.status, error(reply)["code"]) == (422, "INPUT_INVALID")
+    assert error(reply)["message"] == f"the body is empty; {wanted} is expected"
+
+
 def test_what_was_expected_is_said() -> None:
     [reply] = ask(one(Kinds().point), {"x": "a"})
     assert error(reply)["fields"] == {"path": "$.x", "expected": "float", "got": "str"}

@@ -20,11 +20,10 @@ import msgspec
 from bough.adapters.builder import Interpreter
 from bough.kernel.errors import Invalid, WorkloadFailed
 from bough.kernel.files import write_whole
+from bough.kernel.pythons import OLDEST, numbers, wrong
 
-OLDEST = (3, 9)  # what a replica's own code runs on
 PROBE_S = 10.0
 
-_REQUEST = re.compile(r"3(\.\d{1,3}){0,2}")
 _PROBE = (
     "import sys, platform; print(getattr(sys, '_base_executable', sys.executable));"
     "print(platform.python_version()); print(sys.implementation.name)"
@@ -38,8 +37,8 @@ class _Memo(msgspec.Struct, frozen=True):
 
 def find(request: str, uv: str, memory: Path) -> Interpreter:
     """The Python for `request`. Raises `Invalid` (PYTHON_INVALID) or `WorkloadFailed` (PYTHON_NOT_FOUND)."""
-    if request and not _REQUEST.fullmatch(request):
-        raise Invalid(f"{request!r} is not a Python version", code="PYTHON_INVALID", hint='write python = "3.11"')
+    if said := wrong(request):
+        raise Invalid(said, code="PYTHON_INVALID", hint='write python = "3.11"')
     own = running()
     if matches(own.version, request):
         return own
@@ -49,12 +48,12 @@ def find(request: str, uv: str, memory: Path) -> Interpreter:
     candidates = installed(uv)
     for candidate in candidates:
         if matches(candidate.version, request) and (found := probe(candidate.path)) and matches(found.version, request):
-            if _numbers(found.version) < OLDEST:
+            if numbers(found.version) < OLDEST:
                 break
             stamp = Path(found.path).stat().st_mtime_ns
             write_whole(memo, msgspec.json.encode(_Memo(found, stamp)))
             return found
-    usable = [f"{c.version} ({c.path})" for c in candidates if _numbers(c.version) >= OLDEST]
+    usable = [f"{c.version} ({c.path})" for c in candidates if numbers(c.version) >= OLDEST]
     raise WorkloadFailed(
         f"Python {request} is not installed on this machine; there is {', '.join(usable)}",
         code="PYTHON_NOT_FOUND",
@@ -76,7 +75,7 @@ def installed(uv: str) -> list[Interpreter]:
     listed = {own.version: own for own in [running()]}
     for found in (*_uv_list(uv), *_pyenv_list()):
         listed.setdefault(found.version, found)
-    return sorted(listed.values(), key=lambda one: _numbers(one.version), reverse=True)
+    return sorted(listed.values(), key=lambda one: numbers(one.version), reverse=True)
 
 
 def probe(path: str) -> Interpreter | None:
@@ -124,10 +123,6 @@ def _pyenv_list() -> Iterable[Interpreter]:
     for path in root.glob("versions/3.*/bin/python3"):
         if re.fullmatch(r"3\.\d+\.\d+", version := path.parent.parent.name):
             yield Interpreter(path=str(path), version=version)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _minor(version: str) -> str:

@@ -42,6 +42,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     devices: list[str] = []  # and those that it has
     waits: str = ""  # for what it waits before it can start, in words
     cold: bool = False  # its model has to be loaded before it can be forked
+    before: Exited | None = None  # in the answer to a wake: how the attempt before it ended, unless it was asked to
 
     def seconds(self, now: float) -> float:
         """How long it has been running; not what it was asked for, which may have waited for a machine."""
@@ -107,7 +108,8 @@ class Engine(Protocol):
     def wake(self, unit: str) -> Attempt:
         """Starts attempt n+1 of a unit that is asleep (or still on its way there: then it begins when attempt n has
         ended), or whose attempt n has exited, or has just died, though it was never asked to stop; otherwise returns
-        the present attempt. Bounded: a unit that keeps failing is woken at growing intervals (`Busy`)."""
+        the present attempt. Says how the attempt before it ended, where that is known. Bounded: a unit that keeps
+        failing is woken at growing intervals (`Busy`)."""
 
     def drain(self, node: str, deadline_s: float, reason: str) -> None:
         """Stops taking new units on `node` and stops those there within `deadline_s`."""

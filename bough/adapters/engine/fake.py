@@ -228,7 +228,9 @@ class FakeEngine:
                 run.renewed_at = self.clock.now()
                 self._settle()
             self._woken_at[unit] = self.clock.now()
-            return self._attempt(run)
+            earlier = self._units[unit].get(run.spec.attempt - 1)
+            before = earlier.exit if earlier is not None and not earlier.asked else None
+            return msgspec.structs.replace(self._attempt(run), before=before)
 
     def next_spec(self, unit: str) -> UnitSpec:
         """For tests: what a wake, or the next attempt, would start."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from bough.builds.models import BuildResult
 from bough.entrypoints.cli import check_building, check_resume, sending
 from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, columns_of, paint
 from bough.entrypoints.cli.options import command as make
-from bough.entrypoints.cli.options import common, environment, folder
-from bough.entrypoints.cli.session import Session, find_project
-from bough.kernel.errors import Invalid, NotFound, WorkloadFailed
+from bough.entrypoints.cli.options import common, environment
+from bough.entrypoints.cli.session import Session, find_project, load_project
+from bough.kernel.errors import Invalid, NotFound, ProjectFileInvalid, WorkloadFailed
+from bough.kernel.project import FILE_NAME
 from bough.kernel.workloads import Service
 
 _COLOURS = {contract.KEPT: GREEN, contract.BROKEN: RED, contract.UNPROVEN: YELLOW}
@@ -31,7 +33,7 @@ taken. A broken promise ends the command with status 8. What could not be shown 
 
 
 def run(session: Session, folder: str, environment: str, service: str, slow: str, start_s: float) -> None:
-    root = find_project(Path(folder))
+    root, service = _meant(folder, service, environment)
     prepared = sending.prepare(root, environment)
     services = {name: each for name, each in prepared.project.services.items() if service in ("", name)}
     if service and not services:
@@ -42,6 +44,7 @@ def run(session: Session, folder: str, environment: str, service: str, slow: str
             "there is no web service to check; a model service has no container, Bough keeps the contract for it",
             code="NO_WEB_SERVICE", hint="write command or dockerfile in bough.toml",
         )  # fmt: skip
+    session.out(f"of the project in {root}:")
     found = []
     for name, settings in web.items():
         build = check_building.build(session, name, settings, prepared.scans[settings.path])
@@ -49,6 +52,24 @@ def run(session: Session, folder: str, environment: str, service: str, slow: str
         session.out(_text(session, name, promises))
         found.append({"service": name, "promises": msgspec.to_builtins(promises)})
     _conclude(session, found)
+
+
+def _meant(word: str, service: str, environment: str) -> tuple[Path, str]:
+    """The project's folder, and which of its services, all if empty. `word` is a folder, or the name of a service of
+    the project here; where it is both, a folder with a project of its own is meant."""
+    if service or Path(word, FILE_NAME).is_file():
+        return find_project(Path(word)), service
+    here = None
+    with contextlib.suppress(ProjectFileInvalid):
+        here = find_project(Path.cwd())
+    if here is not None and word in load_project(here, environment).services:
+        return here, word
+    if not Path(word).is_dir():
+        raise NotFound(
+            f"there is neither a folder {word!r} nor a service of that name in the project here",
+            code="SERVICE_NOT_FOUND", hint="bough explain",
+        )  # fmt: skip
+    return find_project(Path(word)), ""
 
 
 def _program(settings: Service, build: BuildResult, slow: str, start_s: float) -> contract.Program:
@@ -91,7 +112,8 @@ _container = make(
     "container",
     _HELP,
     [
-        folder(),
+        click.Argument(["folder"], default=".", metavar="[FOLDER|SERVICE]", required=False,
+                       help="The project's folder, or one inside it; or the name of one service of the project here."),
         environment(),
         click.Option(["--service"], default="", metavar="NAME", help="One service; all web services without it."),
         click.Option(["--slow"], default="", metavar="PATH", help="A path whose answer takes about a second."),
@@ -99,7 +121,7 @@ _container = make(
                      help="Seconds that a start may take; the service's health_timeout_s without it."),
     ],
     run,
-    examples="Examples:\n  bough check container\n  bough check container --service web --slow '/count?to=300000'",
+    examples="Examples:\n  bough check container\n  bough check container web --slow '/count?to=300000'",
 )  # fmt: skip
 command = click.Group(
     "check",

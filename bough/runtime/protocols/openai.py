@@ -27,7 +27,8 @@ def parse(body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise invalid(f"the body is not a JSON object: {error}", "$") from error
+        said = f"the body is not a JSON object: {error}" if body else "the body is empty; a JSON object is expected"
+        raise invalid(said, "$") from error
 
 
 def invalid(message: str, path: str) -> Reject:

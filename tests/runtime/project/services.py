@@ -50,6 +50,27 @@ class Unrehearsed(Rehearsed):
         raise RuntimeError("no stage")
 
 
+class RehearsedInALoop(Rehearsed):
+    async def predict(self, who: str) -> list[str]:  # type: ignore[override]
+        await asyncio.sleep(0)
+        return super().predict(who)
+
+    async def warm_up(self) -> None:  # type: ignore[override]
+        await self.predict("a rehearsal")
+        Path("rehearsed").touch()  # noqa: ASYNC240 - an empty file is made faster than a thread
+
+
+class RehearsedByACoroutine(Rehearsed):
+    async def warm_up(self) -> None:  # type: ignore[override]
+        super().warm_up()
+
+
+class StaysInRehearsal(Rehearsed):
+    def warm_up(self) -> None:
+        super().warm_up()
+        time.sleep(600)
+
+
 class Churn:
     def load(self) -> None:
         self.factor = 10
@@ -120,6 +141,20 @@ class AsyncLetters:
                 await asyncio.sleep(0.001)
         finally:
             Path("closed").touch()  # noqa: ASYNC240 - an empty file is made faster than a thread
+
+
+class Hogs:
+    """Coroutines in name only."""
+
+    async def predict(self, seconds: float) -> float:
+        time.sleep(seconds)  # noqa: ASYNC251 - that is the point
+        return seconds
+
+
+class HogsLetters:
+    def predict(self, text: str) -> Iterator[str]:
+        time.sleep(0.05)
+        yield from text
 
 
 class AsyncBatch:
