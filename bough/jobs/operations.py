@@ -35,7 +35,7 @@ from bough.jobs.models import (
 )
 from bough.jobs.turning import say
 from bough.jobs.units import Places
-from bough.kernel import trees
+from bough.kernel import cron, trees
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.jobs import bounds
@@ -225,7 +225,7 @@ def list_schedules(context: Context, request: OneEnvironment) -> list[ScheduleVi
     return [
         ScheduleView(
             job=each.job, schedule=each.schedule, timezone=each.timezone, catch_up=each.catch_up, missed=each.missed,
-            next_at=0.0 if paused else schedules.upcoming(each.schedule, each.timezone, context.clock.now()),
+            next_at=0.0 if paused else cron.upcoming(each.schedule, each.timezone, context.clock.now()),
             paused=paused,
         )
         for each in schedules.of(context.tx, place)

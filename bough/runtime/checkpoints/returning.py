@@ -95,8 +95,8 @@ def migrated(about: Manifest, version: str, saved: dict[str, Any], migrate: Opti
             "CHECKPOINT_CODE_CHANGED",
             f"the checkpoint of step {about.step} was saved by another version of the program:"
             f" {', '.join(differences[:_SHOWN])}{more}",
-            "restore(state, migrate=lambda saved: saved.state) takes it as it is, and a hook can change it; or begin anew"
-            ' in another folder. What is saved from now on can have a version by name: checkpoint.open(version="2")',
+            "restore(state, migrate=lambda saved: saved.state) takes it as it is, and a hook can change it; or begin"
+            ' anew in another folder. What is saved from now on can have a name: checkpoint.open(version="2")',
             differences=differences,
         )  # fmt: skip
     made = migrate(Saved(step=about.step, version=about.version, differences=differences, state=trees.bare(saved)))
