@@ -131,11 +131,11 @@ class JobLoop:
         for run in turnover.world.singles:
             if run.state in (RUNNING, STOPPING):
                 self._watch(turnover, run)
-        now = dict(needed) | {run.id: Standing(run.job, run.state) for run in turnover.ended}
+        now = dict(needed) | {run.id: Standing(run.job, run.state, run.said) for run in turnover.ended}
         outcomes: dict[str, BuildResult | Failure | None] = {}
         for run in turnover.world.singles:
             if run.state == WAITING:
-                self._wait(turnover, run, {id: now.get(id, Standing("a job", FAILED)) for id in run.needs})
+                self._wait(turnover, run, {id: now.get(id, Standing("a job", FAILED, "")) for id in run.needs})
         for run in turnover.world.singles:
             if run.state == BUILDING:
                 self._build(turnover, run, outcomes)
@@ -157,8 +157,9 @@ class JobLoop:
         if all(each.state == SUCCEEDED for each in needed.values()):
             turnover.change(run, state=BUILDING, said="builds")
         elif bad := next((id for id, each in needed.items() if each.state in (FAILED, SKIPPED, CANCELLED)), None):
-            job, state = needed[bad]
-            said = f"{job} ({bad}), which it comes after, {'has' if state == FAILED else 'was'} {state}"
+            job, state, said = needed[bad]
+            if state != SKIPPED:  # else for the same reason
+                said = f"{job} ({bad}), which it comes after, {'has' if state == FAILED else 'was'} {state}"
             turnover.change(run, state=SKIPPED, said=said, finished_at=turnover.world.now)
 
     def _build(self, turnover: Turnover, run: JobRun, outcomes: dict[str, BuildResult | Failure | None]) -> None:

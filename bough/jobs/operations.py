@@ -12,7 +12,7 @@ from bough.environments import operations as environments
 from bough.environments import store as releases
 from bough.environments.models import JobManifest
 from bough.environments.operations import Environment, OneEnvironment, ProposeRelease
-from bough.jobs import asking, rules, schedules, showing, store, taking
+from bough.jobs import asking, retrying, rules, schedules, showing, store, taking
 from bough.jobs.asking import Asked
 from bough.jobs.models import (
     BUILDING,
@@ -20,9 +20,7 @@ from bough.jobs.models import (
     CANCELLED,
     ENDED,
     ENDING,
-    FAILED,
     RUNNING,
-    SKIPPED,
     STOPPING,
     SUCCEEDED,
     WAITING,
@@ -175,14 +173,15 @@ def cancel(context: Context, request: OneJobRun) -> JobRunView:
 
 @operation("jobs.retry", role=Role.DEVELOPER, writes=True)
 def retry(context: Context, request: OneJobRun) -> JobRunView:
-    """Takes up a job run that has failed or was cancelled: from its last checkpoint, with its budgets new."""
+    """Takes up a job run that has failed or was cancelled: from its last checkpoint, with its budgets new.
+
+    So is what it comes after and has not succeeded, and what was skipped because of it."""
     found = store.get(context.tx, request.id)
-    if found.state not in (FAILED, CANCELLED, SKIPPED):
-        raise Conflict(f"{found.id} is {found.state}", code="JOB_RUN_NOT_FAILED", hint=f"bough jobs show {found.id}")
-    for each in store.members(context.tx, found.id):
-        if each.state in (FAILED, CANCELLED, SKIPPED):
-            _take_up(context, each)
-    _take_up(context, found)
+    if found.state not in retrying.LOST:
+        said = f"{found.id} has {found.state}" if found.state == SUCCEEDED else f"{found.id} is {found.state}"
+        raise Conflict(said, code="JOB_RUN_NOT_FAILED", hint=f"bough jobs show {found.id}")
+    for each in retrying.together(context.tx, found):
+        _take_up(context, each)
     return showing.view(store.get(context.tx, request.id))
 
 

@@ -107,10 +107,10 @@ class Watching:
             said = f"its capacity will be taken away in {left:.0f} s ({lease.cause or 'noticed'})"
             self._stop(turnover, run, CAPACITY_LOST, said, left)
         elif now - run.attempt_at > settings.timeout_s:
-            said = f"it ran longer than its limit of {settings.timeout_s:g} s"
+            said = f"it ran longer than its limit of {settings.timeout_s:g} s (timeout_s)"
             self._stop(turnover, run, TIME_LIMIT, said, settings.grace_s)
         elif settings.heartbeat_s and now - self._last_sign(run) > settings.heartbeat_s:
-            said = f"no sign of life for {settings.heartbeat_s:g} s"
+            said = f"no sign of life for {settings.heartbeat_s:g} s (heartbeat_s)"
             self._stop(turnover, run, SILENT, said, min(settings.grace_s, settings.heartbeat_s))
         elif run.wanted_size and run.wanted_size != run.size and units.is_parallel(run):
             said = f"goes on with {units.processes(run.wanted_size)} instead of {run.size}"

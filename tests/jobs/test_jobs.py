@@ -137,7 +137,7 @@ def test_a_program_without_a_sign_of_life_is_ended(jobs: Jobs) -> None:
     assert jobs.run(made.id).state == RUNNING, "it had said something"
     jobs.let_pass(8.0)
     run = jobs.run(made.id)
-    assert (run.state, run.said) == (FAILED, "no sign of life for 3 s")
+    assert (run.state, run.said) == (FAILED, "no sign of life for 3 s (heartbeat_s)")
 
 
 def test_what_is_cancelled_is_stopped_and_gives_back_what_it_held(jobs: Jobs) -> None:
@@ -258,6 +258,39 @@ def test_what_comes_after_a_failure_is_skipped_and_says_so(jobs: Jobs) -> None:
     jobs.let_pass(6.0)
     run, (left,) = jobs.run(made.id), jobs.all("left")
     assert (run.state, run.said) == (SKIPPED, f"left ({left.id}), which it comes after, has failed")
+
+
+LINE = """name = "lab"
+[jobs.prepare]
+command = "x"
+[jobs.fit]
+command = "x"
+after = ["prepare"]
+array = 2
+[jobs.report]
+command = "x"
+after = ["fit"]
+[jobs.letter]
+command = "x"
+after = ["report"]
+"""
+
+
+@pytest.mark.parametrize("taken_up", ["prepare", "letter"])
+def test_what_is_taken_up_again_brings_along_what_it_needs_and_what_was_skipped_for_it(
+    jobs: Jobs, taken_up: str
+) -> None:
+    jobs.does["prepare"] = Behaviour(exit_after_s=0.1, code=1)
+    jobs.ask("letter", LINE)
+    jobs.let_pass(6.0)
+    assert jobs.states("prepare") + jobs.states("report") + jobs.states("letter") == [FAILED, SKIPPED, SKIPPED]
+    assert jobs.all("letter")[0].said == jobs.all("report")[0].said, "the reason is that of the first one"
+    del jobs.does["prepare"]
+    jobs.call("jobs.retry", id=jobs.all(taken_up)[0].id)
+    jobs.let_pass(10.0)
+    assert jobs.states() == [SUCCEEDED] * 6
+    with pytest.raises(Conflict, match="has succeeded"):
+        jobs.call("jobs.retry", id=jobs.all(taken_up)[0].id)
 
 
 def test_jobs_for_one_device_never_overlap(with_devices: Callable[..., Jobs]) -> None:
