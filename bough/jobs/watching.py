@@ -99,9 +99,7 @@ class Watching:
         now, settings = turnover.world.now, run.manifest.settings
         lease = turnover.world.lease(run)
         if lease is None:
-            gone = turnover.world.leases.get(run.id)
-            cause = f": {gone.cause}" if gone is not None and gone.cause else ""
-            self._stop(turnover, run, CAPACITY_LOST, f"its capacity was taken away{cause}", 0.0)
+            self._stop(turnover, run, CAPACITY_LOST, _taken_away(turnover.world.leases.get(run.id)), 0.0)
         elif lease.state == NOTICED:
             left = max(lease.ends_at - now, 0.0)
             said = f"its capacity will be taken away in {left:.0f} s ({lease.cause or 'noticed'})"
@@ -145,6 +143,8 @@ class Watching:
         now = turnover.world.now
         exits = [each.exit if each is not None and each.exit else SILENT_EXIT for each in found]
         self._keep_logs(run)
+        if run.stopping_for == CAPACITY_LOST:  # it was to be, and now it is
+            run = msgspec.structs.replace(run, said=_taken_away(turnover.world.leases.get(run.id)))
         progress = self.progress(run)
         done = progress is not None and progress.done
         fresh = progress is not None and progress.at >= run.attempt_at
@@ -240,6 +240,11 @@ def situation(run: JobRun, lease: Lease | None, progress: Progress | None, *, pr
         found, work_left_s=left, save_s=progress.cost_s, to_disk_s=progress.save_s, interval_s=progress.interval_s,
         unsaved_s=unsaved,
     )  # fmt: skip
+
+
+def _taken_away(lease: Lease | None) -> str:
+    cause = f": {lease.cause}" if lease is not None and lease.cause else ""
+    return f"its capacity was taken away{cause}"
 
 
 def _payer(run: JobRun) -> dict[str, Any]:

@@ -163,7 +163,9 @@ def test_a_notice_stops_the_attempt_and_what_was_not_done_goes_on_elsewhere(jobs
     run = jobs.run(made.id)
     assert (run.state, run.attempt, run.spent.capacity) == (RUNNING, 2, 1)
     shown = jobs.call("jobs.show", id=made.id)
-    assert any("taken away" in each.said for each in shown.timeline)
+    told = [each.said for each in shown.timeline if each.what in ("stopping", "queued")]
+    assert told[-2].startswith("its capacity will be taken away in 5 s")
+    assert told[-1].startswith("its capacity was taken away"), "it is over"
 
 
 def test_how_long_an_attempt_took_until_it_made_steps_is_in_the_timeline_once_and_is_learnt(jobs: Jobs) -> None:
