@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ STABLE_S = 10.0  # a replica that lived this long did not crash because of how i
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 DATABASES = "databases"  # the label of a unit that says which ones it was given
 _NO_PROGRAM = "the shell found no program of that name: add its package to the requirements, or correct `command`"
+PICKLES = (".joblib", ".pkl", ".pickle", ".cloudpickle")
 START_TRIES = 3  # exits of a new deployment's replicas before the rollout is given up
 
 
@@ -87,6 +89,17 @@ def api_versions(manifest: Manifest) -> dict[tuple[str, str], tuple[str, Service
         for name, each in manifest.services.items()
         if not each.settings.is_web
     }
+
+
+def runs_code(settings: Service) -> str:
+    """What whoever deploys it should know of a model file that can run code when it is read; empty: nothing."""
+    file = PurePosixPath(settings.file)
+    if not settings.trust or file.suffix.lower() not in PICKLES:
+        return ""
+    return (
+        f"{file.name} is a pickle: reading it runs whatever code is in it, and trust = true allows that;"
+        f" skops.io.dump(model, {file.with_suffix('.skops').name!r}) makes a file that needs no trust"
+    )
 
 
 def on_break(settings: Service, environment: str, platform: Platform) -> str:
