@@ -795,6 +795,7 @@ class JobRunView(Record):
     index: int
     children: int
     params: dict[str, bool | float | int | str]
+    start_from: str
     queue: str
     priority: int
     started_at: float
@@ -2551,6 +2552,7 @@ class _Jobs:
         params: dict[str, str] = ...,
         alone: bool = ...,
         register: str = ...,
+        start_from: str = ...,
         file: str = ...,
         bundles: dict[str, str] = ...,
         idempotency_key: str = ...,

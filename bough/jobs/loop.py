@@ -25,7 +25,7 @@ from bough.databases.disk import Databases
 from bough.databases.giving import under, variables_of
 from bough.environments import references
 from bough.environments.references import Filled
-from bough.jobs import rules, store, sweeping, taking, units
+from bough.jobs import beginnings, rules, store, sweeping, taking, units
 from bough.jobs.groups import Groups
 from bough.jobs.models import (
     ALL,
@@ -248,6 +248,7 @@ class JobLoop:
         missing = [rank for rank, each in enumerate(units.of(run, world.attempts)) if each is None]
         if not missing:
             return
+        beginnings.lay(self._places, run)
         for folder in (self._places.output(run.id), self._places.checkpoints(run.id)):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         filled = self._given.get(run.id) or self._filled(tx, run)

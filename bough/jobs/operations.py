@@ -12,7 +12,7 @@ from bough.environments import operations as environments
 from bough.environments import store as releases
 from bough.environments.models import JobManifest
 from bough.environments.operations import Environment, OneEnvironment, ProposeRelease
-from bough.jobs import asking, retrying, rules, schedules, showing, store, taking
+from bough.jobs import asking, beginnings, retrying, rules, schedules, showing, store, taking
 from bough.jobs.asking import Asked
 from bough.jobs.models import (
     BUILDING,
@@ -55,6 +55,7 @@ class RunJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     params: Annotated[dict[str, str], msgspec.Meta(description="parameters, over those of bough.toml")] = {}
     alone: Annotated[bool, msgspec.Meta(description="without the jobs that it comes after")] = False
     register: Annotated[str, msgspec.Meta(description="the model of which its output becomes a version")] = ""
+    start_from: Annotated[str, msgspec.Meta(description="the job run with whose last checkpoint it begins")] = ""
     file: Annotated[str, msgspec.Meta(description="the text of a bough.toml, instead of the live release")] = ""
     bundles: dict[str, str] = {}
 
@@ -132,8 +133,10 @@ def run(context: Context, request: RunJob) -> JobRunView:
     number, jobs = _deployed(context, place) if not request.file else _proposed(context, request)
     asked = Asked(
         project=place[0], environment=place[1], release=number, by=context.principal.name, now=context.clock.now(),
-        jobs=jobs, register=request.register,
+        jobs=jobs, register=request.register, start_from=request.start_from,
     )  # fmt: skip
+    if request.start_from:
+        beginnings.check(Places(context.part(Home)), store.get(context.tx, request.start_from), request.project)
     declared = jobs[request.job].settings.params if request.job in jobs else {}
     params = rules.given(declared, request.params)
     made = asking.ask(context.tx, asked, request.job, params, alone=request.alone)

@@ -31,6 +31,7 @@ job_run = sa.Table(
     sa.Column("manifest", sa.Text, nullable=False),
     sa.Column("params", sa.Text, nullable=False),
     sa.Column("register", sa.Text, nullable=False),
+    sa.Column("start_from", sa.Text, nullable=False, server_default=sa.text("''")),
     sa.Column("group", sa.Text, nullable=False, index=True),
     sa.Column("index", sa.Integer, nullable=False),
     sa.Column("children", sa.Integer, nullable=False),

@@ -508,3 +508,40 @@ def test_an_engine_that_fails_doubles_and_forgets_hints_changes_nothing(tmp_path
         if not jobs.bough.capacity.leases() and not [each for each in jobs.engine.snapshot() if each.kind == "job"]:
             return
     raise AssertionError("something was left")
+
+
+def test_a_run_begins_with_what_another_has_saved_and_leaves_it_alone(jobs: Jobs) -> None:
+    places = Places(jobs.bough.home)
+    jobs.does["fit"] = Behaviour(exit_after_s=0.5, code=1)
+    first = jobs.ask("fit", FILE)
+    jobs.let_pass(1.0)
+    with pytest.raises(Conflict, match="has saved no checkpoint"):
+        jobs.ask("fit", FILE, start_from=first.id)
+    for path, content in (("steps/7.json", "{}"), ("chunks/0/ab", "weights"), ("progress.json", "{}")):
+        (places.checkpoints(first.id) / path).parent.mkdir(parents=True, exist_ok=True)
+        (places.checkpoints(first.id) / path).write_text(content)
+    jobs.does["fit"] = Behaviour()
+    second = jobs.ask("fit", FILE, start_from=first.id)
+    jobs.let_pass(2.0)
+    folder = places.checkpoints(second.id)
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+        "steps/7.json", "chunks/0/ab"
+    }, "how the other went is not how this one goes"  # fmt: skip
+    (folder / "steps/7.json").unlink()
+    assert (places.checkpoints(first.id) / "steps/7.json").read_text() == "{}"
+    assert jobs.call("jobs.show", id=second.id).run.start_from == first.id
+    with pytest.raises(Conflict, match="saves on"):
+        jobs.ask("fit", FILE, start_from=second.id)
+
+
+def test_a_run_whose_beginning_is_gone_fails_and_says_so(jobs: Jobs) -> None:
+    places = Places(jobs.bough.home)
+    first = jobs.ask("fit", FILE)
+    jobs.let_pass(2.0)
+    (places.checkpoints(first.id) / "steps").mkdir(parents=True)
+    (places.checkpoints(first.id) / "steps/7.json").write_text("{}")
+    second = jobs.ask("fit", FILE, start_from=first.id)
+    jobs.call("jobs.clear", id=first.id)
+    jobs.let_pass(2.0)
+    run = jobs.run(second.id)
+    assert run.state == FAILED and run.said == f"it could not be started: the checkpoints of {first.id} are gone"
