@@ -757,6 +757,8 @@ class JobPlan(Record):
     speed: float
     across_h: float
     up_h: float
+    work_h: float
+    age_h: float
     available: builtins.list[str]
     away: builtins.list[str]
 
