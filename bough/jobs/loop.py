@@ -206,7 +206,8 @@ class JobLoop:
         with turn.read() as tx:
             read = {run.id: taking.as_input(run.manifest.settings.source, taking.of(tx, run.id)) for run in started
                     if run.manifest.settings.source}  # fmt: skip
-        self._tracked.keep(started, [run for run in turnover.ended if run.run], turnover.world.now, read)
+        ended = [run for run in turnover.ended if run.run and not run.children]  # a group's run is that of its best
+        self._tracked.keep(started, ended, turnover.world.now, read)
         if not turnover.changed:
             return set()
         with turn.apply() as tx:

@@ -453,6 +453,18 @@ def test_a_run_of_a_sweep_that_is_clearly_worse_is_stopped_early_and_the_best_is
     assert f"; best is {members[0].id}, loss " in shown.run.said and "with lr=" in shown.run.said
 
 
+def test_the_tracked_run_of_the_best_of_a_sweep_says_what_that_one_took_and_not_the_sweep(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=3.0)
+    made = jobs.ask("fit", FILE + '[jobs.fit.sweep]\ngrid = { lr = [1, 2] }\nparallel = 1\nmetric = "loss"\n')
+    jobs.let_pass(1.0)
+    first = next(run for run in jobs.all() if run.run)
+    jobs.call("runs.log", project="lab", id=first.run, metrics=[{"key": "loss", "value": 0.1, "timestamp_ms": 1}])
+    jobs.let_pass(10.0)
+    assert jobs.run(made.id).state == SUCCEEDED and jobs.run(made.id).run == first.run
+    tags = jobs.call("runs.show", project="lab", id=first.run).tags
+    assert (tags["bough.attempts"], tags["bough.said"]) == ("1", "exit status 0")
+
+
 def test_a_group_is_cancelled_and_taken_up_again_as_one(jobs: Jobs) -> None:
     jobs.does["fit"] = Behaviour()
     made = jobs.ask("fit", FILE + "array = 3\n")
