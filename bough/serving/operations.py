@@ -60,6 +60,11 @@ def status(context: Context, request: OneEnvironment) -> Status:
     """Shows what serves in an environment, and what is on its way."""
     place = request.project, request.environment
     newest = environments.newest(context.tx, place)
+    if newest is None and environments.exists(context.tx, place):
+        raise NotFound(
+            f"nothing was deployed to {request.project}/{request.environment} yet", code="NOTHING_DEPLOYED",
+            hint="bough deploy; bough jobs list shows what was run from folders",
+        )  # fmt: skip
     if newest is None:
         raise NotFound(
             f"there is no {request.project}/{request.environment} yet",

@@ -36,6 +36,15 @@ def test_a_job_is_built_started_and_ends_with_its_reason(jobs: Jobs) -> None:
     assert (tracked.status, tracked.experiment) == ("finished", "fit")
 
 
+def test_an_environment_that_has_only_run_jobs_is_there_and_has_nothing_that_serves(jobs: Jobs) -> None:
+    jobs.ask("fit", FILE)
+    with pytest.raises(NotFound, match="nothing was deployed to lab/main yet") as raised:
+        jobs.call("environments.status", project="lab")
+    assert "bough jobs list" in raised.value.hint
+    with pytest.raises(NotFound, match="there is no lab/other yet"):
+        jobs.call("environments.status", project="lab", environment="other")
+
+
 def test_a_job_of_the_live_release_runs_without_its_folder(jobs: Jobs) -> None:
     jobs.deploy(FILE)
     made = jobs.ask("fit")
