@@ -195,8 +195,10 @@ def test_how_long_an_attempt_took_until_it_made_steps_is_in_the_timeline_once_an
     assert len(said) == 1, "what the attempt before has said is not taken for the present one's"
     assert said[0].startswith("makes steps after 4.0 s") and "2.0 s until its first step began" in said[0]
     since = jobs.run(made.id).attempt_at
-    jobs.say(made.id, step=9, made=3, opened_at=since + 2.0, began_at=since + 4.0, restored_step=6)
+    jobs.say(made.id, step=9, made=3, opened_at=since + 2.0, began_at=since + 4.0, restored_step=6, damaged=1)
     jobs.let_pass(1.0)
+    said = [each.said for each in jobs.call("jobs.show", id=made.id).timeline if each.what == "under_way"]
+    assert said[-1].endswith("back to step 6; 1 newer checkpoint was damaged and put aside")
     with jobs.bough.database.read() as tx:
         learnt = changeovers(tx, [("lab", "fit")])["lab", "fit"]
     assert (learnt.measured, round(learnt.usual_s, 3)) == (2, 6.0), "two that agree: 4 s and what a restore takes, 4 s"
