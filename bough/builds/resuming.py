@@ -109,10 +109,10 @@ def _try(trial: Trial, place: Path, tell: Callable[[str], None], kept: list[Prom
             "set every seed (random, numpy, torch, random_state), keep times and paths out of the state, and read"
             " nothing that an earlier start has written elsewhere than into $BOUGH_CHECKPOINTS",
         )  # fmt: skip
-    place = "" if samples.state == KEPT else "where it is in its data, "
+    data = "" if samples.state == KEPT else "where it is in its data, "
     raise Broken(
         "weights", f"after interruptions it differs in {what}",
-        f"put into the state what this depends on: {place}generators of its own (numpy.random.default_rng), averages",
+        f"put into the state what this depends on: {data}generators of its own (numpy.random.default_rng), averages",
     )  # fmt: skip
 
 
