@@ -109,9 +109,9 @@ def _maps(plan: Any) -> list[tuple[str, list[str]]]:
     return [(f"while a zone is available{since}", plan.available), ("while none is", plan.away)]
 
 
-def _row_now(plan: Any, rows: int) -> int:
-    """In which row of a map the job is before it starts."""
-    return min(max(int((1.0 - plan.work_h / plan.up_h) * rows), 0), rows - 1)
+def _row_now(plan: Any, rows: int, apart: int) -> int:
+    """In which row of a map the job is before it starts; so many from the ends at least, whose labels stay legible."""
+    return max(min(int((1.0 - plan.work_h / plan.up_h) * rows), rows - 1 - apart), apart)
 
 
 def _map(session: Session, plan: Any, cells: list[str]) -> list[str]:
@@ -119,7 +119,7 @@ def _map(session: Session, plan: Any, cells: list[str]) -> list[str]:
     most, end, now = _time(plan.up_h), _time(plan.across_h), f"{_time(plan.work_h)} →"
     edge = max(len(most), len(now))
     sides = [most, *[""] * (len(cells) - 2), "0"]
-    sides[_row_now(plan, len(cells))] = now
+    sides[_row_now(plan, len(cells), 1)] = now
     rows = [f"    {side:>{edge}} ▏{_row(session, row)}" for side, row in zip(sides, cells, strict=True)]
     width = max((len(row) for row in cells), default=0)
     return [*rows, f"    {'':{edge}}  now{end:>{max(width - 3, 0)}}"]
@@ -154,7 +154,7 @@ def picture(plan: Any) -> str:
             _words(_SIDE, top + 12, title, bold=True),
             _words(_SIDE - 6, top + 30, most, anchor="end"), _words(_SIDE - 6, top + 20 + up, "0", anchor="end"),
             _words(_SIDE - 6, top + 12, "work left", anchor="end"),
-            _words(_SIDE - 6, top + 28 + _row_now(plan, len(rows)) * _CELL, f"{_time(plan.work_h)} →", anchor="end"),
+            _words(_SIDE - 6, top + 28 + _row_now(plan, len(rows), 2) * _CELL, f"{_time(plan.work_h)} →", anchor="end"),
             f'<path d="M{_SIDE} {top + 20}v{up}h{across}" fill="none" stroke="#888"/>',
         ]  # fmt: skip
         top += 20

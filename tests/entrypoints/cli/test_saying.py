@@ -245,5 +245,7 @@ def test_the_picture_of_a_plan_shows_where_the_job_is_and_how_long_a_zone_has_be
     assert there == "while a zone is available, for 18 s so far" and away[0] == "while none is"
     sides = [row.partition("▏")[0].strip() for row in plan_train._map(Session(), made, made.available)]
     assert sides[:4] == ["1.6 h", "", "30 min →", "0"], "of 1.6 h at the top, 0.5 h are in the third row"
+    rows = plan_train._map(Session(), Record({**made, "work_h": 0.001}), made.available)
+    assert [row.partition("▏")[0].strip() for row in rows][2:4] == ["3.6 s →", "0"], "the scale is seen all the same"
     drawn = plan_train.picture(made)
     assert drawn.count("30 min →") == 2 and drawn.count("for 18 s so far") == 1
