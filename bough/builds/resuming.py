@@ -92,8 +92,9 @@ def _try(trial: Trial, place: Path, tell: Callable[[str], None], kept: list[Prom
     tell("to the end")
     ended = cut.start(stop_at_step=trial.steps)
     if ended.status:
-        raise Broken("restores", f"after the interruptions it {_how(ended)}", "bough logs, or run it by hand")
-    kept.append(_compared_samples(whole, cut, last))
+        raise Broken("restores", f"after the interruptions it {_how(ended)}")
+    samples = _compared_samples(whole, cut, last)
+    kept.append(samples)
     differing = differences(whole.folder, cut.folder)
     if not differing:
         kept.append(Promise(name="weights", state=KEPT, detail=f"equal at step {last}, bit by bit"))
@@ -105,9 +106,14 @@ def _try(trial: Trial, place: Path, tell: Callable[[str], None], kept: list[Prom
     if unstable := differences(whole.folder, again.folder):
         raise Broken(
             "weights", f"two undisturbed runs differ from each other in {', '.join(unstable[:_TAIL_LINES])}",
-            "set every seed (random, numpy, torch, random_state), and keep times and paths out of the state",
+            "set every seed (random, numpy, torch, random_state), keep times and paths out of the state, and read"
+            " nothing that an earlier start has written elsewhere than into $BOUGH_CHECKPOINTS",
         )  # fmt: skip
-    raise Broken("weights", f"after interruptions it differs in {what}", "put into the state what this depends on")
+    data = "" if samples.state == KEPT else "where it is in its data, "
+    raise Broken(
+        "weights", f"after interruptions it differs in {what}",
+        f"put into the state what this depends on: {data}generators of its own (numpy.random.default_rng), averages",
+    )  # fmt: skip
 
 
 def _check_runs(whole: _Place, ended: Ended, kept: list[Promise]) -> int:

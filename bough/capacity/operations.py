@@ -60,8 +60,9 @@ class PlanJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
     """`cost` is expected; of ten courses one costs less than `low` and one more than `high`. Chances are from 0 to 1.
-    The pictures show what the plan does from nothing running, while a zone is available and while none is: time goes to
-    the right over `across_h`, work that is left upwards to `up_h`; s spot, . waits, o on-demand."""
+    The pictures show what the plan does from nothing running, while a zone is available (for `age_h` so far, which
+    matters much) and while none is: time goes to the right over `across_h`, work that is left upwards to `up_h`, of
+    which the job has `work_h`; s spot, . waits, o on-demand."""
 
     cost: float
     low: float
@@ -81,6 +82,8 @@ class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
     speed: float = 1.0  # of the pools: prices are per hour of theirs, of which one of the job has so many
     across_h: float = 0.0
     up_h: float = 0.0
+    work_h: float = 0.0
+    age_h: float = 0.0
     available: list[str] = []
     away: list[str] = []
 
@@ -207,6 +210,7 @@ def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen, usable: Usable, change
         only_on_demand=round(found.only_on_demand, 3), missed=0.0, zones=sorted(ask.spot),
         left_out=list(usable.left_out), changeover=changeover,
         first={rules.NONE: "wait", SPOT: f"spot in {choice.zone}"}.get(choice.kind, choice.kind), speed=usable.speed,
+        work_h=round(ask.work_left / usable.speed, 4), age_h=round(state.age_h / usable.speed, 4) if best else 0.0,
         across_h=round(ask.time_left / usable.speed, 4), up_h=round((ask.time_left - made.least) / usable.speed, 4),
         available=made.picture(up=True, age_step=age if best else 0), away=made.picture(up=False, age_step=0),
     )  # fmt: skip

@@ -757,6 +757,8 @@ class JobPlan(Record):
     speed: float
     across_h: float
     up_h: float
+    work_h: float
+    age_h: float
     available: builtins.list[str]
     away: builtins.list[str]
 
@@ -795,6 +797,7 @@ class JobRunView(Record):
     index: int
     children: int
     params: dict[str, bool | float | int | str]
+    start_from: str
     queue: str
     priority: int
     started_at: float
@@ -2552,6 +2555,7 @@ class _Jobs:
         params: dict[str, str] = ...,
         alone: bool = ...,
         register: str = ...,
+        start_from: str = ...,
         file: str = ...,
         bundles: dict[str, str] = ...,
         idempotency_key: str = ...,

@@ -26,6 +26,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     now: float
     jobs: Mapping[str, JobManifest]
     register: str = ""
+    start_from: str = ""
     slot: float = 0.0
 
 
@@ -43,7 +44,8 @@ def ask(tx: sa.Connection, asked: Asked, job: str, params: Mapping[str, Value], 
     for name in [job] if alone else order(asked.jobs, job):
         needs = [] if alone else [known_ids[before] for before in asked.jobs[name].settings.after]
         given = dict(asked.jobs[name].settings.params) | (dict(params) if name == job else {})
-        runs = _runs(asked, name, given, needs, seen, register=asked.register if name == job else "")
+        own = asked if name == job else msgspec.structs.replace(asked, register="", start_from="")
+        runs = _runs(own, name, given, needs, seen)
         known_ids[name] = runs[0].id
         made += runs
     store.add(tx, made)
@@ -65,16 +67,15 @@ def order(jobs: Mapping[str, JobManifest], job: str) -> list[str]:
     return found
 
 
-def _runs(
-    asked: Asked, name: str, params: dict[str, Value], needs: list[str], seen: int, *, register: str
-) -> list[JobRun]:
+def _runs(asked: Asked, name: str, params: dict[str, Value], needs: list[str], seen: int) -> list[JobRun]:
     manifest = asked.jobs[name]
     settings = manifest.settings
     state, said = (WAITING, "waits for the jobs that it comes after") if needs else (BUILDING, "builds")
     first = JobRun(
         id=new_id("jr"), project=asked.project, environment=asked.environment, job=name, release=asked.release,
         by=asked.by, state=state, said=said, manifest=manifest, params=params, needs=needs, slot=asked.slot,
-        register=register or settings.register, created_at=asked.now, changed_at=asked.now, seen=seen,
+        register=asked.register or settings.register, start_from=asked.start_from,
+        created_at=asked.now, changed_at=asked.now, seen=seen,
     )  # fmt: skip
     members = rules.children(settings.sweep, settings.array)
     if not members:

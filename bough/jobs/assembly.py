@@ -80,7 +80,6 @@ def handlers(outside: Outside) -> dict[str, Handler]:
 
 def listen(events: Events) -> None:
     """What happens elsewhere and matters to jobs."""
-    events.on("release.created", schedules.on_release_created)
     events.on("release.live", schedules.on_live)
     events.on(branching.BRANCHED, schedules.on_branched)
     events.on(branching.DISCARDED, schedules.on_discarded)

@@ -25,7 +25,7 @@ from bough.databases.disk import Databases
 from bough.databases.giving import under, variables_of
 from bough.environments import references
 from bough.environments.references import Filled
-from bough.jobs import rules, store, sweeping, taking, units
+from bough.jobs import beginnings, rules, store, sweeping, taking, units
 from bough.jobs.groups import Groups
 from bough.jobs.models import (
     ALL,
@@ -131,11 +131,11 @@ class JobLoop:
         for run in turnover.world.singles:
             if run.state in (RUNNING, STOPPING):
                 self._watch(turnover, run)
-        now = dict(needed) | {run.id: Standing(run.job, run.state) for run in turnover.ended}
+        now = dict(needed) | {run.id: Standing(run.job, run.state, run.said) for run in turnover.ended}
         outcomes: dict[str, BuildResult | Failure | None] = {}
         for run in turnover.world.singles:
             if run.state == WAITING:
-                self._wait(turnover, run, {id: now.get(id, Standing("a job", FAILED)) for id in run.needs})
+                self._wait(turnover, run, {id: now.get(id, Standing("a job", FAILED, "")) for id in run.needs})
         for run in turnover.world.singles:
             if run.state == BUILDING:
                 self._build(turnover, run, outcomes)
@@ -157,8 +157,9 @@ class JobLoop:
         if all(each.state == SUCCEEDED for each in needed.values()):
             turnover.change(run, state=BUILDING, said="builds")
         elif bad := next((id for id, each in needed.items() if each.state in (FAILED, SKIPPED, CANCELLED)), None):
-            job, state = needed[bad]
-            said = f"{job} ({bad}), which it comes after, {'has' if state == FAILED else 'was'} {state}"
+            job, state, said = needed[bad]
+            if state != SKIPPED:  # else for the same reason
+                said = f"{job} ({bad}), which it comes after, {'has' if state == FAILED else 'was'} {state}"
             turnover.change(run, state=SKIPPED, said=said, finished_at=turnover.world.now)
 
     def _build(self, turnover: Turnover, run: JobRun, outcomes: dict[str, BuildResult | Failure | None]) -> None:
@@ -205,7 +206,8 @@ class JobLoop:
         with turn.read() as tx:
             read = {run.id: taking.as_input(run.manifest.settings.source, taking.of(tx, run.id)) for run in started
                     if run.manifest.settings.source}  # fmt: skip
-        self._tracked.keep(started, [run for run in turnover.ended if run.run], turnover.world.now, read)
+        ended = [run for run in turnover.ended if run.run and not run.children]  # a group's run is that of its best
+        self._tracked.keep(started, ended, turnover.world.now, read)
         if not turnover.changed:
             return set()
         with turn.apply() as tx:
@@ -247,6 +249,7 @@ class JobLoop:
         missing = [rank for rank, each in enumerate(units.of(run, world.attempts)) if each is None]
         if not missing:
             return
+        beginnings.lay(self._places, run)
         for folder in (self._places.output(run.id), self._places.checkpoints(run.id)):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         filled = self._given.get(run.id) or self._filled(tx, run)

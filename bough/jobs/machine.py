@@ -125,10 +125,12 @@ def cpus_of(need: Resources) -> float:
 
 
 def said(need: Resources, number: int) -> str:
-    parts = [f"{need.cpus * number:g} cpus"] if need.cpus else []
+    cpus = cpus_of(need) * number
+    cores = f"{cpus:g} cpu{'s' * (cpus != 1)}"
+    parts = [cores] if need.cpus else []
     parts += [f"{need.memory_mb * number} MB of memory"] if need.memory_mb else []
     if need.accelerators:
         parts.append(" or ".join(need.accelerators) + (f" for each of {number} processes" if number > 1 else ""))
     elif need.gpus:
         parts.append(f"{need.gpus * number:g} GPU{'s' * (need.gpus * number > 1)}")
-    return ", ".join(parts) or f"room for {math.ceil(number)} more"
+    return ", ".join(parts) or cores

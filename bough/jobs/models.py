@@ -66,6 +66,7 @@ class JobRun(msgspec.Struct, frozen=True, kw_only=True):
     manifest: JobManifest
     params: dict[str, Value] = {}
     register: str = ""
+    start_from: str = ""  # id of the job run with whose checkpoints it begins
     group: str = ""  # id of the group that it belongs to
     index: int = 0  # its number there
     children: int = 0
@@ -147,6 +148,7 @@ class JobRunView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     index: int = 0
     children: int = 0
     params: dict[str, Value] = {}
+    start_from: str = ""
     queue: str = "default"
     priority: int = 0
     started_at: float = 0.0

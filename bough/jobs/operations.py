@@ -12,7 +12,7 @@ from bough.environments import operations as environments
 from bough.environments import store as releases
 from bough.environments.models import JobManifest
 from bough.environments.operations import Environment, OneEnvironment, ProposeRelease
-from bough.jobs import asking, rules, schedules, showing, store, taking
+from bough.jobs import asking, beginnings, retrying, rules, schedules, showing, store, taking
 from bough.jobs.asking import Asked
 from bough.jobs.models import (
     BUILDING,
@@ -20,9 +20,7 @@ from bough.jobs.models import (
     CANCELLED,
     ENDED,
     ENDING,
-    FAILED,
     RUNNING,
-    SKIPPED,
     STOPPING,
     SUCCEEDED,
     WAITING,
@@ -35,7 +33,7 @@ from bough.jobs.models import (
 )
 from bough.jobs.turning import say
 from bough.jobs.units import Places
-from bough.kernel import trees
+from bough.kernel import cron, trees
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.jobs import bounds
@@ -57,6 +55,7 @@ class RunJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     params: Annotated[dict[str, str], msgspec.Meta(description="parameters, over those of bough.toml")] = {}
     alone: Annotated[bool, msgspec.Meta(description="without the jobs that it comes after")] = False
     register: Annotated[str, msgspec.Meta(description="the model of which its output becomes a version")] = ""
+    start_from: Annotated[str, msgspec.Meta(description="the job run with whose last checkpoint it begins")] = ""
     file: Annotated[str, msgspec.Meta(description="the text of a bough.toml, instead of the live release")] = ""
     bundles: dict[str, str] = {}
 
@@ -134,8 +133,10 @@ def run(context: Context, request: RunJob) -> JobRunView:
     number, jobs = _deployed(context, place) if not request.file else _proposed(context, request)
     asked = Asked(
         project=place[0], environment=place[1], release=number, by=context.principal.name, now=context.clock.now(),
-        jobs=jobs, register=request.register,
+        jobs=jobs, register=request.register, start_from=request.start_from,
     )  # fmt: skip
+    if request.start_from:
+        beginnings.check(Places(context.part(Home)), store.get(context.tx, request.start_from), request.project)
     declared = jobs[request.job].settings.params if request.job in jobs else {}
     params = rules.given(declared, request.params)
     made = asking.ask(context.tx, asked, request.job, params, alone=request.alone)
@@ -175,14 +176,15 @@ def cancel(context: Context, request: OneJobRun) -> JobRunView:
 
 @operation("jobs.retry", role=Role.DEVELOPER, writes=True)
 def retry(context: Context, request: OneJobRun) -> JobRunView:
-    """Takes up a job run that has failed or was cancelled: from its last checkpoint, with its budgets new."""
+    """Takes up a job run that has failed or was cancelled: from its last checkpoint, with its budgets new.
+
+    So is what it comes after and has not succeeded, and what was skipped because of it."""
     found = store.get(context.tx, request.id)
-    if found.state not in (FAILED, CANCELLED, SKIPPED):
-        raise Conflict(f"{found.id} is {found.state}", code="JOB_RUN_NOT_FAILED", hint=f"bough jobs show {found.id}")
-    for each in store.members(context.tx, found.id):
-        if each.state in (FAILED, CANCELLED, SKIPPED):
-            _take_up(context, each)
-    _take_up(context, found)
+    if found.state not in retrying.LOST:
+        said = f"{found.id} has {found.state}" if found.state == SUCCEEDED else f"{found.id} is {found.state}"
+        raise Conflict(said, code="JOB_RUN_NOT_FAILED", hint=f"bough jobs show {found.id}")
+    for each in retrying.together(context.tx, found):
+        _take_up(context, each)
     return showing.view(store.get(context.tx, request.id))
 
 
@@ -225,7 +227,7 @@ def list_schedules(context: Context, request: OneEnvironment) -> list[ScheduleVi
     return [
         ScheduleView(
             job=each.job, schedule=each.schedule, timezone=each.timezone, catch_up=each.catch_up, missed=each.missed,
-            next_at=0.0 if paused else schedules.upcoming(each.schedule, each.timezone, context.clock.now()),
+            next_at=0.0 if paused else cron.upcoming(each.schedule, each.timezone, context.clock.now()),
             paused=paused,
         )
         for each in schedules.of(context.tx, place)

@@ -120,6 +120,8 @@ def under_way(run: JobRun, first: Attempt, said: Progress) -> dict[str, Any]:
     restored = said.restored_step > 0
     back = f"back to step {said.restored_step}" if restored else "until its first step began"
     parts = f"{process:.1f} s until its process ran, {imports:.1f} s of imports, {ready:.1f} s {back}"
+    if said.damaged:
+        parts += f"; {said.damaged} newer checkpoint{'s were' if said.damaged > 1 else ' was'} damaged and put aside"
     warm = f", {said.warm_s:.1f} s more for its first step than for others" if said.warm_s >= WARM_S else ""
     measured = Measured(start_s=total - ready if restored else total, restore_s=ready if restored else -1.0)
     return {"said": f"makes steps after {total:.1f} s: {parts}{warm}", "seconds": total,

@@ -1,19 +1,17 @@
 """Jobs that run by the clock: `schedule = "0 3 * * *"` of the live release.
 
 One object for each scheduled job. It is due at its next slot; what it missed (the server was away, the environment was
-paused) it makes up for as `catch_up` says, and says so. A slot whose run before has not ended is passed over: two runs
-of one schedule never overlap.
+paused) it makes up for as `catch_up` says, and says so. Two runs of one schedule never overlap: a slot whose run before
+has not ended is passed over, or, where all slots are to be made up for, waits until it has.
 """
 
 from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import msgspec
 import sqlalchemy as sa
-from cronsim import CronSim, CronSimError
 
 from bough.environments import store as environments
 from bough.environments.models import Manifest
@@ -21,7 +19,7 @@ from bough.jobs import asking, store
 from bough.jobs.asking import Asked
 from bough.jobs.models import MISSED, SKIPPED_SLOT
 from bough.jobs.turning import say
-from bough.kernel.errors import Invalid
+from bough.kernel import cron
 from bough.kernel.events import Event, Events
 from bough.kernel.reconcile import Handler, Turn, drop, wake
 from bough.kernel.rows import Rows
@@ -31,7 +29,9 @@ KIND = "job-schedule"
 LATE_S = 60.0  # a slot that begins later than that was missed
 MOST_MADE_UP = 100  # slots that `all` makes up for at once
 PAUSED_CHECK_S = 60.0
+WAITING_CHECK_S = 1.0  # while a slot waits for the run of the one before
 BY = "schedule"
+ALL = "all"  # of `catch_up`
 
 log = logging.getLogger("bough.jobs")
 
@@ -85,22 +85,29 @@ class Schedules:
         due = slots(found, now)
         if due:
             with turn.apply() as tx:
-                self._run(tx, found, due, now)
-        return max(upcoming(found.schedule, found.timezone, now) - now, 0.05)
+                waits = self._run(tx, found, due, now)
+            if waits:
+                return WAITING_CHECK_S
+        return max(cron.upcoming(found.schedule, found.timezone, now) - now, 0.05)
 
-    def _run(self, tx: sa.Connection, found: JobSchedule, due: list[float], now: float) -> None:
+    def _run(self, tx: sa.Connection, found: JobSchedule, due: list[float], now: float) -> bool:
+        """Deals with the slots that are due; True when some wait for the end of a run."""
+        begun, there = store.under_way(tx, (found.project, found.environment), found.job), len(due)
+        if found.catch_up == ALL:
+            due = [] if begun else due[:1]
         late = [slot for slot in due if now - slot > LATE_S]
         wanted = chosen(due, late, found.catch_up)
         for slot in late:
             made_up = "made up for now" if slot in wanted else "not made up for"
             self._say(tx, MISSED, found, slot, f"began {now - slot:.0f} s late or not at all; {made_up}")
-        begun = store.under_way(tx, (found.project, found.environment), found.job)
         for slot in wanted:
-            if begun and found.catch_up != "all":
+            if begun:
                 self._say(tx, SKIPPED_SLOT, found, slot, "the run of the slot before has not ended")
                 continue
             begun = self._begin(tx, found, slot, now) or begun
-        _dealt_with(tx, found, due[-1], len(late))
+        if due:
+            _dealt_with(tx, found, due[-1], len(late))
+        return len(due) < there
 
     def _begin(self, tx: sa.Connection, found: JobSchedule, slot: float, now: float) -> bool:
         live = environments.live(tx, (found.project, found.environment))
@@ -134,13 +141,6 @@ def of(tx: sa.Connection, place: tuple[str, str]) -> list[JobSchedule]:
     return [_ROWS.struct(row) for row in tx.execute(job_schedule.select().where(*same).order_by(job_schedule.c.job))]
 
 
-def on_release_created(tx: sa.Connection, event: Event) -> None:
-    """A schedule that cannot be meant is refused with the release that brings it."""
-    for name, job in environments.find(tx, event.subject)[1].jobs.items():
-        if job.settings.schedule:
-            check(name, job.settings.schedule)
-
-
 def on_live(tx: sa.Connection, event: Event) -> None:
     """The schedules of an environment are those of its live release, from now on."""
     release, manifest = environments.find(tx, event.subject)
@@ -161,40 +161,24 @@ def on_discarded(tx: sa.Connection, event: Event) -> None:
         drop(tx, KIND, each.id)
 
 
-def check(job: str, schedule: str) -> None:
-    """Raises `Invalid` (SCHEDULE_INVALID)."""
-    try:
-        CronSim(schedule, datetime.now(UTC))
-    except CronSimError as error:
-        raise Invalid(
-            f"jobs.{job}.schedule: {schedule!r} cannot be read; {error}", code="SCHEDULE_INVALID",
-            hint='minute hour day month weekday, such as schedule = "0 3 * * *"',
-        ) from error  # fmt: skip
-
-
 def slots(found: JobSchedule, now: float) -> list[float]:
     """Those after `since`, up to now; of very many the latest."""
     due: list[float] = []
-    at = upcoming(found.schedule, found.timezone, found.since)
+    at = cron.upcoming(found.schedule, found.timezone, found.since)
     while at <= now:
         due = [*due[-MOST_MADE_UP:], at]
-        at = upcoming(found.schedule, found.timezone, at)
+        at = cron.upcoming(found.schedule, found.timezone, at)
     return due
 
 
 def chosen(due: list[float], late: list[float], catch_up: str) -> list[float]:
     """Which of the slots that are due are run."""
     punctual = [slot for slot in due if slot not in late]
-    if catch_up == "all":
+    if catch_up == ALL:
         return due
     if catch_up == "latest" and late and not punctual:
         return late[-1:]
     return punctual[-1:]
-
-
-def upcoming(schedule: str, timezone: str, after: float) -> float:
-    """The first slot after a moment."""
-    return next(CronSim(schedule, datetime.fromtimestamp(after, ZoneInfo(timezone)))).timestamp()
 
 
 def _follow(tx: sa.Connection, place: tuple[str, str], manifest: Manifest, now: float) -> None:

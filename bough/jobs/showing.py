@@ -38,9 +38,9 @@ def view(run: JobRun, now: float = 0.0) -> JobRunView:
     return JobRunView(
         id=run.id, project=run.project, environment=run.environment, job=run.job, state=run.state, said=run.said,
         by=run.by, created_at=run.created_at, release=run.release, group=run.group, index=run.index,
-        children=run.children, params=run.params, queue=settings.queue, priority=settings.priority,
-        started_at=run.started_at, finished_at=run.finished_at, attempt=run.attempt, size=run.size,
-        devices=run.devices, run=run.run, cost_center=settings.cost_center,
+        children=run.children, params=run.params, start_from=run.start_from, queue=settings.queue,
+        priority=settings.priority, started_at=run.started_at, finished_at=run.finished_at, attempt=run.attempt,
+        size=run.size, devices=run.devices, run=run.run, cost_center=settings.cost_center,
         seconds=round(run.seconds + running, 3),
         cost=run.cost + (lease.cost(now) if lease is not None and now else 0.0),
         capacity=f"{lease.offer.pool}/{lease.offer.zone}, {lease.offer.kind}" if lease is not None else "",

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.environments.models import JobManifest
-from bough.jobs.models import ACTIVE, ALL, CANCEL, CANCELLED, KIND, RUNNING, STOPPING, JobRun
+from bough.jobs.models import ACTIVE, ALL, CANCEL, CANCELLED, KIND, RUNNING, SKIPPED, STOPPING, JobRun
 from bough.kernel import catalog
 from bough.kernel.errors import NotFound
 from bough.kernel.events import Event
@@ -31,6 +31,7 @@ job_run = sa.Table(
     sa.Column("manifest", sa.Text, nullable=False),
     sa.Column("params", sa.Text, nullable=False),
     sa.Column("register", sa.Text, nullable=False),
+    sa.Column("start_from", sa.Text, nullable=False, server_default=sa.text("''")),
     sa.Column("group", sa.Text, nullable=False, index=True),
     sa.Column("index", sa.Integer, nullable=False),
     sa.Column("children", sa.Integer, nullable=False),
@@ -125,11 +126,28 @@ class Standing(NamedTuple):
 
     job: str
     state: str
+    said: str
 
 
 def standings(tx: sa.Connection, ids: Iterable[str]) -> dict[str, Standing]:
-    query = sa.select(job_run.c.id, job_run.c.job, job_run.c.state).where(job_run.c.id.in_(sorted(ids)))
-    return {row.id: Standing(row.job, row.state) for row in tx.execute(query)}
+    columns = job_run.c.id, job_run.c.job, job_run.c.state, job_run.c.said
+    query = sa.select(*columns).where(job_run.c.id.in_(sorted(ids)))
+    return {row.id: Standing(row.job, row.state, row.said) for row in tx.execute(query)}
+
+
+def several(tx: sa.Connection, ids: Iterable[str]) -> list[JobRun]:
+    """Those of them that are there, the oldest first."""
+    query = job_run.select().where(job_run.c.id.in_(sorted(ids))).order_by(job_run.c.id)
+    return [_ROWS.struct(row) for row in tx.execute(query)]
+
+
+def skipped_after(tx: sa.Connection, run: JobRun) -> list[JobRun]:
+    """What came directly after it and was skipped."""
+    query = job_run.select().where(
+        job_run.c.project == run.project, job_run.c.environment == run.environment, job_run.c.state == SKIPPED,
+        job_run.c.needs.contains(f'"{run.id}"'),
+    )  # fmt: skip
+    return [_ROWS.struct(row) for row in tx.execute(query.order_by(job_run.c.id))]
 
 
 def members(tx: sa.Connection, group: str) -> list[JobRun]:

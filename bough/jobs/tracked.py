@@ -68,6 +68,8 @@ def _begin(tx: sa.Connection, run: JobRun) -> None:
             for key, text in run.manifest.settings.tags.items()}}  # fmt: skip
     if run.group:
         tags["bough.group"] = run.group
+    if run.start_from:
+        tags["bough.start_from"] = run.start_from
     fresh = runs.Fresh(
         experiment=experiment, environment=run.environment, by=run.by, started_ms=created, id=id_of(run),
         name=f"{run.job}-{run.index}" if run.group else run.job,

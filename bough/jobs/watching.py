@@ -99,18 +99,16 @@ class Watching:
         now, settings = turnover.world.now, run.manifest.settings
         lease = turnover.world.lease(run)
         if lease is None:
-            gone = turnover.world.leases.get(run.id)
-            cause = f": {gone.cause}" if gone is not None and gone.cause else ""
-            self._stop(turnover, run, CAPACITY_LOST, f"its capacity was taken away{cause}", 0.0)
+            self._stop(turnover, run, CAPACITY_LOST, _taken_away(turnover.world.leases.get(run.id)), 0.0)
         elif lease.state == NOTICED:
             left = max(lease.ends_at - now, 0.0)
             said = f"its capacity will be taken away in {left:.0f} s ({lease.cause or 'noticed'})"
             self._stop(turnover, run, CAPACITY_LOST, said, left)
         elif now - run.attempt_at > settings.timeout_s:
-            said = f"it ran longer than its limit of {settings.timeout_s:g} s"
+            said = f"it ran longer than its limit of {settings.timeout_s:g} s (timeout_s)"
             self._stop(turnover, run, TIME_LIMIT, said, settings.grace_s)
         elif settings.heartbeat_s and now - self._last_sign(run) > settings.heartbeat_s:
-            said = f"no sign of life for {settings.heartbeat_s:g} s"
+            said = f"no sign of life for {settings.heartbeat_s:g} s (heartbeat_s)"
             self._stop(turnover, run, SILENT, said, min(settings.grace_s, settings.heartbeat_s))
         elif run.wanted_size and run.wanted_size != run.size and units.is_parallel(run):
             said = f"goes on with {units.processes(run.wanted_size)} instead of {run.size}"
@@ -145,6 +143,8 @@ class Watching:
         now = turnover.world.now
         exits = [each.exit if each is not None and each.exit else SILENT_EXIT for each in found]
         self._keep_logs(run)
+        if run.stopping_for == CAPACITY_LOST:  # it was to be, and now it is
+            run = msgspec.structs.replace(run, said=_taken_away(turnover.world.leases.get(run.id)))
         progress = self.progress(run)
         done = progress is not None and progress.done
         fresh = progress is not None and progress.at >= run.attempt_at
@@ -240,6 +240,11 @@ def situation(run: JobRun, lease: Lease | None, progress: Progress | None, *, pr
         found, work_left_s=left, save_s=progress.cost_s, to_disk_s=progress.save_s, interval_s=progress.interval_s,
         unsaved_s=unsaved,
     )  # fmt: skip
+
+
+def _taken_away(lease: Lease | None) -> str:
+    cause = f": {lease.cause}" if lease is not None and lease.cause else ""
+    return f"its capacity was taken away{cause}"
 
 
 def _payer(run: JobRun) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from bough.kernel import buckets
+from bough.kernel import buckets, cron
 from bough.kernel.policy import Metric
 
 Value = str | int | float | bool
@@ -129,6 +129,8 @@ def wrong(job: Any, name: str, jobs: Mapping[str, Any]) -> tuple[str, str, str] 
     if job.source is not None and (job.array or job.sweep.wanted):
         said = "its objects go to one run, and it has several at once"
         return "source", said, 'read them in a job of its own, and name that in after = ["read"]'
+    if job.schedule and (said := cron.wrong(job.schedule)):
+        return "schedule", said, cron.EXAMPLE
     return _wrong_sweep(job) or _wrong_order(name, jobs) or _wrong_zone(job)
 
 

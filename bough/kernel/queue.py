@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from bough.kernel import cron
 from bough.kernel.buckets import Objects, wrong
 from bough.kernel.errors import Problem
 from bough.kernel.names import check_name
@@ -161,7 +162,6 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
 
 
 _URL = re.compile(r"https?://\S+|\$\{secrets\.[^}]+\}\S*")
-_CRON = re.compile(r"\s*[\w*,/#-]+(\s+[\w*,/#-]+){4}\s*")
 _CHANGE = re.compile(r"(data|table|missed):[a-z0-9*][a-z0-9*._-]*")
 
 
@@ -195,9 +195,8 @@ def _check(document: Document, path: KeyPath, queue: Queue, handlers: Mapping[st
             parse(text)
         except Problem as problem:
             raise document.error((*path, key), problem.message, problem.hint) from problem
-    if queue.schedule and not _CRON.fullmatch(queue.schedule):
-        said = f"{queue.schedule!r} is no schedule of five fields"
-        raise document.error((*path, "schedule"), said, 'for example schedule = "0 3 * * *"')
+    if queue.schedule and (said := cron.wrong(queue.schedule)):
+        raise document.error((*path, "schedule"), said, f"for example {cron.EXAMPLE}")
     try:
         msgspec.json.decode(queue.payload)
     except msgspec.DecodeError as error:

@@ -60,6 +60,11 @@ def status(context: Context, request: OneEnvironment) -> Status:
     """Shows what serves in an environment, and what is on its way."""
     place = request.project, request.environment
     newest = environments.newest(context.tx, place)
+    if newest is None and environments.exists(context.tx, place):
+        raise NotFound(
+            f"nothing was deployed to {request.project}/{request.environment} yet", code="NOTHING_DEPLOYED",
+            hint="bough deploy; bough jobs list shows what was run from folders",
+        )  # fmt: skip
     if newest is None:
         raise NotFound(
             f"there is no {request.project}/{request.environment} yet",
@@ -144,8 +149,10 @@ def logs(context: Context, request: ReadLogs) -> Iterator[LogLine]:
     Every line carries a cursor: asked for again with it, the stream goes on exactly there, whatever was restarted."""
     engine = context.part(Engine)
     reader = Reader(engine, request.cursor, request.lines)
+    with context.read() as tx:
+        past = rules.bygone(store.in_environment(tx, (request.project, request.environment), ended=True))
     while True:
-        yield from reader.read(_attempts_to_read(context, engine, request), follow=request.follow)
+        yield from reader.read(_attempts_to_read(context, engine, request, past), follow=request.follow)
         if not request.follow:
             return
         context.pause(FOLLOW_S)
@@ -270,7 +277,8 @@ def _addresses(tx: sa.Connection, platform: Platform, place: tuple[str, str]) ->
     return found
 
 
-def _attempts_to_read(context: Context, engine: Engine, request: ReadLogs) -> list[tuple[Attempt, str]]:
+def _attempts_to_read(context: Context, engine: Engine, request: ReadLogs, past: set[str]) -> list[tuple[Attempt, str]]:
+    """With the service that each is of; none of the deployments that are past."""
     place = request.project, request.environment
     with context.read() as tx:
         every = store.in_environment(tx, place, ended=True)
@@ -279,6 +287,7 @@ def _attempts_to_read(context: Context, engine: Engine, request: ReadLogs) -> li
         raise NotFound(
             f"{'/'.join(place)} has no service {request.service!r}", code="SERVICE_NOT_FOUND", hint="bough status"
         )
+    mine = [each for each in mine if each.id not in past]
     units = {unit_of(build_request(each)): each.service for each in mine} if request.build else {}
     owners = {each.id: each.service for each in mine}
     found = []

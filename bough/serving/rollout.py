@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bough.environments import store as environments
-from bough.environments.models import ENDED, FAILED, OVERTAKEN, PENDING, STARTING, Manifest, Release
+from bough.environments.models import ENDED, FAILED, NOTED, OVERTAKEN, PENDING, STARTING, Manifest, Release
 from bough.environments.operations import RELEASE
 from bough.kernel.events import Events
 from bough.kernel.platform import Platform
@@ -43,6 +43,8 @@ def handler(events: Events, platform: Platform) -> Handler:
             if release.state == PENDING:
                 for name, service in manifest.services.items():
                     store.ensure(tx, release, name, service, now)
+                    if text := rules.runs_code(service.settings):
+                        events.emit(tx, NOTED, release.id, service=name, text=text)
                 environments.set_state(tx, release.id, STARTING, now)
                 events.emit(tx, "release.starting", release.id, **_about(release))
             return _advance(tx, events, platform, release, manifest, now)

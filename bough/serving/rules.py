@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -12,12 +14,13 @@ from bough.environments.models import Manifest, Release, ServiceManifest
 from bough.kernel.platform import Platform
 from bough.kernel.project import PRODUCTION
 from bough.kernel.workloads import Service
-from bough.serving.models import ASLEEP, STARTING, Deployment
+from bough.serving.models import ASLEEP, FAILED, STARTING, STOPPED, Deployment
 
 STABLE_S = 10.0  # a replica that lived this long did not crash because of how it was started
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 DATABASES = "databases"  # the label of a unit that says which ones it was given
 _NO_PROGRAM = "the shell found no program of that name: add its package to the requirements, or correct `command`"
+PICKLES = (".joblib", ".pkl", ".pickle", ".cloudpickle")
 START_TRIES = 3  # exits of a new deployment's replicas before the rollout is given up
 
 
@@ -87,6 +90,28 @@ def api_versions(manifest: Manifest) -> dict[tuple[str, str], tuple[str, Service
         for name, each in manifest.services.items()
         if not each.settings.is_web
     }
+
+
+def bygone(every: Sequence[Deployment]) -> set[str]:
+    """Of all deployments of an environment, the ids of those that were over before what their service has now began:
+    nobody asks any more what they printed."""
+    over = (FAILED, STOPPED)
+    begun: dict[str, float] = {}
+    for each in every:
+        if each.state not in over:
+            begun[each.service] = max(each.created_at, begun.get(each.service, 0.0))
+    return {each.id for each in every if each.state in over and each.changed_at < begun.get(each.service, 0.0)}
+
+
+def runs_code(settings: Service) -> str:
+    """What whoever deploys it should know of a model file that can run code when it is read; empty: nothing."""
+    file = PurePosixPath(settings.file)
+    if not settings.trust or file.suffix.lower() not in PICKLES:
+        return ""
+    return (
+        f"{file.name} is a pickle: reading it runs whatever code is in it, and trust = true allows that;"
+        f" skops.io.dump(model, {file.with_suffix('.skops').name!r}) makes a file that needs no trust"
+    )
 
 
 def on_break(settings: Service, environment: str, platform: Platform) -> str:

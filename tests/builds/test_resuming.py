@@ -79,6 +79,8 @@ def test_what_is_missing_is_found_and_named(tmp_path: Path, broken: str) -> None
     assert [each.name for each in found.values() if each.state == BROKEN] == [name]
     if broken == "unseeded":
         assert "two undisturbed runs differ" in found[name].detail
+    if broken == "weights":
+        assert "this depends on: generators of its own" in found[name].hint, "the data go on where they were"
     if broken == "runs":
         assert "no data here" in found[name].detail
 

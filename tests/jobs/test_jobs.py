@@ -36,6 +36,15 @@ def test_a_job_is_built_started_and_ends_with_its_reason(jobs: Jobs) -> None:
     assert (tracked.status, tracked.experiment) == ("finished", "fit")
 
 
+def test_an_environment_that_has_only_run_jobs_is_there_and_has_nothing_that_serves(jobs: Jobs) -> None:
+    jobs.ask("fit", FILE)
+    with pytest.raises(NotFound, match="nothing was deployed to lab/main yet") as raised:
+        jobs.call("environments.status", project="lab")
+    assert "bough jobs list" in raised.value.hint
+    with pytest.raises(NotFound, match="there is no lab/other yet"):
+        jobs.call("environments.status", project="lab", environment="other")
+
+
 def test_a_job_of_the_live_release_runs_without_its_folder(jobs: Jobs) -> None:
     jobs.deploy(FILE)
     made = jobs.ask("fit")
@@ -137,7 +146,7 @@ def test_a_program_without_a_sign_of_life_is_ended(jobs: Jobs) -> None:
     assert jobs.run(made.id).state == RUNNING, "it had said something"
     jobs.let_pass(8.0)
     run = jobs.run(made.id)
-    assert (run.state, run.said) == (FAILED, "no sign of life for 3 s")
+    assert (run.state, run.said) == (FAILED, "no sign of life for 3 s (heartbeat_s)")
 
 
 def test_what_is_cancelled_is_stopped_and_gives_back_what_it_held(jobs: Jobs) -> None:
@@ -163,7 +172,9 @@ def test_a_notice_stops_the_attempt_and_what_was_not_done_goes_on_elsewhere(jobs
     run = jobs.run(made.id)
     assert (run.state, run.attempt, run.spent.capacity) == (RUNNING, 2, 1)
     shown = jobs.call("jobs.show", id=made.id)
-    assert any("taken away" in each.said for each in shown.timeline)
+    told = [each.said for each in shown.timeline if each.what in ("stopping", "queued")]
+    assert told[-2].startswith("its capacity will be taken away in 5 s")
+    assert told[-1].startswith("its capacity was taken away"), "it is over"
 
 
 def test_how_long_an_attempt_took_until_it_made_steps_is_in_the_timeline_once_and_is_learnt(jobs: Jobs) -> None:
@@ -184,8 +195,10 @@ def test_how_long_an_attempt_took_until_it_made_steps_is_in_the_timeline_once_an
     assert len(said) == 1, "what the attempt before has said is not taken for the present one's"
     assert said[0].startswith("makes steps after 4.0 s") and "2.0 s until its first step began" in said[0]
     since = jobs.run(made.id).attempt_at
-    jobs.say(made.id, step=9, made=3, opened_at=since + 2.0, began_at=since + 4.0, restored_step=6)
+    jobs.say(made.id, step=9, made=3, opened_at=since + 2.0, began_at=since + 4.0, restored_step=6, damaged=1)
     jobs.let_pass(1.0)
+    said = [each.said for each in jobs.call("jobs.show", id=made.id).timeline if each.what == "under_way"]
+    assert said[-1].endswith("back to step 6; 1 newer checkpoint was damaged and put aside")
     with jobs.bough.database.read() as tx:
         learnt = changeovers(tx, [("lab", "fit")])["lab", "fit"]
     assert (learnt.measured, round(learnt.usual_s, 3)) == (2, 6.0), "two that agree: 4 s and what a restore takes, 4 s"
@@ -258,6 +271,39 @@ def test_what_comes_after_a_failure_is_skipped_and_says_so(jobs: Jobs) -> None:
     jobs.let_pass(6.0)
     run, (left,) = jobs.run(made.id), jobs.all("left")
     assert (run.state, run.said) == (SKIPPED, f"left ({left.id}), which it comes after, has failed")
+
+
+LINE = """name = "lab"
+[jobs.prepare]
+command = "x"
+[jobs.fit]
+command = "x"
+after = ["prepare"]
+array = 2
+[jobs.report]
+command = "x"
+after = ["fit"]
+[jobs.letter]
+command = "x"
+after = ["report"]
+"""
+
+
+@pytest.mark.parametrize("taken_up", ["prepare", "letter"])
+def test_what_is_taken_up_again_brings_along_what_it_needs_and_what_was_skipped_for_it(
+    jobs: Jobs, taken_up: str
+) -> None:
+    jobs.does["prepare"] = Behaviour(exit_after_s=0.1, code=1)
+    jobs.ask("letter", LINE)
+    jobs.let_pass(6.0)
+    assert jobs.states("prepare") + jobs.states("report") + jobs.states("letter") == [FAILED, SKIPPED, SKIPPED]
+    assert jobs.all("letter")[0].said == jobs.all("report")[0].said, "the reason is that of the first one"
+    del jobs.does["prepare"]
+    jobs.call("jobs.retry", id=jobs.all(taken_up)[0].id)
+    jobs.let_pass(10.0)
+    assert jobs.states() == [SUCCEEDED] * 6
+    with pytest.raises(Conflict, match="has succeeded"):
+        jobs.call("jobs.retry", id=jobs.all(taken_up)[0].id)
 
 
 def test_jobs_for_one_device_never_overlap(with_devices: Callable[..., Jobs]) -> None:
@@ -418,6 +464,18 @@ def test_a_run_of_a_sweep_that_is_clearly_worse_is_stopped_early_and_the_best_is
     assert f"; best is {members[0].id}, loss " in shown.run.said and "with lr=" in shown.run.said
 
 
+def test_the_tracked_run_of_the_best_of_a_sweep_says_what_that_one_took_and_not_the_sweep(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=3.0)
+    made = jobs.ask("fit", FILE + '[jobs.fit.sweep]\ngrid = { lr = [1, 2] }\nparallel = 1\nmetric = "loss"\n')
+    jobs.let_pass(1.0)
+    first = next(run for run in jobs.all() if run.run)
+    jobs.call("runs.log", project="lab", id=first.run, metrics=[{"key": "loss", "value": 0.1, "timestamp_ms": 1}])
+    jobs.let_pass(10.0)
+    assert jobs.run(made.id).state == SUCCEEDED and jobs.run(made.id).run == first.run
+    tags = jobs.call("runs.show", project="lab", id=first.run).tags
+    assert (tags["bough.attempts"], tags["bough.said"]) == ("1", "exit status 0")
+
+
 def test_a_group_is_cancelled_and_taken_up_again_as_one(jobs: Jobs) -> None:
     jobs.does["fit"] = Behaviour()
     made = jobs.ask("fit", FILE + "array = 3\n")
@@ -473,3 +531,40 @@ def test_an_engine_that_fails_doubles_and_forgets_hints_changes_nothing(tmp_path
         if not jobs.bough.capacity.leases() and not [each for each in jobs.engine.snapshot() if each.kind == "job"]:
             return
     raise AssertionError("something was left")
+
+
+def test_a_run_begins_with_what_another_has_saved_and_leaves_it_alone(jobs: Jobs) -> None:
+    places = Places(jobs.bough.home)
+    jobs.does["fit"] = Behaviour(exit_after_s=0.5, code=1)
+    first = jobs.ask("fit", FILE)
+    jobs.let_pass(1.0)
+    with pytest.raises(Conflict, match="has saved no checkpoint"):
+        jobs.ask("fit", FILE, start_from=first.id)
+    for path, content in (("steps/7.json", "{}"), ("chunks/0/ab", "weights"), ("progress.json", "{}")):
+        (places.checkpoints(first.id) / path).parent.mkdir(parents=True, exist_ok=True)
+        (places.checkpoints(first.id) / path).write_text(content)
+    jobs.does["fit"] = Behaviour()
+    second = jobs.ask("fit", FILE, start_from=first.id)
+    jobs.let_pass(2.0)
+    folder = places.checkpoints(second.id)
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+        "steps/7.json", "chunks/0/ab"
+    }, "how the other went is not how this one goes"  # fmt: skip
+    (folder / "steps/7.json").unlink()
+    assert (places.checkpoints(first.id) / "steps/7.json").read_text() == "{}"
+    assert jobs.call("jobs.show", id=second.id).run.start_from == first.id
+    with pytest.raises(Conflict, match="saves on"):
+        jobs.ask("fit", FILE, start_from=second.id)
+
+
+def test_a_run_whose_beginning_is_gone_fails_and_says_so(jobs: Jobs) -> None:
+    places = Places(jobs.bough.home)
+    first = jobs.ask("fit", FILE)
+    jobs.let_pass(2.0)
+    (places.checkpoints(first.id) / "steps").mkdir(parents=True)
+    (places.checkpoints(first.id) / "steps/7.json").write_text("{}")
+    second = jobs.ask("fit", FILE, start_from=first.id)
+    jobs.call("jobs.clear", id=first.id)
+    jobs.let_pass(2.0)
+    run = jobs.run(second.id)
+    assert run.state == FAILED and run.said == f"it could not be started: the checkpoints of {first.id} are gone"

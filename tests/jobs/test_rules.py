@@ -161,6 +161,8 @@ def test_a_share_goes_to_the_fullest_device_so_that_whole_ones_stay_whole() -> N
     whole = room.fit(a_run("jr_3", resources=Resources(gpus=1)))
     assert whole is not None and whole.devices == ("1",)
     assert room.lacks(a_run("jr_4", resources=Resources(gpus=2))) == "waits for 2 GPUs of this machine"
+    assert room.lacks(a_run("jr_4", resources=Resources(cpus=1))) == "waits for 1 cpu of this machine"
+    assert room.lacks(a_run("jr_4")) == "waits for 0.25 cpus of this machine"
     grows = a_run("jr_5", resources=third, size=1, devices=("1",), processes=Processes(min=1, max=2))
     assert Room(machine, [grows]).could_grow(grows) == 2
     assert Room(Machine(cpus=9.0, memory_mb=0, devices=machine.devices[1:]), [grows]).could_grow(grows) == 1

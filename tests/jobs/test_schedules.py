@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from bough.adapters.engine.fake import Behaviour
-from bough.jobs import schedules
 from bough.jobs.models import RUNNING
-from bough.kernel import events
-from bough.kernel.errors import Invalid
+from bough.kernel import cron, events
+from bough.kernel.errors import ProjectFileInvalid
 from tests.jobs.conftest import Jobs
 
 HOUR = 3600.0
@@ -63,14 +62,35 @@ def test_two_runs_of_one_schedule_never_overlap(jobs: Jobs) -> None:
 def test_slots_that_were_missed_are_said_and_made_up_for_as_wished(jobs: Jobs, catch_up: str, runs: int) -> None:
     jobs.deploy(file(more=f'catch_up = "{catch_up}"\n'))
     until(jobs, 4 * HOUR - jobs.clock.now() % HOUR + 600)  # nobody was there meanwhile
+    jobs.let_pass(20.0)
     assert len(said(jobs, "job.slot_missed")) == 4
     assert len(slots_of(jobs)) == runs
     assert jobs.call("jobs.schedules", project="lab")[0].missed == 4
 
 
-def test_a_schedule_that_cannot_be_read_is_refused_with_its_release(jobs: Jobs) -> None:
-    with pytest.raises(Invalid, match="cannot be read"):
-        jobs.deploy(file("0 99 * * *"))
+def test_all_slots_are_made_up_for_one_after_the_other(jobs: Jobs) -> None:
+    jobs.does["hourly"] = Behaviour()
+    jobs.deploy(file(more='catch_up = "all"\ntimeout_s = 1000\ngrace_s = 1\n'))
+    until(jobs, 3 * HOUR - jobs.clock.now() % HOUR + 600)
+    at_once = []
+    for _ in range(4):
+        at_once.append(sum(not run.ended for run in jobs.all("hourly")))
+        until(jobs, 1000)  # until its time limit ends it
+        jobs.let_pass(5.0)
+    assert at_once == [1, 1, 1, 1] and len(set(slots_of(jobs))) == len(jobs.all("hourly")) >= 4
+
+
+def test_a_schedule_that_cannot_be_read_is_refused_with_its_line_by_whatever_reads_the_file(jobs: Jobs) -> None:
+    asked = {"file": file("0 99 * * *"), "bundles": {".": "0" * 64}}
+    for verb, more in (
+        ("releases.plan", {}),
+        ("releases.create", {}),
+        ("jobs.run", {"project": "lab", "job": "hourly"}),
+    ):
+        with pytest.raises(
+            ProjectFileInvalid, match=r"bough.toml:4: jobs.hourly.schedule: .* is no schedule: bad hour"
+        ):
+            jobs.call(verb, **asked, **more)
 
 
 def test_what_a_release_no_longer_has_runs_no_more(jobs: Jobs) -> None:
@@ -95,6 +115,6 @@ def test_daylight_saving_neither_doubles_nor_loses_a_night() -> None:
     at, zone = datetime(2026, 10, 24, 12, tzinfo=UTC).timestamp(), "Europe/Berlin"
     nights = []
     for _ in range(3):
-        at = schedules.upcoming("30 2 * * *", zone, at)
+        at = cron.upcoming("30 2 * * *", zone, at)
         nights.append(datetime.fromtimestamp(at, UTC).strftime("%d %H:%M"))
     assert len(nights) == len({night[:2] for night in nights}) == 3

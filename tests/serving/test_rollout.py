@@ -270,3 +270,11 @@ def test_status_shows_what_serves_and_what_is_on_its_way(plane: Plane) -> None:
     assert (status.release, status.rollout["state"]) == (1, "starting")
     assert [(each.service, each.ready, each.wanted) for each in status.services] == [("churn", 1, 1)]
     assert status.services[0].url == "http://127.0.0.1:7400/v1/churn/predict"
+
+
+@pytest.mark.parametrize(("file", "warned"), [("m.joblib", True), ("m.skops", False)])
+def test_a_model_that_can_run_code_is_warned_of_while_it_is_deployed(plane: Plane, file: str, warned: bool) -> None:
+    release = plane.deploy(f'name = "shop"\n[services.churn]\nfile = "{file}"\ntrust = true\n')
+    notes = [each.text for each in plane.call("releases.follow", id=release.id) if each.kind == "note"]
+    assert release.state == "live" and bool(notes) == warned
+    assert all("m.joblib is a pickle" in text and "skops.io.dump(model, 'm.skops')" in text for text in notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from bough.adapters.engine import EXITED, READY, RUNNING, STARTING, STOPPING, At
 from bough.kernel.workloads import Service
 from bough.runtime.spec import Exited, Failure
 from bough.serving import rules
-from bough.serving.models import ASLEEP, DRAINING, Deployment
+from bough.serving.models import ASLEEP, DRAINING, FAILED, STOPPED, Deployment
 from bough.serving.models import READY as SERVES
 
 
@@ -92,3 +93,16 @@ def test_doing_what_the_look_says_gives_a_look_with_nothing_to_do(replicas: int,
 @given(st.integers(0, 100))
 def test_pauses_between_restarts_grow_and_are_bounded(crashes: int) -> None:
     assert 0.0 <= rules.pause_s(crashes) <= rules.pause_s(crashes + 1) <= rules.LONGEST_PAUSE_S
+
+
+def test_what_ended_before_its_service_began_anew_is_bygone() -> None:
+    def made(id: str, state: str, created_at: float, changed_at: float, service: str = "s") -> Deployment:
+        return msgspec.structs.replace(
+            deployment(1, state), id=id, created_at=created_at, changed_at=changed_at, service=service
+        )
+
+    every = [
+        made("failed", FAILED, 1.0, 2.0), made("stopped", STOPPED, 1.0, 9.0), made("live", SERVES, 5.0, 6.0),
+        made("broken", FAILED, 7.0, 8.0), made("alone", FAILED, 1.0, 2.0, "other"),
+    ]  # fmt: skip
+    assert rules.bygone(every) == {"failed"}, "the others ended after what runs began, or nothing runs instead"

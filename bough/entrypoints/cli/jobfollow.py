@@ -6,15 +6,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from bough.entrypoints.cli import unbroken
 from bough.entrypoints.cli.drawing import DIM, paint, paint_state
 from bough.entrypoints.cli.session import Session
-from bough.kernel.errors import Problem, Unavailable, WorkloadFailed
+from bough.kernel.errors import Unavailable, WorkloadFailed
 
-AWAY_S = 30.0  # how long the server, or the node that has the output, may be away
 LAST_LINES = 20
 REGISTERING_S = 20.0  # that a run's output may take to become a version before the command ends
 _OUTCOMES = {"registered": "registered", "not_registered": "not registered", "compared": "compared"}
-LOST = {"STREAM_BROKEN", "SERVER_STOPPING", "SERVER_UNREACHABLE", "NODE_UNREACHABLE"}
 
 
 def to_the_end(session: Session, made: Any) -> tuple[Any, str]:
@@ -46,21 +45,12 @@ def registered(session: Session, run: Any, model: str) -> str:
 
 
 def items(session: Session, id: str) -> Iterator[Any]:
-    """The stream, begun again where it was cut."""
-    cursor, away_since = "", 0.0
-    while True:
-        try:
-            for item in session.client().jobs.follow(id=id, cursor=cursor):
-                away_since = 0.0
-                cursor = item.get("cursor", "") or cursor
-                yield item
-            return
-        except Problem as problem:
-            away_since = away_since or time.monotonic()
-            if problem.own_code not in LOST or time.monotonic() - away_since > AWAY_S:
-                raise
-            session.note(f"  {problem.message}; the job goes on")
-            time.sleep(0.3)
+    """What happens to it, to its end."""
+
+    def begin(cursor: str) -> Iterator[Any]:
+        yield from session.client().jobs.follow(id=id, cursor=cursor)
+
+    return unbroken.stream(begin, cut=lambda problem: session.note(f"  {problem.message}; the job goes on"))
 
 
 def _ended(session: Session, item: Any, lines: list[str]) -> tuple[Any, str]:

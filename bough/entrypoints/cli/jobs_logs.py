@@ -1,9 +1,13 @@
-"""`bough jobs logs`: what a job run has printed."""
+"""`bough jobs logs`: what a job run has printed, over restarts of the server."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import click
 
+from bough.entrypoints.cli import unbroken
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session
 
@@ -11,7 +15,10 @@ _HELP = """Streams what a job run has printed, attempt by attempt."""
 
 
 def run(session: Session, id: str, follow: bool, lines: int, cursor: str) -> None:
-    for item in session.client().jobs.logs(id=id, follow=follow, lines=lines, cursor=cursor):
+    def begin(cursor: str) -> Iterator[Any]:
+        yield from session.client().jobs.logs(id=id, follow=follow, lines=lines, cursor=cursor)
+
+    for item in unbroken.stream(begin, cursor) if follow else begin(cursor):
         session.answer(item, text=item.text)
 
 

@@ -29,6 +29,7 @@ def run(session: Session, answer: Answer) -> str:
         "state": f"{paint_state(of['state'], session.colour)}: {of['said']}",
         "progress": _progress(progress) if progress else "",
         "params": " ".join(f"{key}={value}" for key, value in params.items()),
+        "begins with": f"the checkpoints of {of['start_from']}" if of.get("start_from") else "",
         "attempt": str(of.get("attempt", 0)) + (f", {of['size']} processes" if of.get("size", 1) > 1 else ""),
         "runs on": of.get("capacity", ""),
         "devices": ", ".join(of.get("devices", [])),

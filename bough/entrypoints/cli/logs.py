@@ -9,17 +9,16 @@ from typing import Any
 
 import click
 
+from bough.entrypoints.cli import unbroken
 from bough.entrypoints.cli.drawing import DIM, paint
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import environment
 from bough.entrypoints.cli.session import Session, project_name
 from bough.entrypoints.processes import KEEPER, PARTS
-from bough.kernel.errors import NotFound, Problem
+from bough.kernel.errors import NotFound
 
 ALL_LINES = 1_000_000
-AWAY_S = 30.0
 PAUSE_S = 0.3
-LOST = {"STREAM_BROKEN", "SERVER_STOPPING", "SERVER_UNREACHABLE"}
 
 _HELP = """Prints the output of services.
 
@@ -62,19 +61,12 @@ def run(
 
 def items(client: Any, request: dict[str, Any], lines: int) -> Iterator[Any]:
     """Lines; when the connection is cut while following, asked for again from where they ended."""
-    away_since = 0.0
-    while True:
-        try:
-            for item in client.services.logs(**request, lines=lines):
-                away_since = 0.0
-                request = request | {"cursor": item.cursor}
-                yield item
-            return
-        except Problem as problem:
-            away_since = away_since or time.monotonic()
-            if problem.own_code not in LOST or not request["follow"] or time.monotonic() - away_since > AWAY_S:
-                raise
-            time.sleep(PAUSE_S)
+
+    def begin(cursor: str) -> Iterator[Any]:
+        yield from client.services.logs(**request | {"cursor": cursor}, lines=lines)
+
+    cursor = request.get("cursor", "")
+    return unbroken.stream(begin, cursor) if request["follow"] else begin(cursor)
 
 
 def _own(session: Session, name: str, lines: int, follow: bool) -> None:

@@ -97,22 +97,37 @@ def _text(session: Session, job: str, plan: Any) -> str:
         f" {plan.only_on_demand:.0%}, deadline missed {plan.missed:.0%}",
         "  the plan, by the time that has passed and the work that is left: █ spot, · waits, ▒ on-demand",
     ]
-    for title, cells in (("while a zone is available", plan.available), ("while none is", plan.away)):
+    for title, cells in _maps(plan):
         lines += [f"  {title}", *_map(session, plan, cells)]
     return "\n".join(lines)
 
 
+def _maps(plan: Any) -> list[tuple[str, list[str]]]:
+    """Both, with their titles: a zone that has come just now is treated otherwise than one that has stayed."""
+    age = plan.get("age_h", 0.0)
+    since = f", for {_time(age)} so far" if age else ", just now"
+    return [(f"while a zone is available{since}", plan.available), ("while none is", plan.away)]
+
+
+def _row_now(plan: Any, rows: int, apart: int) -> int:
+    """In which row of a map the job is before it starts; so many from the ends at least, whose labels stay legible."""
+    return max(min(int((1.0 - plan.work_h / plan.up_h) * rows), rows - 1 - apart), apart)
+
+
 def _map(session: Session, plan: Any, cells: list[str]) -> list[str]:
-    """With its scales: work that is left at the side, time below."""
-    most, end = _time(plan.up_h), _time(plan.across_h)
-    edge = max(len(most), len("0"))
+    """With its scales: work that is left at the side, where the job has it now marked; time below."""
+    most, end, now = _time(plan.up_h), _time(plan.across_h), f"{_time(plan.work_h)} →"
+    edge = max(len(most), len(now))
     sides = [most, *[""] * (len(cells) - 2), "0"]
+    sides[_row_now(plan, len(cells), 1)] = now
     rows = [f"    {side:>{edge}} ▏{_row(session, row)}" for side, row in zip(sides, cells, strict=True)]
     width = max((len(row) for row in cells), default=0)
     return [*rows, f"    {'':{edge}}  now{end:>{max(width - 3, 0)}}"]
 
 
 def _time(hours: float) -> str:
+    if hours * 60.0 < 1.0:
+        return f"{hours * 3600.0:.3g} s"
     return f"{hours:.3g} h" if hours >= 1.0 else f"{hours * 60.0:.3g} min"
 
 
@@ -133,12 +148,13 @@ def picture(plan: Any) -> str:
     most, end = _time(plan.up_h), _time(plan.across_h)
     across = max((len(row) for row in plan.away), default=0) * _CELL
     shapes, top = [], _MARGIN
-    for title, rows in (("while a zone is available", plan.available), ("while none is", plan.away)):
+    for title, rows in _maps(plan):
         up = len(rows) * _CELL
         shapes += [
             _words(_SIDE, top + 12, title, bold=True),
             _words(_SIDE - 6, top + 30, most, anchor="end"), _words(_SIDE - 6, top + 20 + up, "0", anchor="end"),
-            _words(_SIDE - 6, top + 24 + up // 2, "work left", anchor="end"),
+            _words(_SIDE - 6, top + 12, "work left", anchor="end"),
+            _words(_SIDE - 6, top + 28 + _row_now(plan, len(rows), 2) * _CELL, f"{_time(plan.work_h)} →", anchor="end"),
             f'<path d="M{_SIDE} {top + 20}v{up}h{across}" fill="none" stroke="#888"/>',
         ]  # fmt: skip
         top += 20

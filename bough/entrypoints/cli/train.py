@@ -21,12 +21,13 @@ _EXAMPLES = """Examples:
   bough train
   bough train fit --params lr=0.01 --params epochs=20
   bough train fit --register churn
+  bough train fit --start-from jr_01jd8x5m3k8v2n4q6r
   bough train fit --detach"""
 
 
 def run(
-    session: Session, job: str, folder: str, environment: str, params: tuple[str, ...], register: str, alone: bool,
-    detach: bool,
+    session: Session, job: str, folder: str, environment: str, params: tuple[str, ...], register: str,
+    start_from: str, alone: bool, detach: bool,
 ) -> None:  # fmt: skip
     root = find_project(Path(folder))
     client = session.client()
@@ -37,7 +38,7 @@ def run(
     session.out(f"{prepared.project.name}/{prepared.project.environment} {name}: {prepared.count} files{said}")
     made = client.jobs.run(
         project=prepared.project.name, job=name, params=pairs(params), alone=alone, register=register,
-        **prepared.request(),
+        start_from=start_from, **prepared.request(),
     )  # fmt: skip
     if detach:
         session.answer(made, text=f"job run {made.id} is on its way; bough jobs show {made.id}")
@@ -64,6 +65,7 @@ command = make(
         environment_here(),
         click.Option(["--params"], multiple=True, metavar="KEY=VALUE", help="Parameters, over bough.toml. Repeatable."),
         click.Option(["--register"], default="", metavar="MODEL", help="Its output becomes a version of this model."),
+        click.Option(["--start-from"], default="", metavar="ID", help="Begin with what this job run has saved."),
         click.Option(["--alone"], is_flag=True, help="Without the jobs that it comes after."),
         click.Option(["--detach"], is_flag=True, help="Do not wait until it has ended."),
     ],

@@ -129,7 +129,7 @@ class Checkpoints:
         program saved it and there is no `migrate`."""
         if state is not None:
             self._staging.prepare(trees.take(state).leaves)
-        found = returning.find(self.folder, self._ranks, self._saver.chunks.confirm, self._tell)
+        found = returning.find(self.folder, self._ranks, self._saver.chunks.confirm, self._was_damaged)
         self._pace.resumed(time.monotonic())
         if found is None:
             self._say(whole=True, saved_step=0, began_at=self._clock())
@@ -331,6 +331,10 @@ class Checkpoints:
             self._say(whole=True, message=message)
             return
         self._quiet_until = self._clock() + COMPLAINS_EVERY_S
+        self._tell(message)
+
+    def _was_damaged(self, message: str) -> None:
+        self._say(damaged=self._reporter.now.damaged + 1)
         self._tell(message)
 
     def _tell(self, message: str) -> None:

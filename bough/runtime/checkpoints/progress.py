@@ -36,6 +36,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     save_s: float = 0.0  # from the beginning of the last save to the disk
     interval_s: float = 0.0  # between two saves, as chosen now
     restored_step: int = 0  # that this process went on from
+    damaged: int = 0  # checkpoints that this process found damaged and put aside
     opened_at: float = 0.0  # when this process asked for its checkpoints: imports are over
     began_at: float = 0.0  # and when it began its first step
     made: int = 0  # steps of this process

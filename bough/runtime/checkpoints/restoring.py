@@ -35,7 +35,7 @@ def newest(
 ) -> Optional[tuple[Manifest, Any]]:
     """The newest checkpoint and what `load` made of it; None when there is none. `load` raises CHECKPOINT_DAMAGED for
     one that cannot be used."""
-    for step in manifest.steps(folder):
+    for step in (known := manifest.steps(folder)):
         moment("restore")
         try:
             found = manifest.read(manifest.place(folder, step))
@@ -46,7 +46,8 @@ def newest(
             if error.code != "CHECKPOINT_DAMAGED":
                 raise
             put_aside(folder, step)
-            tell(f"the checkpoint of step {step} is damaged ({error.message}); the one before is used")
+            then = "it begins anew, for there is none before" if step == known[-1] else "the one before is used"
+            tell(f"the checkpoint of step {step} is damaged ({error.message}); {then}")
     return None
 
 

@@ -84,8 +84,7 @@ def pieces_of(folder: Path, about: Manifest) -> sharded.Read:
 def migrated(about: Manifest, version: str, saved: dict[str, Any], migrate: Optional[Migrate]) -> Mapping[str, Any]:
     """As it was saved when the same version of the program did, else as the hook makes it."""
     if version or about.version:
-        differences = [f"version {about.version or 'none'} is now {version or 'none'}"]
-        differences = differences if version != about.version else []
+        differences = [] if version == about.version else [f"it was {_called(about.version)} and is {_called(version)}"]
     else:
         differences = code.differences(about.code)
     if not differences:
@@ -96,11 +95,21 @@ def migrated(about: Manifest, version: str, saved: dict[str, Any], migrate: Opti
             "CHECKPOINT_CODE_CHANGED",
             f"the checkpoint of step {about.step} was saved by another version of the program:"
             f" {', '.join(differences[:_SHOWN])}{more}",
-            "restore(state, migrate=lambda saved: saved.state) takes it as it is; begin anew in another folder;"
-            ' or name the version of what you save: checkpoint.open(version="2")',
+            "restore(state, migrate=lambda saved: saved.state) takes it as it is, and a hook can change it; or begin"
+            ' anew in another folder. What is saved from now on can have a name: checkpoint.open(version="2")',
             differences=differences,
         )  # fmt: skip
-    return migrate(Saved(step=about.step, version=about.version, differences=differences, state=trees.bare(saved)))
+    made = migrate(Saved(step=about.step, version=about.version, differences=differences, state=trees.bare(saved)))
+    if not isinstance(made, Mapping):
+        raise CheckpointError(
+            "CHECKPOINT_STATE_INVALID", f"the migrate hook returned {type(made).__name__} and no state",
+            "it returns the state as this version of the program wants it: return saved.state",
+        )  # fmt: skip
+    return made
+
+
+def _called(version: str) -> str:
+    return f"version {version}" if version else "without a version"
 
 
 def lay_all(saved: Mapping[str, Any], state: Optional[MutableMapping[str, Any]]) -> MutableMapping[str, Any]:

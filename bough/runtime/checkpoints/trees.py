@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Mapping, MutableMapping
+from enum import Enum
 from typing import Any, Optional
 
 import msgspec
@@ -201,16 +202,21 @@ def lay(value: Any, target: Any, name: str) -> Any:
     if arrays.put_into(target, value):
         return target
     value = bare(value)
-    if (
-        target is not None
-        and type(target) is type(value)
-        and hasattr(target, "__dict__")
-        and not isinstance(value, type)
-    ):
-        target.__dict__.clear()
-        target.__dict__.update(value.__dict__)
-        return target
-    return value
+    if value is None or not _is_object(target):
+        return value
+    if type(target) is not type(value):  # put in its place, it would be saved again and again, and never be trained
+        raise _invalid(
+            f"{name} is a {type(target).__name__}, and a {type(value).__name__} was saved",
+            "make it what it was; or restore(state, migrate=…) with a hook that makes the one of the other",
+        )
+    target.__dict__.clear()
+    target.__dict__.update(value.__dict__)
+    return target
+
+
+def _is_object(value: Any) -> bool:
+    """One that a program may hold elsewhere too, so that it is changed and not replaced."""
+    return hasattr(value, "__dict__") and not isinstance(value, (type, Enum)) and not arrays.is_array(value)
 
 
 def bare(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bough.client import Client, Record
-from bough.entrypoints.cli import jobfollow
+from bough.entrypoints.cli import jobfollow, jobs_logs
 from bough.entrypoints.cli.session import Session
 from bough.kernel.errors import Unavailable, WorkloadFailed
 from tests.entrypoints.cli.test_rollout import Streams
@@ -49,3 +49,22 @@ def test_after_a_bad_end_it_says_what_there_is_to_look_at(state: str, attempt: i
     with pytest.raises(WorkloadFailed) as raised:
         follow([end(state, "why", attempt=attempt)])
     assert raised.value.hint == f"bough jobs {first} jr_1, then bough jobs retry jr_1"
+
+
+def test_output_that_is_followed_goes_on_where_a_restart_of_the_server_cut_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gone = Unavailable("the server does not answer", code="SERVER_UNREACHABLE")
+    streams = Streams([Record(text="one", cursor="a"), gone], [gone], [Record(text="two", cursor="b")])
+    session = Session()
+    session.use(Client(transport=streams))
+    jobs_logs.run(session, "jr_1", follow=True, lines=10, cursor="")
+    assert capsys.readouterr().out.splitlines() == ["one", "two"]
+    assert [asked["cursor"] for asked in streams.asked] == ["", "a", "a"]
+
+
+def test_output_that_is_only_read_does_not_wait_for_a_server_that_is_away() -> None:
+    session = Session()
+    session.use(Client(transport=Streams([Unavailable("no answer", code="SERVER_UNREACHABLE")])))
+    with pytest.raises(Unavailable):
+        jobs_logs.run(session, "jr_1", follow=False, lines=10, cursor="")

@@ -121,7 +121,7 @@ def test_logs_go_on_where_they_ended_when_the_server_comes_back() -> None:
     transport = Streams([first, second, CUT], [third, other])
     found = list(logs.items(Client(transport=transport), {"project": "p", "follow": True}, lines=2))
     assert [item.text for item in found] == ["one", "two", "three", "new attempt"]
-    assert [asked.get("cursor") for asked in transport.asked] == [None, second["cursor"]]
+    assert [asked["cursor"] for asked in transport.asked] == ["", second["cursor"]]
 
 
 def test_logs_that_are_not_followed_are_not_asked_for_again() -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import collections
+import enum
 import random
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
-from sklearn.linear_model import SGDClassifier
+from sklearn.linear_model import Perceptron, SGDClassifier
 
 from bough import checkpoint
 from bough.kernel.clock import VirtualClock
@@ -180,7 +181,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_is_used(opened: Op
     found = ckpt.restore()
     assert found.step == 2 and found.state["w"][0] == 2
     progress = read_progress(tmp_path)
-    assert progress is not None and "step 3 is damaged" in progress.message
+    assert progress is not None and "step 3 is damaged" in progress.message and progress.damaged == 1
     assert "step 3 is damaged" in capfd.readouterr().err
     ckpt.save(3, {"w": np.full(1000, 3)})  # the same bytes again: the damaged chunk must not pass for them
     assert ckpt.flush() and opened().restore().state["w"][0] == 3
@@ -198,12 +199,13 @@ def test_a_manifest_that_is_cut_or_changed_is_damaged(opened: Open, tmp_path: Pa
     assert opened().restore().state == {"n": 1}
 
 
-def test_with_nothing_whole_left_it_begins_anew_and_says_so(opened: Open, tmp_path: Path) -> None:
+def test_with_nothing_whole_left_it_begins_anew_and_says_so(opened: Open, tmp_path: Path, capfd: Any) -> None:
     opened().save(1, {"n": 1})
     opened()
     damage(tmp_path, 1)
     found = opened().restore({"n": 0})
     assert not found and found.step == 0
+    assert "it begins anew, for there is none before" in capfd.readouterr().err
 
 
 def test_the_newest_stay_and_every_so_many(opened: Open, tmp_path: Path) -> None:
@@ -220,7 +222,7 @@ def test_the_newest_stay_and_every_so_many(opened: Open, tmp_path: Path) -> None
 
 def test_another_version_is_refused_with_the_difference_or_goes_through_the_hook(opened: Open) -> None:
     opened(version="1").save(5, {"w": 1})
-    with pytest.raises(checkpoint.CheckpointError, match="version 1 is now 2") as refused:
+    with pytest.raises(checkpoint.CheckpointError, match="it was version 1 and is version 2") as refused:
         opened(version="2").restore({"w": 0, "new": 7})
     assert refused.value.code == "CHECKPOINT_CODE_CHANGED" and "migrate" in refused.value.hint
     seen: list[checkpoint.Saved] = []
@@ -232,6 +234,28 @@ def test_another_version_is_refused_with_the_difference_or_goes_through_the_hook
     state = {"w": 0, "new": 7}
     assert opened(version="2").restore(state, migrate=migrate).step == 5
     assert state == {"w": 1, "new": 8} and (seen[0].step, seen[0].version) == (5, "1")
+    with pytest.raises(checkpoint.CheckpointError, match="the migrate hook returned NoneType"):
+        opened(version="2").restore(state, migrate=cast(Any, lambda saved: None))
+
+
+def test_an_object_of_another_kind_is_not_put_in_the_place_of_the_one_that_is_trained(opened: Open) -> None:
+    opened().save(1, {"model": SGDClassifier(), "best": None})
+    with pytest.raises(checkpoint.CheckpointError, match="model is a Perceptron, and a SGDClassifier was saved"):
+        opened().restore({"model": Perceptron(), "best": SGDClassifier()})
+    state = {"model": SGDClassifier(), "best": SGDClassifier()}
+    assert opened().restore(state).step == 1 and state["best"] is None
+
+
+class Phase(enum.Enum):
+    WARM = "warm"
+    HOT = "hot"
+
+
+def test_what_is_there_once_for_all_is_replaced_and_not_changed(opened: Open) -> None:
+    opened().save(1, {"phase": Phase.HOT, "same": Phase.WARM})
+    state = {"phase": Phase.WARM, "same": Phase.WARM}
+    opened().restore(state)
+    assert state == {"phase": Phase.HOT, "same": Phase.WARM} and (Phase.WARM.value, Phase.HOT.value) == ("warm", "hot")
 
 
 def test_an_entry_that_was_not_saved_is_named(opened: Open) -> None:
