@@ -139,7 +139,7 @@ class OutsideWork:
             status = self._connectors.post(url, headers, body)
             if not 200 <= status < 300:
                 raise Problem(f"the webhook answered {status}", code="WEBHOOK_REFUSED")
-        elif settings.sink is not None and item.state == DONE:
+        elif delivery.to == "sql" and settings.sink is not None and item.state == DONE:
             values = webhooks.columns(item)
             self._connectors.execute(self._filled(place, settings.sink.url), settings.sink.statement, values)
         elif delivery.to == buckets.TO and settings.archive is not None and item.state == DONE:

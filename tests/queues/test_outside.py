@@ -24,7 +24,7 @@ from bough.adapters.queue.memory import MemoryQueues
 from bough.kernel.clock import VirtualClock
 from bough.kernel.errors import Invalid, TooLarge, Unavailable
 from bough.kernel.events import Events
-from bough.kernel.queue import HttpSource, Queue, SqlSink, SqlSource
+from bough.kernel.queue import Forward, HttpSource, Queue, SqlSink, SqlSource
 from bough.queues.outside import OutsideWork
 
 PLACE: Place = ("shop", "main", "documents")
@@ -144,6 +144,19 @@ def test_results_become_rows_of_a_database(world: World, tmp_path: Path) -> None
         rows = db.execute("SELECT * FROM letter ORDER BY label").fetchall()
     assert rows[1] == (id, "letter", '{"label": "letter"}')
     assert rows[0][1:] == (None, "7")
+
+
+def test_whoever_else_is_told_of_a_result_gets_it_beside_the_database(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "out.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE letter (id)")
+    sink = SqlSink(url=f"sqlite:///{path}", statement="INSERT INTO letter VALUES (:id)")
+    world.declared[PLACE] = Queue(handler="c", sink=sink, forward=Forward(queue="cleaned"))
+    id = world.end(*world.declared[PLACE].tells)
+    assert world.work.once() == 2
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT id FROM letter").fetchall() == [(id,)]
+    assert world.queues.tally()["shop", "main", "cleaned"].waiting == 1
 
 
 def test_rows_of_a_database_become_items_once(world: World, tmp_path: Path) -> None:
