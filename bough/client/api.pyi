@@ -1376,6 +1376,7 @@ class QueueBatch(Record):
 class QueueDetail(Record):
     queue: QueueView
     settings: Queue | None
+    telling: builtins.list[Telling]
 
 class QueueView(Record):
     queue: str
@@ -1948,6 +1949,11 @@ class Tally(Record):
     buckets: builtins.list[int]
     cpu_s: float
     raw: dict[str, Any]
+
+class Telling(Record):
+    to: str
+    waiting: int
+    said: str
 
 class Tensor(Record):
     name: str

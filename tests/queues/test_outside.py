@@ -26,6 +26,7 @@ from bough.kernel.errors import Invalid, TooLarge, Unavailable
 from bough.kernel.events import Events
 from bough.kernel.queue import Forward, HttpSource, Queue, SqlSink, SqlSource
 from bough.queues.outside import OutsideWork
+from bough.queues.rules import refusal_mark
 
 PLACE: Place = ("shop", "main", "documents")
 HOUR_S = 3600.0
@@ -71,10 +72,10 @@ class World:
     def secret(self, tx: sa.Connection, place: tuple[str, str], name: str) -> str:
         return {"hook": "s3cret", "path": "inside"}[name]
 
-    def end(self, *tell: str, result: bytes = b'{"label": "letter"}') -> str:
+    def end(self, *tell: str, result: bytes = b'{"label": "letter"}', place: Place = PLACE) -> str:
         now = self.clock.now()
-        asked = [Take(place=PLACE, owner="me", count=1, until=now + 9)]
-        taken = self.queues.round(Round(drafts=[Draft(place=PLACE, body=b"1")], takes=asked, now=now)).taken[0][0]
+        asked = [Take(place=place, owner="me", count=1, until=now + 9)]
+        taken = self.queues.round(Round(drafts=[Draft(place=place, body=b"1")], takes=asked, now=now)).taken[0][0]
         outcome = Outcome(taken=taken, state=DONE, at=now, until=now + 60, result=result, status=200, tell=tell)
         self.queues.round(Round(outcomes=[outcome], now=now))
         return taken.id
@@ -129,6 +130,69 @@ def test_a_webhook_that_refuses_is_asked_again_and_in_the_end_given_up(world: Wo
         world.clock.advance(HOUR_S)
     assert len(world.receiver.told) == 48
     assert world.queues.deliveries(world.clock.now(), 10) == []
+
+
+def test_a_receiver_that_never_answers_holds_up_nobody_but_itself(world: World) -> None:
+    other, third = ("shop", "main", "other"), ("shop", "main", "third")
+    world.declared = {
+        PLACE: Queue(handler="c", webhook="https://hangs.example.com"),
+        other: Queue(handler="c", webhook="https://example.com"), third: Queue(handler="c", schedule="0 * * * *"),
+    }  # fmt: skip
+    world.work.once()  # notes that the schedule begins
+    answers, asked = threading.Event(), list[str]()
+
+    def post(url: str, headers: Mapping[str, str], body: bytes) -> int:
+        asked.append(url)
+        return 200 if url == "https://example.com" or answers.wait(30) else 500
+
+    world.receiver.post = post  # type: ignore[method-assign]
+    for _ in range(60):  # more than one look takes
+        world.end("webhook")
+    world.clock.advance(HOUR_S)
+    world.work.once(0.0)
+    world.end("webhook", place=other)
+    world.clock.advance(1.0)
+    while asked.count("https://example.com") == 0:
+        world.work.once(0.01)
+    assert world.queues.tally()[third].waiting == 1
+    assert asked.count("https://hangs.example.com") == 1
+    answers.set()
+    while len(asked) < 61:
+        world.work.once(1.0)
+    world.work.once()
+    assert world.queues.owed(PLACE) == {}
+
+
+def test_a_receiver_that_is_away_is_asked_once_for_all_that_is_due_and_it_stands_there_why(world: World) -> None:
+    world.declared[PLACE] = Queue(handler="c", webhook="https://example.com/hook")
+    asked = list[str]()
+
+    def post(url: str, headers: Mapping[str, str], body: bytes) -> int:
+        asked.append(url)
+        raise Unavailable("example.com does not answer")
+
+    world.receiver.post = post  # type: ignore[method-assign]
+    for _ in range(20):
+        world.end("webhook")
+    assert world.work.once() == 0 and len(asked) == 1
+    assert world.work.once() == 0 and len(asked) == 1, "all of them wait"
+    assert world.queues.mark(refusal_mark(PLACE, "webhook")).endswith("Z example.com does not answer")
+    del world.receiver.post  # type: ignore[method-assign]
+    world.clock.advance(2.0)
+    assert world.work.once() == 20
+    assert world.queues.mark(refusal_mark(PLACE, "webhook")) == ""
+
+
+def test_a_result_that_a_database_driver_cannot_take_holds_up_no_other(world: World, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "out.db") as db:
+        db.execute("CREATE TABLE letter (number)")
+    sink = SqlSink(url=f"sqlite:///{tmp_path / 'out.db'}", statement="INSERT INTO letter VALUES (:number)")
+    world.declared[PLACE] = Queue(handler="c", sink=sink)
+    world.end("sql", result=json.dumps({"number": 2**70}).encode())  # OverflowError, of no class that SQLAlchemy knows
+    world.end("sql", result=b'{"number": 7}')
+    assert world.work.once() == 1
+    with sqlite3.connect(tmp_path / "out.db") as db:
+        assert db.execute("SELECT number FROM letter").fetchall() == [(7,)]
 
 
 def test_results_become_rows_of_a_database(world: World, tmp_path: Path) -> None:
