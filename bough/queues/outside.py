@@ -36,6 +36,7 @@ from bough.secrets.opening import OpenSecret, filled
 
 LOOK_S = 0.5  # between two looks at what is due, while there are queues
 PATIENCE_S = 30.0  # with whom is asked outside, before a look that was asked for says what came of it
+AWAY_AFTER = 2  # deliveries, one after the other, that a receiver did not answer: one alone may be the network's
 AT_ONCE = 50  # deliveries, events or rows of one look
 MOST_BYTES = 16 << 20  # of an answer or an object that becomes items
 JSON = "application/json"
@@ -126,17 +127,17 @@ class OutsideWork:
         return {target: partial(self._deliver, target, each, declared[target[0]]) for target, each in due.items()}
 
     def _deliver(self, target: tuple[Place, str], due: Sequence[Delivery], settings: Queue) -> int:
-        """To one target. One that does not answer is not asked again for the others: for them it was away as well."""
-        arrived, why, away = 0, "", False
+        """To one target. One that stays away is not asked again for the others: for them it was away as well."""
+        arrived, why, away = 0, "", 0
         for each in due:
             try:
-                if not away:
+                if away < AWAY_AFTER:
                     self._tell(each, settings)
                     self._queues.delivered(each.id)
-                    arrived += 1
+                    arrived, away = arrived + 1, 0
                     continue
             except Exception as error:  # whatever the receiver or its driver cannot take: the others must go on
-                why, away = _said(error), isinstance(error, Unavailable)
+                why, away = _said(error), away + 1 if isinstance(error, Unavailable) else 0
             self._refused(each)
         self._note_refusal(target, why)
         return arrived
