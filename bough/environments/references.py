@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -56,7 +56,7 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
 
 def pins(tx: sa.Connection, project: Project, document: Document) -> dict[str, str]:
     """Every secret that the project's workloads refer to, with its version in the environment now. Raises what is not
-    there, with file, line and key."""
+    there, also for a queue, with file, line and key."""
     place = project.name, project.environment
     # One that is not there yet will branch from production.
     seen = next((each for each in (place, (place[0], PRODUCTION)) if store.exists(tx, each)), None)
@@ -65,15 +65,28 @@ def pins(tx: sa.Connection, project: Project, document: Document) -> dict[str, s
     for path, environment in _environments(project):
         for name, variable in secrets_in(environment).items():
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                meant = f"; did you mean {near[0]!r}?" if near else ""
-                where = place_of(document, project.environment, path, variable)
-                raise document.error(
-                    where, f"there is no secret {name!r} in {'/'.join(place)}{meant}",
-                    hint=f"bough secrets set {name}" + ("" if place[1] == PRODUCTION else f" -e {place[1]}"),
-                )  # fmt: skip
+                raise _unknown(document, place, place_of(document, project.environment, path, variable), name, known)
             found[name] = known[name]
+    if seen is None or (seen == place and _acts(tx, place)):
+        for queue, settings in project.queues.items():
+            for name, key in settings.secrets.items():
+                if name not in known:
+                    raise _unknown(document, place, ("queues", queue, *key), name, known)
     return found
+
+
+def _acts(tx: sa.Connection, place: Place) -> bool:
+    """Whether its queues have to do with the world outside: a branch whose schedules rest tells and asks nobody."""
+    return not store.view(tx, place).paused
+
+
+def _unknown(document: Document, place: Place, at: KeyPath, name: str, known: Iterable[str]) -> Problem:
+    near = difflib.get_close_matches(name, known, 1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return document.error(
+        at, f"there is no secret {name!r} in {'/'.join(place)}{meant}",
+        hint=f"bough secrets set {name}" + ("" if place[1] == PRODUCTION else f" -e {place[1]}"),
+    )  # fmt: skip
 
 
 def model_pins(context: Context, project: Project, document: Document) -> dict[str, dict[str, ModelPin]]:
@@ -211,6 +224,9 @@ class SecretUsers:
         for name, service in current[1].services.items() if current else ():
             for secret in service.secrets:
                 users.setdefault(secret, []).append(name)
+        for name, queue in current[1].queues.items() if current and _acts(context.tx, place) else ():
+            for secret in queue.secrets:
+                users.setdefault(secret, []).append(f"queues.{name}")
         return users
 
     def redeploy(self, context: Context, place: Place, names: Sequence[str]) -> tuple[str, int] | None:
