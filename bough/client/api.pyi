@@ -1065,6 +1065,7 @@ class NewKey(Record):
     project: str
     secret: str
     expires_at: float
+    not_there_yet: builtins.list[str]
 
 class NewObjects(Record):
     url: str

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from bough.access.models import KeyView
 from bough.adapters.blobs import Blobs
 from bough.environments import rules, store
 from bough.environments.models import (
@@ -207,6 +208,21 @@ def manifest_of(tx: sa.Connection, place: Place, service: str, digest: str, numb
         return None
     entry = catalog.get(tx, Point(catalog.layer_of(tx, *place), LAST), SERVICE, service)
     return msgspec.convert(entry.value, ServiceManifest) if entry else None
+
+
+class KeyTargets:
+    """`access.models.Opened`."""
+
+    def has_project(self, tx: sa.Connection, project: str) -> bool:
+        return store.exists(tx, (project, PRODUCTION))
+
+    def not_there_yet(self, tx: sa.Connection, key: KeyView) -> list[str]:
+        """Services are meant by their public names, as the gateway means them."""
+        live = [manifest for release, manifest in store.all_live(tx) if release.project == key.project]
+        names = {service.settings.route or name for each in live for name, service in each.services.items()}
+        names |= {name for each in live for name in each.queues}
+        environments = {each for each in key.environments if not store.exists(tx, (key.project, each))}
+        return [*sorted(set(key.services) - names), *sorted(environments)]
 
 
 class SecretUsers:
