@@ -117,10 +117,12 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 @operation("queues.list", role=Role.VIEWER, slow=True)
 def list_(context: Context, request: ListQueues) -> list[QueueView]:
-    """Lists queues with what waits, runs, and has died in them."""
+    """Lists queues with what waits, runs, and has died in them; also those that no live release has, while they hold
+    any."""
     place = request.project, request.environment
     declared, tallies, urls = _declared(context, place), context.part(Queues).tally(), _urls(context, place)
-    names = {*declared, *(queue for project, environment, queue in tallies if (project, environment) == place)}
+    left = {queue for (*of, queue), each in tallies.items() if tuple(of) == place and each.items}
+    names = {*declared, *left}
     return [
         _view(context, name, declared.get(name), tallies.get((*place, name), Tally()), urls.get(name, ""))
         for name in sorted(names)

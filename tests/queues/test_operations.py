@@ -77,6 +77,8 @@ def test_a_queue_that_the_live_release_has_not_says_so(plane: Plane, queues: Sql
     plane.deploy(FILE.partition("[queues")[0])
     assert "none: the live release has no such queue" in said("queues.list", plane.call("queues.list", project="shop"))
     assert "1 dead" in said("queues.show", plane.call("queues.show", project="shop", queue="documents"))
+    plane.call("queues.purge", project="shop", queue="documents")
+    assert plane.call("queues.list", project="shop") == [], "there is nothing in it to look after"
 
 
 def test_moving_items_says_how_many(plane: Plane, queues: SqliteQueues) -> None:

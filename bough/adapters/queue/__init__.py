@@ -131,6 +131,11 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     dead: int = 0
     oldest_at: float = 0.0
 
+    @property
+    def items(self) -> int:
+        """That somebody may still want to look after."""
+        return self.waiting + self.behind + self.delayed + self.running + self.dead
+
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody is to be told of an item's end."""

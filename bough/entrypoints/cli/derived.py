@@ -22,6 +22,7 @@ from bough.entrypoints.cli import (
     queuesaying,
     releasesaying,
     runsaying,
+    scalesaying,
     spacing,
     trafficsaying,
     webhooksaying,
@@ -33,7 +34,7 @@ from bough.kernel.errors import Problem
 _TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
 _SAYING = (
     *(branching, comparing, costsaying, dbsaying, jobsaying, optimizing),
-    *(promoting, queuesaying, releasesaying, runsaying, spacing, trafficsaying, webhooksaying),
+    *(promoting, queuesaying, releasesaying, runsaying, scalesaying, spacing, trafficsaying, webhooksaying),
 )
 _SAYS = {name: say for each in _SAYING for name, say in each.SAYS.items()}
 _FROM_PROJECT = "project"
