@@ -195,7 +195,8 @@ class OutsideWork:
         return found
 
     def _is_due(self, place: Place, name: str, source: SqlSource | HttpSource | BucketSource) -> bool:
-        return self._clock.now() - self._polled.get((place, name), 0.0) >= source.every_s
+        passed_s = self._clock.now() - self._polled.get((place, name), 0.0)
+        return passed_s >= source.every_s or passed_s < 0.0  # the clock was ahead
 
     def _fed(self, place: Place, draw: Errand) -> int:
         try:
@@ -237,7 +238,7 @@ class OutsideWork:
         """An item for the last slot that has come; those before it that nobody saw are left out."""
         name, now = f"schedule/{'/'.join(place)}", self._clock.now()
         mark = self._queues.mark(name)
-        if not mark:
+        if not mark or float(mark) > now:  # the clock was ahead: what comes again is known by its dedup id
             self._queues.note(name, str(now))
             return 0
         last = _last_slot(queue.schedule, float(mark), now)

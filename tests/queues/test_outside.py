@@ -273,6 +273,24 @@ def test_a_schedule_makes_an_item_for_its_last_slot(world: World) -> None:
     assert world.waiting() == [{"what": "hourly"}] * 2
 
 
+def test_a_clock_that_was_ahead_for_a_year_stops_neither_schedules_nor_sources(world: World) -> None:
+    world.declared[PLACE] = Queue(
+        handler="c", schedule="0 * * * *", poll=HttpSource(url="https://example.com?after={after}", list="tickets")
+    )
+    world.work.once()
+    world.clock.advance(365 * 24 * HOUR_S)
+    assert world.work.once() == 1
+    world.clock.advance(-365 * 24 * HOUR_S)
+    world.receiver.tickets = 1
+    assert world.work.once() == 1, "the ticket"
+    world.clock.advance(HOUR_S)
+    assert world.work.once() == 1, "the next slot"
+    world.clock.advance(-HOUR_S)
+    world.work.once()
+    world.clock.advance(HOUR_S)
+    assert world.work.once() == 1 and world.queues.tally()[PLACE].waiting == 3, "the same slot, which is no new item"
+
+
 def test_changes_of_tables_and_data_become_items(world: World) -> None:
     world.declared[PLACE] = Queue(handler="c", on=["table:orders", "data:*"])
     world.work.once()
