@@ -183,6 +183,8 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
 
 _URL = re.compile(r"https?://\S+|\$\{secrets\.[^}]+\}\S*")
 _CRON = re.compile(r"\s*[\w*,/#-]+(\s+[\w*,/#-]+){4}\s*")
+_NUMBER = re.compile(r"(?<![/#\d])\d+")  # but the steps of "*/15" and the n-th weekday of "mon#2"
+_BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _CHANGE = re.compile(r"(data|table|missed):[a-z0-9*][a-z0-9*._-]*")
 
 
@@ -216,13 +218,22 @@ def _check(document: Document, path: KeyPath, queue: Queue, handlers: Mapping[st
             parse(text)
         except Problem as problem:
             raise document.error((*path, key), problem.message, problem.hint) from problem
-    if queue.schedule and not _CRON.fullmatch(queue.schedule):
-        said = f"{queue.schedule!r} is no schedule of five fields"
+    if queue.schedule and not (_CRON.fullmatch(queue.schedule) and _in_bounds(queue.schedule)):
+        said = f"{queue.schedule!r} is no schedule of five fields: minute, hour, day, month, weekday"
         raise document.error((*path, "schedule"), said, 'for example schedule = "0 3 * * *"')
     try:
         msgspec.json.decode(queue.payload)
     except msgspec.DecodeError as error:
         raise document.error((*path, "payload"), f"is not JSON: {error}") from error
+
+
+def _in_bounds(schedule: str) -> bool:
+    """Whether there are such minutes, hours, days, months and weekdays."""
+    return all(
+        low <= int(number) <= high
+        for field, (low, high) in zip(schedule.split(), _BOUNDS, strict=True)
+        for number in _NUMBER.findall(field)
+    )
 
 
 def _check_ends(document: Document, path: KeyPath, queue: Queue) -> None:
