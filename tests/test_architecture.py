@@ -76,7 +76,10 @@ PROCESSES = {
     "bough.entrypoints.gateway": ("bough.gateway.server", "bough.adapters.queue.sqlite"),
     "bough.entrypoints.mlflow": ("bough.tracking.filters", "bough.tracking.rules"),  # one language of filters
     "bough.entrypoints.server": ("bough.gateway.portholder",),  # keeps the gateway's port while that starts again
-    "bough.entrypoints.supervision": ("bough.gateway.portholder", "bough.adapters.engine.remote"),
+    "bough.entrypoints.supervision": (
+        *("bough.gateway.portholder", "bough.gateway.certificates"),
+        "bough.adapters.engine.remote",
+    ),
     "bough.entrypoints.cli.doctor": (  # shows the ladder, ways of trees, devices, and whether the master key is safe
         *("bough.adapters.engine.isolation", "bough.data.trees", "bough.gateway.portholder", "bough.secrets.vault"),
         "bough.adapters.accelerators",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
+import sqlalchemy as sa
 
 
 class PrincipalView(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +48,21 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     environments: list[str] = []
 
 
-class NewKey(msgspec.Struct, frozen=True, kw_only=True):
-    """`secret` is shown this once."""
+class NewKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`secret` is shown this once. `not_there_yet`: services, queues and environments that it is for, and that its
+    project does not have now."""
 
     id: str
     project: str
     secret: str
     expires_at: float
+    not_there_yet: list[str] = []
+
+
+class Opened(Protocol):
+    """What keys can be for. Implemented by `environments`, which access must not know."""
+
+    def has_project(self, tx: sa.Connection, project: str) -> bool: ...
+
+    def not_there_yet(self, tx: sa.Connection, key: KeyView) -> list[str]:
+        """Services, queues and environments of the key that its project does not have now."""

@@ -9,9 +9,9 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.access import rules, store
-from bough.access.models import KeyView, NewKey, NewToken, PrincipalView, TokenView
+from bough.access.models import KeyView, NewKey, NewToken, Opened, PrincipalView, TokenView
 from bough.kernel.context import Context, Principal, Role
-from bough.kernel.errors import Conflict, Forbidden, Invalid, Unauthenticated
+from bough.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from bough.kernel.names import check_name
 from bough.kernel.operations import Nothing, operation
 from bough.kernel.traffic import PRIORITIES, quota
@@ -128,8 +128,12 @@ def revoke_token(context: Context, request: Identified) -> list[TokenView]:
 
 @operation("keys.create", role=Role.DEVELOPER, writes=True, secret=True)
 def create_key(context: Context, request: CreateKey) -> NewKey:
-    """Makes a key with which a caller gets through the gateway to services with access = "key"."""
+    """Makes a key with which a caller gets through the gateway to services with access = "key". It may be for services
+    and environments that are yet to come; which those are it says."""
     now = context.clock.now()
+    if not context.part(Opened).has_project(context.tx, request.project):
+        raise NotFound(f"there is no project {request.project!r}", code="PROJECT_NOT_FOUND",
+                       hint=f"bough projects list; bough projects create {request.project}")  # fmt: skip
     if request.priority not in ("", *PRIORITIES):
         raise Invalid(
             f"{request.priority!r} is no priority: use one of {', '.join(PRIORITIES)}", code="PRIORITY_UNKNOWN",
@@ -185,7 +189,10 @@ def _issue(context: Context, given: KeyView) -> NewKey:
     secret, hash = rules.fresh(rules.KEY_PREFIX)
     id = store.add_key(context.tx, given, hash)
     context.emit(KEYS_CHANGED, id)
-    return NewKey(id=id, project=given.project, secret=secret, expires_at=given.expires_at)
+    missing = context.part(Opened).not_there_yet(context.tx, given)
+    return NewKey(
+        id=id, project=given.project, secret=secret, expires_at=given.expires_at, not_there_yet=missing
+    )  # fmt: skip
 
 
 def authenticate(tx: sa.Connection, secret: str, now: float) -> Principal:

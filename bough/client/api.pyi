@@ -1068,6 +1068,7 @@ class NewKey(Record):
     project: str
     secret: str
     expires_at: float
+    not_there_yet: builtins.list[str]
 
 class NewObjects(Record):
     url: str
@@ -1379,6 +1380,7 @@ class QueueBatch(Record):
 class QueueDetail(Record):
     queue: QueueView
     settings: Queue | None
+    telling: builtins.list[Telling]
 
 class QueueView(Record):
     queue: str
@@ -1952,6 +1954,11 @@ class Tally(Record):
     buckets: builtins.list[int]
     cpu_s: float
     raw: dict[str, Any]
+
+class Telling(Record):
+    to: str
+    waiting: int
+    said: str
 
 class Tensor(Record):
     name: str

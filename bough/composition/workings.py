@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bough.access.models import Opened
 from bough.adapters.blobs import Blobs
 from bough.adapters.engine import Engine
 from bough.adapters.queue import Queues
@@ -33,7 +34,7 @@ from bough.databases.migrating import DatabaseMerger, Migrating
 from bough.environments import operations as environments
 from bough.environments import store as environment_store
 from bough.environments.models import Migrations, RegisteredModels
-from bough.environments.references import SecretUsers
+from bough.environments.references import KeyTargets, SecretUsers
 from bough.environments.service_merger import ServiceMerger
 from bough.kernel.catalog import DATABASE, MODEL, SERVICE, TABLE
 from bough.kernel.context import Parts
@@ -124,6 +125,7 @@ class Workings:
                 Ledger: self.ledger,
                 TrackedRuns: self.tracked,
                 Dependents: SecretUsers(environments.make_release),
+                Opened: KeyTargets(),
                 RegisteredModels: Registered(),
                 Steps: self.steps,
             }

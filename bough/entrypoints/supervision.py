@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,6 +29,7 @@ from bough.entrypoints.processes import (
     stop,
 )
 from bough.gateway import portholder
+from bough.gateway.certificates import Certificate
 from bough.kernel import platform as settings
 from bough.kernel.errors import Conflict, Exhausted, Invalid, Unavailable, from_detail
 from bough.kernel.files import as_exhausted, locked
@@ -72,7 +74,7 @@ def describe(home: Home, began: float) -> Up | None:
 
 
 def configure(home: Home, wanted: dict[str, Any]) -> list[str]:
-    """Remembers settings and checks the ports; returns the parts that do not answer."""
+    """Remembers settings and checks ports and certificate; returns the parts that do not answer."""
     platform = _settings(home, wanted)
     missing = [name for name in PARTS if not answers(home, name)]
     _check_ports(home, platform, missing)
@@ -154,13 +156,16 @@ def _settings(home: Home, wanted: dict[str, Any]) -> Platform:
                 code="ALREADY_RUNNING",
                 hint=f"bough down && bough up --{prefix}-port {port}",
             )
-    if platform.public_services != before.public_services and listening(home, SERVER) is not None:
-        word = "public" if platform.public_services else "no-public"
+    changed = sorted(key for key in wanted if getattr(platform, key) != getattr(before, key))
+    if changed and any(listening(home, name) is not None for name in (GATEWAY, SERVER)):
         raise Conflict(
-            "Bough already runs here, and whether services may be public is read when it starts",
+            f"Bough already runs here, and {', '.join(changed)} of settings.toml is read when it starts",
             code="ALREADY_RUNNING",
-            hint=f"bough down && bough up --{word}",
+            hint="bough down, then the same command again",
         )
+    if {"tls_certificate", "tls_key"} & wanted.keys() and platform.tls_certificate:
+        key = Path(platform.tls_key) if platform.tls_key else None
+        Certificate(Path(platform.tls_certificate), key).load()
     if platform != before or not (home.path / settings.FILE_NAME).exists():
         with as_exhausted(home.path):
             settings.save(home.path, platform)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
+from bough.access.models import KeyView
 from bough.adapters.blobs import Blobs
 from bough.environments import rules, store
 from bough.environments.models import (
@@ -56,7 +57,7 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
 
 def pins(tx: sa.Connection, project: Project, document: Document) -> dict[str, str]:
     """Every secret that the project's workloads refer to, with its version in the environment now. Raises what is not
-    there, with file, line and key."""
+    there, also for a queue, with file, line and key."""
     place = project.name, project.environment
     # One that is not there yet will branch from production.
     seen = next((each for each in (place, (place[0], PRODUCTION)) if store.exists(tx, each)), None)
@@ -65,15 +66,28 @@ def pins(tx: sa.Connection, project: Project, document: Document) -> dict[str, s
     for path, environment in _environments(project):
         for name, variable in secrets_in(environment).items():
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                meant = f"; did you mean {near[0]!r}?" if near else ""
-                where = place_of(document, project.environment, path, variable)
-                raise document.error(
-                    where, f"there is no secret {name!r} in {'/'.join(place)}{meant}",
-                    hint=f"bough secrets set {name}" + ("" if place[1] == PRODUCTION else f" -e {place[1]}"),
-                )  # fmt: skip
+                raise _unknown(document, place, place_of(document, project.environment, path, variable), name, known)
             found[name] = known[name]
+    if seen is None or (seen == place and _acts(tx, place)):
+        for queue, settings in project.queues.items():
+            for name, key in settings.secrets.items():
+                if name not in known:
+                    raise _unknown(document, place, ("queues", queue, *key), name, known)
     return found
+
+
+def _acts(tx: sa.Connection, place: Place) -> bool:
+    """Whether its queues have to do with the world outside: a branch whose schedules rest tells and asks nobody."""
+    return not store.view(tx, place).paused
+
+
+def _unknown(document: Document, place: Place, at: KeyPath, name: str, known: Iterable[str]) -> Problem:
+    near = difflib.get_close_matches(name, known, 1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return document.error(
+        at, f"there is no secret {name!r} in {'/'.join(place)}{meant}",
+        hint=f"bough secrets set {name}" + ("" if place[1] == PRODUCTION else f" -e {place[1]}"),
+    )  # fmt: skip
 
 
 def model_pins(context: Context, project: Project, document: Document) -> dict[str, dict[str, ModelPin]]:
@@ -196,6 +210,21 @@ def manifest_of(tx: sa.Connection, place: Place, service: str, digest: str, numb
     return msgspec.convert(entry.value, ServiceManifest) if entry else None
 
 
+class KeyTargets:
+    """`access.models.Opened`."""
+
+    def has_project(self, tx: sa.Connection, project: str) -> bool:
+        return store.exists(tx, (project, PRODUCTION))
+
+    def not_there_yet(self, tx: sa.Connection, key: KeyView) -> list[str]:
+        """Services are meant by their public names, as the gateway means them."""
+        live = [manifest for release, manifest in store.all_live(tx) if release.project == key.project]
+        names = {service.settings.route or name for each in live for name, service in each.services.items()}
+        names |= {name for each in live for name in each.queues}
+        environments = {each for each in key.environments if not store.exists(tx, (key.project, each))}
+        return [*sorted(set(key.services) - names), *sorted(environments)]
+
+
 class SecretUsers:
     """`secrets.models.Dependents`."""
 
@@ -211,6 +240,9 @@ class SecretUsers:
         for name, service in current[1].services.items() if current else ():
             for secret in service.secrets:
                 users.setdefault(secret, []).append(name)
+        for name, queue in current[1].queues.items() if current and _acts(context.tx, place) else ():
+            for secret in queue.secrets:
+                users.setdefault(secret, []).append(f"queues.{name}")
         return users
 
     def redeploy(self, context: Context, place: Place, names: Sequence[str]) -> tuple[str, int] | None:

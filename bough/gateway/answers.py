@@ -101,8 +101,9 @@ def error_headers(problem: Problem) -> bytes:
         lines += b"Retry-After: %d\r\n" % max(1, int(problem.retry_after_s))
     elif problem.http_status in (503, 504):
         lines += b"Retry-After: 1\r\n"
-    elif problem.http_status == 401:
-        lines += b'WWW-Authenticate: Bearer realm="bough"\r\n'
+    elif problem.http_status == 401:  # RFC 6750, 3.1: who shows nothing is not told of an error
+        wrong = b"" if problem.own_code in ("TOKEN_MISSING", "KEY_MISSING") else b', error="invalid_token"'
+        lines += b'WWW-Authenticate: Bearer realm="bough"%b\r\n' % wrong
     elif "scopes" in problem.fields:  # RFC 6750, 3.1
         scopes = " ".join(problem.fields["scopes"]).encode()
         lines += b'WWW-Authenticate: Bearer error="insufficient_scope", scope="%b"\r\n' % scopes

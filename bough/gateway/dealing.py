@@ -74,6 +74,8 @@ class Dealer:
             best: Wire | None = None
             least = 1 if queue[0].attempts else depth  # a call that comes back needs a link of its own
             for wire in wires:
+                if wire.silent_since and queue[0].attempts:
+                    continue  # it may hang, and would take down with it what has failed once already
                 if wire.frames < least and not wire.blocked and not wire.suspect:
                     best, least = wire, wire.frames
             if best is None or best.hello is None:

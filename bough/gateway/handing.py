@@ -16,6 +16,7 @@ from bough.gateway.front import Front
 from bough.gateway.lane import Lane
 from bough.gateway.models import WEB
 from bough.gateway.plan import ASK, Plan
+from bough.gateway.refusals import ReplicaLost
 from bough.gateway.routes import Entry, Routes
 from bough.kernel.errors import Busy, Invalid, Problem, Unavailable
 from bough.queues.models import Ending, HandlerState, QueueRoute
@@ -51,7 +52,7 @@ class ServiceHand:
             self._plan.entry, self._plan.rank = entry, -1  # items can wait: of what is too much they are left out first
         now, front = monotonic(), self._front
         front.count += 1
-        waiting = _Waiting(done, now)
+        waiting = _Waiting(done, now, alone)
         call = Call(front.count, waiting, self._plan, now)
         call.size = len(taken.body)
         call.attempts = 1 if alone else 0  # the lane sends what has failed before by itself
@@ -74,10 +75,10 @@ def meta_of(taken: Taken) -> str:
 class _Waiting:
     """Who waits for the handler's answer. Implements `call.Client`."""
 
-    __slots__ = ("_arrived", "_done", "_parts")
+    __slots__ = ("_alone", "_arrived", "_done", "_parts")
 
-    def __init__(self, done: Done, arrived: float) -> None:
-        self._done, self._arrived = done, arrived
+    def __init__(self, done: Done, arrived: float, alone: bool) -> None:
+        self._done, self._arrived, self._alone = done, arrived, alone
         self._parts: list[bytes] = []
 
     def answer(self, call: Call, reply: Reply, now: float) -> None:
@@ -101,6 +102,10 @@ class _Waiting:
             self._done(Ending(status=known.http_status, error=known.message))
             return
         innocent = isinstance(known, Busy | Unavailable) or (call.wire is None and known.http_status == 504)
+        if self._alone and isinstance(known, ReplicaLost):  # the lane would say that it was the second one
+            service = call.plan.entry.route.service if call.plan.entry is not None else "its handler"
+            self._done(Ending(error=f"the replica of {service} died while it had the item"))
+            return
         self._done(Ending(innocent=innocent, error=known.message))
 
     def abort(self, call: Call) -> None:

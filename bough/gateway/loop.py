@@ -355,7 +355,7 @@ def _said_of_requests(settings: Service) -> dict[str, Any]:
         "issuers": settings.issuers,
         "limits": limits,
         "priority": settings.priority,
-        "cors": CorsRule(**msgspec.to_builtins(cors) | {"headers": cors.headers or CORS_HEADERS})
+        "cors": CorsRule(**msgspec.to_builtins(cors) | {"headers": [*CORS_HEADERS, *cors.headers]})
         if cors.origins
         else None,
         "cache_bytes": int(cache.size_mb * (1 << 20)) if settings.deterministic else 0,

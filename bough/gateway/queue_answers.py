@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from bough.adapters.queue import DEAD, DONE, Kept, Outcome, Place, Queues
+from bough.adapters.queue import DEAD, DONE, Kept, Place, Queues
 from bough.gateway.call import Call, Head
 from bough.gateway.http import Connection
 from bough.kernel.errors import Invalid, NotFound, Unavailable
@@ -40,7 +40,8 @@ class Reading:
         head, client = cast(Head, call.head), cast(Connection, call.client)
         match call.plan.parts[2:]:
             case ():
-                client.respond(call, 200, b"", _encode(self._counted(place)), monotonic())
+                counted = msgspec.structs.asdict(self._counted(place))  # with the figures that are 0
+                client.respond(call, 200, b"", _encode(counted), monotonic())
                 return
             case (id,) | (id, "result"):
                 item = self._find(place, id)
@@ -55,8 +56,8 @@ class Reading:
         else:
             self._begin(self._wait(call, place, item, wait_s))
 
-    def ended(self, outcome: Outcome) -> None:
-        for event in self._waiting.pop(outcome.taken.id, ()):
+    def changed(self, id: str) -> None:
+        for event in self._waiting.pop(id, ()):
             event.set()
 
     def stop(self) -> None:
@@ -84,8 +85,8 @@ class Reading:
             )  # fmt: skip
         return found
 
-    async def _ends(self, id: str, timeout_s: float) -> None:
-        """Until an item has ended, as far as this process sees."""
+    async def _changes(self, id: str, timeout_s: float) -> None:
+        """Until an item has another state, as far as this process sees."""
         event = asyncio.Event()
         self._waiting.setdefault(id, []).append(event)
         if self._stopping.is_set():
@@ -102,12 +103,14 @@ class Reading:
                     del self._waiting[id]
 
     async def _wait(self, call: Call, place: Place, item: Kept, wait_s: float) -> None:
-        await self._ends(item.id, wait_s)
-        try:
-            item = self._find(place, item.id)
-        except (NotFound, Unavailable) as problem:
-            call.client.refuse(call, problem, monotonic())
-            return
+        until = monotonic() + wait_s
+        while item.state not in (DONE, DEAD) and (left_s := until - monotonic()) > 0 and not self._stopping.is_set():
+            await self._changes(item.id, left_s)
+            try:
+                item = self._find(place, item.id)
+            except (NotFound, Unavailable) as problem:
+                call.client.refuse(call, problem, monotonic())
+                return
         _respond(call, cast(Connection, call.client), item)
 
     async def _tell(self, call: Call, place: Place, item: Kept) -> None:
@@ -115,13 +118,13 @@ class Reading:
         client, said = cast(Connection, call.client), ""
         while True:
             over = item.state in (DONE, DEAD) or self._stopping.is_set()
-            news = b": alive\n\n"
-            if item.state != said:
-                said, news = item.state, b"event: state\ndata: %b\n\n" % _encode(view(item))
+            news, now = b": alive\n\n", f"{item.state} {item.attempts}"
+            if now != said:
+                said, news = now, b"event: state\ndata: %b\n\n" % _encode(view(item))
             client.stream(call, [Reply(call.id, 200, news, END if over else CHUNK, _EVENTS)], monotonic())
             if over or client.transport.is_closing():
                 return
-            await self._ends(item.id, ALIVE_S)
+            await self._changes(item.id, ALIVE_S)
             try:
                 item = self._find(place, item.id)
             except (NotFound, Unavailable):

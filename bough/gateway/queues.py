@@ -164,7 +164,7 @@ class GatewayQueues:
         assert self._rounds is not None  # noqa: S101 - opened before
         hand = ServiceHand(self._routes, self._front, route)
         consumer = Consumer(route, self._rounds, hand, Hours())
-        consumer.ended = self.reading.ended
+        consumer.changed = self.reading.changed
         self._consumers[route.place] = consumer
         stats = RouteStats(route.project, route.environment, route.queue, "queues", "0")
         self._entries[route.place] = Entry(_as_route(route), QueueWay(route, self._rounds, consumer), stats)

@@ -12,7 +12,7 @@ from bough.kernel import cron
 from bough.kernel.buckets import Objects, wrong
 from bough.kernel.errors import Problem
 from bough.kernel.names import check_name
-from bough.kernel.references import parse
+from bough.kernel.references import SecretReference, parse
 from bough.kernel.settings import Document, KeyPath
 
 Days = Annotated[float, msgspec.Meta(ge=0, le=31_536_000)]
@@ -125,9 +125,30 @@ class Queue(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return tuple(name for name, each in wanted if each)
 
     @property
+    def secrets(self) -> dict[str, KeyPath]:
+        """Secrets that its settings refer to, and the key of the first that does. They are opened when they are needed:
+        a new value counts at once, without a release."""
+        found: dict[str, KeyPath] = {}
+        for key in _FILLED:
+            table, _, name = ".".join(key).rpartition(".")
+            holder = getattr(self, table) if table else self
+            for part in parse(getattr(holder, name, "")) if holder is not None else ():
+                if isinstance(part, SecretReference):
+                    found.setdefault(part.name, key)
+        return found
+
+    @property
     def silent(self) -> Queue:
         """The same where nobody is to be told."""
         return msgspec.structs.replace(self, webhook="", sink=None, archive=None, forward=None)
+
+
+# Settings in which ${secrets.NAME} is filled in.
+_FILLED: tuple[KeyPath, ...] = (
+    ("webhook",), ("webhook_secret",), ("source", "url"), ("poll", "url"), ("poll", "authorization"), ("sink", "url"),
+    *((table, key) for table in ("bucket", "archive") for key in ("endpoint", "key", "secret")),
+    ("forward", "url"), ("forward", "authorization"),
+)  # fmt: skip
 
 
 def resolve(document: Document, environment: str, handlers: Mapping[str, bool]) -> dict[str, Queue]:

@@ -82,7 +82,7 @@ class Cors(_Traffic, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which pages' scripts may call; without origins none may."""
 
     origins: list[str] = []  # such as https://app.example.com; "*" is every page
-    headers: list[str] = []  # that requests may carry; none: CORS_HEADERS
+    headers: list[str] = []  # that requests may carry beside CORS_HEADERS
     credentials: bool = False
     age_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 600  # that a browser may remember the answer
 

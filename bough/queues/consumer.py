@@ -48,7 +48,7 @@ class Consumer:
         self.depth = 0  # waiting, delayed or behind, as far as this process knows
         self.oldest_at = 0.0
         self.accepted = self.done = self.dead = 0
-        self.ended: Callable[[Outcome], None] = lambda outcome: None
+        self.changed: Callable[[str], None] = lambda id: None  # an item has another state now
         self._rounds, self._hand, self._hours = rounds, hand, hours
         self._at: dict[str, Taken] = {}  # at the handler
         self._asked = 0  # of a take under way
@@ -151,6 +151,7 @@ class Consumer:
             return
         for each in taken:
             self._at[each.id] = each
+            self.changed(each.id)
         for each in taken:
             if rules.used_up(self.settings, each):
                 said = "its consumers ended, or hung, before anybody answered for it"
@@ -183,9 +184,9 @@ class Consumer:
             else:
                 self.dead += 1
             self._rate.count(1, self._hours.now())
-            self.ended(outcome)
         elif settled:
             self.depth += 1
+        self.changed(outcome.taken.id)
         if self._asked:
             if outcome.taken.key or outcome.state == BACK:
                 self._rounds.look_again()  # the next one of its key has come to the front, or it has itself

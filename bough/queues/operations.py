@@ -17,6 +17,7 @@ from bough.kernel.operations import Commit, operation
 from bough.kernel.platform import Platform
 from bough.kernel.project import PRODUCTION
 from bough.kernel.queue import Queue
+from bough.queues.rules import refusal_mark
 
 Environment = Annotated[str, msgspec.Meta(description="environment; main is production")]
 QueueName = Annotated[str, msgspec.Meta(description="the queue's name")]
@@ -39,9 +40,19 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     url: str = ""
 
 
+class Telling(msgspec.Struct, frozen=True, kw_only=True):
+    """How it stands with those who are told of ends: `to` is webhook, sql, bucket or queue, `waiting` the ends that
+    they have not heard of, and `said` when and why the last try failed; empty once all that was due has arrived."""
+
+    to: str
+    waiting: int
+    said: str
+
+
 class QueueDetail(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueView
     settings: Queue | None
+    telling: list[Telling] = []
 
 
 class ItemView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -106,10 +117,12 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 @operation("queues.list", role=Role.VIEWER, slow=True)
 def list_(context: Context, request: ListQueues) -> list[QueueView]:
-    """Lists queues with what waits, runs, and has died in them."""
+    """Lists queues with what waits, runs, and has died in them; also those that no live release has, while they hold
+    any."""
     place = request.project, request.environment
     declared, tallies, urls = _declared(context, place), context.part(Queues).tally(), _urls(context, place)
-    names = {*declared, *(queue for project, environment, queue in tallies if (project, environment) == place)}
+    left = {queue for (*of, queue), each in tallies.items() if tuple(of) == place and each.items}
+    names = {*declared, *left}
     return [
         _view(context, name, declared.get(name), tallies.get((*place, name), Tally()), urls.get(name, ""))
         for name in sorted(names)
@@ -118,12 +131,12 @@ def list_(context: Context, request: ListQueues) -> list[QueueView]:
 
 @operation("queues.show", role=Role.VIEWER, slow=True)
 def show(context: Context, request: OneQueue) -> QueueDetail:
-    """Shows one queue: what it holds and how it is set."""
+    """Shows one queue: what it holds, how it is set, and whether those who are told of its results hear of them."""
     place = _found(context, request.project, request.environment, request.queue)
     settings = _declared(context, place[:2]).get(place[2])
     tally = context.part(Queues).tally().get(place, Tally())
     view = _view(context, place[2], settings, tally, _urls(context, place[:2]).get(place[2], ""))
-    return QueueDetail(queue=view, settings=settings)
+    return QueueDetail(queue=view, settings=settings, telling=_telling(context.part(Queues), place, settings))
 
 
 @operation("queues.peek", role=Role.DEVELOPER, slow=True)
@@ -160,6 +173,14 @@ def _declared(context: Context, place: tuple[str, str]) -> dict[str, Queue]:
     with context.read() as tx:
         live = environments.live(tx, place)
     return live[1].queues if live else {}
+
+
+def _telling(queues: Queues, place: Place, settings: Queue | None) -> list[Telling]:
+    owed = queues.owed(place)
+    return [
+        Telling(to=to, waiting=owed.get(to, 0), said=queues.mark(refusal_mark(place, to)))
+        for to in (settings.tells if settings else ())
+    ]
 
 
 def _urls(context: Context, place: tuple[str, str]) -> dict[str, str]:

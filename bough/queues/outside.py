@@ -1,19 +1,20 @@
 """What queues have to do with the world: telling others of the end of items, and making items of what happens.
 
 It runs in the server, which may open secrets. Deliveries are written in the round that ends their item and go until
-they arrive: a receiver that is away costs time, and gets everything when it is back. What feeds a queue puts items with
-dedup ids made of what they are about, and notes afterwards how far it has come: killed in between, it puts the same
-again and nothing comes twice.
+they arrive: a receiver that is away costs its own items time, and gets everything when it is back. What feeds a queue
+puts items with dedup ids made of what they are about, and notes afterwards how far it has come: killed in between, it
+puts the same again and nothing comes twice. Whoever is asked outside is asked in a thread of its own (`errands`).
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -26,13 +27,16 @@ from bough.adapters.queue import DONE, Delivery, Draft, Place, Queues, Round
 from bough.environments import store as environments
 from bough.kernel import events
 from bough.kernel.clock import Clock
-from bough.kernel.errors import Invalid, Problem
+from bough.kernel.errors import Invalid, Problem, Unavailable
 from bough.kernel.queue import BucketSink, BucketSource, HttpSource, Queue, SqlSource
 from bough.kernel.webhooks import headers as signed
 from bough.queues import bridges, buckets, rules, webhooks
+from bough.queues.errands import Errand, Errands
 from bough.secrets.opening import OpenSecret, filled
 
 LOOK_S = 0.5  # between two looks at what is due, while there are queues
+PATIENCE_S = 30.0  # with whom is asked outside, before a look that was asked for says what came of it
+AWAY_AFTER = 2  # deliveries, one after the other, that a receiver did not answer: one alone may be the network's
 AT_ONCE = 50  # deliveries, events or rows of one look
 MOST_BYTES = 16 << 20  # of an answer or an object that becomes items
 JSON = "application/json"
@@ -64,6 +68,7 @@ class OutsideWork:
         self._secret, self._clock = secret, clock
         self._polled: dict[tuple[Place, str], float] = {}  # sources
         self._walked: dict[Place, str] = {}  # how far through a bucket whose objects are deleted
+        self._errands = Errands()
         self._idle = False
         self._stopping, self._poked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="queues-outside", daemon=True)
@@ -81,12 +86,14 @@ class OutsideWork:
         """Something was written: there may be queues now, and what they want to know of."""
         self._poked.set()
 
-    def once(self) -> int:
-        """All that is due now; says how many deliveries arrived and items were made."""
+    def once(self, patience_s: float = PATIENCE_S) -> int:
+        """All that is due now; says how many deliveries arrived and items were made, as far as that is known after
+        `patience_s`."""
         self._idle = False
         with self._read() as tx:
             declared = self._declared(tx)
-        done = self._deliver(declared) + self._feed(declared)
+        done = self._changes({place: queue for place, queue in declared.items() if queue.on}) + self._slots(declared)
+        done += self._errands.run({**self._deliveries(declared), **self._sources(declared)}, patience_s)
         self._idle = not declared
         return done
 
@@ -103,32 +110,53 @@ class OutsideWork:
                 self._poked.wait()
             self._poked.clear()
             try:
-                while self.once() >= AT_ONCE and not self._stopping.is_set():
+                while self.once(LOOK_S) >= AT_ONCE and not self._stopping.is_set():
                     pass
             except Exception:  # a database that is full or busy: what is due stays due
                 log.exception("queues and the world outside")
 
-    def _deliver(self, declared: dict[Place, Queue]) -> int:
-        arrived = 0
-        for each in self._queues.deliveries(self._clock.now(), AT_ONCE):
+    def _deliveries(self, declared: dict[Place, Queue]) -> dict[Hashable, Errand]:
+        """What is due, by who is to be told. Whoever is being told now has had its turn."""
+        due: dict[tuple[Place, str], list[Delivery]] = {}
+        for each in self._queues.deliveries(self._clock.now(), AT_ONCE, but=self._errands.at_work):
             settings = declared.get(each.item.place)
             if settings is None or each.to not in settings.tells:
                 self._queues.delivered(each.id)  # nobody wants to know any more
-                continue
+            else:
+                due.setdefault((each.item.place, each.to), []).append(each)
+        return {target: partial(self._deliver, target, each, declared[target[0]]) for target, each in due.items()}
+
+    def _deliver(self, target: tuple[Place, str], due: Sequence[Delivery], settings: Queue) -> int:
+        """To one target. One that stays away is not asked again for the others: for them it was away as well."""
+        arrived, why, away = 0, "", 0
+        for each in due:
             try:
-                self._tell(each, settings)
-            except Problem as problem:
-                attempts = each.attempts + 1
-                if attempts >= rules.DELIVER_ATTEMPTS and each.to != bridges.TO:  # what goes on is work, and no news
-                    log.error("%s of %s is not told any more: %s", each.to, each.item.id, problem.message)
+                if away < AWAY_AFTER:
+                    self._tell(each, settings)
                     self._queues.delivered(each.id)
-                else:
-                    until = self._clock.now() + rules.deliver_after_s(each.attempts)
-                    self._queues.postpone(each.id, until)
-                continue
-            self._queues.delivered(each.id)
-            arrived += 1
+                    arrived, away = arrived + 1, 0
+                    continue
+            except Exception as error:  # whatever the receiver or its driver cannot take: the others must go on
+                why, away = _said(error), away + 1 if isinstance(error, Unavailable) else 0
+            self._refused(each)
+        self._note_refusal(target, why)
         return arrived
+
+    def _refused(self, delivery: Delivery) -> None:
+        if delivery.attempts + 1 >= rules.DELIVER_ATTEMPTS and delivery.to != bridges.TO:  # what goes on is work
+            log.error("%s of %s is not told any more", delivery.to, delivery.item.id)
+            self._queues.delivered(delivery.id)
+        else:
+            self._queues.postpone(delivery.id, self._clock.now() + rules.deliver_after_s(delivery.attempts))
+
+    def _note_refusal(self, target: tuple[Place, str], why: str) -> None:
+        """For who asks why nobody was told; forgotten once everything that was due has arrived."""
+        name = rules.refusal_mark(*target)
+        if why:
+            log.warning("%s of %s is told later: %s", target[1], "/".join(target[0]), why)
+            self._queues.note(name, f"{datetime.fromtimestamp(self._clock.now(), UTC):%Y-%m-%dT%H:%M:%SZ} {why}")
+        elif self._queues.mark(name):
+            self._queues.note(name, "")
 
     def _tell(self, delivery: Delivery, settings: Queue) -> None:
         place, item = delivery.item.place, delivery.item
@@ -139,7 +167,7 @@ class OutsideWork:
             status = self._connectors.post(url, headers, body)
             if not 200 <= status < 300:
                 raise Problem(f"the webhook answered {status}", code="WEBHOOK_REFUSED")
-        elif settings.sink is not None and item.state == DONE:
+        elif delivery.to == "sql" and settings.sink is not None and item.state == DONE:
             values = webhooks.columns(item)
             self._connectors.execute(self._filled(place, settings.sink.url), settings.sink.statement, values)
         elif delivery.to == buckets.TO and settings.archive is not None and item.state == DONE:
@@ -154,17 +182,28 @@ class OutsideWork:
             if not 200 <= status < 300:
                 raise Problem(f"the other queue answered {status}", code="FORWARD_REFUSED")
 
-    def _feed(self, declared: dict[Place, Queue]) -> int:
-        made = self._changes({place: queue for place, queue in declared.items() if queue.on})
+    def _sources(self, declared: dict[Place, Queue]) -> dict[Hashable, Errand]:
+        """What feeds queues from outside, and may have something by now."""
+        found: dict[Hashable, Errand] = {}
         for place, queue in declared.items():
-            try:
-                made += self._slots(place, queue) if queue.schedule else 0
-                made += self._drawn(place, "source", queue.source) if queue.source is not None else 0
-                made += self._drawn(place, "poll", queue.poll) if queue.poll is not None else 0
-                made += self._found(place, queue.bucket) if queue.bucket is not None else 0
-            except Problem as problem:  # the other queues must go on; it is tried again
-                log.error("%s is not fed: %s", "/".join(place), problem.message)
-        return made
+            if queue.source is not None and self._is_due(place, "source", queue.source):
+                found[place, "source"] = partial(self._fed, place, partial(self._drawn, place, "source", queue.source))
+            if queue.poll is not None and self._is_due(place, "poll", queue.poll):
+                found[place, "poll"] = partial(self._fed, place, partial(self._drawn, place, "poll", queue.poll))
+            if queue.bucket is not None and self._is_due(place, "bucket", queue.bucket):
+                found[place, "bucket"] = partial(self._fed, place, partial(self._found, place, queue.bucket))
+        return found
+
+    def _is_due(self, place: Place, name: str, source: SqlSource | HttpSource | BucketSource) -> bool:
+        passed_s = self._clock.now() - self._polled.get((place, name), 0.0)
+        return passed_s >= source.every_s or passed_s < 0.0  # the clock was ahead
+
+    def _fed(self, place: Place, draw: Errand) -> int:
+        try:
+            return draw()
+        except Exception as error:  # whatever the source or its driver says: it is tried again
+            log.error("%s is not fed: %s", "/".join(place), _said(error))
+            return 0
 
     def _changes(self, wanted: dict[Place, Queue]) -> int:
         """Items for what has happened since the last look to data, tables and schedules."""
@@ -188,11 +227,18 @@ class OutsideWork:
         self._queues.note("changes", str(happened[-1].seq))
         return len(drafts)
 
-    def _slots(self, place: Place, queue: Queue) -> int:
+    def _slots(self, declared: dict[Place, Queue]) -> int:
+        made = 0
+        for place, queue in declared.items():
+            if queue.schedule:
+                made += self._fed(place, partial(self._slot, place, queue))
+        return made
+
+    def _slot(self, place: Place, queue: Queue) -> int:
         """An item for the last slot that has come; those before it that nobody saw are left out."""
         name, now = f"schedule/{'/'.join(place)}", self._clock.now()
         mark = self._queues.mark(name)
-        if not mark:
+        if not mark or float(mark) > now:  # the clock was ahead: what comes again is known by its dedup id
             self._queues.note(name, str(now))
             return 0
         last = _last_slot(queue.schedule, float(mark), now)
@@ -205,8 +251,6 @@ class OutsideWork:
     def _drawn(self, place: Place, name: str, source: SqlSource | HttpSource) -> int:
         """Items for what a source has after what it had."""
         now = self._clock.now()
-        if now - self._polled.get((place, name), 0.0) < source.every_s:
-            return 0
         mark = self._queues.mark(f"{name}/{'/'.join(place)}")
         after = msgspec.json.decode(mark) if mark else source.start
         entries = self._entries(place, source, after)
@@ -247,8 +291,6 @@ class OutsideWork:
         """Items for objects of a bucket. What is to be deleted is, once its item is on disk; else the last key is the
         mark."""
         now = self._clock.now()
-        if now - self._polled.get((place, "bucket"), 0.0) < source.every_s:
-            return 0
         name, bucket = f"bucket/{'/'.join(place)}", self._bucket(place, source)
         after = self._walked.get(place, "") if source.delete else self._queues.mark(name) or source.start
         listed = self._objects.listed(bucket, source.prefix, after, AT_ONCE)
@@ -276,6 +318,10 @@ class OutsideWork:
         """With its secrets as they are now."""
         with self._read() as tx:
             return filled(tx, place[:2], text, self._secret)
+
+
+def _said(error: Exception) -> str:
+    return error.message if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
 
 
 def _listed(body: bytes, name: str) -> Sequence[Mapping[str, Any]]:

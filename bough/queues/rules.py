@@ -15,7 +15,7 @@ wait: what it refuses costs a pause.
 
 from __future__ import annotations
 
-from bough.adapters.queue import BACK, DEAD, DELAYED, DONE, Outcome, Taken
+from bough.adapters.queue import BACK, DEAD, DELAYED, DONE, Outcome, Place, Taken
 from bough.kernel.queue import Queue
 from bough.queues.models import Ending, HandlerState
 
@@ -72,6 +72,11 @@ def pause_s(failures: int) -> float:
 
 def deliver_after_s(attempts: int) -> float:
     return float(min(DELIVER_S[1], DELIVER_S[0] * 2.0 ** min(attempts, 20)))
+
+
+def refusal_mark(place: Place, to: str) -> str:
+    """The mark that says when and why somebody could last not be told."""
+    return f"refused/{to}/{'/'.join(place)}"
 
 
 def window(settings: Queue, handler: HandlerState, rate: float) -> int:

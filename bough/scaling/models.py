@@ -66,10 +66,11 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     needs: dict[str, float] = {}
     late_cost: float = 0.0
 
-    def keeping(self, active: int) -> Wish:
-        """The same where too little has been seen to give up any of those that answer: they do not wait instead."""
+    def keeping(self, active: int, buffer: int = 0) -> Wish:
+        """The same where so many answer that may not be given up: they do not wait instead, but for the `buffer`."""
         more = max(0, active - self.active)
-        return msgspec.structs.replace(self, active=self.active + more, pool=max(0, self.pool - more))
+        pool = max(self.pool - more, min(self.pool, buffer))
+        return msgspec.structs.replace(self, active=self.active + more, pool=pool)
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

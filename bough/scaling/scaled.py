@@ -88,7 +88,8 @@ class Scaled:
         if scale != scaler.scale:
             scaler.scale = scale
         wish = scaler.wish(seen, floor_of(scale.schedule, seen.at), self._held)
-        return wish.keeping(self.deployment.answering) if seen.at - self.since < WARM_UP_S else wish
+        least = self.deployment.answering if seen.at - self.since < WARM_UP_S else 1  # whoever is awake answers
+        return wish.keeping(least, scale.buffer)
 
     def _changes(self, wish: Wish) -> bool:
         pool = max(0, min(wish.pool, self._most - wish.active))

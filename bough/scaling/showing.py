@@ -94,7 +94,7 @@ def advise(context: Context, request: OfScaledService) -> Advice:
     if not minutes:
         raise NotFound(
             f"{request.service} has had no traffic in {request.hours:g} hours", code="TRAFFIC_UNKNOWN",
-            hint="traffic is kept for services with scale.max; send some, or bough scale simulate TRACE",
+            hint="it is written down once a minute, of services with scale.max; or bough scale simulate TRACE",
         )  # fmt: skip
     trace = traffic_of(request.service, minutes)
     present = found.settings.scale

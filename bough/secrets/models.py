@@ -51,7 +51,7 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str
     at: float
     by: str
-    services: list[str] = []  # live ones that use it
+    services: list[str] = []  # live ones that use it, and queues as queues.NAME
 
 
 class SecretVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -65,7 +65,8 @@ class SecretVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class SecretsSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`services` use what was set; `release` and `release_id` name the release that gives them the new versions."""
+    """`services` use what was set; `release` and `release_id` name the release that gives them the new versions. Queues
+    among them (queues.NAME) have these at once."""
 
     project: str
     environment: str
@@ -100,7 +101,7 @@ class Dependents(Protocol):
         release; does nothing for any other."""
 
     def using(self, context: Context, place: Place) -> dict[str, list[str]]:
-        """Secret -> the live services that use it."""
+        """Secret -> the live services that use it, and queues as queues.NAME."""
 
     def redeploy(self, context: Context, place: Place, names: Sequence[str]) -> tuple[str, int] | None:
         """Sets off a release that is the present one with the newest versions of `names`; its id and number. None when

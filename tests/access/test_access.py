@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from bough.access import operations as access
 from bough.access import rules, store
 from bough.access.callers import REMEMBERED_S, Callers
+from bough.access.models import KeyView, Opened
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.kernel.clock import VirtualClock
 from bough.kernel.context import Parts, Principal, Role
@@ -20,6 +22,16 @@ from bough.kernel.operations import Operations
 from bough.kernel.tables import metadata
 
 ADMIN = Principal(id="pri_admin", name="admin", role=Role.ADMIN)
+
+
+class Shop:
+    """A project with one service and one environment. Implements `Opened`."""
+
+    def has_project(self, tx: sa.Connection, project: str) -> bool:
+        return project == "shop"
+
+    def not_there_yet(self, tx: sa.Connection, key: KeyView) -> list[str]:
+        return sorted({*key.services} - {"churn"}) + sorted({*key.environments} - {"main"})
 
 
 class Bench:
@@ -32,7 +44,8 @@ class Bench:
         self.token_file = folder / "token"
         self.callers = Callers(self.database.read, self.clock)
         self.database.on_commit(self.callers.forget)
-        self.operations = Operations([access], self.database, Events(self.clock), self.clock, Parts({}))
+        parts = Parts({Opened: Shop()})
+        self.operations = Operations([access], self.database, Events(self.clock), self.clock, parts)
 
     def call(self, operation: str, who: Principal = ADMIN, /, **fields: object) -> Any:
         return self.operations.call(operation, fields, who)
@@ -232,3 +245,12 @@ def test_a_key_that_has_ended_is_not_rotated(bench: Bench) -> None:
     with pytest.raises(Conflict) as caught:
         bench.call("keys.rotate", id=key.id)
     assert caught.value.own_code == "KEY_ENDED"
+
+
+def test_a_key_for_what_is_not_there_says_so(bench: Bench) -> None:
+    with pytest.raises(NotFound, match="no project 'shp'") as refused:
+        bench.call("keys.create", project="shp")
+    assert refused.value.own_code == "PROJECT_NOT_FOUND"
+    key = bench.call("keys.create", project="shop", services=["churn", "chrun"], environments=["main", "try"])
+    assert key.not_there_yet == ["chrun", "try"]
+    assert bench.call("keys.create", project="shop", services=["churn"]).not_there_yet == []

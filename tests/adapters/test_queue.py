@@ -261,14 +261,16 @@ def test_what_has_ended_is_forgotten_in_time_but_not_before_everybody_was_told(q
     end(queues, taken[1], tell=("webhook",), result=b"r")
     assert queues.tend(NOW + 3600, nobody).forgotten == 1
     assert queues.find(PLACE, first) is None
-    [delivery] = queues.deliveries(NOW, 10)
+    assert queues.deliveries(NOW, 10, but={(PLACE, "webhook")}) == []
+    assert queues.owed(PLACE) == {"webhook": 1}
+    [delivery] = queues.deliveries(NOW, 10, but={(PLACE, "sql"), (("shop", "main", "other"), "webhook")})
     assert (delivery.to, delivery.attempts, delivery.item.id, delivery.item.result) == ("webhook", 0, second, b"r")
     queues.postpone(delivery.id, NOW + 10)
     assert queues.deliveries(NOW + 9, 10) == []
     [delivery] = queues.deliveries(NOW + 10, 10)
     assert delivery.attempts == 1
     queues.delivered(delivery.id)
-    assert queues.deliveries(NOW + 99, 10) == []
+    assert queues.deliveries(NOW + 99, 10) == [] and queues.owed(PLACE) == {}
     assert queues.tend(NOW + 3600, nobody).forgotten == 1
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from bough.entrypoints.processes import KEEPER, PARTS, answers, pid_of, say
 from bough.entrypoints.supervision import configure, prepare, take_down
-from bough.kernel.errors import Unavailable
+from bough.kernel.errors import Invalid, Unavailable
 from bough.kernel.platform import Home
 from tests.ports import free_port
 
@@ -137,6 +137,28 @@ def test_a_port_in_use_is_named_with_its_holder_and_the_option(machine: Machine)
             assert option in error["hint"]
     assert not any(pid_of(machine.home, name) for name in (*PARTS, KEEPER))
     machine.up()
+
+
+def test_what_is_read_at_the_start_is_not_changed_silently_while_bough_runs(machine: Machine) -> None:
+    """Else "is up already" would be the answer to a certificate, and the next start the first to look at it."""
+    machine.up()
+    before = (machine.home.path / "settings.toml").read_bytes()
+    for option, value in (("--tls-certificate", "/nowhere.pem"), ("--host", "0.0.0.0"), ("--domain", "a.example.com")):
+        error = machine.bough("up", option, value, code=5)["error"]
+        assert (error["code"], error["hint"]) == ("ALREADY_RUNNING", "bough down, then the same command again")
+    assert (machine.home.path / "settings.toml").read_bytes() == before
+    assert machine.bough("up")["started"] == []
+
+
+def test_a_certificate_that_cannot_be_used_is_refused_before_it_is_remembered(tmp_path: Path) -> None:
+    home, broken = Home(tmp_path), tmp_path / "cert.pem"
+    prepare(home)
+    broken.write_text("-----BEGIN CERTIFICATE-----")
+    for path in (str(broken), str(tmp_path / "nowhere.pem")):
+        with pytest.raises(Invalid, match="cannot be used") as refused:
+            configure(home, {"tls_certificate": path})
+        assert refused.value.own_code == "CERTIFICATE_INVALID"
+    assert not (tmp_path / "settings.toml").exists()
 
 
 def test_a_port_that_a_part_has_just_taken_again_does_not_stop_up(tmp_path: Path) -> None:

@@ -131,3 +131,17 @@ def test_a_heavy_model_spreads_although_its_calls_cost_alike() -> None:
     table.learn(0.01, 1e-6)
     table.come(40)
     assert (table.deal(), [size for _, size in table.sent]) == (0.0, [20, 10])  # and the rest when one is idle
+
+
+def test_what_has_failed_once_waits_for_a_replica_that_does_not_hang() -> None:
+    """Sent to one that says nothing it would end with it, and count as what ended two."""
+    table = Table(1)
+    [hung] = table.wires
+    hung.silent_since = 1.0
+    table.come(1)
+    table.queue[0].attempts = 1
+    table.deal()
+    assert table.sent == []
+    hung.silent_since = 0.0
+    table.deal()
+    assert table.sent == [(hung, 1)]

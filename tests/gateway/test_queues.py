@@ -138,7 +138,7 @@ def test_what_kills_replicas_becomes_a_dead_letter_and_what_was_beside_it_is_han
     held[0].gate.set()
     ends = [item(gateway, id, wait=20) for id in ids]
     assert [each["state"] for each in ends] == ["dead" if number == 7 else "done" for number in range(16)]
-    assert "died" in ends[7]["error"]
+    assert ends[7]["error"] == "the replica of churn died while it had the item"
     assert gateway.request("GET", f"/queues/documents/{ids[7]}/result")[0] == 410
 
 
@@ -168,7 +168,13 @@ def test_a_handler_that_hangs_is_given_up_and_the_item_goes_to_another(gateway: 
             return []  # says nothing, for ever
         return [Reply(request.id, 200, request.body)]
 
-    begin(gateway, replicas(handle=handle), queues=[queue(retry_s=0.01)], timeout_s=2.0)
+    begin(
+        gateway,
+        replicas("u1", handle=handle),
+        replicas("u2", handle=handle),
+        queues=[queue(retry_s=0.01)],
+        timeout_s=2.0,
+    )
     found = item(gateway, put(gateway, 5), wait=20)
     assert (found["state"], found["attempts"]) == ("done", 2)
 
@@ -237,6 +243,57 @@ def test_news_of_an_item_come_as_they_happen(gateway: Running, replicas: Make) -
         while b"0\r\n\r\n" not in data:
             data += stream.recv(65536)
     assert b'"state":"done"' in data and b'"result":3' in data
+
+
+def test_a_stream_says_every_state_on_the_way(gateway: Running, replicas: Make) -> None:
+    """Not the last one alone: whoever watches sees that an item is worked on, has failed, and is tried again."""
+    tries = [500, 500, 200]
+
+    def handle(request: Request) -> list[Reply]:
+        return [Reply(request.id, tries.pop(0), b"3")]
+
+    replica = replicas(handle=handle)
+    replica.gate.clear()
+    begin(gateway, replica, queues=[queue(retry_s=0.3)])
+    id = put(gateway, 3)
+    gateway.wait(replica.arrived.is_set)
+    head = f"GET /queues/documents/{id} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+    with gateway.raw(head.encode()) as stream:
+        data = stream.recv(65536)
+        replica.gate.set()
+        while b"0\r\n\r\n" not in data:
+            data += stream.recv(65536)
+    said = [json.loads(line[6:]) for line in data.splitlines() if line.startswith(b"data: ")]
+    states = [(each["state"], each["attempts"]) for each in said if each["state"] != "waiting"]  # seen if time allows
+    assert states == [("running", 1), ("delayed", 1), ("running", 2), ("delayed", 2), ("running", 3), ("done", 3)]
+
+
+def test_a_burst_of_10000_items_drains_and_nothing_is_left_running(gateway: Running, replicas: Make) -> None:
+    """Each is handled once, nobody holds anything any more, and who decides on replicas is told that nothing waits."""
+    seen: list[bytes] = []
+
+    def handle(request: Request) -> list[Reply]:
+        seen.append(request.body)
+        return [Reply(request.id, 200, request.body)]
+
+    begin(gateway, replicas(handle=handle), queues=[queue(keep_s=60)])
+    for part in range(10):
+        lines = "\n".join(str(number) for number in range(part * 1000, part * 1000 + 1000))
+        status, _, _ = gateway.request("POST", "/queues/documents", lines.encode(), Content_Type="application/x-ndjson")
+        assert status == 202
+
+    def counted() -> dict[str, Any]:
+        return dict(json.loads(gateway.request("GET", "/queues/documents")[2]))
+
+    gateway.wait(lambda: counted()["done"] == 10_000)
+    left = counted()
+    assert (left["accepted"], left["depth"], left["in_flight"], left["dead"], left["age_s"]) == (10_000, 0, 0, 0, 0.0)
+    assert sorted(map(int, seen)) == list(range(10_000))
+    gateway.stop()
+    there = SqliteQueues(gateway.home / "queues.db")
+    tally = there.tally()["shop", "main", "documents"]
+    there.close()
+    assert (tally.waiting, tally.behind, tally.delayed, tally.running, tally.dead) == (0, 0, 0, 0, 0)
 
 
 def test_wrong_requests_say_what_is_wrong(gateway: Running, replicas: Make) -> None:

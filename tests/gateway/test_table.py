@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bough.gateway.models import CorsRule, Route, Table
-from bough.kernel.errors import ProjectFileInvalid
+from bough.kernel.errors import NotFound, ProjectFileInvalid
 from bough.kernel.project import resolve
 from bough.kernel.settings import Document
 from bough.kernel.traffic import CORS_HEADERS, Quota
@@ -129,3 +129,21 @@ def test_a_mistake_is_said_where_it_was_made(setting: str, at: str, said: str) -
         resolve(Document(text))
     assert caught.value.fields["key"] == at
     assert said in caught.value.message
+
+
+def test_a_page_may_send_a_header_of_its_own_beside_key_and_content_type(plane: Plane) -> None:
+    plane.deploy(ONE + 'cors = { origins = ["https://app.example.com"], headers = ["X-Mine"] }\n')
+    rule = plane.routes()[0].cors
+    assert rule is not None and rule.headers == [*CORS_HEADERS, "X-Mine"]
+
+
+def test_a_key_names_services_and_queues_as_callers_do(plane: Plane) -> None:
+    """One for the second version of an interface is for its route; its own name would open nothing."""
+    second = '\n[services.next]\nmodel = "service:Next"\nroute = "churn"\napi = "v2"\n'
+    plane.deploy(
+        'name = "shop"\n[services.churn]\nmodel = "service:Churn"\n[queues.letters]\nhandler = "churn"' + second
+    )
+    asked = {"services": ["churn", "letters", "next", "nobody"], "environments": ["main", "dev"]}
+    assert plane.call("keys.create", project="shop", **asked).not_there_yet == ["next", "nobody", "dev"]
+    with pytest.raises(NotFound, match="no project 'shp'"):
+        plane.call("keys.create", project="shp")

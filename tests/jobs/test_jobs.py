@@ -17,7 +17,7 @@ from bough.builds import resumable
 from bough.capacity.store import changeovers
 from bough.jobs import store
 from bough.jobs.models import CANCELLED, FAILED, RUNNING, SKIPPED, STOPPING, SUCCEEDED
-from bough.jobs.units import Places
+from bough.jobs.units import NICE, Places
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
 from bough.kernel.platform import Platform, PoolSettings
 from bough.runtime.spec import UnitSpec
@@ -43,6 +43,19 @@ def test_an_environment_that_has_only_run_jobs_is_there_and_has_nothing_that_ser
     assert "bough jobs list" in raised.value.hint
     with pytest.raises(NotFound, match="there is no lab/other yet"):
         jobs.call("environments.status", project="lab", environment="other")
+
+
+def test_a_job_gives_way_to_services_and_a_service_to_nobody(jobs: Jobs) -> None:
+    """What keeps a service's latency beside training; tests/runtime/test_shim.py shows that a weight is applied."""
+    jobs.deploy('name = "lab"\n[services.churn]\nmodel = "service:Churn"\n')
+    jobs.ask("fit", 'name = "lab"\n[jobs.fit]\nkind = "train"\ncommand = "python run.py"\n')
+    jobs.normally = Behaviour(exit_after_s=100.0)
+    jobs.let_pass(5.0)
+    nice: dict[str, list[int]] = {"job": [], "service": []}
+    for unit, attempts in jobs.engine._units.items():
+        if kind := "job" if unit.startswith("jr_") else "service" if unit.startswith("dep_") else "":
+            nice[kind] += [run.spec.limits.nice for run in attempts.values()]
+    assert nice == {"job": [NICE], "service": [0]} and NICE > 0
 
 
 def test_a_job_of_the_live_release_runs_without_its_folder(jobs: Jobs) -> None:

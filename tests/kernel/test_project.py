@@ -341,3 +341,17 @@ def test_steps_of_scaling_are_read_and_their_mistakes_are_placed() -> None:
     ):
         error = refused(FIVE_LINES + f"scale = {{ {wrong} }}\n")
         assert said in str(error) and error.fields, wrong
+
+
+QUEUE = '\n[services.churn]\nmodel = "service:Churn"\n[queues.ticks]\nhandler = "churn"\nschedule = "{}"\n'
+
+
+@pytest.mark.parametrize("schedule", ["61 * * * *", "0 24 * * *", "0 0 0 * *", "0 0 * 13 *", "0 0 * * 8", "0 0 * *"])
+def test_a_queues_schedule_that_never_comes_is_refused_at_its_line(schedule: str) -> None:
+    problem = refused(f'name = "shop"{QUEUE.format(schedule)}')
+    assert "bough.toml:6: queues.ticks.schedule" in problem.message and "is no schedule: " in problem.message
+
+
+@pytest.mark.parametrize("schedule", ["*/90 * * * *", "59 23 31 12 7", "0,30 9-17 * jan mon#2", "0 3 L * *"])
+def test_a_queues_schedule_as_cron_has_it_is_taken(schedule: str) -> None:
+    assert resolve(Document(f'name = "shop"{QUEUE.format(schedule)}')).queues["ticks"].schedule == schedule

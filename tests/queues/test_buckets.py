@@ -150,8 +150,7 @@ def test_a_full_disk_deletes_nothing(world: World, bucket: Bucket, monkeypatch: 
     world.declared[PLACE] = source(bucket, content="text", delete=True)
     put(bucket, a="one")
     monkeypatch.setattr(world.queues, "round", full)
-    with pytest.raises(OSError, match="No space"):
-        world.work.once()
+    assert world.work.once() == 0
     assert len(THERE.listed(bucket, "in/", "", 10)) == 1
 
 

@@ -24,8 +24,9 @@ from bough.adapters.queue.memory import MemoryQueues
 from bough.kernel.clock import VirtualClock
 from bough.kernel.errors import Invalid, TooLarge, Unavailable
 from bough.kernel.events import Events
-from bough.kernel.queue import HttpSource, Queue, SqlSink, SqlSource
+from bough.kernel.queue import Forward, HttpSource, Queue, SqlSink, SqlSource
 from bough.queues.outside import OutsideWork
+from bough.queues.rules import refusal_mark
 
 PLACE: Place = ("shop", "main", "documents")
 HOUR_S = 3600.0
@@ -71,10 +72,10 @@ class World:
     def secret(self, tx: sa.Connection, place: tuple[str, str], name: str) -> str:
         return {"hook": "s3cret", "path": "inside"}[name]
 
-    def end(self, *tell: str, result: bytes = b'{"label": "letter"}') -> str:
+    def end(self, *tell: str, result: bytes = b'{"label": "letter"}', place: Place = PLACE) -> str:
         now = self.clock.now()
-        asked = [Take(place=PLACE, owner="me", count=1, until=now + 9)]
-        taken = self.queues.round(Round(drafts=[Draft(place=PLACE, body=b"1")], takes=asked, now=now)).taken[0][0]
+        asked = [Take(place=place, owner="me", count=1, until=now + 9)]
+        taken = self.queues.round(Round(drafts=[Draft(place=place, body=b"1")], takes=asked, now=now)).taken[0][0]
         outcome = Outcome(taken=taken, state=DONE, at=now, until=now + 60, result=result, status=200, tell=tell)
         self.queues.round(Round(outcomes=[outcome], now=now))
         return taken.id
@@ -131,6 +132,69 @@ def test_a_webhook_that_refuses_is_asked_again_and_in_the_end_given_up(world: Wo
     assert world.queues.deliveries(world.clock.now(), 10) == []
 
 
+def test_a_receiver_that_never_answers_holds_up_nobody_but_itself(world: World) -> None:
+    other, third = ("shop", "main", "other"), ("shop", "main", "third")
+    world.declared = {
+        PLACE: Queue(handler="c", webhook="https://hangs.example.com"),
+        other: Queue(handler="c", webhook="https://example.com"), third: Queue(handler="c", schedule="0 * * * *"),
+    }  # fmt: skip
+    world.work.once()  # notes that the schedule begins
+    answers, asked = threading.Event(), list[str]()
+
+    def post(url: str, headers: Mapping[str, str], body: bytes) -> int:
+        asked.append(url)
+        return 200 if url == "https://example.com" or answers.wait(30) else 500
+
+    world.receiver.post = post  # type: ignore[method-assign]
+    for _ in range(60):  # more than one look takes
+        world.end("webhook")
+    world.clock.advance(HOUR_S)
+    world.work.once(0.0)
+    world.end("webhook", place=other)
+    world.clock.advance(1.0)
+    while asked.count("https://example.com") == 0:
+        world.work.once(0.01)
+    assert world.queues.tally()[third].waiting == 1
+    assert asked.count("https://hangs.example.com") == 1
+    answers.set()
+    while len(asked) < 61:
+        world.work.once(1.0)
+    world.work.once()
+    assert world.queues.owed(PLACE) == {}
+
+
+def test_a_receiver_that_is_away_is_not_asked_for_all_that_is_due_and_it_stands_there_why(world: World) -> None:
+    world.declared[PLACE] = Queue(handler="c", webhook="https://example.com/hook")
+    asked = list[str]()
+
+    def post(url: str, headers: Mapping[str, str], body: bytes) -> int:
+        asked.append(url)
+        raise Unavailable("example.com does not answer")
+
+    world.receiver.post = post  # type: ignore[method-assign]
+    for _ in range(20):
+        world.end("webhook")
+    assert world.work.once() == 0 and len(asked) == 2
+    assert world.work.once() == 0 and len(asked) == 2, "all of them wait"
+    assert world.queues.mark(refusal_mark(PLACE, "webhook")).endswith("Z example.com does not answer")
+    del world.receiver.post  # type: ignore[method-assign]
+    world.clock.advance(2.0)
+    assert world.work.once() == 20
+    assert world.queues.mark(refusal_mark(PLACE, "webhook")) == ""
+
+
+def test_a_result_that_a_database_driver_cannot_take_holds_up_no_other(world: World, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "out.db") as db:
+        db.execute("CREATE TABLE letter (number)")
+    sink = SqlSink(url=f"sqlite:///{tmp_path / 'out.db'}", statement="INSERT INTO letter VALUES (:number)")
+    world.declared[PLACE] = Queue(handler="c", sink=sink)
+    world.end("sql", result=json.dumps({"number": 2**70}).encode())  # OverflowError, of no class that SQLAlchemy knows
+    world.end("sql", result=b'{"number": 7}')
+    assert world.work.once() == 1
+    with sqlite3.connect(tmp_path / "out.db") as db:
+        assert db.execute("SELECT number FROM letter").fetchall() == [(7,)]
+
+
 def test_results_become_rows_of_a_database(world: World, tmp_path: Path) -> None:
     path = tmp_path / "out.db"
     with sqlite3.connect(path) as db:
@@ -144,6 +208,19 @@ def test_results_become_rows_of_a_database(world: World, tmp_path: Path) -> None
         rows = db.execute("SELECT * FROM letter ORDER BY label").fetchall()
     assert rows[1] == (id, "letter", '{"label": "letter"}')
     assert rows[0][1:] == (None, "7")
+
+
+def test_whoever_else_is_told_of_a_result_gets_it_beside_the_database(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "out.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE letter (id)")
+    sink = SqlSink(url=f"sqlite:///{path}", statement="INSERT INTO letter VALUES (:id)")
+    world.declared[PLACE] = Queue(handler="c", sink=sink, forward=Forward(queue="cleaned"))
+    id = world.end(*world.declared[PLACE].tells)
+    assert world.work.once() == 2
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT id FROM letter").fetchall() == [(id,)]
+    assert world.queues.tally()["shop", "main", "cleaned"].waiting == 1
 
 
 def test_rows_of_a_database_become_items_once(world: World, tmp_path: Path) -> None:
@@ -194,6 +271,24 @@ def test_a_schedule_makes_an_item_for_its_last_slot(world: World) -> None:
     world.clock.advance(5 * HOUR_S)
     assert (world.work.once(), world.work.once()) == (1, 0)
     assert world.waiting() == [{"what": "hourly"}] * 2
+
+
+def test_a_clock_that_was_ahead_for_a_year_stops_neither_schedules_nor_sources(world: World) -> None:
+    world.declared[PLACE] = Queue(
+        handler="c", schedule="0 * * * *", poll=HttpSource(url="https://example.com?after={after}", list="tickets")
+    )
+    world.work.once()
+    world.clock.advance(365 * 24 * HOUR_S)
+    assert world.work.once() == 1
+    world.clock.advance(-365 * 24 * HOUR_S)
+    world.receiver.tickets = 1
+    assert world.work.once() == 1, "the ticket"
+    world.clock.advance(HOUR_S)
+    assert world.work.once() == 1, "the next slot"
+    world.clock.advance(-HOUR_S)
+    world.work.once()
+    world.clock.advance(HOUR_S)
+    assert world.work.once() == 1 and world.queues.tally()[PLACE].waiting == 3, "the same slot, which is no new item"
 
 
 def test_changes_of_tables_and_data_become_items(world: World) -> None:

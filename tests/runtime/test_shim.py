@@ -29,9 +29,11 @@ main(sys.argv[1:])"""
 class Guarded:
     """A shim started as the node starts it."""
 
-    def __init__(self, folder: Path, *argv: str, cwd: str = "", grace_s: float = 5.0, log_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self, folder: Path, *argv: str, cwd: str = "", grace_s: float = 5.0, log_bytes: int = 1 << 20, nice: int = 0
+    ) -> None:  # fmt: skip
         self.folder = folder
-        plan = (folder, cwd, grace_s, 0.0, log_bytes, 0, 0, 0, 0, 0)
+        plan = (folder, cwd, grace_s, 0.0, log_bytes, 0, 0, 0, 0, nice)
         command = [sys.executable, "-I", "-S", "-c", _BOOT, *map(str, plan), *argv]
         self.pid = os.posix_spawn(sys.executable, command, os.environ, setsigmask=[signal.SIGTERM])
 
@@ -68,6 +70,28 @@ def test_two_shims_of_one_attempt_run_it_once_in_5_rounds(tmp_path: Path) -> Non
         for guarded in pair:
             os.waitpid(guarded.pid, 0)
         assert (folder / segment_name(0)).read_bytes() == b"ran\n"
+
+
+def test_what_is_to_give_way_does_so_with_all_that_it_starts_and_its_guardian_does_not(folder: Path) -> None:
+    """A job on all cores leaves a service its latency by its weight: its own, its session's where the kernel groups by
+    that, and as the first to go when memory is short."""
+    say = "cat /proc/self/oom_score_adj; test ! -e /proc/self/autogroup || cat /proc/self/autogroup; exec sleep 30"
+    guarded = Guarded(folder, "sh", "-c", f"nice; ({say})", nice=10)
+    pid = guarded.wait("pid.json")["pid"]
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    log = folder / segment_name(0)
+    grouped = Path("/proc/self/autogroup").exists()
+    deadline = time.monotonic() + 60
+    said: list[str] = []
+    while len(said) < 2 + grouped and time.monotonic() < deadline:
+        said = log.read_text().splitlines() if log.exists() else []
+    assert said[:2] == [str(before + 10), "500"]
+    assert not grouped or said[2].endswith(" nice 10")
+    assert os.getpriority(os.PRIO_PROCESS, pid) == before + 10
+    assert os.getpriority(os.PRIO_PROCESS, guarded.pid) == before, "it renews leases and writes the log of a busy unit"
+    os.killpg(pid, signal.SIGKILL)
+    guarded.wait("exit.json")
+    os.waitpid(guarded.pid, 0)
 
 
 def test_what_ended_at_once_and_its_children_have_read_is_counted_once(folder: Path) -> None:

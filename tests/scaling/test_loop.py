@@ -191,6 +191,22 @@ def test_a_wake_is_among_the_decisions_so_that_the_curve_and_the_budget_know_of_
     assert found.curve[-1].active == 1
 
 
+@pytest.mark.parametrize(("scale", "there"), [("min = 0, max = 3", (1, 0)), ("min = 0, max = 3, buffer = 1", (1, 1))])
+def test_what_may_sleep_and_is_awake_is_not_decided_on_again_and_again(
+    plane: Plane, scale: str, there: tuple[int, int]
+) -> None:
+    """One answers as long as it is awake. A wish for none would never come true, and be written down each second."""
+    plane.deploy(FILE.format(scale))
+    traffic = Traffic(plane)
+    traffic.seconds(2, 1)
+    traffic.seconds(100, 0)
+    found = shown(plane)
+    traffic.seconds(30, 0)
+    assert service(plane).state == "ready"
+    assert len(shown(plane).decisions) == len(found.decisions) < 10
+    assert (shown(plane).active, shown(plane).pool) == there
+
+
 def test_a_service_that_may_sleep_learns_how_long_it_is_quiet_and_is_awake_before_the_next_call(plane: Plane) -> None:
     plane.deploy(FILE.format("min = 0"))
     traffic = Traffic(plane)

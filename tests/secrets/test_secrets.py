@@ -9,6 +9,8 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from bough.client.record import record
+from bough.entrypoints.cli import secrets_set
 from bough.environments import store as environments
 from bough.kernel import catalog
 from bough.kernel.catalog import LAST, SECRET, SERVICE, Point
@@ -359,6 +361,46 @@ def test_unknown_references_are_refused_with_file_line_and_key_before_anything_c
     with pytest.raises(ProjectFileInvalid, match=r"bough.toml:\d+: environments.main.services.api.env.B: there is no"):
         plane.create(FILE + '[environments.main.services.api]\nenv = { B = "${secrets.b}" }\n')
     assert plane.call("releases.list", project="shop") == []
+
+
+QUEUE = """
+name = "shop"
+[services.api]
+model = "service:Api"
+[queues.letters]
+handler = "api"
+webhook = "https://example.com/hook"
+webhook_secret = "${secrets.hook}"
+poll = { url = "https://example.com/${secrets.path}?after={after}" }
+sink = { url = "sqlite:///out.db", statement = "INSERT INTO t VALUES ('${secrets.nobody}')" }
+"""
+
+
+def test_a_queue_is_a_user_of_secrets_without_a_release(plane: Plane) -> None:
+    for secret, key in (("hook", "webhook_secret"), ("path", "poll.url")):
+        with pytest.raises(
+            ProjectFileInvalid, match=rf"queues.letters.{key}: there is no secret '{secret}'"
+        ) as refused:
+            plane.create(QUEUE)
+        assert refused.value.hint == f"bough secrets set {secret}"
+        put(plane, **{secret: "whsec_1"})
+    plane.deploy(QUEUE)
+    answer = put(plane, hook="whsec_2")
+    assert (answer.services, answer.release) == (["queues.letters"], 0)
+    said = secrets_set._text(record(msgspec.to_builtins(answer)), True, False)
+    assert said.endswith("\nqueues.letters: used from now on")
+    with pytest.raises(Conflict, match=r"queues.letters of shop/main uses the secret hook"):
+        plane.call("secrets.remove", project="shop", name="hook")
+
+
+def test_a_branch_whose_schedules_rest_needs_no_secret_for_its_queues(plane: Plane) -> None:
+    put(plane, hook="whsec_1", path="p")
+    plane.deploy(QUEUE)
+    branch(plane, "try", sealed=("secret",))
+    with plane.bough.database.write() as tx:
+        environments.change_environment(tx, ("shop", "try"), paused=True)
+    assert plane.deploy(QUEUE, content="two", environment="try").state == "live"
+    assert listed(plane, "try") == {}
 
 
 def test_only_production_is_made_by_setting_a_secret(plane: Plane) -> None:

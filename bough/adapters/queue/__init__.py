@@ -10,7 +10,7 @@ the disk is full or not writable, and then nothing of the call has happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -131,6 +131,11 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     dead: int = 0
     oldest_at: float = 0.0
 
+    @property
+    def items(self) -> int:
+        """That somebody may still want to look after."""
+        return self.waiting + self.behind + self.delayed + self.running + self.dead
+
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody is to be told of an item's end."""
@@ -186,8 +191,11 @@ class Queues(Protocol):
     def free(self, is_gone: Callable[[str], bool]) -> int:
         """Items held by owners that are gone go back to waiting; says how many."""
 
-    def deliveries(self, now: float, limit: int) -> list[Delivery]:
-        """Those that are due, the longest due first."""
+    def deliveries(self, now: float, limit: int, but: Collection[object] = ()) -> list[Delivery]:
+        """Those that are due, the longest due first; without those to targets, (place, to), that are in `but`."""
+
+    def owed(self, place: Place) -> dict[str, int]:
+        """How many deliveries wait, due or not, by whom they are for."""
 
     def delivered(self, id: int) -> None:
         """Was told, or never will be."""

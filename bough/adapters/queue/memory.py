@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import msgspec
 
@@ -132,11 +133,18 @@ class MemoryQueues:
                 self._keep(replace(each, state=WAITING, due_at=0.0, attempts=each.attempts - 1))
             return len(held)
 
-    def deliveries(self, now: float, limit: int) -> list[Delivery]:
+    def deliveries(self, now: float, limit: int, but: Collection[object] = ()) -> list[Delivery]:
         with self._lock:
-            due = sorted((when, id) for id, (_, _, when, _) in self._told.items() if when <= now)
+            due = sorted(
+                (when, id) for id, (item, to, when, _) in self._told.items()
+                if when <= now and (self._items[item].place, to) not in but
+            )  # fmt: skip
             found = [(id, *self._told[id]) for _, id in due[:limit]]
             return [Delivery(id=id, to=to, attempts=tries, item=self._items[item]) for id, item, to, _, tries in found]
+
+    def owed(self, place: Place) -> dict[str, int]:
+        with self._lock:
+            return dict(Counter(to for item, to, *_ in self._told.values() if self._items[item].place == place))
 
     def delivered(self, id: int) -> None:
         with self._lock:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from bough.adapters.queue import (
@@ -174,18 +174,27 @@ class SqliteQueues:
             with self._writing() as db:
                 return sum(db.execute(_FREE, (owner,)).rowcount for owner in owners)
 
-    def deliveries(self, now: float, limit: int) -> list[Delivery]:
+    def deliveries(self, now: float, limit: int, but: Collection[object] = ()) -> list[Delivery]:
         columns = ", ".join(f"item.{name.strip()}" for name in _KEPT.split(","))
         query = (
             f"SELECT delivery.id, target, delivery.attempts, project, environment, name, {columns} FROM delivery"
             " JOIN item USING (seq) JOIN queue ON queue.id = item.queue WHERE delivery.due <= ?"
-            " ORDER BY delivery.due LIMIT ?"
+            " ORDER BY delivery.due"
         )
+        found: list[Delivery] = []
         with self._reading, self._translated():
-            found = self._reader.execute(query, (now, limit)).fetchall()
-            return [
-                Delivery(id=row[0], to=row[1], attempts=row[2], item=self._kept(row[3:6], row[6:])) for row in found
-            ]
+            for row in self._reader.execute(query, (now,)):
+                if len(found) == limit:
+                    break
+                if (tuple(row[3:6]), row[1]) not in but:
+                    item = self._kept(row[3:6], row[6:])
+                    found.append(Delivery(id=row[0], to=row[1], attempts=row[2], item=item))
+        return found
+
+    def owed(self, place: Place) -> dict[str, int]:
+        query = "SELECT target, count(*) FROM delivery JOIN item USING (seq) WHERE queue = ? GROUP BY target"
+        with self._reading, self._translated():
+            return dict(self._reader.execute(query, (self._number(place),)).fetchall())
 
     def delivered(self, id: int) -> None:
         with self._lock, self._writing() as db:

@@ -19,8 +19,10 @@ from bough.entrypoints.cli import (
     jobsaying,
     optimizing,
     promoting,
+    queuesaying,
     releasesaying,
     runsaying,
+    scalesaying,
     spacing,
     trafficsaying,
     webhooksaying,
@@ -32,7 +34,7 @@ from bough.kernel.errors import Problem
 _TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
 _SAYING = (
     *(branching, comparing, costsaying, dbsaying, jobsaying, optimizing),
-    *(promoting, releasesaying, runsaying, spacing, trafficsaying, webhooksaying),
+    *(promoting, queuesaying, releasesaying, runsaying, scalesaying, spacing, trafficsaying, webhooksaying),
 )
 _SAYS = {name: say for each in _SAYING for name, say in each.SAYS.items()}
 _FROM_PROJECT = "project"

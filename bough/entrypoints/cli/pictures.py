@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from bough.entrypoints.cli import drawing
+
 _BARS = " ▁▂▃▄▅▆▇█"
 WIDTH, HEIGHT = 100, 8
+EPOCH_S = 1e9  # what is later counts from 1970: no trace is thirty years long
 _REQUESTS, _ACTIVE, _POOL, _LATE_COST = "#9aa5b1", "#1a7f37", "#bf8700", "#0969da"
 
 
@@ -31,6 +34,8 @@ def curve(points: Sequence[Any], width: int = WIDTH, height: int = HEIGHT) -> st
     if learnt := _learnt(points):
         costs = _columns([float(each.late_cost) for each in points], width)
         lines.append("late cost▏" + "".join(_bar(value / learnt[1]) for value in costs) + f" {_span(learnt)}")
+    begin, end = _said(points[0].at), _said(points[-1].at)
+    lines.append(" " * 10 + begin + end.rjust(max(len(end) + 2, len(columns) - len(begin))))
     return "\n".join(lines)
 
 
@@ -51,7 +56,7 @@ def svg(
     if learnt := _learnt(points):
         lines.append(("late_cost", _LATE_COST, learnt[1], f"weight of a late request, {_span(learnt)}"))
     step = width / max(1, len(points) - 1)
-    drawn, legend = [], []
+    drawn, legend = _axes(points, most, width, height), []
     for name, colour, top, said in lines:
         places = " ".join(
             f"{at * step:.1f},{height - 20 - float(getattr(each, name)) / top * (height - 66):.1f}"
@@ -71,6 +76,27 @@ def svg(
         f'font-size="12"><text x="4" y="14">{escape(title)}</text><text x="-8" y="30">{"".join(legend)}</text>'
         f"{''.join(drawn)}</svg>\n"
     )
+
+
+def _axes(points: Sequence[Any], most: float, width: int, height: int) -> list[str]:
+    """How many replicas a height is, and what time it is at both ends and in the middle."""
+    drawn = []
+    for share in (0.0, 0.5, 1.0):
+        y = height - 20 - share * (height - 66)
+        drawn.append(f'<line x1="0" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#d0d7de" stroke-width="0.5"/>')
+        if share:
+            drawn.append(f'<text x="2" y="{y - 3:.1f}" font-size="10" fill="#6e7781">{most * share:g}</text>')
+    ends = (points[0].at, (points[0].at + points[-1].at) / 2, points[-1].at) if points else ()
+    for at, x, anchor in zip(ends, (2, width / 2, width - 2), ("start", "middle", "end"), strict=False):
+        drawn.append(
+            f'<text x="{x:g}" y="{height - 6}" font-size="10" fill="#6e7781" text-anchor="{anchor}">{_said(at)}</text>'
+        )
+    return drawn
+
+
+def _said(at: float) -> str:
+    """A moment of the epoch, or so many seconds after a trace began."""
+    return drawing.moment(at) if at > EPOCH_S else f"{at:.0f} s"
 
 
 def _learnt(points: Sequence[Any]) -> tuple[float, float] | None:

@@ -87,9 +87,14 @@ def _not_text(place: str) -> Invalid:
 def _text(answer: Any, deploy: bool, detach: bool) -> str:
     lines = [f"{each.name} is set in {answer.project}/{answer.environment} (version {each.version})"
              for each in answer.secrets]  # fmt: skip
-    users = ", ".join(answer.get("services", []))
+    using = answer.get("services", [])
+    queues = ", ".join(each for each in using if each.startswith("queues."))
+    users = ", ".join(each for each in using if not each.startswith("queues."))
+    if queues:
+        lines.append(f"{queues}: used from now on")
     if not users:
-        return "\n".join([*lines, "no live service uses it" if len(lines) == 1 else "no live service uses them"])
+        it = "it" if len(answer.secrets) == 1 else "them"
+        return "\n".join(lines if queues else [*lines, f"no live service or queue uses {it}"])
     if not deploy:
         return "\n".join([*lines, f"{users} will get it with the next release: bough deploy"])
     follow = f"; bough releases follow {answer.release_id}" if detach else ""

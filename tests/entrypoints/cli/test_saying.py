@@ -13,12 +13,14 @@ import pytest
 from bough.client import Record
 from bough.entrypoints.cli import (
     branching,
+    pictures,
     plan,
     plan_train,
     promoting,
     promotions_timeline,
     releasesaying,
     runsaying,
+    scalesaying,
     trafficsaying,
     webhooksaying,
 )
@@ -249,3 +251,22 @@ def test_the_picture_of_a_plan_shows_where_the_job_is_and_how_long_a_zone_has_be
     assert [row.partition("▏")[0].strip() for row in rows][2:4] == ["3.6 s →", "0"], "the scale is seen all the same"
     drawn = plan_train.picture(made)
     assert drawn.count("30 min →") == 2 and drawn.count("for 18 s so far") == 1
+
+
+def test_advice_says_its_units() -> None:
+    proposal = {"min": 1, "max": 4, "warm": -1, "late_cost": 0.0, "cost": 0.0488, "late": 0.116, "replicas": 3}
+    advice = {"service": "churn", "requests": 404, "hours": 0.5, "service_s": 0.053, "setting": "scale = { max = 4 }"}
+    text = scalesaying.advised(Session(), advice | {"proposals": [proposal | {"chosen": True}]})
+    assert "404 requests in 0.5 hours" in text and "scale = { max = 4 }" in text
+    heading, row = text.splitlines()[-2:]
+    assert heading.split("  ")[-1] == "PROPOSED" and "REPLICA-HOURS" in heading
+    assert "learnt" in row and "11.60 %" in row and row.endswith("yes")
+
+
+@pytest.mark.parametrize(("begin", "said"), [(0.0, ("0 s", "600 s", "1200 s")), (1.79e9, ("2026-09-2",) * 3)])
+def test_curves_say_when_and_how_many(begin: float, said: tuple[str, ...]) -> None:
+    points = [SimpleNamespace(at=begin + 60.0 * at, active=at, pool=2, requests=at, late_cost=0.0) for at in range(21)]
+    text, picture = pictures.curve(points), pictures.svg("churn", points)
+    assert text.splitlines()[-1].split()[0].startswith(said[0][:1]) and said[2] in text.splitlines()[-1]
+    assert all(f">{each}" in picture for each in said)
+    assert ">22</text>" in picture and ">11</text>" in picture, "replicas, the pool included, at the top and half way"
