@@ -2,7 +2,8 @@
 
 Replicas are whole and take 30 s to start, as in `run.py`; of n(t) = ⌈R(t) + x·√R(t)⌉, R the true load, that x is taken
 which costs least with at most 1 % late. Beside it our rule without a pool, as it is and with the truth in place of what
-it estimates, one thing after the other: the rate, then nothing kept beyond it, then no replicas for a backlog.
+it estimates, one thing after the other: the rate, then nothing kept beyond it, then no replicas for a backlog. `ours`
+has its rule for smooth traffic beside it (`bough/scaling/smooth.py`), the others have not.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 
 from bench.scale import workloads
 from bench.scale.run import MOST, first_of
-from bough.kernel.scale import Scale
+from bough.kernel.scale import USUAL, Scale
 from bough.scaling.clairvoyant import least_cost
 from bough.scaling.models import QUEUE, Observation, Outlook, Wish
 from bough.scaling.past import Past
@@ -59,7 +60,7 @@ class Told(Past):
 
 def told(load: Load, *, keeps: bool, queue: bool = True) -> Policy:
     signals = tuple(each for each in Scale().signals if queue or each != QUEUE)
-    found = Autoscaler(Scale(max=MOST, warm=0, signals=signals))
+    found = Autoscaler(Scale(max=MOST, warm=0, signals=signals, late_cost=USUAL))
     found.past = Told(load, keeps=keeps)
     return found
 

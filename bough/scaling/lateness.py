@@ -9,17 +9,15 @@ both have done (`rules.weighed_anew`).
 
 from __future__ import annotations
 
-import msgspec
-
 from bough.scaling import rules
+from bough.scaling.beside import Beside
 from bough.scaling.models import Costs, Learnt, Observation, Wish
 from bough.scaling.peers import KnativeKpa
-from bough.scaling.simulating import TICK_S, Arrival, Simulation, Terms, Trace
+from bough.scaling.simulating import Terms
 
 MEMORY_S = 14_400.0  # after which what was paid and who was late count for a third
 SHORT_S = 600  # of traffic from which nothing is concluded
 TRUSTED_S = 7200  # a service that has shown less than this is taken to have had nobody late in the rest of it
-GOLDEN = 0.618034  # multiples of it lie evenly in every second, and in step with no service time
 HELD = 100_000  # requests that wait for the usual rule at most: it may be overloaded for hours
 
 
@@ -31,26 +29,20 @@ class Lateness:
     def __init__(self, learnt: Learnt | None = None) -> None:
         self.learnt = learnt or Learnt()
         self._rule = _Bounded()
-        self._usual: Simulation | None = None
-        self._simulated, self._came = 0, 0
+        self._usual: Beside | None = None
 
     def observe(self, seen: Observation, service_s: float, terms: Terms, least: int, most: int) -> None:
         """`service_s`: that a request takes in the mean; `least` and `most` bound the usual rule as they do ours."""
         usual, before = self._usual, self.learnt
-        if usual is None or usual.trace.slots != seen.slots:
-            usual, self._simulated, self._rule = _begun(seen, terms), 0, _Bounded()
-            self._usual = usual
-        cost, late = usual.cost, usual.late
-        usual.terms, self._rule.least, self._rule.most = terms, least, most
-        # evenly, since when each came within its second is not known
-        came = sorted((self._came + number) * GOLDEN % 1.0 for number in range(seen.arrived))
-        usual.tick(self._rule, [Arrival(self._simulated + at, service_s) for at in came], self._simulated + TICK_S)
-        self._simulated += 1
-        self._came += seen.arrived
+        if usual is None or not usual.fits(seen):
+            usual = self._usual = Beside(seen, terms)
+            self._rule = _Bounded()
+        self._rule.least, self._rule.most = least, most
+        usual.second(self._rule, seen, service_s, terms)
         keeps, seconds, weight = 1 - 1 / MEMORY_S, before.seconds + 1, before.weight
         asked = before.asked * keeps + seen.arrived
         ours = before.ours.after(keeps, max(0, seen.active + seen.starting - least), seen.late)
-        theirs = before.usual.after(keeps, max(0.0, usual.cost - cost - least), usual.late - late)
+        theirs = before.usual.after(keeps, max(0.0, usual.cost - least), usual.late)
         if seconds > SHORT_S:
             weight = rules.weighed_anew(weight, ours, theirs, asked * max(1.0, TRUSTED_S / seconds))
         self.learnt = Learnt(weight=weight, seconds=seconds, asked=asked, ours=ours, usual=theirs)
@@ -68,9 +60,3 @@ class _Bounded:
 
 def terms_of(costs: Costs, target: float) -> Terms:
     return Terms(start_s=costs.start_s, objective_s=target, held=HELD)
-
-
-def _begun(seen: Observation, terms: Terms) -> Simulation:
-    """With the replicas that there are."""
-    first = msgspec.structs.replace(terms, first=max(1, seen.active))
-    return Simulation(Trace(name="usual", seconds=0, arrivals=[], slots=seen.slots), first)

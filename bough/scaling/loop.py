@@ -6,7 +6,7 @@ nobody asks, when the rule itself would change something (`scaled.py`).
 
 Nothing here is needed for a request: a gateway that is short of replicas takes those of the warm pool by itself, and
 wakes what sleeps. A server that is gone leaves the numbers as they are. What the past has shown is lost with the
-server, so for its first minute nothing is given up; only what a late request weighs is kept, a row for a service.
+server, so for its first minute nothing is given up; only what is learnt of late requests is kept, a row for a service.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Scaling:
         with turn.apply() as tx:
             if minute is not None:
                 store.passed(tx, place, minute)
-                store.keep_learnt(tx, place, scaled.scaler.lateness.learnt)
+                store.keep_learnt(tx, place, scaled.scaler.learnt)
             if new_size or refuses or woken:
                 store.decided(tx, place, Decision(
                     deployment=deployment.id, at=now, active=wish.active, pool=wish.pool,

@@ -7,7 +7,7 @@ import msgspec
 # Signals that may raise the number of replicas; the largest need wins.
 LOAD, QUEUE, IN_FLIGHT, CPU, GPU, LATENCY = "load", "queue", "in_flight", "cpu", "gpu", "latency"
 KEPT, FORECAST, JUMP, SCHEDULE, COOLDOWN, BOUND = "kept", "forecast", "jump", "schedule", "cooldown", "bound"
-BUDGET, SLEPT, WOKEN, NOW = "budget", "asleep", "woken", "now"
+SMOOTH, BUDGET, SLEPT, WOKEN, NOW = "smooth", "budget", "asleep", "woken", "now"
 SPENT = "environment_budget"  # of the month: nothing grows any more
 
 
@@ -48,6 +48,7 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     peak: float
     in_flight: float
     trim: float = 1.0  # the share of the margin that is used
+    smooth: float = 0.0  # replicas where there is nothing but noise; 0: that is not so
     idle_s: list[int] = []
     lately: int = (
         0  # the most replicas that were needed, in as long as one that is kept costs what one that starts does
@@ -92,15 +93,25 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         return Account(cost=self.cost * keeps + cost, late=self.late * keeps + late)
 
 
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rule for smooth traffic would have come to in the last hours: of those `asked`, so many `late`. `trim`:
+    the share of the margin that it uses."""
+
+    asked: float = 0.0
+    late: float = 0.0
+    trim: float = 0.7
+
+
 class Learnt(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of late requests after so many seconds: their weight, and from what it follows. `asked`: requests
-    of the last hours; `ours`, `usual`: what both rules have come to."""
+    of the last hours; `ours`, `usual`: what both rules have come to; `smooth`: the one for smooth traffic."""
 
     weight: float = 1.0
     seconds: int = 0
     asked: float = 0.0
     ours: Account = Account()
     usual: Account = Account()
+    smooth: Trial = Trial()
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,11 @@ class Past:
         """For which a request keeps a slot busy, in the mean."""
         return self._service_s or 0.1
 
+    @property
+    def peak(self) -> float:
+        """Variance of the arrivals over their mean."""
+        return self._peak
+
     def observe(self, seen: Observation) -> None:
         self._seconds += 1
         self._sums.append(self._sums[-1] + seen.arrived)

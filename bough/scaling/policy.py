@@ -24,13 +24,16 @@ from bough.scaling.models import (
     LOAD,
     NOW,
     QUEUE,
+    SMOOTH,
     SPENT,
     Costs,
+    Learnt,
     Observation,
     Outlook,
     Wish,
 )
 from bough.scaling.past import Past
+from bough.scaling.smooth import Smooth
 from bough.scaling.stepping import Stepped, advance
 
 CALM_S = 5.0  # a replica that a pool takes back has not been needed for so long
@@ -50,7 +53,9 @@ def decide(
     least, pooled, most = max(scale.min, floor), scale.warm != 0, int(min(scale.most, afford, held))
     needs = _needs(scale, costs, seen, outlook) | dict(stepped or {})
     now = _now(scale, costs, seen, outlook, needs) if pooled else 0.0
-    spare = {KEPT: outlook.kept, FORECAST: outlook.ahead, JUMP: outlook.jump} if LOAD in scale.signals else {}
+    spare = {KEPT: outlook.kept, FORECAST: outlook.ahead, JUMP: outlook.jump}
+    if outlook.smooth or LOAD not in scale.signals:
+        spare = {}
     spare = {
         name: _with_margin(scale, outlook, name, load, pooled) for name, load in spare.items() if load > outlook.load
     }
@@ -61,7 +66,7 @@ def decide(
         needs[NOW], active = now, max(least, rules.whole(now))
     calm_s = scale.cooldown if scale.cooldown >= 0 else CALM_S if pooled else 0.0
     calm = [level for level, idle in enumerate(outlook.idle_s) if idle <= calm_s and LOAD in scale.signals]
-    if calm:
+    if calm and (scale.cooldown > 0 or not outlook.smooth):
         needs[COOLDOWN] = _level(outlook, calm[-1], least)
         if not pooled:
             needs[COOLDOWN] += _margin(scale, outlook, outlook.load)
@@ -83,11 +88,20 @@ class Autoscaler:
     """The rule with the past that it needs: what the controller and the simulator both ask."""
 
     def __init__(self, scale: Scale, costs: Costs | None = None) -> None:
-        self.scale, self.costs, self.past, self.lateness = scale, costs or Costs(), Past(), Lateness()
+        self.scale, self.costs, self.past = scale, costs or Costs(), Past()
+        self.lateness, self.smooth = Lateness(), Smooth()
         self.outlook: Outlook | None = None
         self.stepped = Stepped()
         self.spent_s = 0.0  # replica-seconds of the day that began at …
         self.day_at = 0.0
+
+    @property
+    def learnt(self) -> Learnt:
+        """What the next one may go on from."""
+        return msgspec.structs.replace(self.lateness.learnt, smooth=self.smooth.trial)
+
+    def resume(self, learnt: Learnt) -> None:
+        self.lateness, self.smooth = Lateness(learnt), Smooth(learnt.smooth)
 
     def wish(self, seen: Observation, floor: int = 0, held: float = math.inf) -> Wish:
         """`held`: replicas beyond which it may not grow, whatever its own budget says."""
@@ -97,6 +111,8 @@ class Autoscaler:
         price = self.costs.pool_price if scale.warm != 0 else 1.0
         again_s = self.costs.start_s / price
         self.outlook = self.past.outlook(seen, self.costs.start_s, again_s, scale.late_worth * again_s, least)
+        if scale is not self.scale and {LOAD, QUEUE} <= set(scale.signals):
+            self.outlook = msgspec.structs.replace(self.outlook, smooth=self.smooth.need)
         self.stepped = advance(scale, self.stepped, seen, self.outlook.load)
         afford = self._afford(seen)
         wish = decide(scale, self.costs, seen, self.outlook, floor, afford, self.stepped.needs, held)
@@ -104,11 +120,13 @@ class Autoscaler:
         return wish
 
     def _weighed(self, seen: Observation, least: int) -> Scale:
-        """With what a late request has turned out to weigh, where nobody has said it and there is no pool."""
+        """With what a late request has turned out to weigh, where nobody has said it and there is no pool; the rule for
+        smooth traffic is tried there, too."""
         if self.scale.late_cost or self.scale.warm != 0:
             return self.scale
         terms = terms_of(self.costs, self.scale.target)
         self.lateness.observe(seen, self.past.service_s, terms, max(1, least), self.scale.most)
+        self.smooth.observe(seen, self.past.peak, self.scale.late_worth, terms, max(1, least), self.scale.most)
         return msgspec.structs.replace(self.scale, late_cost=self.scale.late_worth * self.lateness.learnt.weight)
 
     def _afford(self, seen: Observation) -> float:
@@ -132,8 +150,10 @@ def _needs(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook) -> d
     """What each signal asks for now, in replicas."""
     answering = outlook.load + _margin(scale, outlook, outlook.load)
     needs = {LOAD: answering} if LOAD in scale.signals else {}
+    if outlook.smooth:
+        needs = {SMOOTH: outlook.smooth}
     waiting_s = _waiting_s(seen, outlook)
-    if QUEUE in scale.signals and seen.queued and seen.oldest_s > scale.target / 2:
+    if QUEUE in scale.signals and seen.queued and seen.oldest_s > scale.target / 2 and not outlook.smooth:
         # and what will have gathered until the first of them is there
         waiting_s += max(0.0, outlook.load - seen.active) * costs.start_s / 2
         within_s = max(WITHIN_S, outlook.service_s)

@@ -21,6 +21,9 @@ Pool            The margin x waits in the pool, where it costs little. As many a
                 that second: with (1 - q²)·R for R in its root, and with that share of V that the pool cannot prevent,
                 the second and the activation less T. What is there stays for start/price seconds after it was needed:
                 for so long it costs what a new start would.
+Smooth          Where there is nothing but noise, n = R' + t·x, and x more while somebody waits longer than T: R' is the
+                trend of some minutes, carried on over the start, t is learnt (`tried`), and nothing is kept, nothing
+                started for a backlog. Only while this rule, simulated beside (`smooth.py`), has next to nobody late.
 Backlog         B seconds of work that wait are worked off by x more replicas, x = √(V·R·B/start): starting one costs
                 `start`, and while they work everybody else is late. The pool gives what ends it in T/2. Neither is more
                 than one for each request that waits.
@@ -31,7 +34,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bough.scaling.models import Account
+from bough.scaling.models import Account, Trial
 
 WINDOWS_S = (1, 2, 4, 8, 15, 30, 60)
 SETTLED_S = 30  # of a shorter window that says that there is more, only what it proves is believed
@@ -47,6 +50,9 @@ CHEAPER = 0.97  # of the usual rule's cost is the most that ours may come to
 EARLIER = 0.95  # of those that are late under the usual rule are the most that may be under ours
 DOUBLES_S, RETURNS_S = 150.0, 600.0  # in which the weight doubles or halves, and in which it does so back to 1
 LIGHTEST, HEAVIEST = 0.25, 50.0  # beyond, hardly anything is decided otherwise
+HARDLY = TOLERATED / 2  # of requests are late where the margin of the rule for smooth traffic is as it should be
+TRIMS_S = 10_000.0  # in which that margin is given up where nobody is late
+SURPRISE = 5.0  # standard deviations beyond which it is not noise
 SPEND_S = 3600.0  # in which what is left of a budget may be spent
 FEARED_S = 1200.0  # for so long a new service is trusted with nothing: as if jumps had been seen once in this time
 SMALL = 5.0  # replicas: a service up to here may jump tenfold
@@ -178,6 +184,16 @@ def weighed_anew(weight: float, ours: Account, usual: Account, asked: float) -> 
         return max(LIGHTEST, weight * 2 ** (-1 / DOUBLES_S))
     returned = 2 ** (1 / RETURNS_S)
     return max(1.0, weight / returned) if weight > 1.0 else min(1.0, weight * returned)
+
+
+def tried(trial: Trial, keeps: float, asked: int, late: int, rate: float) -> Trial:
+    """A second later, in which so many came and were late; `keeps` is the share of the past that is not forgotten in
+    it, `rate` what usually comes in a second. The share of the margin that is used stays where it is while `HARDLY` are
+    late."""
+    trim = trial.trim + (late / max(1.0, rate) / HARDLY - 1.0) / TRIMS_S
+    return Trial(
+        asked=trial.asked * keeps + asked, late=trial.late * keeps + late, trim=min(1.0, max(LEAST_TRIM, trim))
+    )
 
 
 def to_work_off(waiting: float, load: float, late_cost: float, start_s: float, within_s: float = 2.0) -> float:

@@ -18,7 +18,6 @@ from bough.adapters.engine import Attempt
 from bough.gateway.models import LaneState
 from bough.kernel.scale import floor_of
 from bough.runtime.spec import Usage
-from bough.scaling.lateness import Lateness
 from bough.scaling.models import Costs, Learnt, Observation, Wish
 from bough.scaling.policy import Autoscaler, day_of
 from bough.scaling.watching import LATENCY_OVER_S, Watch
@@ -37,7 +36,7 @@ class Scaled:
     def __init__(self, deployment: Deployment, now: float, spent_s: float, learnt: Learnt) -> None:
         self.deployment, self.since, self.seen_at = deployment, now, now
         self.scaler = Autoscaler(deployment.settings.scale)
-        self.scaler.lateness = Lateness(learnt)
+        self.scaler.resume(learnt)
         self.scaler.day_at, self.scaler.spent_s = day_of(now), spent_s
         self.watch = Watch(deployment.id)
         self.runs = False  # it was not asleep when it was last looked at
