@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -97,19 +98,20 @@ OURS = Programs("bough.app", "bough.adapters.engine.fake", PYTHONPATH=str(ROOT))
 def main(modules: list[str]) -> None:
     for name in modules:
         importlib.import_module(name)
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever asked for a program waits for it
     asked = socket.socket(fileno=0)
     while files := socket.recv_fds(asked, 1, FILES)[1]:
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            _run(*files)
+            sys.exit(_run(*files))
         for each in files:
             os.close(each)
 
 
-def _run(out: int, err: int, line: int) -> None:
-    """One program, in a process of its own; never returns."""
+def _run(out: int, err: int, line: int) -> int:
+    """One program, in a process of its own, which then ends as any interpreter does; its exit status."""
     code = 1
     with socket.socket(fileno=line) as told:
         try:
@@ -126,19 +128,13 @@ def _run(out: int, err: int, line: int) -> None:
             sys.argv = ["program", *asked["words"]]
             names: dict[str, Any] = {"__name__": "__main__"}
             exec(compile(asked["code"], "program", "exec"), names)
-            for thread in threading.enumerate():
-                if thread is not threading.current_thread() and not thread.daemon:
-                    thread.join()
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1 if end.code else 0
         except BaseException:
             traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            told.sendall(str(code).encode())
-            os._exit(code)
+        told.sendall(str(code).encode())
+    return code
 
 
 if __name__ == "__main__":
