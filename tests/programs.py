@@ -41,7 +41,9 @@ class Program:
 
     def ended(self, timeout_s: float) -> bool:
         """Whether it has ended, within so long."""
-        return bool(select.select([self._process], [], [], timeout_s)[0])
+        watched = select.poll()
+        watched.register(self._process, select.POLLIN)
+        return bool(watched.poll(timeout_s * 1000))
 
     def wait(self) -> tuple[int, str]:
         """How it ended, and what it printed that nobody has read; -9 where it was killed."""
@@ -56,7 +58,8 @@ class Program:
 
 
 class Programs:
-    """The process that forks. It begins with the first program, and ends with this one."""
+    """The process that forks: begins with the first program, and ends when the tests do. `settings`: environment
+    variables that all programs have."""
 
     def __init__(self, *modules: str, python: Path = Path(sys.executable), **settings: str) -> None:
         self._command = [str(python), __file__, *modules]
