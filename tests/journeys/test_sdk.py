@@ -84,4 +84,4 @@ def test_it_passes_the_contract(machine: Machine, generated: Path) -> None:
 
 def uv(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return subprocess.run([find_uv_bin(), *words], capture_output=True, text=True, timeout=100, env=environment)
+    return subprocess.run([find_uv_bin(), *words], capture_output=True, text=True, timeout=400, env=environment)
