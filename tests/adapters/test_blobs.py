@@ -9,7 +9,6 @@ import random
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from bough.adapters.blobs.directory import DirectoryBlobs
 from bough.adapters.blobs.known import status
 from bough.adapters.blobs.memory import MemoryBlobs
 from bough.kernel.errors import Conflict, Exhausted, Invalid, NotFound, Problem
+from tests.programs import OURS
 
 ABSENT = "0" * 64
 Make = Callable[[Path], DirectoryBlobs | MemoryBlobs]
@@ -303,12 +303,11 @@ def test_killed_writers_leave_only_whole_blobs(tmp_path: Path) -> None:
     rng = random.Random(7)
     blobs = DirectoryBlobs(tmp_path)
     for _ in range(15):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
-        assert process.stdout and process.stdout.readline() == b"go\n"
+        process = OURS.start(WRITER, tmp_path)
+        assert process.stdout.readline() == "go\n"
         time.sleep(rng.random() * 0.05)
         process.kill()
         process.wait()
-        process.stdout.close()
         for path in (tmp_path / "sha256").rglob("*"):
             if path.is_file():
                 blobs.read(path.parent.name + path.name)

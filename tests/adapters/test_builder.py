@@ -24,6 +24,7 @@ from bough.adapters.builder.interpreters import find, matches, running
 from bough.adapters.builder.requirements import read_inputs
 from bough.adapters.builder.uv import READY, UvBuilder, find_uv_bin, uv_environment
 from bough.kernel.errors import Exhausted, Invalid, Problem, Unavailable, WorkloadFailed
+from bough.kernel.files import locked
 from tests.adapters.wheels import offline, shelf, wheel
 
 
@@ -280,6 +281,16 @@ def test_bytecode_is_compiled_on_request_and_never_suppressed(uv: UvBuilder, tmp
     uv.compile(built, lines.append)
     uv.compile(built, lines.append)
     assert list(site.glob("demo/__pycache__/*")) and len(lines) == 1
+
+
+def test_what_somebody_compiles_nobody_else_does_meanwhile(uv: UvBuilder, tmp_path: Path) -> None:
+    built = uv.build(EnvironmentRequest(folder=project(tmp_path, "demo\n")), print)
+    before, lines = _compiled(built), list[str]()
+    with locked(Path(built.folder).parent / f".{Path(built.folder).name}.compiling"):
+        uv.compile(built, lines.append)
+    assert (_compiled(built), lines) == (before, [])
+    uv.compile(built, lines.append)
+    assert len(_compiled(built)) > len(before) and len(lines) == 1
 
 
 def test_bytecode_of_the_same_files_is_taken_from_another_environment(uv: UvBuilder, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import errno
 import importlib
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from bough.kernel.catalog import FILE, LAST, SECRET, Point, Write
 from bough.kernel.context import WouldWait
 from bough.kernel.errors import Conflict, Exhausted, Problem, Unavailable
 from bough.kernel.tables import metadata as all_tables
+from tests.programs import OURS
 
 ROOT = Path(__file__).parent.parent.parent
 metadata = sa.MetaData()
@@ -409,14 +409,11 @@ def test_kill_9_while_committing_loses_nothing_that_was_committed_and_keeps_no_h
     said = -1
     for wanted in (3, 5, 8, 13, 21, 34):
         first = said + 1_000  # room for a pair that was committed but not said
-        with subprocess.Popen(
-            [sys.executable, "-c", COMMITTER, str(lines.path), str(first)], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout
-            for _ in range(wanted):
-                said = int(process.stdout.readline())
-            process.send_signal(signal.SIGKILL)
-            said = max([said, *(int(rest) for rest in process.stdout.read().splitlines())])
+        process = OURS.start(COMMITTER, lines.path, first)
+        for _ in range(wanted):
+            said = int(process.stdout.readline())
+        process.kill()
+        said = max([said, *(int(rest) for rest in process.wait()[1].splitlines())])
         with lines.read() as tx:
             ids = set(tx.execute(sa.select(line.c.id)).scalars())
             assert tx.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"

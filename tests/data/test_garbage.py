@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +22,7 @@ from bough.kernel.clock import SystemClock, VirtualClock
 from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.points import RETENTION_S
 from bough.kernel.tables import metadata
+from tests.programs import OURS
 
 MAIN = ("shop", "main")
 
@@ -221,13 +220,11 @@ def test_killed_in_the_middle_of_put_and_collection_nothing_that_is_seen_is_lost
         metadata.create_all(tx)
         main = catalog.open_head(tx, *MAIN, None)
     for number in range(ROUNDS):
-        words = [sys.executable, "-c", CHURN, str(tmp_path), str(number)]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE)
-        assert process.stdout and process.stdout.readline() == b"go\n"
+        process = OURS.start(CHURN, tmp_path, number)
+        assert process.stdout.readline() == "go\n"
         time.sleep(rng.random() * 0.3)
         process.kill()
         process.wait()
-        process.stdout.close()
         with database.read() as tx:
             entries = catalog.items(tx, Point(main), FILE)
         for each in entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -303,8 +304,8 @@ def test_programs_may_work_and_not_administer(first: tuple[Redis, str]) -> None:
             line.ask(*each.split())
     with pytest.raises(Invalid, match="WRONGPASS"), opened(server.socket, "", "guessed"):
         pass
-    with pytest.raises(Invalid, match="NOAUTH"):
-        unknown(server.socket).ask("GET", "orders")
+    with contextlib.closing(unknown(server.socket)) as line, pytest.raises(Invalid, match="NOAUTH"):
+        line.ask("GET", "orders")
     assert server.socket.parent.stat().st_mode & 0o077 == 0
     assert (server.place / "redis.conf").stat().st_mode & 0o077 == 0
     listening = Path(f"/proc/{server.pid()}/net/tcp").read_text()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ from bough.kernel.catalog import FILE, TABLE, Point
 from bough.kernel.clock import SystemClock
 from bough.kernel.context import SYSTEM
 from bough.kernel.platform import Platform
+from tests.programs import OURS
 
-PROCESS = Path(__file__).with_name("branching_process.py")
+PROCESS = Path(__file__).with_name("branching_process.py").read_text("utf-8")
 KILLS = int(os.environ.get("BOUGH_KILLS", "20"))  # BOUGH_KILLS=200 takes about three minutes
 SEED = 20
 
@@ -37,11 +36,6 @@ def opened(home: Path) -> Bough:
     return Bough(home, Platform(), engine=FakeEngine(clock), clock=clock)
 
 
-def start(home: Path, name: str, rounds: int) -> subprocess.Popen[str]:
-    command = [sys.executable, str(PROCESS), str(home), name, str(rounds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROCESS.parent.parent.parent)
-
-
 def values(bough: Bough, name: str) -> dict[str, tuple[Any, Any]]:
     """What each environment has under `name`, of both kinds."""
     found = {}
@@ -55,15 +49,12 @@ def values(bough: Bough, name: str) -> dict[str, tuple[Any, Any]]:
 def test_a_kill_leaves_both_sides_of_every_branch_and_merge_whole(home: Path) -> None:
     """Seeded kills: what was said to be merged is there, and never one kind without the other."""
     chance, merged = random.Random(SEED), 0
-    process = start(home, "w0", 10_000)
+    process = OURS.start(PROCESS, home, "w0", 10_000)
     for kill in range(KILLS):
-        assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(chance.randint(1, 3))]
-        try:
-            process.wait(timeout=chance.random() * 0.03)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        rest = process.communicate()[0]
+        process.ended(chance.random() * 0.03)
+        process.kill()
+        _, rest = process.wait()
         said = [int(line) for line in [*lines, *rest.splitlines()] if line.strip()]
         bough = opened(home)
         found = values(bough, f"w{kill}")
@@ -72,15 +63,15 @@ def test_a_kill_leaves_both_sides_of_every_branch_and_merge_whole(home: Path) ->
         assert all(one == other for one, other in found.values()), "a change is half there"
         assert said, "the process never got anywhere"
         merged += found["main"][0]
-        process = start(home, f"w{kill + 1}", 10_000)
+        process = OURS.start(PROCESS, home, f"w{kill + 1}", 10_000)
     process.kill()
-    process.communicate()
+    process.wait()
     assert merged >= KILLS
 
 
 def test_two_processes_that_merge_at_once_lose_nothing(home: Path) -> None:
-    processes = [start(home, name, 15) for name in ("ada", "bob")]
-    assert [process.communicate(timeout=100)[1] or process.returncode for process in processes] == [0, 0]
+    processes = [OURS.start(PROCESS, home, name, 15) for name in ("ada", "bob")]
+    assert [process.wait()[0] for process in processes] == [0, 0]
     bough = opened(home)
     assert [values(bough, name)["main"] for name in ("ada", "bob")] == [(15, 15), (15, 15)]
     bough.stop()

@@ -44,7 +44,8 @@ def test_a_smaller_version_is_made_and_a_student_learns_from_its_teacher(machine
     assert (job.register, job.distill.teacher, job.data) == ("digits-small", "digits/1", ["images"])
     assert (folder / "teacher" / "model.onnx").read_bytes() == digits.as_onnx()
 
-    trained = machine.run("train", cwd=folder, timeout_s=500)
+    few = ["--params", "epochs=40"]  # the default is tried in tests/training/test_distilling.py
+    trained = machine.run("train", *few, cwd=folder, timeout_s=500)
     assert trained.returncode == 0 and "it is measured beside its teacher digits/1" in trained.stdout, trained
     wait_until(lambda: student(machine, folder)["state"] != "running", "the student is measured")
     made = student(machine, folder)

@@ -28,7 +28,7 @@ url, token, file = sys.argv[1:4]
 client = AuthenticatedClient(base_url=url, token=token)
 projects = projects_list.sync(client=client)
 releases = releases_list.sync(client=client, project="typed")
-service = services_show.sync(client=client, project="typed", service="it")
+service = services_show.sync(client=client, project="typed", service="sdk")
 missing = services_show.sync_detailed(client=client, project="typed", service="nobody")
 refused = projects_list.sync_detailed(client=AuthenticatedClient(base_url=url, token="wrong"))
 bundles = ProposeReleaseBundles()
@@ -68,7 +68,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_passes_the_contract(machine: Machine, generated: Path) -> None:
-    machine.deploy(machine.project("typed", '[services.it]\nmodel = "service:Model"\n', service_py=MODEL))
+    machine.deploy(machine.project("typed", '[services.sdk]\nmodel = "service:Model"\n', service_py=MODEL))
     url = machine.bough("up")["api_url"]
     (generated / "contract.py").write_text(CONTRACT)
     token = (machine.home / "token").read_text().strip()
@@ -77,11 +77,11 @@ def test_it_passes_the_contract(machine: Machine, generated: Path) -> None:
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert "typed" in said["projects"] and said["releases"] == ["live"] and said["replicas"] == [1]
-    assert said["url"] == f"{machine.gateway}/v1/it/predict"
+    assert said["url"] == f"{machine.gateway}/v1/sdk/predict"
     assert said["missing"] == [404, "SERVICE_NOT_FOUND"] and said["refused"] == 401
     assert said["invalid"] == [422, "PROJECT_FILE_INVALID"]
 
 
 def uv(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return subprocess.run([find_uv_bin(), *words], capture_output=True, text=True, timeout=100, env=environment)
+    return subprocess.run([find_uv_bin(), *words], capture_output=True, text=True, timeout=400, env=environment)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from tests.outside import environment
 from tests.ports import free_port
+from tests.programs import Programs
 
 # Together, and not the newest of each: these have been seen to work with one another.
 PINNED = (
@@ -23,12 +26,46 @@ PINNED = (
 PINNED_2 = (  # it does not start with a later SQLAlchemy, and traces nothing with later ones of OpenTelemetry
     *("mlflow==2.22.1", "sqlalchemy<2.1", "opentelemetry-api==1.33.1", "opentelemetry-sdk==1.33.1"),
 )
-START_S = 90.0
+SETTINGS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+START_S = 300.0  # of a machine that has much else to do
+
+# The command `mlflow server`, which would start uvicorn in a process of its own and load all of MLflow once more.
+SERVER = """
+import os, sys
+import uvicorn.main
+from mlflow import cli, server
+
+os.dup2(2, 1)  # nobody reads what it prints
+
+def run(command, extra_env, **how):
+    os.environ.update(extra_env)
+    uvicorn.main.main(command[command.index("uvicorn") + 1 :])
+
+server._exec_cmd = run
+cli.cli(["server", *sys.argv[1:]])
+"""
 
 
-def python() -> Path:
-    """The interpreter of an environment with MLflow in it."""
-    return environment(*PINNED) / "bin/python"
+@cache
+def mlflow() -> Programs:
+    """Programs with MLflow in memory: its import takes longer than what most of them do."""
+    modules = ("uvicorn", "mlflow.server.fastapi_app", "mlflow.cli")  # first uvicorn: so it knows that it is a server
+    return Programs(*modules, python=environment(*PINNED) / "bin/python", PYTHONWARNINGS="ignore", **SETTINGS)
+
+
+def client_says(script: str, *words: object, **settings: str) -> str:
+    """What a program prints that uses MLflow's client: a file beside this one, or code. It must end well."""
+    file = Path(__file__).with_name(script) if script.endswith(".py") else None
+    code = f"import runpy, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
+    code += f"; runpy.run_path({str(file)!r}, run_name='__main__')"
+    with tempfile.TemporaryFile() as complaints, tempfile.TemporaryDirectory() as folder:
+        program = mlflow().start(
+            code if file else script, *words, settings=settings, folder=Path(folder), stderr=complaints.fileno()
+        )
+        status, text = program.wait()
+        complaints.seek(0)
+        assert status == 0, complaints.read().decode("utf-8", "replace")[-3000:]
+    return text
 
 
 def python_with_mlflow_2() -> Path:
@@ -36,14 +73,31 @@ def python_with_mlflow_2() -> Path:
 
 
 @contextmanager
-def mlflow_server(interpreter: Path, home: Path, *, workers: int = 1) -> Iterator[str]:
+def mlflow_server(home: Path) -> Iterator[str]:
+    home.mkdir()
     port = free_port()
-    command = [interpreter, "-m", "mlflow", "server", "--port", str(port), "--workers", str(workers)]
-    command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", home / "artifacts"]
-    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with running(command, home, settings, f"http://127.0.0.1:{port}/health") as process:
-        assert process.poll() is None
+    with (home / "log").open("wb") as log:
+        server = mlflow().start(SERVER, *_words(home, port), folder=home, stderr=log.fileno())
+        try:
+            _wait_until(lambda: _answers(f"http://127.0.0.1:{port}/health"), lambda: server.ended(0), home / "log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.kill()
+            server.wait()
+
+
+@contextmanager
+def mlflow_2_server(home: Path) -> Iterator[str]:
+    home.mkdir()
+    port = free_port()
+    command = [python_with_mlflow_2(), "-m", "mlflow", "server", *_words(home, port)]
+    with running(command, home, SETTINGS, f"http://127.0.0.1:{port}/health"):
         yield f"http://127.0.0.1:{port}"
+
+
+def _words(home: Path, port: int) -> list[str]:
+    stores = ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "artifacts")]
+    return ["--port", str(port), "--workers", "1", *stores]
 
 
 @contextmanager
@@ -68,7 +122,7 @@ def running(
             start_new_session=True,
         )  # fmt: skip
         try:
-            _wait_until(lambda: _answers(health, codes), process, folder / "log")
+            _wait_until(lambda: _answers(health, codes), lambda: process.poll() is not None, folder / "log")
             yield process
         finally:
             os.killpg(process.pid, 15)
@@ -79,14 +133,14 @@ def running(
                 process.wait()
 
 
-def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until(ready: Callable[[], bool], ended: Callable[[], bool], log: Path) -> None:
     deadline = time.monotonic() + START_S
     while not ready():
-        assert process.poll() is None and time.monotonic() < deadline, log.read_text("utf-8", "replace")[-3000:]
+        assert not ended() and time.monotonic() < deadline, log.read_text("utf-8", "replace")[-3000:]
         time.sleep(0.1)
 
 
-def _answers(url: str, codes: tuple[int, ...]) -> bool:
+def _answers(url: str, codes: tuple[int, ...] = (200,)) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return answer.status in codes

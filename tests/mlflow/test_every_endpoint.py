@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +18,7 @@ from bough.entrypoints.http.app import build
 from bough.entrypoints.mlflow import experiments, logged_models, registry, runs, traces, traces_v2
 from bough.entrypoints.mlflow.calls import Table
 from tests.entrypoints.http.toys import Served
-from tests.mlflow.servers import python
+from tests.mlflow.servers import client_says
 from tests.plane import Plane
 
 # Services of others (Databricks, Unity Catalog) live at other servers: their protocols are not listed.
@@ -52,8 +51,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Plane:
 
 
 def test_every_call_of_the_client_is_answered_or_refused_with_what_there_is_instead(client: TestClient) -> None:
-    done = subprocess.run([python(), "-c", LISTING], capture_output=True, text=True, check=True, timeout=60)
-    calls = [tuple(each) for each in json.loads(done.stdout.splitlines()[-1])]
+    calls = [tuple(each) for each in json.loads(client_says(LISTING).splitlines()[-1])]
     assert len(calls) >= FEWEST
     unanswered = []
     for method, shaped in calls:

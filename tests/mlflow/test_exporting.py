@@ -17,7 +17,7 @@ from bough.entrypoints.mlflow.importing import Importing
 from bough.entrypoints.mlflow.source import Source
 from bough.entrypoints.mlflow.target import Target
 from bough.kernel.errors import Invalid, Unavailable
-from tests.mlflow.servers import bough_server, mlflow_server, python
+from tests.mlflow.servers import bough_server, client_says, mlflow_server
 
 EXPECTED = {
     "experiments": 2, "runs": 3, "metrics": 30, "params": 1, "inputs": 1, "artifacts": 3, "logged_models": 1,
@@ -27,9 +27,8 @@ EXPECTED = {
 
 @pytest.mark.timeout(900)  # the first time, MLflow is installed
 def test_what_went_to_a_server_of_mlflow_comes_back_as_it_was(tmp_path: Path) -> None:
-    (tmp_path / "theirs").mkdir()
     with (
-        mlflow_server(python(), tmp_path / "theirs") as theirs,
+        mlflow_server(tmp_path / "theirs") as theirs,
         bough_server(tmp_path / "ours") as (url, token),
         bough_server(tmp_path / "others") as (other_url, other_token),
         Client(url, token) as client,
@@ -55,13 +54,8 @@ def test_what_went_to_a_server_of_mlflow_comes_back_as_it_was(tmp_path: Path) ->
         there = Source(theirs).get(f"/api/3.0/mlflow/traces/tr-{1:032x}")["trace"]["trace_info"]["tags"]
         place = there["mlflow.artifactLocation"].removeprefix("mlflow-artifacts:/")
         assert list(Source(theirs).files(place)) == ["picture.png"]
-        loaded = subprocess.run(
-            [python(), "-c", "import sys, mlflow; print(open(mlflow.artifacts.download_artifacts(sys.argv[1])).read())",
-             "models:/churn/2/model.txt"],
-            env=os.environ | {"MLFLOW_TRACKING_URI": theirs, "MLFLOW_DISABLE_TELEMETRY": "true"},
-            capture_output=True, text=True, timeout=100,
-        )  # fmt: skip
-        assert loaded.stdout.strip() == "version 2", loaded.stderr[-2000:]
+        program = "import sys, mlflow; print(open(mlflow.artifacts.download_artifacts(sys.argv[1])).read())"
+        assert client_says(program, "models:/churn/2/model.txt", MLFLOW_TRACKING_URI=theirs).strip() == "version 2"
 
 
 class CutOff(Target):

@@ -18,7 +18,7 @@ from bough.client import Client
 from bough.entrypoints.mlflow.importing import Importing
 from bough.entrypoints.mlflow.source import Source
 from bough.kernel.errors import Unavailable
-from tests.mlflow.servers import bough_server, mlflow_server, python, python_with_mlflow_2
+from tests.mlflow.servers import bough_server, client_says, mlflow_2_server, mlflow_server, python_with_mlflow_2
 
 
 def test_everything_comes_once(tmp_path: Path) -> None:
@@ -51,9 +51,8 @@ def test_everything_comes_once(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)  # the first time, MLflow is installed
 def test_traces_and_prompts_of_a_server_of_mlflow_come_once(tmp_path: Path) -> None:
     """MLflow's own client reads the same from both; cut off in the middle, the rest comes the next time."""
-    (tmp_path / "theirs").mkdir()
     with (
-        mlflow_server(python(), tmp_path / "theirs") as theirs,
+        mlflow_server(tmp_path / "theirs") as theirs,
         bough_server(tmp_path / "ours") as (url, token),
         Client(url, token) as client,
     ):
@@ -73,13 +72,12 @@ def test_traces_and_prompts_of_a_server_of_mlflow_come_once(tmp_path: Path) -> N
 
 @pytest.mark.timeout(900)  # the first time, MLflow is installed
 def test_traces_of_a_server_of_mlflow_2_come_once(tmp_path: Path) -> None:
-    (tmp_path / "theirs").mkdir()
     with (
-        mlflow_server(python_with_mlflow_2(), tmp_path / "theirs") as theirs,
+        mlflow_2_server(tmp_path / "theirs") as theirs,
         bough_server(tmp_path / "ours") as (url, token),
         Client(url, token) as client,
     ):
-        said = _run(python_with_mlflow_2(), "brought_of_two.py", theirs, folder=tmp_path)
+        told = _brought_of_two(theirs, tmp_path)
         broken = Importing(CutOffFiles(theirs), client, "new", "main", lambda text: None)
         with pytest.raises(Unavailable):
             broken.bring()
@@ -88,14 +86,14 @@ def test_traces_of_a_server_of_mlflow_2_come_once(tmp_path: Path) -> None:
         assert (first["traces"], first["runs"], first["elsewhere"]) == (3, 1, 0)
         assert (first["artifacts"], first["sent"]) == (4, 2)
         assert Importing(Source(theirs), client, "new", "main", lambda text: None).bring() == {**first, "sent": 0}
-        assert {id: _traced(client, id) for id in said["traces"]} == said["traces"]
-        beside = {id: _beside(client, id) for id in said["traces"]}
+        assert {id: _traced(client, id) for id in told["traces"]} == told["traces"]
+        beside = {id: _beside(client, id) for id in told["traces"]}
         digest = hashlib.sha256("über".encode()).hexdigest()
         whole = dict.fromkeys(("more/picture of it.txt", "picture of it.txt"), digest)
-        assert beside == {id: whole if each["status"] == "OK" else {} for id, each in said["traces"].items()}
-        assert sorted(each["team"] for each in said["traces"].values()) == ["blue"] * 3
-        assert [each["status"] for each in said["traces"].values()].count("ERROR") == 1
-        assert [each["run"] for each in said["traces"].values()].count(said["run"]) == 1
+        assert beside == {id: whole if each["status"] == "OK" else {} for id, each in told["traces"].items()}
+        assert sorted(each["team"] for each in told["traces"].values()) == ["blue"] * 3
+        assert [each["status"] for each in told["traces"].values()].count("ERROR") == 1
+        assert [each["run"] for each in told["traces"].values()].count(told["run"]) == 1
 
 
 def _traced(client: Client, id: str) -> Any:
@@ -147,16 +145,17 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def _read(what: str, url: str, token: str = "") -> Any:
-    return _run(python(), "brought.py", url, what, token=token)
+    settings = {"MLFLOW_TRACKING_URI": url, "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
+    settings |= {"MLFLOW_TRACKING_TOKEN": token} if token else {}
+    return json.loads(client_says("brought.py", what, **settings).splitlines()[-1])
 
 
-def _run(interpreter: Path, script: str, url: str, *words: str, token: str = "", folder: Path | None = None) -> Any:
-    """What a script beside this file says, in the Python of an MLflow."""
+def _brought_of_two(url: str, folder: Path) -> Any:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "BOUGH_"))}
     environment |= {"MLFLOW_TRACKING_URI": url, "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
-    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true"} | ({"MLFLOW_TRACKING_TOKEN": token} if token else {})
-    command = [interpreter, Path(__file__).with_name(script), *words]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=100)
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [python_with_mlflow_2(), Path(__file__).with_name("brought_of_two.py")]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.mlflow.servers import bough_server, mlflow_server, python
+from tests.mlflow.servers import bough_server, client_says, mlflow_server
 
-CLIENT = Path(__file__).with_name("client.py")
 SECTIONS = ("experiments", "runs", "search", "artifacts", "logged models", "traces", "registry", "prompts", "flavors")
 
 # Answers that differ on purpose, and why. `<section>/<what>` of the client's script.
@@ -33,27 +30,21 @@ Said = dict[str, list[list[Any]]]
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[Said, Said]:
     """What MLflow has said, and what Bough has."""
-    interpreter, folder = python(), tmp_path_factory.mktemp("mlflow")
-    (folder / "mlflow").mkdir()
+    folder = tmp_path_factory.mktemp("mlflow")
     with (
-        mlflow_server(interpreter, folder / "mlflow") as theirs,
+        mlflow_server(folder / "mlflow") as theirs,
         bough_server(folder / "bough") as (ours, token),
         ThreadPoolExecutor() as pool,
     ):
-        first = pool.submit(_run, interpreter, folder / "theirs.json", theirs, "")
-        second = pool.submit(_run, interpreter, folder / "ours.json", ours, token)
+        first = pool.submit(_run, folder / "theirs.json", theirs, "")
+        second = pool.submit(_run, folder / "ours.json", ours, token)
         return first.result(), second.result()
 
 
-def _run(interpreter: Path, out: Path, url: str, token: str) -> Said:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "BOUGH_"))}
-    environment |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
-    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}
-    environment |= {"MLFLOW_TRACKING_URI": url} | ({"MLFLOW_TRACKING_TOKEN": token} if token else {})
-    done = subprocess.run(
-        [interpreter, CLIENT, out], capture_output=True, text=True, env=environment, cwd=out.parent, timeout=110
-    )
-    assert done.returncode == 0, f"{url}: {done.stderr[-3000:]}"
+def _run(out: Path, url: str, token: str) -> Said:
+    settings = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
+    settings |= {"MLFLOW_TRACKING_URI": url} | ({"MLFLOW_TRACKING_TOKEN": token} if token else {})
+    client_says("client.py", out, **settings)
     found: Said = json.loads(out.read_text("utf-8"))
     return found
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +178,17 @@ def test_withdrawn_and_foreign_advisories_do_not_count_and_broken_ones_are_said(
 # --- explanations
 
 
+@pytest.fixture(scope="module")
+def uncompiled() -> Iterator[None]:
+    """SHAP as plain Python: to compile it takes longer than all that is asked of it here. How it is compiled explains a
+    model in tests/journeys/test_models.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUMBA_DISABLE_JIT", "1")
+        with warnings.catch_warnings(action="ignore"):  # of its own dependencies
+            importlib.import_module("shap")
+        yield
+
+
 def linear(rows: list[list[Any]]) -> list[Any]:
     return [3.0 * row[0] - 1.0 * row[1] + 0.0 * row[2] for row in rows]
 
@@ -201,6 +215,7 @@ def test_importances_follow_what_the_model_looks_at() -> None:
     assert (found.score, found.baseline, found.importances[0].input) == ("accuracy", 1.0, "a")
 
 
+@pytest.mark.usefixtures("uncompiled")
 @pytest.mark.filterwarnings("ignore")
 def test_attributions_of_a_linear_model_are_its_terms_and_add_up() -> None:
     table = rows()
@@ -213,6 +228,7 @@ def test_attributions_of_a_linear_model_are_its_terms_and_add_up() -> None:
     assert abs(one.values["a"]) > 0.1 and one.values["b"] == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_a_number_under_a_name_is_explained_and_no_row_is_asked_for_twice() -> None:
     asked: list[tuple[float, ...]] = []
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.plane import Plane
+from tests.programs import OURS
 
 SEED, ROUNDS = 20260503, int(os.environ.get("BOUGH_KILLS", "8"))
 
@@ -23,19 +22,16 @@ def test_a_kill_at_any_moment_leaves_whole_signed_versions_and_one_champion(tmp_
     plane.call("projects.create", name="shop")
     plane.call("signers.create", project="shop", name="ci")
     home, chance = plane.bough.home.path, random.Random(SEED)
-    program = Path(__file__).with_name("registering_process.py")
+    program = Path(__file__).with_name("registering_process.py").read_text("utf-8")
     said: list[int] = []
     for number in range(ROUNDS):
-        words = [sys.executable, str(program), str(home), f"p{number}"]
-        running = [subprocess.Popen(words, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) for _ in range(2)]
+        running = [OURS.start(program, home, f"p{number}") for _ in range(2)]
         for each in running:
-            assert each.stdout is not None
             said.append(int(each.stdout.readline()))  # it is at work
         time.sleep(chance.random() * 0.15)
         for each in running:
             each.kill()
-            out, _ = each.communicate(timeout=100)
-            for line in out.splitlines():
+            for line in each.wait()[1].splitlines():
                 with contextlib.suppress(ValueError):  # cut in the middle
                     said.append(int(line))
     place = {"project": "shop", "environment": "main"}

@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import onnx.helper as make
 import pytest
-import skops.io
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -26,9 +25,11 @@ from bough.runtime.loaders import safetensors
 from bough.runtime.loaders.opening import open_file
 from bough.runtime.models import Model
 from bough.runtime.spec import ModelSpec
+from tests.lazily import Lazily
 from tests.runtime.test_tensors import decode, encode
 from tests.runtime.wire import ask, content, error
 
+skops = Lazily("skops.io")
 X, Y = load_iris(return_X_y=True)
 CLASSIFIER = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
 
@@ -45,7 +46,7 @@ def infer(service: Answering, inputs: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def classifier(tmp_path: Path) -> Path:
-    skops.io.dump(CLASSIFIER, tmp_path / "iris.skops")
+    skops.dump(CLASSIFIER, tmp_path / "iris.skops")
     return tmp_path / "iris.skops"
 
 
@@ -91,7 +92,7 @@ def test_tensor_requests_of_one_frame_are_one_call_and_bad_ones_fail_alone(class
 
 def test_regressors_answer_bare_numbers(tmp_path: Path) -> None:
     model = LinearRegression().fit(X[:, :2], X[:, 2])
-    skops.io.dump(model, tmp_path / "m.skops")
+    skops.dump(model, tmp_path / "m.skops")
     [reply] = ask(opened(tmp_path / "m.skops"), X[0, :2].tolist())
     assert content(reply) == pytest.approx(float(model.predict(X[:1, :2])[0]))
 
@@ -141,7 +142,7 @@ def double(rows: Any) -> Any:
 
 def test_skops_types_that_are_not_known_need_trust_and_are_named(tmp_path: Path) -> None:
     model = make_pipeline(FunctionTransformer(double), LinearRegression()).fit(X, Y)
-    skops.io.dump(model, tmp_path / "m.skops")
+    skops.dump(model, tmp_path / "m.skops")
     with pytest.raises(LoadError, match="double") as caught:
         opened(tmp_path / "m.skops")
     assert caught.value.code == "FORMAT_UNTRUSTED"

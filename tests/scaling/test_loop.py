@@ -34,9 +34,10 @@ class Traffic:
     def second(self, requests: int, *, queued: int = 0, taken: int = 0, asleep: bool | None = None) -> None:
         self.arrived += requests
         self.idle_s = 0.0 if requests else self.idle_s + 1.0
-        shown = self.plane.routes()[0].asleep if asleep is None else asleep
+        seen = route(self.plane)
+        shown = seen.asleep if asleep is None else asleep
         self.plane.lanes = [LaneState(
-            deployment=deployment(self.plane), queued=queued, in_flight=min(requests, 4), links=1, arrived=self.arrived,
+            deployment=seen.deployment, queued=queued, in_flight=min(requests, 4), links=1, arrived=self.arrived,
             begun=self.arrived, answered=self.arrived, busy_s=self.arrived * self.service_s, taken=taken,
             oldest_s=2.0 if queued else 0.0, idle_s=self.idle_s, asleep=shown,
             buckets=[each * self.arrived for each in self.buckets],

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
 
+from tests.programs import OURS
+
 ROUNDS = int(os.environ.get("BOUGH_KILLS", "10"))
-ROOT = Path(__file__).parents[2]
 THREADS = 3
 WRITER = textwrap.dedent("""
     import os, sys, threading
@@ -52,15 +51,13 @@ def test_nothing_that_was_answered_is_lost_and_nothing_is_half(tmp_path: Path) -
     chance = random.Random(11)
     acknowledged: dict[str, int] = {}
     for round_ in range(ROUNDS):
-        command = [sys.executable, "-c", WRITER, str(tmp_path / "home"), str(round_), str(THREADS)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as writer:
-            assert writer.stdout
-            try:
-                said = [writer.stdout.readline() for _ in range(chance.randint(1, 40))]
-                time.sleep(chance.random() * 0.2)  # somewhere in its work
-            finally:
-                writer.kill()
-            said += writer.stdout.read().splitlines()
+        writer = OURS.start(WRITER, tmp_path / "home", round_, THREADS)
+        try:
+            said = [writer.stdout.readline() for _ in range(chance.randint(1, 40))]
+            time.sleep(chance.random() * 0.2)  # somewhere in its work
+        finally:
+            writer.kill()
+        said += writer.wait()[1].splitlines()
         for line in said:
             run, number = line.split()
             acknowledged[run] = max(acknowledged.get(run, -1), int(number))

@@ -62,7 +62,7 @@ class Builder(Protocol):
 
     def compile(self, environment: BuiltEnvironment, log: Log) -> None:
         """Compiles all bytecode of an environment, so that no start has to. Optional, idempotent, and safe to kill or
-        to run beside programs that use the environment."""
+        to run beside programs that use the environment. Returns at once where another process is at it."""
 
     def interpreters(self) -> list[Interpreter]:
         """Every Python that `python` may ask for, newest first."""

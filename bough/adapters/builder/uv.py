@@ -12,6 +12,8 @@ an orphaned uv has ended, and only then clears what it left.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import platform
@@ -121,14 +123,16 @@ class UvBuilder:
         return msgspec.structs.replace(built, steps=(lock_step, *built.steps))
 
     def compile(self, environment: BuiltEnvironment, log: Log) -> None:
-        folder = Path(environment.folder)
-        if (folder / COMPILED).exists():
-            return
-        started = time.perf_counter()
-        # Exit status 1 only says that some file is no valid Python, as many packages ship for their own tests.
-        command = [environment.python, "-m", "compileall", "-q", "-q", "-j", "0", str(folder / "lib")]
-        subprocess.run(command, check=False, env=self._environment)  # noqa: S603 - the environment's own Python
-        (folder / COMPILED).touch()
+        folder, started = Path(environment.folder), time.perf_counter()
+        with _held_at_once(self._envs / f".{folder.name}.compiling") as held:
+            if held is None or (folder / COMPILED).exists():
+                return
+            # Exit status 1 only says that some file is no valid Python, as many packages ship for their own tests.
+            command = [environment.python, "-m", "compileall", "-q", "-q", "-j", "0", str(folder / "lib")]
+            subprocess.run(  # noqa: S603 - the environment's own Python
+                command, check=False, env=self._environment, pass_fds=(held,)
+            )
+            (folder / COMPILED).touch()
         log(f"bytecode: {time.perf_counter() - started:.2f} s")
 
     def interpreters(self) -> list[Interpreter]:
@@ -268,6 +272,22 @@ class UvBuilder:
                 raise complaint("\n".join(said), self._home)
             output.seek(0)
             return output.read()
+
+
+@contextlib.contextmanager
+def _held_at_once(path: Path) -> Iterator[int | None]:
+    """A descriptor that holds the lock file `path`, to be handed to children; None where somebody else holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held = None
+        else:
+            held = descriptor
+        yield held
+    finally:
+        os.close(descriptor)
 
 
 def uv_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:

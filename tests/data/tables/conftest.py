@@ -39,7 +39,7 @@ class Shop(Plane):
         """The digest of an uploaded Parquet file with the answer of a SELECT."""
         self._files += 1
         path = self.folder / f"{self._files}.parquet"
-        duckdb.connect().execute(f"COPY ({select}) TO '{path}' (FORMAT parquet)")
+        duckdb.execute(f"COPY ({select}) TO '{path}' (FORMAT parquet)")
         return self.upload(path)
 
     def upload(self, path: Path) -> str:

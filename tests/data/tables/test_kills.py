@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 import textwrap
 import time
-from pathlib import Path
 
 from tests.data.tables.conftest import Shop
+from tests.programs import OURS
 
 ROUNDS = int(os.environ.get("BOUGH_KILLS", "4"))
-ROOT = Path(__file__).parents[3]
 WRITER = textwrap.dedent("""
     import sys
     from pathlib import Path
@@ -44,18 +41,16 @@ def test_nothing_committed_is_lost_and_every_version_is_readable(shop: Shop) -> 
     shop.do("create", "log", schema="id BIGINT, times BIGINT")
     acknowledged: list[int] = []
     for round_ in range(ROUNDS):
-        command = [sys.executable, "-c", WRITER, str(shop.folder / "home"), str(round_ * 1_000_000)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as writer:
-            assert writer.stdout
-            try:
-                for _ in range(chance.randint(1, 6)):
-                    acknowledged.append(int(writer.stdout.readline()))
-                    [[rows, ids]] = shop.rows("SELECT count(*), count(DISTINCT id) FROM log")  # another process reads
-                    assert rows == ids >= len(acknowledged)
-                time.sleep(chance.random() * 0.3)  # somewhere in its work
-            finally:
-                writer.kill()
-            acknowledged += map(int, writer.stdout.read().split())
+        writer = OURS.start(WRITER, shop.folder / "home", round_ * 1_000_000)
+        try:
+            for _ in range(chance.randint(1, 6)):
+                acknowledged.append(int(writer.stdout.readline()))
+                [[rows, ids]] = shop.rows("SELECT count(*), count(DISTINCT id) FROM log")  # another process reads
+                assert rows == ids >= len(acknowledged)
+            time.sleep(chance.random() * 0.3)  # somewhere in its work
+        finally:
+            writer.kill()
+        acknowledged += map(int, writer.wait()[1].split())
         there = [row[0] for row in shop.rows("SELECT id FROM log")]
         assert len(there) == len(set(there)) and set(acknowledged) <= set(there)
     for each in shop.do("history", "log", limit=1000):

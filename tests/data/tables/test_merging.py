@@ -47,7 +47,7 @@ class Bench:
         self.count += 1
         path = self.folder / f"{self.count}.parquet"
         written = ", ".join(f"({key}::BIGINT, {value}::BIGINT)" for key, value in rows.items())
-        duckdb.connect().execute(f"COPY (SELECT * FROM (VALUES {written}) AS t(id, v)) TO '{path}' (FORMAT parquet)")
+        duckdb.execute(f"COPY (SELECT * FROM (VALUES {written}) AS t(id, v)) TO '{path}' (FORMAT parquet)")
         return Incoming(blob=self.files.keep(path))
 
     def rows(self, version: Version) -> list[tuple[Any, ...]]:

@@ -1,0 +1,144 @@
+"""Python programs in forks of a process that has in memory what takes them long to import: each does the same as in an
+interpreter of its own. For programs that are started often, most of them to be killed.
+
+As a program it is that process, in any Python. A program to run comes with files for what it prints and complains of,
+and one end of a line on which its words come and its exit status goes back.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+FILES = 3  # with each program: what it prints, what it complains of, its line
+
+
+class Program:
+    """One under way; what it prints is on `stdout`. It is waited for with `wait`, once."""
+
+    def __init__(self, stdout: int, line: socket.socket) -> None:
+        self.stdout = os.fdopen(stdout, encoding="utf-8")
+        self._line, self._process = line, socket.recv_fds(line, 1, 1)[1][0]
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+
+    def ended(self, timeout_s: float) -> bool:
+        """Whether it has ended, within so long."""
+        watched = select.poll()
+        watched.register(self._process, select.POLLIN)
+        return bool(watched.poll(timeout_s * 1000))
+
+    def wait(self) -> tuple[int, str]:
+        """How it ended, and what it printed that nobody has read; -9 where it was killed."""
+        code, rest = b"", self.stdout.read()
+        self.ended(100)
+        with contextlib.suppress(ConnectionResetError):  # killed before it had read its words
+            code = self._line.recv(100)
+        self.stdout.close()
+        self._line.close()
+        os.close(self._process)
+        return int(code or -signal.SIGKILL), rest
+
+
+class Programs:
+    """The process that forks: begins with the first program, and ends when the tests do. `settings`: environment
+    variables that all programs have."""
+
+    def __init__(self, *modules: str, python: Path = Path(sys.executable), **settings: str) -> None:
+        self._command = [str(python), __file__, *modules]
+        self._settings = {key: value for key, value in os.environ.items() if not key.startswith(("BOUGH_", "MLFLOW_"))}
+        self._settings |= settings
+        self._lock = threading.Lock()
+        self._asking: socket.socket | None = None
+
+    def start(
+        self, code: str, *words: object, settings: dict[str, str] | None = None, folder: Path = ROOT, stderr: int = 2
+    ) -> Program:
+        """`settings`: environment variables beside those that all have."""
+        read, write = os.pipe()
+        line, its = socket.socketpair()
+        with its, self._lock:
+            socket.send_fds(self._started(), [b"."], [write, stderr, its.fileno()])
+        os.close(write)
+        asked = {"code": code, "words": [*map(str, words)], "settings": settings or {}, "folder": str(folder)}
+        line.sendall(json.dumps(asked).encode() + b"\n")
+        return Program(read, line)
+
+    def _started(self) -> socket.socket:
+        if self._asking is None:
+            self._asking, asked = socket.socketpair()
+            with asked:
+                process = subprocess.Popen(self._command, stdin=asked, cwd=ROOT, env=self._settings)
+            atexit.register(self._end, process)
+        return self._asking
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        if self._asking is not None:
+            self._asking.close()
+        process.wait()
+
+
+OURS = Programs("bough.app", "bough.adapters.engine.fake", PYTHONPATH=str(ROOT))
+
+
+def main(modules: list[str]) -> None:
+    for name in modules:
+        importlib.import_module(name)
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever asked for a program waits for it
+    asked = socket.socket(fileno=0)
+    while files := socket.recv_fds(asked, 1, FILES)[1]:
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            sys.exit(_run(*files))
+        for each in files:
+            os.close(each)
+
+
+def _run(out: int, err: int, line: int) -> int:
+    """One program, in a process of its own, which then ends as any interpreter does; its exit status."""
+    code = 1
+    with socket.socket(fileno=line) as told:
+        try:
+            socket.send_fds(told, [b"."], [os.pidfd_open(os.getpid())])
+            with told.makefile() as said:
+                asked = json.loads(said.readline())
+            os.dup2(out, 1)
+            os.dup2(err, 2)
+            for each in (out, err):
+                os.close(each)
+            os.chdir(asked["folder"])
+            os.environ |= asked["settings"]
+            random.seed()  # as in a process that nobody else was forked from
+            sys.argv = ["program", *asked["words"]]
+            names: dict[str, Any] = {"__name__": "__main__"}
+            exec(compile(asked["code"], "program", "exec"), names)
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+        except BaseException:
+            traceback.print_exc()
+        told.sendall(str(code).encode())
+    return code
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
