@@ -323,7 +323,11 @@ class Replicas:
     def _change(
         self, turn: Turn, deployment: Deployment, *, then: float | None = None, **values: object
     ) -> float | None:
+        """Unless somebody else has changed its state since we looked: then it is looked at again."""
         with turn.apply() as tx:
+            seen = store.get(tx, deployment.id)
+            if seen is None or seen.state != deployment.state:
+                return 0.0
             change(tx, self._events, deployment.id, turn.clock.now(), **values)
         return then
 

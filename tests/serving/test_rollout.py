@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bough.adapters.engine import EXITED
 from bough.adapters.engine.fake import Behaviour
 from bough.app import Bough
+from bough.data.views import Views
 from bough.kernel.context import Context
 from bough.kernel.errors import Conflict, Invalid
 from bough.kernel.platform import Platform
@@ -136,6 +138,26 @@ def test_rollback_brings_back_the_same_manifest_without_building(plane: Plane) -
     again = plane.call("releases.rollback", project="shop", to=2)
     plane.let_pass(3)
     assert plane.release(again).digest == second.digest
+
+
+def test_rollback_takes_back_a_deployment_at_the_moment_of_its_end(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever winds it down has looked at it before, and must not write over what was decided since."""
+    plane.deploy(ONE)
+    back: list[Any] = []
+    remove = Views.remove
+
+    def removing(views: Views, owner: str) -> None:
+        remove(views, owner)
+        if not back:
+            back.append(plane.call("releases.rollback", project="shop"))
+            plane.bough.loop.run_until_idle()  # as another thread does
+
+    monkeypatch.setattr(Views, "remove", removing)
+    plane.deploy(ONE, content="two")
+    plane.let_pass(3)
+    assert plane.release(back[0]).state == "live" and len(plane.running()) == 1
 
 
 def test_rollback_skips_releases_that_never_served(plane: Plane) -> None:
