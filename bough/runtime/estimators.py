@@ -13,7 +13,7 @@ import warnings
 from importlib import import_module
 from typing import Any, Optional
 
-from bough.runtime.loaders.direct import Answer, find
+from bough.runtime.loaders.direct import Answer, find, is_own
 
 _DIRECT = "_bough_direct"  # the attribute in which an estimator has its arithmetic
 
@@ -42,10 +42,10 @@ def direct(estimator: Any) -> Any:
 
 
 def all_direct() -> list[Any]:
-    """`direct` for every estimator that this program holds, but for the members of another one; those for which that
-    did something. Nothing is imported, so without scikit-learn there is nothing to do."""
+    """`direct` for every estimator of scikit-learn's own that this program holds, but for the members of another one;
+    those for which that did something. Nothing is imported, so without scikit-learn there is nothing to do."""
     base = getattr(sys.modules.get("sklearn.base"), "BaseEstimator", None)
-    held = [each for each in gc.get_objects() if base in type(each).__mro__]
+    held = [each for each in gc.get_objects() if base in type(each).__mro__ and is_own(each)]
     members = {id(member) for each in held for member in _members(each)}
     return [each for each in held if id(each) not in members and not _is_direct(each) and _is_direct(direct(each))]
 
@@ -56,8 +56,10 @@ def _is_direct(estimator: Any) -> bool:
 
 def _members(estimator: Any) -> list[Any]:
     """Of an ensemble: a list, or an array of any shape."""
-    found = vars(estimator).get("estimators_", ())
-    return found.ravel().tolist() if hasattr(found, "ravel") else list(found)
+    found = vars(estimator).get("estimators_")
+    if isinstance(found, list):
+        return found
+    return found.ravel().tolist() if hasattr(found, "ravel") else []
 
 
 @functools.cache
@@ -85,7 +87,7 @@ def _derived(kind: Any, has_chances: bool) -> Any:
     inside: dict[str, Any] = {
         **{"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__},
         **{"__getstate__": __getstate__, "__reduce_ex__": __reduce_ex__, "predict": predict},
-        **({"predict_proba": predict_proba} if has_chances else {}),
+        **({"predict_proba": functools.wraps(kind.predict_proba)(predict_proba)} if has_chances else {}),
     }
     derived = type(kind)(kind.__name__, (kind,), inside)
     return derived

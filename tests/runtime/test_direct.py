@@ -182,6 +182,20 @@ def test_all_that_a_program_holds_but_members_of_others() -> None:
     assert np.array_equal(inside(VALUES[0]), VALUES[0] @ alone.coef_ + alone.intercept_)
 
 
+def test_what_others_have_derived_is_not_even_looked_at() -> None:
+    class Odd(linear_model.LogisticRegression):
+        estimators_ = None
+
+        @property
+        def n_features_in_(self) -> int:
+            raise RuntimeError("asked")
+
+    odd, unfitted = Odd(), ensemble.RandomForestClassifier()
+    unfitted.estimators_ = None
+    found = {id(each) for each in all_direct()}
+    assert found.isdisjoint({id(odd), id(unfitted)})
+
+
 def test_a_trial_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Any] = []
     model = fitted(ensemble.RandomForestClassifier(20, n_jobs=2, random_state=0), THREE)

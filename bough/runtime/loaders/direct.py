@@ -142,10 +142,13 @@ def _agree(numpy: Any, direct: Direct, estimator: Any, rows: Array) -> bool:
     return chances is None or bool(numpy.array_equal(chances, estimator.predict_proba(rows)))
 
 
+def is_own(estimator: Any) -> bool:
+    """Of a class of scikit-learn's own; what is derived from one may calculate otherwise."""
+    return str(type(estimator).__module__).startswith("sklearn.")
+
+
 def _kind(estimator: Any) -> str:
-    """The name of a class of scikit-learn's own; what is derived from one may calculate otherwise."""
-    kind = type(estimator)
-    return kind.__name__ if kind.__module__.startswith("sklearn.") else ""
+    return type(estimator).__name__ if is_own(estimator) else ""
 
 
 def _scaling(scaler: Any) -> list[Step]:
