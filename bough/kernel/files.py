@@ -75,3 +75,19 @@ def locked(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked_at_once(path: Path) -> Iterator[int | None]:
+    """As `locked`, in a folder that is there; None, without waiting, where somebody else holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held = None
+        else:
+            held = descriptor
+        yield held
+    finally:
+        os.close(descriptor)

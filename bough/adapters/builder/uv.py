@@ -12,8 +12,6 @@ an orphaned uv has ended, and only then clears what it left.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import platform
@@ -42,7 +40,7 @@ from bough.adapters.builder.requirements import (
     logical_lines,
     read_inputs,
 )  # fmt: skip
-from bough.kernel.files import as_exhausted, locked, write_whole
+from bough.kernel.files import as_exhausted, locked, locked_at_once, write_whole
 
 FORMAT = 1  # part of every key: raise it when the same input must give another lock or environment
 READY = "bough-ready.json"
@@ -124,7 +122,7 @@ class UvBuilder:
 
     def compile(self, environment: BuiltEnvironment, log: Log) -> None:
         folder, started = Path(environment.folder), time.perf_counter()
-        with _held_at_once(self._envs / f".{folder.name}.compiling") as held:
+        with locked_at_once(self._envs / f".{folder.name}.compiling") as held:
             if held is None or (folder / COMPILED).exists():
                 return
             # Exit status 1 only says that some file is no valid Python, as many packages ship for their own tests.
@@ -272,22 +270,6 @@ class UvBuilder:
                 raise complaint("\n".join(said), self._home)
             output.seek(0)
             return output.read()
-
-
-@contextlib.contextmanager
-def _held_at_once(path: Path) -> Iterator[int | None]:
-    """A descriptor that holds the lock file `path`, to be handed to children; None where somebody else holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            held = None
-        else:
-            held = descriptor
-        yield held
-    finally:
-        os.close(descriptor)
 
 
 def uv_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
