@@ -1,4 +1,4 @@
-"""All of Bough as a person starts it: `bough up`, an API key, `bough deploy` of a project folder; then it watches until
+"""All of Bough as a person starts it: `bough up`, `bough deploy` of a project folder, an API key; then it watches until
 told to stop and takes everything down again.
 
     python bough_platform.py PROJECT_FOLDER          BOUGH_HOME, BENCH_PORT and BENCH_KEY_FILE in the environment
@@ -24,8 +24,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         _bough("up", "--gateway-port", str(port), "--api-port", str(port + 1))
-        key = _bough("keys", "create", "--project", "bench")["secret"]
         _bough("deploy", folder=project)
+        key = _bough("keys", "create", "--project", "bench")["secret"]
         _wait_for_bytecode()
         partial = Path(os.environ["BENCH_KEY_FILE"]).with_suffix(".partial")
         partial.write_text(key)
