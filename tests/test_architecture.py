@@ -263,6 +263,27 @@ def test_capabilities_do_not_know_each_other_in_a_circle() -> None:
     assert [name for name in arrows if way_back(name, arrows)] == []
 
 
+def test_folders_of_one_capability_do_not_know_each_other_in_a_circle() -> None:
+    """Of `gateway/lanes/` and `gateway/routing/`, for example, one stands on the other."""
+    arrows: dict[str, set[str]] = {}
+    for found in imports():
+        folder, other = folder_of(found.module), folder_of(own(found))
+        if folder and other and not found.for_types and folder != other and capability(folder) == capability(other):
+            arrows.setdefault(folder, set()).add(other)
+    assert [name for name in arrows if way_back(name, arrows)] == []
+
+
+def folder_of(module: str) -> str:
+    """The folder inside a capability that a module lies in; empty for a module that lies in none."""
+    names = module.split(".")
+    inside = len(names) > 3 or (len(names) == 3 and (PACKAGE / names[1] / names[2]).is_dir())
+    return ".".join(names[:3]) if inside and names[1] in CAPABILITIES else ""
+
+
+def capability(folder: str) -> str:
+    return folder.split(".")[1]
+
+
 def test_no_own_import_hides_in_a_function() -> None:
     """Except where it makes a command start faster, and in composition."""
     hidden = [str(found) for found in imports() if found.hidden and own(found) and not under(found.module, *WIRING)]

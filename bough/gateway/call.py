@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bough.runtime.frames import Reply, Request
 
 if TYPE_CHECKING:
-    from bough.gateway.link import Frame, Wire
-    from bough.gateway.plan import Plan
+    from bough.gateway.lanes.link import Frame, Wire
+    from bough.gateway.routing.plan import Plan
 
 Header = tuple[bytes, bytes]
 

@@ -13,16 +13,16 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from bough import __version__
-from bough.gateway import metrics
 from bough.gateway.answers import TEXT, error_body, error_headers
 from bough.gateway.call import Call, Head
-from bough.gateway.front import Front
-from bough.gateway.http import Connection
+from bough.gateway.http.connection import Connection
+from bough.gateway.http.front import Front
 from bough.gateway.models import WEB
 from bough.gateway.openai import listing
-from bough.gateway.plan import PREFLIGHT, Plan
-from bough.gateway.queues import GatewayQueues
-from bough.gateway.routes import Entry, Routes
+from bough.gateway.queues.intake import GatewayQueues
+from bough.gateway.routing.plan import PREFLIGHT, Plan
+from bough.gateway.routing.routes import Entry, Routes
+from bough.gateway.telemetry import metrics
 from bough.kernel.errors import NotFound, Problem, Unavailable
 from bough.kernel.project import PRODUCTION
 from bough.runtime.frames import Signature, Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bough.gateway import kept
+from bough.gateway.taps import kept
 from bough.kernel.subjects import REWRITTEN, Named, Reached, Subject
 
 

@@ -22,7 +22,6 @@ from bough.adapters.engine import EXITED, Attempt, Engine
 from bough.adapters.engine import READY as UNIT_READY
 from bough.environments import store as environments
 from bough.environments.models import NOTED, ROUTED, Manifest, Release
-from bough.gateway.kept import Keep
 from bough.gateway.models import (
     MOCK,
     MODEL,
@@ -38,6 +37,7 @@ from bough.gateway.models import (
     Traffic,
     Variant,
 )
+from bough.gateway.taps.kept import Keep
 from bough.kernel.events import Events, happened_of
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home, Platform

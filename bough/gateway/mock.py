@@ -15,8 +15,8 @@ import msgspec
 
 from bough.gateway.call import Call
 from bough.gateway.conforms import mismatch
-from bough.gateway.metrics import LaneStats
 from bough.gateway.models import LaneState, Route
+from bough.gateway.telemetry.metrics import LaneStats
 from bough.kernel.errors import Invalid
 from bough.runtime.frames import CHAT, CHUNK, EMBED, END, INFER, Reply, Signature, Tensor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bough.gateway.kept import Keep
+from bough.gateway.taps.kept import Keep
 from bough.kernel.traffic import Quota, TokenIssuer
 from bough.queues.models import QueueRoute, QueueState
 from bough.runtime.frames import Signature

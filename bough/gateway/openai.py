@@ -9,9 +9,9 @@ import msgspec
 
 from bough.gateway.answers import OPENAI
 from bough.gateway.call import Call, Head
-from bough.gateway.http import Connection
-from bough.gateway.plan import Planner
-from bough.gateway.routes import Entry, Routes, Scope
+from bough.gateway.http.connection import Connection
+from bough.gateway.routing.plan import Planner
+from bough.gateway.routing.routes import Entry, Routes, Scope
 from bough.kernel.errors import Invalid, NotFound, TooLarge
 from bough.kernel.project import PRODUCTION
 from bough.runtime.frames import CHAT

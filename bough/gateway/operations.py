@@ -10,8 +10,8 @@ import msgspec
 from bough.environments import store as environments
 from bough.environments.models import ServiceManifest
 from bough.gateway.loop import traffic_of
-from bough.gateway.metrics import LATENCY_S, quantile_s, share_within
 from bough.gateway.models import LaneTraffic, RouteTraffic, Traffic
+from bough.gateway.telemetry.metrics import LATENCY_S, quantile_s, share_within
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import NotFound, Unavailable
 from bough.kernel.operations import operation

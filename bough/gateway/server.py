@@ -21,18 +21,19 @@ import msgspec
 from bough.adapters.engine import EXITED
 from bough.adapters.queue import Queues
 from bough.gateway import portholder
-from bough.gateway.access_log import Ledger, LogFile
 from bough.gateway.answers import Heads
 from bough.gateway.asking import Asked, Asking, Question
 from bough.gateway.call import Call
+from bough.gateway.callers.limits import Limiter
+from bough.gateway.callers.tokens import AGAIN_S, Issuers
 from bough.gateway.certificates import Certificate
 from bough.gateway.control import Control
 from bough.gateway.endpoints import Endpoints
-from bough.gateway.front import Front
-from bough.gateway.http import Connection
-from bough.gateway.lane import Lane
-from bough.gateway.limits import Limiter
-from bough.gateway.metrics import RouteStats
+from bough.gateway.http.connection import Connection
+from bough.gateway.http.front import Front
+from bough.gateway.http.proxy import start as start_proxy
+from bough.gateway.lanes.lane import Lane
+from bough.gateway.lanes.upstream import WebLane
 from bough.gateway.mock import MockLane
 from bough.gateway.models import (
     MOCK,
@@ -48,14 +49,13 @@ from bough.gateway.models import (
 )
 from bough.gateway.node import NodeSocket
 from bough.gateway.openai import OpenAI
-from bough.gateway.otlp import exporter
-from bough.gateway.plan import ASK, Plan, Planner
-from bough.gateway.proxy import start as start_proxy
-from bough.gateway.queues import GatewayQueues
-from bough.gateway.routes import AnyLane, Routes, Scope, read_table
-from bough.gateway.tape import Tape
-from bough.gateway.tokens import AGAIN_S, Issuers
-from bough.gateway.upstream import WebLane
+from bough.gateway.queues.intake import GatewayQueues
+from bough.gateway.routing.plan import ASK, Plan, Planner
+from bough.gateway.routing.routes import AnyLane, Routes, Scope, read_table
+from bough.gateway.taps.tape import Tape
+from bough.gateway.telemetry.access_log import Ledger, LogFile
+from bough.gateway.telemetry.metrics import RouteStats
+from bough.gateway.telemetry.otlp import exporter
 from bough.kernel.errors import NotFound, Problem
 from bough.runtime.frames import PREDICT
 from bough.runtime.spec import Exited

@@ -9,7 +9,7 @@ import msgspec
 
 from bough.adapters.engine import EXITED, Engine
 from bough.environments import store as environments
-from bough.gateway import kept
+from bough.gateway.taps import kept
 from bough.kernel.errors import NotFound
 from bough.kernel.events import Events
 from bough.kernel.files import write_whole

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from bough.gateway.pairs import AnswerDifference
+from bough.gateway.taps.pairs import AnswerDifference
 
 REPLAYING, REPLAYED, FAILED = "running", "done", "failed"
 

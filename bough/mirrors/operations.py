@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from bough.adapters.engine import Engine
 from bough.environments import store as environments
-from bough.gateway import kept, pairs
 from bough.gateway.loop import changed
+from bough.gateway.taps import kept, pairs
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Conflict, Invalid, NotFound
 from bough.kernel.moments import duration_s

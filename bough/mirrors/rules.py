@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bough.gateway.pairs import Answered, Line, Pair, Passed
+from bough.gateway.taps.pairs import Answered, Line, Pair, Passed
 from bough.kernel.errors import Invalid
 from bough.mirrors.models import ComparedSide, Example, FieldDifferences, ServiceComparison
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import msgspec
 
-from bough.gateway import kept, pairs
 from bough.gateway.asking import Asked, Question
-from bough.gateway.kept import Kept
-from bough.gateway.pairs import Answered
+from bough.gateway.taps import kept, pairs
+from bough.gateway.taps.kept import Kept
+from bough.gateway.taps.pairs import Answered
 from bough.kernel.files import write_whole
 from bough.mirrors.asked import Replayed, ReplayRequest
 from bough.mirrors.models import Replay

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bough.gateway.metrics import LATENCY_S
 from bough.gateway.models import GatewayState
+from bough.gateway.telemetry.metrics import LATENCY_S
 from bough.kernel.policy import PromotionPolicy as Policy
 from bough.promotions.models import ROLLING, WAITING, Approval, Promotion, PromotionProgress, Tally, Watch
 

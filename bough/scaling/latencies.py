@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bough.gateway.metrics import LATENCY_S
+from bough.gateway.telemetry.metrics import LATENCY_S
 
 SLOWEST = 0.99
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-from bough.gateway.metrics import LATENCY_S
+from bough.gateway.telemetry.metrics import LATENCY_S
 from bough.scaling.latencies import within_s
 from bough.scaling.models import Observation, Wish
 

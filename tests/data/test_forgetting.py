@@ -11,7 +11,7 @@ import pytest
 
 from bough.adapters.queue import DEAD, Draft, Outcome, Round, Take
 from bough.adapters.queue.sqlite import SqliteQueues
-from bough.gateway import kept
+from bough.gateway.taps import kept
 from bough.kernel.errors import Invalid, NotFound
 from bough.kernel.subjects import Subject
 from tests.plane import Plane

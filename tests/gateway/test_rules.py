@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bough.gateway import rules
-from bough.gateway.calltimes import CallTimes
+from bough.gateway.lanes.calltimes import CallTimes
 
 seconds = st.floats(0, 100, allow_nan=False)
 

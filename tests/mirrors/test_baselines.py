@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bough.gateway.pairs import Answered, encode, paired
+from bough.gateway.taps.pairs import Answered, encode, paired
 from bough.kernel.errors import Conflict, Invalid, NotFound
 from tests.plane import Plane
 

@@ -10,7 +10,7 @@ import pytest
 from bough.entrypoints.cli import comparing, drawing
 from bough.entrypoints.cli.mirrors_page import page
 from bough.entrypoints.cli.session import Session
-from bough.gateway.pairs import AnswerDifference, Answered, Line, Pair, Passed
+from bough.gateway.taps.pairs import AnswerDifference, Answered, Line, Pair, Passed
 from bough.kernel.errors import Invalid
 from bough.mirrors import metering, rules
 

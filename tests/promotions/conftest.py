@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bough.gateway.metrics import LATENCY_S
 from bough.gateway.models import ShareState
+from bough.gateway.telemetry.metrics import LATENCY_S
 from bough.kernel.context import Principal, Role
 from tests.plane import ADMIN, Plane
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bough.adapters.engine.fake import Behaviour
-from bough.gateway.metrics import LATENCY_S
 from bough.gateway.models import LaneState, Route
+from bough.gateway.telemetry.metrics import LATENCY_S
 from bough.kernel.scale import USUAL, Slot, floor_of
 from bough.scaling import rules, scaled
 from tests.plane import Plane

@@ -31,7 +31,7 @@ from bough.kernel.platform import Platform
 from bough.kernel.project import resolve
 from bough.kernel.scale import Scale
 from bough.kernel.settings import Document
-from tests.gateway.test_traffic import SEEN, told
+from tests.gateway.telemetry.test_traffic import SEEN, told
 from tests.plane import Plane
 
 FILE = 'name = "shop"\n[services.churn]\nmodel = "service:Churn"\nallow = ["10.0.0.0/8"]\n'
