@@ -28,8 +28,8 @@ from bough.forges import store as previews
 from bough.forges.bringing import Bringing
 from bough.forges.linking import Keys
 from bough.forges.receiving import Webhooks
+from bough.gateway import control_client, sleeping
 from bough.gateway import loop as gateway
-from bough.gateway import sleeping
 from bough.gateway.renewal import Renewal
 from bough.jobs import loop as jobs_loop
 from bough.jobs.models import PREFIX as JOB_PREFIX
@@ -102,8 +102,8 @@ class Bough:
         )
 
     def _set_up_loop(self, instead: Instead) -> None:
-        ask = instead.get("ask_gateway") or partial(gateway.state_of, self.home.gateway_socket)
-        hear = instead.get("hear_gateway") or partial(gateway.heard_at, self.home.gateway_socket)
+        ask = instead.get("ask_gateway") or partial(control_client.state_of, self.home.gateway_socket)
+        hear = instead.get("hear_gateway") or partial(control_client.heard_at, self.home.gateway_socket)
         self.listening = Listening(hear, self._stirred)
         made = handlers.handlers(self.works, ask, self.listening, self._bringing)
         self.loop = Loop(self.database, self.clock, made)

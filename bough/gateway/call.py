@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bough.runtime.frames import Reply, Request
 
 if TYPE_CHECKING:
-    from bough.gateway.lanes.link import Frame, Wire
+    from bough.gateway.lanes.wire import Frame, Wire
     from bough.gateway.routing.plan import Plan
 
 Header = tuple[bytes, bytes]

@@ -9,7 +9,7 @@ import msgspec
 
 from bough.environments import store as environments
 from bough.environments.models import ServiceManifest
-from bough.gateway.loop import traffic_of
+from bough.gateway.control_client import traffic_of
 from bough.gateway.models import LaneTraffic, RouteTraffic, Traffic
 from bough.gateway.telemetry.metrics import LATENCY_S, quantile_s, share_within
 from bough.kernel.context import Context, Role

@@ -33,7 +33,7 @@ from bough.gateway.http.connection import Connection
 from bough.gateway.http.front import Front
 from bough.gateway.http.proxy import start as start_proxy
 from bough.gateway.lanes.lane import Lane
-from bough.gateway.lanes.upstream import WebLane
+from bough.gateway.lanes.web import WebLane
 from bough.gateway.mock import MockLane
 from bough.gateway.models import (
     MOCK,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from bough.adapters.engine import ASLEEP, EXITED, Engine
-from bough.gateway.loop import state_of
+from bough.gateway.control_client import state_of
 from bough.kernel import events
 from bough.kernel.context import Context, Role
 from bough.kernel.errors import Unavailable

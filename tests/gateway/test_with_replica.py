@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bough.gateway.loop import traffic_of
+from bough.gateway.control_client import traffic_of
 from bough.gateway.models import Target
 from bough.runtime.frames import PREDICT, Request, pack
 

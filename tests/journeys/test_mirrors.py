@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bough.gateway.loop import state_of
+from bough.gateway.control_client import state_of
 from bough.gateway.models import Table
 from bough.kernel.platform import Home
 from tests.journeys.machine import Machine

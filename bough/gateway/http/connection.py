@@ -17,7 +17,7 @@ from bough.gateway import answers
 from bough.gateway.call import Call
 from bough.gateway.http.front import Front
 from bough.gateway.http.reader import Reader
-from bough.gateway.lanes.link import Wire
+from bough.gateway.lanes.wire import Wire
 from bough.gateway.models import Route
 from bough.gateway.routing.plan import LOCAL, PROXY
 from bough.gateway.telemetry.access_log import SETTLE_AT

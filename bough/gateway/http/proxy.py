@@ -8,28 +8,17 @@ from typing import cast
 
 from bough.gateway.answers import LAST_CHUNK
 from bough.gateway.call import Call, Head, Header
-from bough.gateway.head import LOCAL_PEERS
+from bough.gateway.http import forwarding
 from bough.gateway.http.connection import Connection
 from bough.gateway.lanes.refusals import ReplicaLost, TimedOut
-from bough.gateway.lanes.upstream import Upstream, WebLane
+from bough.gateway.lanes.upstream import Upstream
+from bough.gateway.lanes.web import WebLane
 from bough.gateway.routing.routes import Entry
 from bough.gateway.taps import webtap
 from bough.kernel.errors import Busy, Problem, TooLarge, Unavailable
 
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))  # RFC 9110, 9.2.2
 REPLAY_BYTES = 64 << 10  # of a request's body kept to send it again
-_CORS = frozenset(
-    (
-        b"x-request-id",
-        b"access-control-allow-origin",
-        b"access-control-allow-credentials",
-        b"access-control-expose-headers",
-    )
-)  # fmt: skip - the gateway's own, where it answers for who may read
-_HOP = frozenset((
-    b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
-    b"transfer-encoding", b"upgrade",
-))  # fmt: skip
 
 
 def start(client: Connection, call: Call) -> Proxied:
@@ -140,27 +129,13 @@ class Proxied:
         self._call.started = True
         if self._watch is not None:
             self._watch.status = status
-        names = {name.lower() for name, _ in headers}
-        bodyless = self.head_only or status in (204, 304)
-        self._chunked = not bodyless and b"content-length" not in names and not self._head.http10
-        self._closes = (
-            (not bodyless and b"content-length" not in names and self._head.http10)
-            or not self._complete or self._client.must_close(self._call)
-        )  # fmt: skip
-        lines = [b"HTTP/1.1 %d %b\r\n" % (status, phrase)]
-        own = self._client.lines(self._call)
-        without = _CORS if b"Access-Control-" in own else (b"x-request-id",)
-        lines += [b"%b: %b\r\n" % header for header in _end_to_end(headers) if header[0].lower() not in without]
-        lines.append(own)
-        lines.append(b"X-Request-Id: %b\r\n" % self._client.rid(self._call))
-        if self._chunked:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
-        if self._closes:
-            lines.append(b"Connection: close\r\n")
-        elif self._head.http10:
-            lines.append(b"Connection: keep-alive\r\n")
-        lines.append(b"\r\n")
-        self._out.append(b"".join(lines))
+        ends = forwarding.tells_its_end(status, headers, head_only=self.head_only)
+        self._chunked = not ends and not self._head.http10
+        self._closes = (not ends and self._head.http10) or not self._complete or self._client.must_close(self._call)
+        connection = b"close" if self._closes else b"keep-alive" if self._head.http10 else b""
+        own, rid = self._client.lines(self._call), self._client.rid(self._call)
+        head = forwarding.response_head(status, phrase, headers, own, rid, chunked=self._chunked, connection=connection)
+        self._out.append(head)
 
     def response_body(self, data: bytes) -> None:
         self._sent += len(data)
@@ -199,9 +174,7 @@ class Proxied:
             return
         self._cancel_timer()
         self._tunnelled = self._call.started = True
-        lines = [b"HTTP/1.1 101 Switching Protocols\r\n"]
-        lines += [b"%b: %b\r\n" % header for header in upstream.headers()]
-        self._client.write(b"".join([*lines, b"\r\n", rest]))
+        self._client.write(forwarding.switching_head(upstream.headers()) + rest)
         for data in self._pending:
             upstream.transport.write(data)
         self._pending = []
@@ -277,7 +250,12 @@ class Proxied:
     def _use(self, upstream: Upstream) -> None:
         self._upstream = upstream
         upstream.exchange = self
-        out = [self._request_head()]
+        client, prefix, rid = self._client, self._call.plan.prefix, self._client.rid(self._call)
+        out = [
+            forwarding.request_head(
+                self._head, prefix, rid, client.peer, secure=client.secure, websocket=self._websocket
+            )
+        ]
         if self._watch is not None:
             self._watch.request = out[0]
         if not self._websocket:
@@ -303,38 +281,6 @@ class Proxied:
             self._replay += parts
             if sum(map(len, self._replay)) > REPLAY_BYTES:
                 self._replay = None
-
-    def _request_head(self) -> bytes:
-        head, client, prefix = self._head, self._client, self._call.plan.prefix
-        target = head.target
-        if prefix:
-            target = target[len(prefix) :]
-            target = target if target.startswith(b"/") else b"/" + target
-        trusted, scheme = client.peer in LOCAL_PEERS, b"https" if client.secure else b"http"
-        lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target)]
-        forwarded = proto = host = b""
-        for name, value in _end_to_end(head.headers):
-            if name == b"x-forwarded-for":
-                forwarded = forwarded + b", " + value if forwarded else value
-            elif name == b"x-forwarded-proto":
-                proto = value
-            elif name == b"x-forwarded-host":
-                host = value
-            elif name not in (b"x-request-id", b"x-forwarded-prefix", b"host", b"expect"):
-                lines.append(b"%b: %b\r\n" % (name, value))
-        lines.append(b"host: %b\r\n" % head.host)
-        lines.append(b"x-forwarded-for: %b\r\n" % (forwarded + b", " + client.peer if forwarded else client.peer))
-        lines.append(b"x-forwarded-proto: %b\r\n" % (proto if proto and trusted else scheme))
-        lines.append(b"x-forwarded-host: %b\r\n" % (host if host and trusted else head.host))
-        if prefix:
-            lines.append(b"x-forwarded-prefix: %b\r\n" % prefix)
-        lines.append(b"x-request-id: %b\r\n" % client.rid(self._call))
-        if head.chunked:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        if self._websocket:
-            lines.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
-        lines.append(b"\r\n")
-        return b"".join(lines)
 
     def _expired(self) -> None:
         self._timer = None
@@ -401,11 +347,3 @@ class Proxied:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _end_to_end(headers: list[Header]) -> list[Header]:
-    """Without the headers that belong to one connection, including those that `Connection` names."""
-    named = {
-        token.strip().lower() for name, value in headers if name.lower() == b"connection" for token in value.split(b",")
-    }
-    return [(name, value) for name, value in headers if name.lower() not in _HOP and name.lower() not in named]

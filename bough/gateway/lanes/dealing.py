@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from bough.gateway import rules
 from bough.gateway.call import Call
 from bough.gateway.lanes.calltimes import CallTimes
-from bough.gateway.lanes.link import Frame, Wire
+from bough.gateway.lanes.wire import Frame, Wire
 from bough.gateway.models import Route
 
 FRAME_BYTES = 64 << 20  # no frame is filled beyond this

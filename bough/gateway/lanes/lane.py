@@ -17,8 +17,10 @@ from bough.gateway import rules
 from bough.gateway.call import Call
 from bough.gateway.lanes import refusals
 from bough.gateway.lanes.dealing import Dealer
-from bough.gateway.lanes.link import Frame, Link, Wire
+from bough.gateway.lanes.link import Link
 from bough.gateway.lanes.losses import Losses
+from bough.gateway.lanes.pool import WarmPool
+from bough.gateway.lanes.wire import Frame, Wire
 from bough.gateway.models import LaneState, Route, Target
 from bough.gateway.telemetry.metrics import LaneStats
 from bough.kernel.errors import Busy, Problem
@@ -34,11 +36,11 @@ class Node(Protocol):
 
 
 class Lane:
-    """Implements `link.Owner`."""
+    """Implements `wire.Owner`."""
 
     __slots__ = (
         "_active_at", "_cold", "_dealer", "_held_bytes", "_hold_timer", "_leaving", "_links", "_loop", "_losses",
-        "_node", "_observed", "_on_ready", "_pool", "_queue", "_scheduled", "_taken", "_ticked_at", "_timer", "_wires",
+        "_node", "_observed", "_on_ready", "_pool", "_queue", "_scheduled", "_ticked_at", "_timer", "_wires",
         "closed", "draining", "route", "stats",
     )  # fmt: skip
 
@@ -63,8 +65,7 @@ class Lane:
         self._hold_timer: asyncio.TimerHandle | None = None
         self._dealer = Dealer(self._queue)
         self._active_at = self._ticked_at = monotonic()  # a request came or was answered
-        self._taken: dict[str, float] = {}  # replicas of the warm pool that answer, and when they last had something
-        self._pool = False  # there is one
+        self._pool = WarmPool()
         self._cold: set[str] = set()
         self._held_bytes = 0  # of bodies that wait while nobody is there
         self._losses = Losses(self._close_if_empty)
@@ -97,7 +98,7 @@ class Lane:
             deployment=self.route.deployment, queued=len(self._queue), in_flight=self.in_flight, links=len(self._wires),
             idle_s=round(now - self._active_at, 3), asleep=self.route.asleep, arrived=stats.arrived, begun=stats.sent,
             late=stats.late, activation_s=stats.mean_start_s("pool"), answered=stats.answered,
-            busy_s=round(stats.busy_s, 6), taken=len(self._taken),
+            busy_s=round(stats.busy_s, 6), taken=self._pool.taken,
             oldest_s=round(now - self._queue[0].arrived, 3) if self._queue else 0.0,
             slots=max(1, hello.concurrency) if hello is not None and hello.mode == "concurrent" else 1,
         )  # fmt: skip
@@ -106,9 +107,7 @@ class Lane:
         """Takes the route's new limits and targets; links that stay are not touched, unless the lane is to rest."""
         self.route = route
         self.stats.wait_s = route.wait_s
-        warm = {target.unit for target in route.targets if target.warm}
-        self._pool = bool(warm)
-        self._taken = {unit: at for unit, at in self._taken.items() if unit in warm}
+        self._pool.update(route)
         wanted = {self._key(target.unit, target.address): target for target in route.targets}
         for key in [key for key in self._links if key not in wanted]:
             link = self._links.pop(key)
@@ -212,13 +211,13 @@ class Lane:
         """The node has been asked for a unit, and this is how its last attempt ended."""
         self._losses.tell(unit, how)
 
-    # --- link.Owner
+    # --- wire.Owner
 
     def joined(self, wire: Wire) -> None:
         if self.resting(wire.target):  # it is ready to be taken
             return
         now, unit = monotonic(), wire.target.unit
-        if (taken_at := self._taken.get(unit)) is not None:
+        if (taken_at := self._pool.taken_at(unit)) is not None:
             self.stats.started("pool", now - taken_at)
         elif not self._wires and self._queue:
             self.stats.started("cold" if unit in self._cold else "zygote", now - self._queue[0].arrived)
@@ -290,7 +289,7 @@ class Lane:
         return self.route.asleep
 
     def resting(self, target: Target) -> bool:
-        return target.warm and target.unit not in self._taken
+        return self._pool.rests(target)
 
     def is_stuck(self, silent_s: float) -> bool:
         return rules.is_stuck(silent_s, self.route.timeout_s)
@@ -304,16 +303,10 @@ class Lane:
         for each in self._wires:
             if not held_up and self.is_stuck(each.silent_s(now)):
                 each.end_process()
-        if not self._taken:
+        if not self._pool.taken:
             return
         for link in list(self._links.values()):
-            unit, wire = link.target.unit, link.wire
-            if unit not in self._taken:
-                continue
-            if wire is not None and wire.inflight:
-                self._taken[unit] = now
-            elif now - self._taken[unit] > rules.GIVE_BACK_S:
-                del self._taken[unit]
+            if self._pool.goes_back(link.target.unit, link.wire is not None and bool(link.wire.inflight), now):
                 link.rest()
 
     # --- private: links
@@ -327,18 +320,14 @@ class Lane:
     # --- private: the warm pool
 
     def _take(self, now: float) -> None:
-        """Uses one more replica of the warm pool where those that answer do not keep up. Called at every dealing out,
-        so that several are taken as long as it does not help."""
-        coming = len(self._taken) - sum(wire.target.unit in self._taken for wire in self._wires)
-        oldest = self._queue[0]
-        links = len(self._wires) + coming
-        if oldest.attempts or not rules.may_take(len(self._queue), self._dealer.item_s, links, now - oldest.arrived):
+        """Uses one more replica of the warm pool where those that answer do not keep up."""
+        if not self._pool.is_needed(self._queue, [wire.target.unit for wire in self._wires], self._dealer.item_s, now):
             return
         resting = [link for link in self._links.values() if self.resting(link.target)]
-        for link in sorted(resting, key=lambda link: not _is_ready(link)):
-            self._taken[link.target.unit] = now
+        if resting:
+            link = next(filter(_is_ready, resting), resting[0])
+            self._pool.take(link.target.unit, now)
             self._use(link)
-            return
 
     def _use(self, link: Link) -> None:
         """Whoever is to answer does so from now on: at once where it has said hello in the pool."""
@@ -394,7 +383,7 @@ class Lane:
             hold_s = self._dealer.deal(self._wires, self.route, self._send, now)
             if hold_s > 0.0:
                 self._hold(hold_s)
-        if self._queue and self._pool:
+        if self._queue and self._pool.there:
             self._take(now)
 
     def _send(self, wire: Wire, batch: list[Call], reason: str, now: float) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from bough.gateway.call import Call, Head
-from bough.gateway.lanes.upstream import WebLane
+from bough.gateway.lanes.web import WebLane
 from bough.gateway.models import COOKIE, HEADER, KEY, REQUEST, Route, ShareState, Variant
 from bough.gateway.taps.pairs import Answered
 from bough.gateway.taps.watched import Watched

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from bough.gateway.call import Call
-from bough.gateway.lanes.upstream import WebLane
+from bough.gateway.lanes.web import WebLane
 from bough.gateway.models import Mirrored, Route
 from bough.gateway.taps.pairs import Answered
 from bough.gateway.taps.tape import Counted, Seen, Tape, ToKeep

@@ -10,7 +10,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from bough.gateway.call import Call, Head, Header
-from bough.gateway.lanes.upstream import Upstream, WebLane
+from bough.gateway.lanes.upstream import Upstream
+from bough.gateway.lanes.web import WebLane
 from bough.gateway.taps.pairs import Answered
 from bough.gateway.taps.watched import COMPARED_BYTES
 

@@ -10,7 +10,7 @@ import pytest
 
 from bough.gateway.call import Call
 from bough.gateway.lanes.dealing import Dealer
-from bough.gateway.lanes.link import Frame, Wire
+from bough.gateway.lanes.wire import Frame, Wire
 from bough.gateway.models import Route, Target
 from bough.runtime.frames import PREDICT, PROTOCOL, Hello, Request
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bough.gateway.http import connection as gateway_http
-from bough.gateway.lanes.link import Wire
+from bough.gateway.lanes.wire import Wire
 from bough.gateway.models import Target
 from bough.runtime.frames import CHUNK, END, GOODBYE, Reply, Request
 

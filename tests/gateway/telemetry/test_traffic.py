@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bough.environments.models import ServiceManifest
-from bough.gateway.loop import traffic_of
+from bough.gateway.control_client import traffic_of
 from bough.gateway.models import LaneTraffic, RouteTraffic, Starts, Traffic
 from bough.gateway.operations import ServiceTraffic, described
 from bough.gateway.telemetry.metrics import LATENCY_S, quantile_s, share_within

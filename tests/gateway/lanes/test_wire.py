@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from bough.gateway.call import Call
-from bough.gateway.lanes.link import Wire
+from bough.gateway.lanes.wire import Wire
 from bough.gateway.models import Target
 from bough.runtime.frames import CANCEL, PING, PONG, PREDICT, PROTOCOL, Hello, Reply, Request, decode_requests, pack
 
