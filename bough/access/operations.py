@@ -190,9 +190,7 @@ def _issue(context: Context, given: KeyView) -> NewKey:
     id = store.add_key(context.tx, given, hash)
     context.emit(KEYS_CHANGED, id)
     missing = context.part(Opened).not_there_yet(context.tx, given)
-    return NewKey(
-        id=id, project=given.project, secret=secret, expires_at=given.expires_at, not_there_yet=missing
-    )  # fmt: skip
+    return NewKey(id=id, project=given.project, secret=secret, expires_at=given.expires_at, not_there_yet=missing)
 
 
 def authenticate(tx: sa.Connection, secret: str, now: float) -> Principal:
