@@ -83,7 +83,7 @@ class S3:
             client = self._client(bucket)
             try:
                 there = client.head_object(Bucket=bucket.name, Key=key)["ETag"].strip('"')
-            except Exception as error:
+            except Exception as error:  # boto3's errors are classes made as it runs; all but a missing object go on
                 if _code(error) in _GONE:
                     return
                 raise
@@ -94,7 +94,7 @@ class S3:
         """The answer with an object; None when it is gone."""
         try:
             return self._client(bucket).get_object(Bucket=bucket.name, Key=key)
-        except Exception as error:
+        except Exception as error:  # as above
             if _code(error) in _GONE:
                 return None
             raise

@@ -195,9 +195,31 @@ def render(snapshot: Snapshot) -> bytes:
 
 
 def _families(snapshot: Snapshot) -> Iterator[Metric]:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    route, lane = list(ROUTE_LABELS), ["project", "environment", "service", "deployment"]
+    route = list(ROUTE_LABELS)
+    yield from _of_routes(route, snapshot.routes)
+    yield from _of_streams(route, snapshot.routes)
+    info = GaugeMetricFamily("bough_release_info", "The deployment that answers now", labels=[*route, "deployment"])
+    for labels, deployment in snapshot.live:
+        info.add_metric([*labels, deployment], 1)
+    yield info
+    yield from families(route, [(stats.labels, stats.model) for stats in snapshot.routes])
+    yield from _of_lanes(snapshot.lanes)
+    yield from _of_queues(snapshot.queues)
+    yield GaugeMetricFamily("bough_connections", "Client connections that are open", value=snapshot.connections)
+    yield GaugeMetricFamily(
+        "bough_table_generation", "Generation of the routing table in use", value=snapshot.generation
+    )
+    yield CounterMetricFamily(
+        "bough_access_log_dropped", "Log lines that could not be written", value=snapshot.log_dropped
+    )
+
+
+def _of_routes(route: list[str], routes: list[RouteStats]) -> Iterator[Metric]:
+    """What has been answered."""
+    from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
     requests = CounterMetricFamily("bough_requests", "Requests answered", labels=[*route, "status"])
     latency = HistogramMetricFamily("bough_request_seconds", "From the whole request to the whole answer", labels=route)
     bytes_in = CounterMetricFamily("bough_request_bytes", "Bytes of request bodies", labels=route)
@@ -205,7 +227,7 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     items = CounterMetricFamily("bough_items", "Items of requests that were answered well", labels=route)
     cached = CounterMetricFamily("bough_cache", "Requests that an answer was looked up for", labels=[*route, "result"])
     left_out = CounterMetricFamily("bough_copies_left_out", "Copies that were not made, for want of room", labels=route)
-    for stats in snapshot.routes:
+    for stats in routes:
         for result, count in (("hit", stats.cache_hits), ("miss", stats.cache_misses)):
             if stats.cache_hits or stats.cache_misses:
                 cached.add_metric([*stats.labels, result], count)
@@ -218,13 +240,14 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
         bytes_in.add_metric(stats.labels, stats.bytes_in)
         bytes_out.add_metric(stats.labels, stats.bytes_out)
     yield from (requests, latency, items, bytes_in, bytes_out, cached, left_out)
-    yield from _of_streams(route, snapshot.routes)
-    info = GaugeMetricFamily("bough_release_info", "The deployment that answers now", labels=[*route, "deployment"])
-    for labels, deployment in snapshot.live:
-        info.add_metric([*labels, deployment], 1)
-    yield info
-    yield from families(route, [(stats.labels, stats.model) for stats in snapshot.routes])
 
+
+def _of_lanes(lanes: list[tuple[LaneStats, int, int, int]]) -> Iterator[Metric]:
+    """Batches, waits and starts of each deployment, and what it has now: requests that wait, requests at a replica,
+    links."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+    lane = ["project", "environment", "service", "deployment"]
     batches = CounterMetricFamily("bough_batches", "Batches sent, by why they were released", labels=[*lane, "reason"])
     sizes = HistogramMetricFamily("bough_batch_size", "Requests per batch", labels=lane)
     waited = CounterMetricFamily("bough_queue_seconds", "Time that requests waited in the queue", labels=lane)
@@ -241,7 +264,7 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     starts = HistogramMetricFamily(
         "bough_start_seconds", "Until a replica answered requests that waited for it", labels=[*lane, "kind"]
     )
-    for of, *values in snapshot.lanes:
+    for of, *values in lanes:
         for kind, (counts, total) in of.starts.items():
             if any(counts):
                 starts.add_metric([*of.labels, kind], cumulative(LATENCY_S, counts), total[0])
@@ -254,14 +277,6 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
         for gauge, value in zip(gauges.values(), values, strict=True):
             gauge.add_metric(of.labels, value)
     yield from (batches, sizes, waited, retried, replica_s, starts, *gauges.values())
-    yield from _of_queues(snapshot.queues)
-    yield GaugeMetricFamily("bough_connections", "Client connections that are open", value=snapshot.connections)
-    yield GaugeMetricFamily(
-        "bough_table_generation", "Generation of the routing table in use", value=snapshot.generation
-    )
-    yield CounterMetricFamily(
-        "bough_access_log_dropped", "Log lines that could not be written", value=snapshot.log_dropped
-    )
 
 
 def _of_streams(route: list[str], routes: list[RouteStats]) -> Iterator[Metric]:
