@@ -9,12 +9,15 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from bough.kernel.errors import Exhausted
 
 # The modification time of every file that Bough lays out for programs: 2020-01-01 UTC. Any constant keeps cached
 # bytecode valid; a date after 1980 also suits zip files made from such a folder.
 MTIME_S = 1_577_836_800
+
+FICLONE = 0x40049409  # ioctl: share the blocks of another file, where the file system can
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -62,6 +65,31 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o644, synced: bool =
         temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_path(path: Path) -> None:
+    """What the file holds, or which names the folder has, is on the disk when this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cloned(source: Path, target: Path) -> bool:
+    """Makes `target` a copy that shares the blocks of `source` until either changes. False where the file system
+    cannot: then `target` is empty."""
+    with source.open("rb") as old, target.open("wb") as new:
+        return share_blocks(old, new)
+
+
+def share_blocks(source: IO[bytes], target: IO[bytes]) -> bool:
+    """The same for open files. Whatever the reason is for a no, a copy still works, and says what is wrong if not."""
+    try:
+        fcntl.ioctl(target.fileno(), FICLONE, source.fileno())
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ change it through the link, so the files are read-only, and a reader who must be
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -15,10 +14,9 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
-from bough.kernel.files import MTIME_S, as_exhausted, locked
+from bough.kernel.files import MTIME_S, as_exhausted, locked, share_blocks
 
 CHUNK_BYTES = 1 << 20
-FICLONE = 0x40049409  # ioctl: share the blocks of another file, where the file system can
 
 
 class Source(Protocol):
@@ -161,10 +159,7 @@ def _clone(path: Path | None, place: Path) -> bool:
     if path is None:
         return False
     with path.open("rb") as stream, place.open("xb") as file:
-        try:
-            fcntl.ioctl(file.fileno(), FICLONE, stream.fileno())
+        if share_blocks(stream, file):
             return True
-        except OSError:  # whatever the reason, a copy still works, and says what is wrong if it does not
-            pass
     place.unlink()
     return False

@@ -34,9 +34,9 @@ from bough.adapters.blobs.reading import (
     mismatch,
     wrong_offset,
 )
-from bough.adapters.blobs.writing import copy, sync_file_system, sync_folder
+from bough.adapters.blobs.writing import copy, sync_file_system
 from bough.kernel.errors import NotFound, Problem
-from bough.kernel.files import MTIME_S, as_exhausted
+from bough.kernel.files import MTIME_S, as_exhausted, sync_path
 
 # An unlocked file in `incoming` this old has no writer: between open and lock lie microseconds.
 ABANDONED_AFTER_S = 60.0
@@ -216,7 +216,7 @@ class DirectoryBlobs:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.rename(target)
         self._known.note(digest, status(descriptor))
-        sync_folder(target.parent)
+        sync_path(target.parent)
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[tuple[Path, int]]:

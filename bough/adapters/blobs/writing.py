@@ -59,11 +59,6 @@ def sync_file_system(folder: Path) -> None:
             raise OSError(code, os.strerror(code), str(folder))
 
 
-def sync_folder(folder: Path) -> None:
-    with _descriptor(folder) as descriptor:
-        os.fsync(descriptor)
-
-
 def _start_writing(descriptor: int, start: int, size: int) -> None:
     """A hint: does not wait, and what it cannot do the sync at the end does."""
     _libc.sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE)

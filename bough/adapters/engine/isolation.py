@@ -19,8 +19,9 @@ from pathlib import Path
 
 import msgspec
 
+from bough.kernel.files import FICLONE
+
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_VERSION = 444, 1
-_FICLONE = 0x40049409
 _TRY_TIMEOUT_S = 5.0
 
 
@@ -132,7 +133,7 @@ def _reflink(folder: Path) -> Rung:
         with tempfile.TemporaryFile(dir=folder) as source, tempfile.TemporaryFile(dir=folder) as copy:
             source.write(b"x" * 4096)
             source.flush()
-            fcntl.ioctl(copy.fileno(), _FICLONE, source.fileno())
+            fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
     except OSError as error:
         unsupported = error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV)
         why_not = f"the file system of {folder} cannot" if unsupported else f"{folder}: {error.strerror}"

@@ -7,10 +7,8 @@ wait. Any program opens them; nothing has to know Bough.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
-import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -18,12 +16,11 @@ from pathlib import Path
 from bough.adapters.sql import Cut, locks
 from bough.adapters.sql.pages import WITHIN_S, NeedsRecovery, is_hot, is_wal, pending_wal
 from bough.kernel.errors import NotFound
-from bough.kernel.files import as_exhausted
+from bough.kernel.files import as_exhausted, cloned
 from bough.kernel.names import new_id
 from bough.kernel.trees import remove_tree
 
 CLONE, COPY = "clone", "copy"
-_FICLONE = 0x40049409
 
 
 class Files:
@@ -42,7 +39,7 @@ class Files:
         probe = self._root / f".probe-{os.getpid()}-{time.monotonic_ns()}"
         try:
             probe.write_bytes(b"x" * 4096)
-            return _clone(probe, probe.with_suffix(".clone"))
+            return cloned(probe, probe.with_suffix(".clone"))
         finally:
             probe.unlink(missing_ok=True)
             probe.with_suffix(".clone").unlink(missing_ok=True)
@@ -105,21 +102,10 @@ class Files:
                 if is_hot(path):
                     raise NeedsRecovery(str(path))
                 began, copied = time.perf_counter(), 0
-                if not (self.way(target.parent.name) == CLONE and _clone(path, target)):
+                if not (self.way(target.parent.name) == CLONE and cloned(path, target)):
                     shutil.copyfile(path, target)
                     copied += target.stat().st_size
                 if pending_wal(path, is_live=held.wal_is_live):
                     shutil.copyfile(f"{path}-wal", f"{target}-wal")
                     copied += Path(f"{target}-wal").stat().st_size
                 return held.waited_s + time.perf_counter() - began, copied
-
-
-def _clone(source: Path, target: Path) -> bool:
-    if sys.platform != "linux":
-        return False
-    with source.open("rb") as old, target.open("wb") as new:
-        try:
-            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
-        except OSError:
-            return False
-    return True

@@ -7,7 +7,6 @@ shares blocks), an overlay on a frozen one (`postgres_overlay.py`), or a copy, t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import time
@@ -25,7 +24,7 @@ from bough.adapters.sql.postgres_server import DATABASE, Programs, Server
 from bough.adapters.sql.postgres_settling import is_lost, settle
 from bough.adapters.sql.processes import used_by
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
-from bough.kernel.files import as_exhausted
+from bough.kernel.files import as_exhausted, cloned
 from bough.kernel.names import new_id
 from bough.kernel.overlay import LOWER, why_not
 from bough.kernel.trees import remove_tree
@@ -43,7 +42,6 @@ _ABOUT = {
     COPY: "the data folder is copied while the server is held still",
     WARM: "a server that follows is handed over; one for each database that is branched",
 }
-_FICLONE = 0x40049409
 
 
 class Postgres:
@@ -369,19 +367,10 @@ def _take(source: Path, target: Path, *, clone: bool) -> int:
                 continue
             old, new = Path(folder) / name, here / name
             total += old.stat().st_size
-            if not (clone and _cloned(old, new)):
+            if not (clone and cloned(old, new)):
                 shutil.copyfile(old, new)
             new.chmod(0o600)
     return total
-
-
-def _cloned(source: Path, target: Path) -> bool:
-    with source.open("rb") as old, target.open("wb") as new:
-        try:
-            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
-        except OSError:
-            return False
-    return True
 
 
 def _way(handle: str) -> str:

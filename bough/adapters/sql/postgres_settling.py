@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bough.adapters.sql.postgres_server import Server
 from bough.kernel.errors import Problem
-from bough.kernel.files import locked, write_whole
+from bough.kernel.files import locked, sync_path, write_whole
 
 UNSETTLED = "unsettled.conf"
 SOON_S = 0.02  # whoever connects first is not to wait for the disk
@@ -36,7 +36,7 @@ def prepare(server: Server) -> None:
     said = [each for each in settings.read_text().splitlines(keepends=True) if each.strip() and each[0] != "#"]
     settings.write_text("".join(each for each in said if each != _INCLUDED) + _INCLUDED)  # short: all processes read it
     write_whole(server.place / UNSETTLED, f"# {_boot()}\n{_FAST if _boot() else ''}{_WAIT}".encode())
-    _sync_one(server.place)
+    sync_path(server.place)
 
 
 def is_lost(server: Server) -> bool:
@@ -63,8 +63,8 @@ def settle(server: Server) -> None:
         server.ask("CHECKPOINT")  # one that syncs: the one that a promotion begins may not have
         sync(server.data)
         (server.place / UNSETTLED).unlink()
-        _sync_one(server.place)
-        _sync_one(server.place.parent)
+        sync_path(server.place)
+        sync_path(server.place.parent)
         server.reload()
 
 
@@ -80,16 +80,8 @@ def sync(folder: Path) -> None:
     for place, _, names in os.walk(folder):
         for name in (*names, "."):
             with contextlib.suppress(FileNotFoundError):  # a segment that was recycled, a temporary file
-                _sync_one(Path(place) / name)
+                sync_path(Path(place) / name)
 
 
 def _boot() -> str:
     return _BOOT.read_text().strip() if _BOOT.exists() else ""
-
-
-def _sync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,14 +12,12 @@ starts, each file that grows is cloned, or copied, up to its length. Files that 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 
 import msgspec
 
-from bough.kernel.files import write_whole
-from bough.kernel.trees import FICLONE
+from bough.kernel.files import share_blocks, sync_path, write_whole
 
 SINGLE, FOLDER = "appendonly.aof", "appendonlydir"
 MANIFEST = f"{FOLDER}/{SINGLE}.manifest"
@@ -86,7 +84,7 @@ def take_over(place: Path) -> None:
     if taken:
         sync(place)
         (place / TAKEN).unlink()
-        _sync_one(place)  # before anything is appended: the lengths must not come back
+        sync_path(place)  # before anything is appended: the lengths must not come back
 
 
 def sync(place: Path) -> None:
@@ -94,7 +92,7 @@ def sync(place: Path) -> None:
     data = place / "data"
     for path in (*(data / name for name in files_of(data)), place / TAKEN, data / FOLDER, data, place, place.parent):
         with contextlib.suppress(FileNotFoundError):
-            _sync_one(path)
+            sync_path(path)
 
 
 def _taken(place: Path) -> dict[str, int]:
@@ -108,9 +106,7 @@ def _replace_by_own(path: Path, length: int) -> None:
     own = path.with_name(f"{path.name}.own")
     try:
         with path.open("rb") as old, own.open("wb") as new:
-            try:
-                fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
-            except OSError:
+            if not share_blocks(old, new):
                 done = 0
                 while done < length and (sent := os.sendfile(new.fileno(), old.fileno(), done, length - done)):
                     done += sent
@@ -120,11 +116,3 @@ def _replace_by_own(path: Path, length: int) -> None:
         own.rename(path)
     finally:
         own.unlink(missing_ok=True)  # of a full disk
-
-
-def _sync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
