@@ -118,7 +118,7 @@ def test_what_the_gateway_took_from_the_pool_by_itself_stays_active(plane: Plane
     assert shown(plane).active >= 3
 
 
-def test_cpu_and_latency_ask_for_replicas_that_the_load_alone_does_not(plane: Plane) -> None:
+def test_cpu_gpu_and_latency_ask_for_replicas_that_the_load_alone_does_not(plane: Plane) -> None:
     plane.behaviour["churn"] = Behaviour(cpu=1.0)
     plane.deploy(FILE.format("max = 6, warm = 0, latency = 0.2"))
     traffic = Traffic(plane, service_s=0.001)
@@ -132,6 +132,12 @@ def test_cpu_and_latency_ask_for_replicas_that_the_load_alone_does_not(plane: Pl
     traffic.seconds(3, 1)
     assert shown(plane).decisions[-1].needs["latency"] > 1
     assert shown(plane).decisions[-1].seen.latency_s == 0.5
+    plane.behaviour["churn"] = Behaviour(gpu=1.0)
+    plane.deploy(FILE.format("max = 6, warm = 0"), content="on a device")
+    traffic.buckets = [0] * (len(LATENCY_S) + 1)
+    traffic.seconds(5, 1)
+    last = shown(plane).decisions[-1]
+    assert last.why in ("gpu", "bound") and last.needs["gpu"] > 1 and last.seen.gpu > 0.9 and "cpu" not in last.needs
 
 
 def test_replicas_follow_the_items_of_a_queue_and_go_when_none_waits_any_more(plane: Plane) -> None:
