@@ -10,6 +10,7 @@ bucket has all its chunks. What gives way on the disk gives way in the bucket, m
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,6 @@ from bough.kernel.reconcile import Turn
 from bough.runtime.checkpoints import disk, manifest
 from bough.runtime.checkpoints.failures import CheckpointError
 from bough.runtime.checkpoints.manifest import ChunkRef
-from bough.runtime.verified import digest_of
 from bough.secrets.opening import OpenSecret, filled
 
 SEND_S = 5.0  # between two looks at what a program has saved
@@ -139,7 +139,10 @@ class CheckpointBucket:
         path = building / manifest.CHUNKS / str(rank) / chunk.digest
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = f"{prefix}{manifest.CHUNKS}/{rank}/{chunk.digest}"
-        return self._objects.fetch(bucket, key, path) is not None and digest_of(path) == chunk.digest
+        if self._objects.fetch(bucket, key, path) is None:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == chunk.digest
 
     def _bucket(self, turn: Turn, run: JobRun) -> tuple[Bucket, str]:
         place = run.manifest.settings.checkpoints

@@ -165,7 +165,7 @@ def test_what_is_there_stays_in_the_pool_for_as_long_as_it_was_needed_lately_and
     ("signal", "seen", "need"),
     [
         ("load", {"load": 4.0}, 4.0),
-        ("queue", {"load": 1.0, "queued": 60, "oldest_s": 5.0}, 15.0),
+        ("queue", {"load": 1.0, "queued": 60, "oldest_s": 5.0}, 5.0),
         ("in_flight", {"load": 9.0}, 9.0),
         ("cpu", {"cpu": 1.0}, 4 / BUSY),
         ("gpu", {"gpu": 1.0}, 4 / BUSY),
