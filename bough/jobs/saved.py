@@ -94,17 +94,20 @@ class CheckpointBucket:
         for keys in groups([key for key in chunks if key not in there], AT_ONCE):
             sent = together(turn, [partial(self._send, bucket, key, chunks[key]) for key in keys])
             there.update(key for key, ok in zip(keys, sent, strict=True) if ok)
-        for key, content in contents.items():
-            if content and self._manifests.get(key) != content and _content(manifests[key]) == content:
+        whole = {key: content for key, content in contents.items() if content and _content(manifests[key]) == content}
+        for key, content in whole.items():
+            if self._manifests.get(key) != content:
                 self._objects.write(bucket, key, content, JSON)
                 self._manifests[key] = content
                 there.add(key)
-        self._remove(turn, bucket, prefix, there, there - chunks.keys() - manifests.keys())
+        gone = there - chunks.keys() - manifests.keys()
+        if gone and whole == contents and _needed(folder, prefix) <= chunks.keys():
+            self._remove(turn, bucket, prefix, there, gone)  # else the folder is on its way out, or was changed
         self._tell(turn, run, f"checkpoints are in {self._url(run)}{run.id}/, too")
 
     def _remove(self, turn: Turn, bucket: Bucket, prefix: str, there: set[str], gone: set[str]) -> None:
         """What is not on the disk any more, manifests first."""
-        etags = {each.key: each.etag for each in listed(self._objects, bucket, prefix)} if gone else {}
+        etags = {each.key: each.etag for each in listed(self._objects, bucket, prefix)}
         for key in sorted(gone, key=lambda key: not key.startswith(f"{prefix}{manifest.STEPS}/")):
             if key in etags:
                 self._objects.remove(bucket, key, etags[key])
@@ -184,6 +187,16 @@ def _found(folder: Path, prefix: str, pattern: str) -> dict[str, Path]:
     """Files by the keys of their objects."""
     found = sorted(path for path in folder.glob(pattern) if not path.name.startswith(disk.TEMPORARY))
     return {prefix + path.relative_to(folder).as_posix(): path for path in found}
+
+
+def _needed(folder: Path, prefix: str) -> set[str]:
+    """Keys of the chunks of all manifests; of one that has just given way, none."""
+    found = set[str]()
+    for step in manifest.steps(folder):
+        with contextlib.suppress(CheckpointError, FileNotFoundError):
+            shards = manifest.read(manifest.place(folder, step)).shards
+            found |= {f"{prefix}{manifest.CHUNKS}/{each.rank}/{ref.digest}" for each in shards for ref in each.chunks}
+    return found
 
 
 def _content(path: Path) -> bytes:

@@ -107,6 +107,17 @@ def test_what_is_saved_is_sent_while_the_program_goes_on_and_what_gives_way_goes
     assert bench.run(id).state == SUCCEEDED and keys(bucket, id) == bench.files(id), "the last one has come, too"
 
 
+def test_a_folder_that_is_being_cleared_takes_nothing_from_the_bucket(bench: Bench, bucket: Bucket) -> None:
+    id = bench.begin()
+    bench.save(id, 1, 2)
+    before = keys(bucket, id)
+    for name in before:
+        if "/chunks/" in name:
+            (bench.folder(id) / name.removeprefix(f"fit/{id}/")).unlink()
+    bench.let_pass(SEND_S + 1.0)
+    assert keys(bucket, id) == before
+
+
 def test_a_run_whose_folder_is_gone_goes_on_from_the_bucket(bench: Bench) -> None:
     bench.does["fit"] = Behaviour(exit_after_s=20.0, code=1)
     id = bench.begin()
