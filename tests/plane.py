@@ -27,6 +27,7 @@ from bough.gateway.models import GatewayState, Heard, LaneState, Route, ShareSta
 from bough.kernel.clock import VirtualClock
 from bough.kernel.context import Principal, Role
 from bough.kernel.platform import Home, Platform
+from bough.queues.models import QueueState
 from bough.runtime.spec import Failure
 from bough.serving import store as deployments
 from bough.tracking import schema as tracking_schema
@@ -51,6 +52,7 @@ class Plane:
         self.engine = after.engine if after else FakeEngine(self.clock, devices=accelerators.devices)
         self.lanes: list[LaneState] | None = None  # what the gateway says; None: it does not answer
         self.shares: list[ShareState] = []  # the same, of routes that are split
+        self.queues: list[QueueState] = []  # and of queues
         self.asked_gateway = 0  # how often somebody wanted to know all of it
         _lay(Home(folder / "home"))
         self.bough = Bough(
@@ -118,7 +120,9 @@ class Plane:
         if self.lanes is None:
             return None
         self.asked_gateway += 1
-        return GatewayState(generation=1, pid=1, started_at=0.0, lanes=self.lanes, shares=self.shares)
+        return GatewayState(
+            generation=1, pid=1, started_at=0.0, lanes=self.lanes, shares=self.shares, queues=self.queues
+        )  # fmt: skip
 
     def _hear_gateway(self, silence: Silence) -> Heard | None:
         if self.lanes is None:

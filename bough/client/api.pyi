@@ -715,6 +715,7 @@ class Job(Record):
     params: dict[str, bool | float | int | str]
     source: NewObjects | None
     target: Objects | None
+    checkpoints: Objects | None
     array: int
     sweep: Sweep
     processes: Processes | int

@@ -21,6 +21,7 @@ from bough.jobs.machine import Machine
 from bough.jobs.models import KIND, RUN
 from bough.jobs.objects import BucketWork
 from bough.jobs.placing import Placing
+from bough.jobs.saved import CheckpointBucket
 from bough.jobs.tokens import RunTokens
 from bough.jobs.tracked import Open, Tracked
 from bough.jobs.units import Places
@@ -64,6 +65,8 @@ def handlers(outside: Outside) -> dict[str, Handler]:
         *(placing, watching, outside.views, RunTokens(outside.vault, outside.private_digest), tracked),
         *(outside.databases, outside.holding),
     )
+    secret = open_with(outside.vault)
+    saved = CheckpointBucket(outside.objects, secret, places, outside.events)
     return {
         KIND: jobs.handle,
         RUN: outputs.handler(
@@ -71,7 +74,8 @@ def handlers(outside: Outside) -> dict[str, Handler]:
             tracked,
             places,
             outside.events,
-            BucketWork(outside.objects, open_with(outside.vault), places, outside.events),
+            BucketWork(outside.objects, secret, places, outside.events, saved),
+            saved,
         ),
         schedules.KIND: schedules.handler(outside.events),
         sweeping.KIND: sweeping.handler(places),

@@ -25,7 +25,7 @@ from bough.databases.disk import Databases
 from bough.databases.giving import under, variables_of
 from bough.environments import references
 from bough.environments.references import Filled
-from bough.jobs import beginnings, rules, store, sweeping, taking, units
+from bough.jobs import beginnings, rules, saved, store, sweeping, taking, units
 from bough.jobs.groups import Groups
 from bough.jobs.models import (
     ALL,
@@ -169,8 +169,12 @@ class JobLoop:
             outcomes[unit] = builds.ensure(self._home, self._engine, request, units.payer_of(run))
         found = outcomes[unit]
         if isinstance(found, BuildResult):
-            source = run.manifest.settings.source
-            state, said = (BRINGING, f"reads {source.url}") if source else (QUEUED, "waits for its turn")
+            settings = run.manifest.settings
+            state, said = QUEUED, "waits for its turn"
+            if settings.source is not None:
+                state, said = BRINGING, f"reads {settings.source.url}"
+            elif settings.checkpoints is not None and saved.is_wanted(self._places, run):
+                state, said = BRINGING, f"fetches what was saved from {settings.checkpoints.url}"
             turnover.change(run, state=state, said=said, build=found)
         elif found is not None:
             said = f"it could not be built: {found.message}"
@@ -218,7 +222,7 @@ class JobLoop:
             for run in turnover.changed:
                 if run.ended and run.token:
                     self._tokens.withdraw(tx, run)
-                if run.state in (BRINGING, ENDING):
+                if run.state in (BRINGING, ENDING) or (run.attempt and run.manifest.settings.checkpoints is not None):
                     wake(tx, RUN, run.id)
             return turnover.commit(tx, self._events, self._active)
 

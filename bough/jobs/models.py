@@ -36,6 +36,7 @@ CHANGED, ENDED_EVENT = "job.changed", "job.ended"
 DECIDED, UNDER_WAY, GAVE_BACK, USED = "job.decided", "job.under_way", "job.gave_back", "job.used"
 LAID_OUT = "job.data"  # what its processes find at $BOUGH_DATA
 TOOK, SENT = "job.took", "job.sent"  # objects of buckets
+KEPT = "job.kept"  # checkpoints, in a bucket
 MISSED, SKIPPED_SLOT = "job.slot_missed", "job.slot_skipped"
 
 

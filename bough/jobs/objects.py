@@ -3,12 +3,9 @@ folder, and the Parquet files that it makes become objects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
-from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -16,7 +13,9 @@ import sqlalchemy as sa
 from bough.adapters.connectors import Bucket, Found, Objects
 from bough.environments import store as environments
 from bough.jobs import store, taking
+from bough.jobs.many import AGAIN_S, AT_ONCE, LISTED, groups, listed, renew, together
 from bough.jobs.models import BRINGING, FAILED, QUEUED, SUCCEEDED, TOOK, JobRun, TakenObject
+from bough.jobs.saved import CheckpointBucket
 from bough.jobs.turning import say
 from bough.jobs.units import Places
 from bough.kernel import buckets
@@ -27,28 +26,27 @@ from bough.kernel.paths import check_path
 from bough.kernel.reconcile import Turn
 from bough.secrets.opening import OpenSecret, filled
 
-AT_ONCE = 8  # objects on their way
-LISTED = 1000  # in one request
 TAKEN = 5000  # in one transaction
-RENEW_S = 5.0  # of the lease of a run that is worked on
-AGAIN_S = 15.0  # before a bucket that was away is asked once more
 PARQUET, KIND = ".parquet", "application/vnd.apache.parquet"
-
-_T = TypeVar("_T")
 
 
 class BucketWork:
     """Everything here may be done twice: what was taken stays taken, files that have come are not fetched again, and an
     object that was sent is known by its key and its size."""
 
-    def __init__(self, objects: Objects, secret: OpenSecret, places: Places, events: Events) -> None:
+    def __init__(
+        self, objects: Objects, secret: OpenSecret, places: Places, events: Events, saved: CheckpointBucket
+    ) -> None:  # fmt: skip
         self._objects, self._secret, self._places, self._events = objects, secret, places, events
+        self._saved = saved
 
     def bring(self, turn: Turn, run: JobRun) -> float | None:
-        """Until all objects that are new to a run's job lie in its folder, and the run waits for its turn."""
+        """Until the checkpoint that it goes on from, and all objects that are new to its job, lie in a run's folder,
+        and it waits for its turn."""
         try:
             with as_exhausted(self._places.folder(run.id)):
-                taken = self._brought(turn, run)
+                self._saved.fetch(turn, run)
+                taken = self._brought(turn, run) if run.manifest.settings.source is not None else []
         except (Unavailable, Exhausted) as problem:
             return self.later(turn, run, f"waits for its objects: {problem.message}")
         except Problem as problem:
@@ -69,11 +67,11 @@ class BucketWork:
             return {"said": f"nothing goes to {target.url}: schedules of {run.environment} rest"}
         root, prefix = self._places.output(run.id), f"{target.prefix}{run.id}/"
         files = sorted(each for each in root.rglob(f"*{PARQUET}") if each.is_file() and not each.is_symlink())
-        there = {each.key: each.size for each in self._listed(bucket, prefix, "")} if files else {}
+        there = {each.key: each.size for each in listed(self._objects, bucket, prefix)} if files else {}
         keys = {file: prefix + file.relative_to(root).as_posix() for file in files}
         missing = [file for file in files if there.get(keys[file]) != file.stat().st_size]
-        for some in _groups(missing, AT_ONCE):
-            _together(turn, [partial(self._objects.send, bucket, keys[file], file, KIND) for file in some])
+        for some in groups(missing, AT_ONCE):
+            together(turn, [partial(self._objects.send, bucket, keys[file], file, KIND) for file in some])
         size = sum(each.stat().st_size for each in files)
         said = f"{len(files):,} Parquet files, {size / 1e6:,.1f} MB, to {target.url}{run.id}/"
         return {"said": said, "objects": len(files), "bytes": size}
@@ -106,11 +104,11 @@ class BucketWork:
             bucket, taken = self._bucket(tx, run, source), taking.of(tx, run.id)
         if not taken:
             new = list[Found]()
-            for page in _groups(self._listed(bucket, source.prefix, source.start), LISTED):
+            for page in groups(listed(self._objects, bucket, source.prefix, source.start), LISTED):
                 with turn.read() as tx:
                     new += taking.free(tx, run, bucket.name, [each for each in page if not each.key.endswith("/")])
-                _renew(turn)
-            for some in _groups(new, TAKEN):  # so that nobody else waits long to write
+                renew(turn)
+            for some in groups(new, TAKEN):  # so that nobody else waits long to write
                 with turn.apply() as tx:
                     taking.take(tx, run, bucket.name, some)
             with turn.read() as tx:
@@ -118,8 +116,8 @@ class BucketWork:
         root = self._places.source(run.id)
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         paths = {each.key: root / _below(source, each.key) for each in taken}
-        for objects in _groups([each for each in taken if not paths[each.key].exists()], AT_ONCE):
-            came = _together(turn, [partial(self._fetched, run, bucket, each, paths[each.key]) for each in objects])
+        for objects in groups([each for each in taken if not paths[each.key].exists()], AT_ONCE):
+            came = together(turn, [partial(self._fetched, run, bucket, each, paths[each.key]) for each in objects])
             with turn.apply() as tx:
                 if store.get(tx, run.id).state != BRINGING:
                     return None
@@ -147,14 +145,13 @@ class BucketWork:
 
     def _ready(self, turn: Turn, run: JobRun, taken: list[TakenObject]) -> None:
         source, now = run.manifest.settings.source, turn.clock.now()
-        assert source is not None  # noqa: S101 - nothing else is brought
         values: dict[str, Any] = {"state": QUEUED, "said": "waits for its turn"}
-        if not taken:
+        if source is not None and not taken:
             values = {"state": SUCCEEDED, "said": f"nothing is new in {source.url}", "finished_at": now}
         with turn.apply() as tx:
             if store.get(tx, run.id).state != BRINGING:
                 return
-            if taken:
+            if source is not None and taken:
                 where = {"project": run.project, "environment": run.environment, "job": run.job}
                 self._events.emit(tx, TOOK, run.id, **where, said=taking.words(taken, source.url), objects=len(taken))
             store.update(tx, run.id, now, **values)
@@ -163,32 +160,6 @@ class BucketWork:
 
     def _bucket(self, tx: sa.Connection, run: JobRun, place: buckets.Objects) -> Bucket:
         return Bucket.of(place, lambda text: filled(tx, run.place, text, self._secret))
-
-    def _listed(self, bucket: Bucket, prefix: str, after: str) -> Iterator[Found]:
-        while page := self._objects.listed(bucket, prefix, after, LISTED):
-            yield from page
-            after = page[-1].key
-
-
-def _groups(things: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    left = iter(things)
-    while some := list(islice(left, size)):
-        yield some
-
-
-def _together(turn: Turn, calls: Sequence[Callable[[], _T]]) -> list[_T]:
-    """Their results. However long one takes, the lease stays ours."""
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        coming = [threads.submit(each) for each in calls]
-        while wait(coming, RENEW_S).not_done:
-            _renew(turn)
-    return [each.result() for each in coming]
-
-
-def _renew(turn: Turn) -> None:
-    if turn.clock.now() - turn.renewed_at >= RENEW_S:
-        with turn.apply():
-            pass
 
 
 def _below(source: buckets.Objects, key: str) -> str:

@@ -20,6 +20,7 @@ from bough.jobs.models import (
     CANCELLED,
     ENDED,
     ENDING,
+    PREFIX,
     RUNNING,
     STOPPING,
     SUCCEEDED,
@@ -136,7 +137,8 @@ def run(context: Context, request: RunJob) -> JobRunView:
         jobs=jobs, register=request.register, start_from=request.start_from,
     )  # fmt: skip
     if request.start_from:
-        beginnings.check(Places(context.part(Home)), store.get(context.tx, request.start_from), request.project)
+        elsewhere = request.job in jobs and jobs[request.job].settings.checkpoints is not None
+        _check_beginning(context, request, elsewhere=elsewhere)
     declared = jobs[request.job].settings.params if request.job in jobs else {}
     params = rules.given(declared, request.params)
     made = asking.ask(context.tx, asked, request.job, params, alone=request.alone)
@@ -332,6 +334,17 @@ def _cancel(context: Context, found: JobRun) -> None:
     else:
         values |= {"state": CANCELLED, "finished_at": now}
     _changed(context, found, **values)
+
+
+def _check_beginning(context: Context, request: RunJob, *, elsewhere: bool) -> None:
+    """A run that is not known may be one of another Bough, whose checkpoints are in a bucket that both use."""
+    try:
+        other = store.get(context.tx, request.start_from)
+    except NotFound:
+        if elsewhere and request.start_from.startswith(PREFIX):
+            return
+        raise
+    beginnings.check(Places(context.part(Home)), other, request.project, elsewhere=elsewhere)
 
 
 def _take_up(context: Context, found: JobRun) -> None:

@@ -11,6 +11,7 @@ from bough.adapters.blobs import Blobs
 from bough.jobs import store
 from bough.jobs.models import BRINGING, ENDING, FAILED, SENT, SUCCEEDED, JobRun
 from bough.jobs.objects import BucketWork
+from bough.jobs.saved import CheckpointBucket
 from bough.jobs.tracked import Tracked
 from bough.jobs.turning import say
 from bough.jobs.units import Places
@@ -62,7 +63,9 @@ class Outputs:
             return self._blobs.put(content)
 
 
-def handler(blobs: Blobs, tracked: Tracked, places: Places, events: Events, bucket_work: BucketWork) -> Handler:
+def handler(
+    blobs: Blobs, tracked: Tracked, places: Places, events: Events, bucket_work: BucketWork, saved: CheckpointBucket
+) -> Handler:  # fmt: skip
     """Of runs that have files to bring, in or out."""
     outputs = Outputs(blobs, tracked, places, events, bucket_work)
 
@@ -71,6 +74,10 @@ def handler(blobs: Blobs, tracked: Tracked, places: Places, events: Events, buck
             run = store.get(tx, turn.id)
         if run.state == BRINGING:
             return bucket_work.bring(turn, run)
-        return outputs.bring(turn, run) if run.state == ENDING else None
+        keeps = run.manifest.settings.checkpoints is not None
+        if run.state == ENDING:
+            again = outputs.bring(turn, run)
+            return 0.0 if again is None and keeps else again
+        return saved.send(turn, run) if keeps else None
 
     return handle

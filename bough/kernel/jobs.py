@@ -123,7 +123,7 @@ def wrong(job: Any, name: str, jobs: Mapping[str, Any]) -> tuple[str, str, str] 
             "a student needs rows to be measured on, and a model to be a version of",
             'register = "small", distill = { teacher = "large@champion", data = "rows/test.csv" }',
         )
-    for key in ("source", "target"):
+    for key in ("source", "target", "checkpoints"):
         if (place := getattr(job, key)) is not None and (found := buckets.wrong(place)) is not None:
             return key, f"{found[0]}: {found[1]}", found[2]
     if job.source is not None and (job.array or job.sweep.wanted):

@@ -139,6 +139,7 @@ class Job(Workload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     params: dict[str, Value] = {}
     source: NewObjects | None = None  # of a bucket, which it finds as files in $BOUGH_SOURCE
     target: Objects | None = None  # Parquet files of its output become PREFIX + id of the run + their path
+    checkpoints: Objects | None = None  # what it saves becomes PREFIX + id of the run + its path
     array: Count = 0  # so many runs, told apart by BOUGH_INDEX
     sweep: Sweep = Sweep()
     processes: Annotated[int, msgspec.Meta(ge=1, le=1024)] | Processes = 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from bough.adapters.queue import BACK, DONE, Outcome, Taken
+from bough.adapters.queue import BACK, DELAYED, DONE, Outcome, Taken, Tally
 from bough.kernel.queue import Queue
 from bough.queues import rules
 from bough.queues.models import Ending, HandlerState, QueueRoute, QueueState
@@ -46,6 +46,8 @@ class Consumer:
     def __init__(self, route: QueueRoute, rounds: Rounds, hand: Hand, hours: Hours) -> None:
         self.route = route
         self.depth = 0  # waiting, delayed or behind, as far as this process knows
+        self.held = 0  # of them delayed or behind, as they were last counted
+        self.unsure = False  # how many that are may have changed since
         self.oldest_at = 0.0
         self.accepted = self.done = self.dead = 0
         self.changed: Callable[[str], None] = lambda id: None  # an item has another state now
@@ -71,12 +73,13 @@ class Consumer:
         return len(self._at)
 
     def state(self) -> QueueState:
-        route, now = self.route, self._hours.now()
+        route, now, handler = self.route, self._hours.now(), self._hand.state()
         age_s = max(0.0, now - self.oldest_at) if self.oldest_at and self.depth else 0.0
         return QueueState(
             project=route.project, environment=route.environment, queue=route.queue, service=route.service,
             depth=max(0, self.depth), age_s=round(age_s, 3), in_flight=len(self._at), rate=round(self._rate.value, 1),
-            accepted=self.accepted, done=self.done, dead=self.dead,
+            accepted=self.accepted, done=self.done, dead=self.dead, deployment=handler.deployment if handler else "",
+            ready=0 if self._failures else rules.ready(self.settings, self.depth - self.held, len(self._at)),
         )  # fmt: skip
 
     def poke(self) -> None:
@@ -85,14 +88,21 @@ class Consumer:
             self._rounds.look_again()
         self._soon()
 
-    def arrived(self) -> None:
-        """An item has come that may run now."""
+    def arrived(self, *, held: bool = False) -> None:
+        """An item has come; `held`: it may have to wait for its time, or for another one of its key."""
         self.accepted += 1
         self.depth += 1
+        self.unsure = self.unsure or held
         if not self._first_at:
             self._first_at = self._hours.now()
         if not self._asked:
             self._soon()
+
+    def counted(self, tally: Tally) -> None:
+        """What there is by the store, whoever has written it."""
+        self.held = tally.behind + tally.delayed
+        self.depth = tally.waiting + self.held
+        self.unsure = False
 
     def hold(self) -> None:
         """Renews what is at the handler."""
@@ -186,6 +196,8 @@ class Consumer:
             self._rate.count(1, self._hours.now())
         elif settled:
             self.depth += 1
+            self.held += outcome.state == DELAYED
+        self.unsure = self.unsure or bool(outcome.taken.key)
         self.changed(outcome.taken.id)
         if self._asked:
             if outcome.taken.key or outcome.state == BACK:

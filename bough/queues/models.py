@@ -30,7 +30,8 @@ class QueueRoute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class QueueState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a queue asks of its handler now, for whoever decides how many replicas that has. `depth` items wait, the
-    oldest for `age_s`; `in_flight` are at the handler; `rate` of them end in a second."""
+    oldest for `age_s`; `ready` of them would be begun if the handler had more replicas, none while it refuses them;
+    `in_flight` are at the handler, which is a service's `deployment`; `rate` of them end in a second."""
 
     project: str
     environment: str
@@ -43,6 +44,8 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     accepted: int = 0  # since this gateway began, as the two below
     done: int = 0
     dead: int = 0
+    deployment: str = ""
+    ready: int = 0
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,8 +61,9 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 class HandlerState(msgspec.Struct, frozen=True, kw_only=True):
     """`replicas` that are up (0: asleep or away), how many items one call of them takes, and `most` items that the
-    handler lets wait (0: no bound)."""
+    handler lets wait (0: no bound). `deployment`: whose replicas they are."""
 
     replicas: int = 0
     batch: int = 1
     most: int = 0
+    deployment: str = ""

@@ -88,6 +88,13 @@ def window(settings: Queue, handler: HandlerState, rate: float) -> int:
     return min(handler.most or MOST_IN_FLIGHT, MOST_IN_FLIGHT, max(least, int(rate * WINDOW_S)))
 
 
+def ready(settings: Queue, waiting: int, in_flight: int) -> int:
+    """Items that more replicas would begin with: of those that `waiting` may run now, no more than `concurrency` lets
+    beside those that are at the handler."""
+    more = settings.concurrency - in_flight if settings.concurrency else waiting
+    return max(0, min(waiting, more))
+
+
 def hold_s(settings: Queue, waiting: int, first_waited_s: float) -> float:
     """How much longer a batch is held open for more; 0: it goes now."""
     if waiting >= settings.batch.max_size:

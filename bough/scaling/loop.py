@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+import msgspec
 import sqlalchemy as sa
 
 from bough.adapters.engine import Attempt, Engine
@@ -71,8 +72,7 @@ class Scaling:
         wanted = any({CPU, GPU} & set(each.settings.scale.signals) for each in awake)
         usage = self._engine.usage() if wanted else {}
         for deployment in awake:
-            lanes = [each for each in state.lanes if each.deployment == deployment.id]
-            if lanes:
+            if lanes := _lanes(state, deployment.id):
                 held = (deployment.project, deployment.environment) in spent
                 self._follow(turn, now, deployment, lanes, attempts, usage, spent=held)
         if now - self._forgot_at > FORGET_S:
@@ -134,6 +134,18 @@ class Scaling:
             if new_size or refuses:
                 serving.scaled(tx, deployment.id, now, wish.active, wish.pool)
                 table_changed(tx)
+
+
+def _lanes(state: GatewayState, deployment: str) -> list[LaneState]:
+    """With the items of queues that wait for it as requests do, although its lane is given only a few at a time."""
+    lanes = [each for each in state.lanes if each.deployment == deployment]
+    queues = [each for each in state.queues if each.deployment == deployment and each.ready]
+    if not lanes or not queues:
+        return lanes
+    first, *others = lanes
+    queued = first.queued + sum(each.ready for each in queues)
+    oldest_s = max(first.oldest_s, *(each.age_s for each in queues))
+    return [msgspec.structs.replace(first, queued=queued, oldest_s=oldest_s), *others]
 
 
 def handler(ask: Callable[[], GatewayState | None], engine: Engine, listening: Listening, spent: Spent) -> Handler:

@@ -52,6 +52,16 @@ def test_the_price_book_names_every_zone_and_what_the_same_costs_on_demand(bough
     assert [line.saving for line in book if line.pool == "sure"] == [0.0]
 
 
+def test_the_price_book_says_what_is_there_now(tmp_path: Path) -> None:
+    trace = tmp_path / "zones.csv"
+    trace.write_text("trace,gap_s,rle\na,3600,1x100\nb,3600,0x100\n")
+    market = PoolSettings(kind="spot", provider="replay", zones={"a": 0.97, "b": 1.1}, trace=str(trace))
+    clock = VirtualClock()
+    bough = Bough(tmp_path / "home", Platform(pools={"market": market}), engine=FakeEngine(clock), clock=clock)
+    book = bough.operations.call("capacity.pools", {}, ADMIN)
+    assert {(line.zone, line.available) for line in book} == {("a", True), ("b", False), ("here", True)}
+
+
 def test_without_numpy_a_plan_says_what_to_install(bough: Bough, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)  # an import of it fails, as if it were not there
     monkeypatch.delitem(sys.modules, "bough.capacity.planning", raising=False)

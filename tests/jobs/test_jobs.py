@@ -16,7 +16,7 @@ from bough.adapters.engine.faults import FaultyEngine
 from bough.builds import resumable
 from bough.capacity.store import changeovers
 from bough.jobs import store
-from bough.jobs.models import CANCELLED, FAILED, RUNNING, SKIPPED, STOPPING, SUCCEEDED
+from bough.jobs.models import CANCELLED, FAILED, QUEUED, RUNNING, SKIPPED, STOPPING, SUCCEEDED
 from bough.jobs.units import NICE, Places
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
 from bough.kernel.platform import Platform, PoolSettings
@@ -232,6 +232,26 @@ def test_a_wait_is_told_once_however_its_figures_change(tmp_path: Path) -> None:
     timeline = jobs.call("jobs.show", id=made.id).timeline
     assert [each.what for each in timeline].count("capacity: wait") == 1
     assert [each.what for each in timeline].count("queued") == 1
+
+
+def test_a_notice_with_no_room_elsewhere_is_waited_out_and_the_run_goes_on_when_there_is_some(tmp_path: Path) -> None:
+    trace = tmp_path / "zones.csv"
+    trace.write_text("trace,gap_s,rle\na,3600,1x10 0x10 1x500\n")  # a sample is a second here
+    spot = PoolSettings(
+        kind="spot", provider="replay", zones={"a": 1.0}, speed=3600.0, trace=str(trace), notice_s=2.0
+    )  # fmt: skip
+    jobs = Jobs(tmp_path, platform=Platform(pools={"market": spot}))
+    jobs.does["fit"] = Behaviour()
+    file = FILE + 'capacity = "spot"\n'
+    made = jobs.ask("fit", file)
+    run = jobs.run(made.id)
+    resumable.record(jobs.bough.home.path, resumable.key(run.manifest.bundle, run.manifest.settings), [], passed=True)
+    jobs.let_pass(14.0)
+    run = jobs.run(made.id)
+    assert (run.state, run.attempt, run.spent.capacity) == (QUEUED, 1, 1) and "spot" in run.said, run.said
+    assert jobs.running() == [] and jobs.bough.capacity.leases() == []
+    jobs.let_pass(14.0)
+    assert (jobs.run(made.id).state, jobs.run(made.id).attempt) == (RUNNING, 2)
 
 
 def test_capacity_that_is_gone_at_once_kills_what_ran_on_it(jobs: Jobs) -> None:

@@ -10,8 +10,8 @@ import pytest
 from bough.adapters.connectors import Bucket, Found
 from bough.adapters.connectors.s3 import S3
 from bough.adapters.engine.fake import Behaviour
+from bough.jobs.many import AGAIN_S
 from bough.jobs.models import BRINGING, ENDING, FAILED, RUNNING, SUCCEEDED
-from bough.jobs.objects import AGAIN_S
 from bough.jobs.units import Places
 from bough.kernel.errors import ProjectFileInvalid, Unavailable
 from bough.kernel.project import resolve

@@ -24,6 +24,13 @@ def test_a_handler_gets_what_it_ends_in_a_tenth_of_a_second_and_no_more_than_it_
     assert window(50_000.0, most=0) == rules.MOST_IN_FLIGHT
 
 
+def test_more_replicas_are_wanted_for_what_they_would_be_given() -> None:
+    assert rules.ready(SETTINGS, 500, 16) == 500
+    assert rules.ready(SETTINGS, -3, 16) == 0, "what is known of others' writes comes late"
+    bounded = Queue(handler="h", concurrency=20)
+    assert [rules.ready(bounded, 500, at) for at in (0, 16, 20, 25)] == [20, 4, 0, 0]
+
+
 class Slow(MemoryQueues):
     """A disk that takes its time; keeps how many drafts each round had."""
 

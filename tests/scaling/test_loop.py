@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bough.adapters.engine.fake import Behaviour
 from bough.gateway.models import LaneState, Route
 from bough.gateway.telemetry.metrics import LATENCY_S
 from bough.kernel.scale import USUAL, Slot, floor_of
+from bough.queues.models import QueueState
 from bough.scaling import rules, scaled
 from tests.plane import Plane
 
@@ -116,7 +118,7 @@ def test_what_the_gateway_took_from_the_pool_by_itself_stays_active(plane: Plane
     assert shown(plane).active >= 3
 
 
-def test_cpu_and_latency_ask_for_replicas_that_the_load_alone_does_not(plane: Plane) -> None:
+def test_cpu_gpu_and_latency_ask_for_replicas_that_the_load_alone_does_not(plane: Plane) -> None:
     plane.behaviour["churn"] = Behaviour(cpu=1.0)
     plane.deploy(FILE.format("max = 6, warm = 0, latency = 0.2"))
     traffic = Traffic(plane, service_s=0.001)
@@ -130,6 +132,37 @@ def test_cpu_and_latency_ask_for_replicas_that_the_load_alone_does_not(plane: Pl
     traffic.seconds(3, 1)
     assert shown(plane).decisions[-1].needs["latency"] > 1
     assert shown(plane).decisions[-1].seen.latency_s == 0.5
+    plane.behaviour["churn"] = Behaviour(gpu=1.0)
+    plane.deploy(FILE.format("max = 6, warm = 0"), content="on a device")
+    traffic.buckets = [0] * (len(LATENCY_S) + 1)
+    traffic.seconds(5, 1)
+    last = shown(plane).decisions[-1]
+    assert last.why in ("gpu", "bound") and last.needs["gpu"] > 1 and last.seen.gpu > 0.9 and "cpu" not in last.needs
+
+
+def test_replicas_follow_the_items_of_a_queue_and_go_when_none_waits_any_more(plane: Plane) -> None:
+    """The lane is given a few of them at a time, and says nothing of those that wait behind."""
+    plane.deploy(FILE.format("min = 0, max = 6, warm = 0") + "sleep_after_s = 20\n")
+    traffic = Traffic(plane)
+
+    def waiting(ready: int) -> None:
+        seen = QueueState(
+            project="shop", environment="main", queue="orders", service="churn", deployment=deployment(plane),
+            depth=500, ready=ready, age_s=5.0,
+        )  # fmt: skip
+        plane.queues = [seen, QueueState(**{**msgspec.structs.asdict(seen), "deployment": "another", "ready": 500})]
+
+    waiting(0)
+    traffic.seconds(8, 1)
+    assert service(plane).wanted <= 2, "delayed ones, and those of another service, need nobody yet"
+    waiting(500)
+    traffic.seconds(3, 1)
+    last = shown(plane).decisions[-1]
+    assert (service(plane).wanted, last.needs["queue"] > 6, last.seen.queued, last.seen.oldest_s) == (6, True, 500, 5.0)
+    assert len(plane.running()) == 6
+    plane.queues = []
+    traffic.seconds(60, 0)
+    assert (service(plane).state, plane.running()) == ("asleep", [])
 
 
 def test_a_gateway_that_is_silent_changes_nothing(plane: Plane) -> None:

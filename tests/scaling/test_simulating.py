@@ -14,7 +14,7 @@ from bough.kernel.scale import USUAL, Scale
 from bough.scaling import peers, traces
 from bough.scaling.clairvoyant import least_cost
 from bough.scaling.models import Costs, Observation, Outlook, Wish
-from bough.scaling.policy import Autoscaler, decide
+from bough.scaling.policy import BUSY, Autoscaler, decide
 from bough.scaling.simulating import Arrival, Outcome, Policy, Terms, Trace, simulate
 
 
@@ -159,6 +159,29 @@ def test_what_is_there_stays_in_the_pool_for_as_long_as_it_was_needed_lately_and
     few = decided(scale, active=5, pool=7, lately=22)
     assert few.active + few.pool == 12
     assert usual.needed == stays.needed == few.needed, "so what stays is not needed by itself"
+
+
+@pytest.mark.parametrize(
+    ("signal", "seen", "need"),
+    [
+        ("load", {"load": 4.0}, 4.0),
+        ("queue", {"load": 1.0, "queued": 60, "oldest_s": 5.0}, 5.0),
+        ("in_flight", {"load": 9.0}, 9.0),
+        ("cpu", {"cpu": 1.0}, 4 / BUSY),
+        ("gpu", {"gpu": 1.0}, 4 / BUSY),
+        ("latency", {"latency_s": 0.5}, 5.0),
+    ],
+)
+def test_each_signal_asks_for_replicas_and_of_all_the_largest_need_wins(
+    signal: str, seen: dict[str, float], need: float
+) -> None:
+    alone = decided(Scale(max=100, warm=0, latency=0.2, signals=(signal,)), **({"active": 4, "load": 1.0} | seen))
+    assert alone.active >= need > 1 and set(alone.needs) - {"kept", "forecast", "jump"} == {signal}
+    every = decided(Scale(max=100, warm=0, latency=0.2), **({"active": 4, "load": 1.0} | seen))
+    assert set(every.needs) >= {"load", "in_flight", signal} and every.active >= alone.active
+    assert every.needs[every.why] == max(every.needs.values())
+    busy = decided(Scale(max=100, warm=0, latency=0.2), **({"load": 1.0} | seen | {"active": 40, "cpu": 1.0}))
+    assert (busy.why, busy.active) == ("cpu", 47)
 
 
 def test_no_more_replicas_are_used_than_requests_wait() -> None:

@@ -45,6 +45,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     ignores_term: bool = False
     output: bytes = b""
     cpu: float = 0.0  # share of one core that it uses
+    gpu: float = 0.0  # and of one device
     signature: dict[str, Any] = {}  # what a model replica says that it takes and gives, once it is ready
 
 
@@ -73,8 +74,9 @@ class _Run:
         after = self.behaviour.ready_after_s if self.spec.kind in ("replica", "web") else None
         return self.started_at + after if self.started_at and after is not None else float("inf")
 
-    def used_s(self, now: float) -> float:
-        return max(0.0, now - self.started_at) * self.behaviour.cpu if self.started_at else 0.0
+    def used(self, now: float) -> Usage:
+        seconds = max(0.0, now - self.started_at) if self.started_at else 0.0
+        return Usage(cpu_s=seconds * self.behaviour.cpu, gpu_s=seconds * self.behaviour.gpu)
 
 
 class _Registration(msgspec.Struct, frozen=True):
@@ -211,7 +213,7 @@ class FakeEngine:
             self._settle()
             now = self.clock.now()
             return {
-                f"{unit}/{attempt}": run.exit.usage if run.exit else Usage(cpu_s=run.used_s(now))
+                f"{unit}/{attempt}": run.exit.usage if run.exit else run.used(now)
                 for unit, runs in self._units.items()
                 for attempt, run in runs.items()
             }
@@ -370,7 +372,7 @@ class FakeEngine:
     def _end(self, run: _Run, code: int, reason: str, at: float) -> None:
         failure = run.failure or (run.behaviour.failure if reason == "exited" else None)
         self._allotment.leave(run.key)
-        run.exit = Exited(code=code, reason=reason, at=at, usage=Usage(cpu_s=run.used_s(at)), failure=failure)
+        run.exit = Exited(code=code, reason=reason, at=at, usage=run.used(at), failure=failure)
         self._note(run.spec.unit)
 
     def _refuse_early_wake(self, unit: str, last: Exited) -> None:

@@ -50,7 +50,8 @@ class QueueWay:
             bodies = [line for line in body.splitlines() if line.strip()]
             if not 0 < len(bodies) <= MOST_LINES:
                 raise invalid(f"the body has {len(bodies)} lines", f"1 to {MOST_LINES} items, one on each line")
-        putting = _Putting(call, self._consumer, asked.lines, len(bodies))
+        held = bool(asked.key or asked.delay_s)
+        putting = _Putting(call, self._consumer, asked.lines, len(bodies), held)
         due_at = time.time() + asked.delay_s if asked.delay_s else 0.0
         for number, each in enumerate(bodies):
             dedup = f"{asked.dedup}/{number}" if asked.dedup and asked.lines else asked.dedup
@@ -89,10 +90,10 @@ class QueueWay:
 class _Putting:
     """The items of one call, until all are on disk or one was refused."""
 
-    __slots__ = ("_call", "_consumer", "_left", "_lines", "_problem", "_receipts")
+    __slots__ = ("_call", "_consumer", "_held", "_left", "_lines", "_problem", "_receipts")
 
-    def __init__(self, call: Call, consumer: Consumer, lines: bool, count: int) -> None:
-        self._call, self._consumer, self._lines, self._left = call, consumer, lines, count
+    def __init__(self, call: Call, consumer: Consumer, lines: bool, count: int, held: bool) -> None:
+        self._call, self._consumer, self._lines, self._left, self._held = call, consumer, lines, count, held
         self._receipts: list[Receipt] = []
         self._problem: Problem | None = None
 
@@ -102,7 +103,7 @@ class _Putting:
         else:
             self._receipts.append(receipt)
             if receipt.fresh:
-                self._consumer.arrived()
+                self._consumer.arrived(held=self._held)
         self._left -= 1
         if self._left:
             return

@@ -39,8 +39,11 @@ class ServiceHand:
             return None
         lane = entry.lane
         if not isinstance(lane, Lane):
-            return HandlerState(replicas=lane.state().links)
-        return HandlerState(replicas=lane.replicas, batch=lane.batch, most=rules.room(lane.route.queue_size))
+            return HandlerState(replicas=lane.state().links, deployment=lane.route.deployment)
+        return HandlerState(
+            replicas=lane.replicas, batch=lane.batch, most=rules.room(lane.route.queue_size),
+            deployment=lane.route.deployment,
+        )  # fmt: skip
 
     def give(self, taken: Taken, alone: bool, done: Done) -> None:
         entry = self._entry()

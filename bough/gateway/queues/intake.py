@@ -180,7 +180,7 @@ class GatewayQueues:
 
     def _tended(self, tended: Tended, changed: bool) -> None:
         """Something has come due, or somebody else has written."""
-        self._recount = self._recount or changed
+        self._recount = self._recount or changed or tended.ready > 0
         for consumer in self._consumers.values():
             consumer.poke()
 
@@ -200,12 +200,13 @@ class GatewayQueues:
             store, consumers = self._store, list(self._consumers.values())
             if store is not None:
                 try:
-                    if self._recount and time.monotonic() - counted_at > RECOUNT_S:
+                    unsure = self._recount or any(each.unsure for each in consumers)
+                    if unsure and time.monotonic() - counted_at > RECOUNT_S:
                         self._recount, counted_at = False, time.monotonic()
                         tallies = await loop.run_in_executor(None, store.tally)
                         for each in consumers:
                             if (tally := tallies.get(each.route.place)) is not None:
-                                each.depth = tally.waiting + tally.behind + tally.delayed
+                                each.counted(tally)
                     for each in consumers:
                         each.oldest_at = store.oldest(each.route.place) if each.depth else 0.0
                 except Problem as problem:  # counts are for people and policies: the next look will do

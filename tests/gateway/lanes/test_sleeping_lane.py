@@ -76,6 +76,14 @@ def attempt(replica: Replica) -> dict[str, Any]:
     return {"unit": replica.unit, "attempt": 1, "state": "starting", "address": f"unix:{replica.path}"}
 
 
+def starts(gateway: Running) -> dict[str, int]:
+    """Of the service, by kind, as `/metrics` counts them."""
+    lines = gateway.request("GET", "/metrics")[2].decode().splitlines()
+    found = [line for line in lines if line.startswith("bough_start_seconds_count") and 'service="churn"' in line]
+    counts = {line.partition('kind="')[2].partition('"')[0]: int(float(line.rpartition(" ")[2])) for line in found}
+    return {kind: count for kind, count in counts.items() if count}
+
+
 def test_the_first_request_wakes_the_unit_and_is_answered(gateway: Running, node: Nodes, replicas: Make) -> None:
     replica = replicas()
     replica.kill()
@@ -94,6 +102,17 @@ def test_the_first_request_wakes_the_unit_and_is_answered(gateway: Running, node
     assert asked == ["u1"]
     assert gateway.post("churn", 8)[::2] == (200, b"8")
     assert asked == ["u1"]
+    assert starts(gateway) == {"zygote": 1}
+
+
+def test_a_start_that_had_to_load_the_model_is_in_a_histogram_of_its_own(
+    gateway: Running, node: Nodes, replicas: Make
+) -> None:
+    replica = replicas("dep-churn-0")
+    node(lambda unit: (200, {**attempt(replica), "cold": True}))
+    gateway.start(routes=[route("churn", targets=[Target(unit="dep-churn-0")], asleep=True)])
+    assert gateway.post("churn", 7)[0] == 200
+    assert starts(gateway) == {"cold": 1}
 
 
 def test_a_unit_that_the_node_does_not_know_yet_is_asked_for_again(

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from bough.adapters.connectors.outside import Outside
 from bough.adapters.queue.sqlite import SqliteQueues
+from bough.gateway import queues
 from bough.gateway.models import Key
 from bough.kernel.errors import Unavailable
 from bough.kernel.queue import Forward, Queue, QueueBatch
@@ -343,7 +345,10 @@ def test_a_client_that_hangs_up_has_put_its_item_all_the_same(gateway: Running, 
     gateway.wait(lambda: json.loads(gateway.request("GET", "/queues/documents")[2]).get("done") == 1)
 
 
-def test_depth_and_age_are_told_to_who_decides_on_replicas(gateway: Running, replicas: Make) -> None:
+def test_depth_and_age_are_told_to_who_decides_on_replicas(
+    gateway: Running, replicas: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "RECOUNT_S", 0.1)
     replica = replicas()
     replica.gate.clear()
     begin(gateway, replica, queues=[queue(concurrency=1)])
@@ -352,7 +357,20 @@ def test_depth_and_age_are_told_to_who_decides_on_replicas(gateway: Running, rep
     gateway.wait(lambda: gateway.control("GET", "/state")["queues"][0].get("age_s", 0) > 0)
     [state] = gateway.control("GET", "/state")["queues"]
     assert (state["queue"], state["service"], state["depth"], state["in_flight"]) == ("documents", "churn", 4, 1)
+    assert state["deployment"] == "dep-churn" and not state.get("ready"), "more replicas would be given no more"
     assert b"bough_queue_depth" in gateway.request("GET", "/metrics")[2]
+    gateway.queues = [queue(batch=QueueBatch(max_size=2))]
+    gateway.apply([route("churn", replica)])
+    put(gateway, 5, X_Bough_Delay="600")
+    for number in range(200):
+        put(gateway, number)
+
+    def counted() -> tuple[int, int]:
+        [state] = gateway.control("GET", "/state")["queues"]
+        return state["depth"], state["ready"]
+
+    gateway.wait(lambda: counted()[0] - counted()[1] == 1, 20)
+    assert counted()[1] > 60, "what has to wait for its time, or is at the handler, needs no replica"
 
 
 def test_what_another_bough_forwards_arrives_once_over_restarts_and_lost_answers(

@@ -1,0 +1,207 @@
+"""Checkpoints of job runs in a bucket, so that they outlive this machine: sent while the program goes on, and fetched
+before a run begins that has none here any more.
+
+Below the prefix and the run's id, objects lie as the files do (`runtime/checkpoints/manifest.py`). Chunks are called
+after their bytes, so each is sent once. A manifest follows when all chunks that were on the disk have arrived, and only
+if it is still the same then: as long as it is there no chunk of it goes. So whatever dies in between, a manifest in the
+bucket has all its chunks. What gives way on the disk gives way in the bucket, manifests first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from functools import partial
+from pathlib import Path
+
+from bough.adapters.connectors import Bucket, Objects
+from bough.jobs import beginnings
+from bough.jobs.many import AGAIN_S, AT_ONCE, groups, listed, renew, together
+from bough.jobs.models import KEPT, RUNNING, STOPPING, JobRun
+from bough.jobs.units import Places
+from bough.kernel import trees
+from bough.kernel.errors import Conflict, Problem, Unavailable
+from bough.kernel.events import Events
+from bough.kernel.reconcile import Turn
+from bough.runtime.checkpoints import disk, manifest
+from bough.runtime.checkpoints.failures import CheckpointError
+from bough.runtime.checkpoints.manifest import ChunkRef
+from bough.secrets.opening import OpenSecret, filled
+
+SEND_S = 5.0  # between two looks at what a program has saved
+BYTES, JSON = "application/octet-stream", "application/json"
+
+log = logging.getLogger("bough.jobs")
+
+
+class CheckpointBucket:
+    """Everything here may be done twice. What a bucket has is listed once for a run, and known from then on."""
+
+    def __init__(self, objects: Objects, secret: OpenSecret, places: Places, events: Events) -> None:
+        self._objects, self._secret, self._places, self._events = objects, secret, places, events
+        self._there: dict[str, set[str]] = {}  # keys of chunks and manifests, by run
+        self._manifests: dict[str, bytes] = {}  # as they were sent, by key
+        self._told: dict[str, str] = {}  # of a run, last
+
+    def send(self, turn: Turn, run: JobRun) -> float | None:
+        """What is new on the disk. Until the next look; None: the run does nothing now that would make one useful."""
+        folder = self._places.checkpoints(run.id)
+        if manifest.steps(folder):
+            try:
+                self._mirror(turn, run, folder)
+            except Problem as problem:
+                self._there.pop(run.id, None)  # what of it has arrived is not known
+                away = isinstance(problem, Unavailable)
+                self._tell(turn, run, f"checkpoints are {'sent later' if away else 'not sent'}: {problem.message}")
+                if away:
+                    return AGAIN_S
+        if run.state in (RUNNING, STOPPING):
+            return SEND_S
+        self._forget(run)
+        return None
+
+    def fetch(self, turn: Turn, run: JobRun) -> None:
+        """The newest checkpoint that is whole, if the run begins with some that are not here any more. Raises
+        `Conflict` (CHECKPOINT_MISSING) when it was to begin with another one's and there is none either."""
+        if not is_wanted(self._places, run):
+            return
+        bucket, prefix = self._bucket(turn, run)
+        building = self._places.folder(run.id) / "fetched"
+        for owner in filter(None, (run.id, run.start_from)):
+            trees.remove_tree(building)
+            step = self._newest(turn, bucket, f"{prefix}{owner}/", building)
+            if step is not None:
+                beginnings.put(building, self._places.checkpoints(run.id))
+                self._tell(turn, run, f"begins at step {step}, which was fetched from {self._url(run)}{owner}/")
+                return
+        if run.start_from and not beginnings.is_there(self._places, run.start_from):
+            raise Conflict(
+                f"the checkpoints of {run.start_from} are gone, here and in {self._url(run)}", code="CHECKPOINT_MISSING"
+            )
+
+    # --- private
+
+    def _mirror(self, turn: Turn, run: JobRun, folder: Path) -> None:
+        bucket, prefix = self._bucket(turn, run)
+        prefix += f"{run.id}/"
+        if run.id not in self._there:
+            self._there[run.id] = {each.key for each in listed(self._objects, bucket, prefix)}
+        there = self._there[run.id]
+        manifests = _found(folder, prefix, f"{manifest.STEPS}/*")
+        contents = {key: _content(path) for key, path in manifests.items()}  # read before the chunks are listed
+        chunks = _found(folder, prefix, f"{manifest.CHUNKS}/*/*")
+        for keys in groups([key for key in chunks if key not in there], AT_ONCE):
+            sent = together(turn, [partial(self._send, bucket, key, chunks[key]) for key in keys])
+            there.update(key for key, ok in zip(keys, sent, strict=True) if ok)
+        whole = {key: content for key, content in contents.items() if content and _content(manifests[key]) == content}
+        for key, content in whole.items():
+            if self._manifests.get(key) != content:
+                self._objects.write(bucket, key, content, JSON)
+                self._manifests[key] = content
+                there.add(key)
+        gone = there - chunks.keys() - manifests.keys()
+        if gone and whole == contents and _needed(folder, prefix) <= chunks.keys():
+            self._remove(turn, bucket, prefix, there, gone)  # else the folder is on its way out, or was changed
+        self._tell(turn, run, f"checkpoints are in {self._url(run)}{run.id}/, too")
+
+    def _remove(self, turn: Turn, bucket: Bucket, prefix: str, there: set[str], gone: set[str]) -> None:
+        """What is not on the disk any more, manifests first."""
+        etags = {each.key: each.etag for each in listed(self._objects, bucket, prefix)}
+        for key in sorted(gone, key=lambda key: not key.startswith(f"{prefix}{manifest.STEPS}/")):
+            if key in etags:
+                self._objects.remove(bucket, key, etags[key])
+            there.discard(key)
+            self._manifests.pop(key, None)
+            renew(turn)
+
+    def _send(self, bucket: Bucket, key: str, path: Path) -> bool:
+        """False: it has given way meanwhile."""
+        try:
+            self._objects.send(bucket, key, path, BYTES)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _newest(self, turn: Turn, bucket: Bucket, prefix: str, building: Path) -> int | None:
+        steps = [each.key for each in listed(self._objects, bucket, f"{prefix}{manifest.STEPS}/")]
+        for key in sorted(steps, reverse=True):
+            path = building / manifest.STEPS / key.rpartition("/")[2]
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._objects.fetch(bucket, key, path)
+            with contextlib.suppress(CheckpointError, FileNotFoundError):
+                about = manifest.read(path)
+                wanted = [(shard.rank, chunk) for shard in about.shards for chunk in shard.chunks]
+                calls = [partial(self._fetched, bucket, prefix, building, *each) for each in dict.fromkeys(wanted)]
+                if all(ok for some in groups(calls, AT_ONCE) for ok in together(turn, some)):
+                    return about.step
+            path.unlink(missing_ok=True)  # the one before may be whole
+        return None
+
+    def _fetched(self, bucket: Bucket, prefix: str, building: Path, rank: int, chunk: ChunkRef) -> bool:
+        path = building / manifest.CHUNKS / str(rank) / chunk.digest
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        key = f"{prefix}{manifest.CHUNKS}/{rank}/{chunk.digest}"
+        if self._objects.fetch(bucket, key, path) is None:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == chunk.digest
+
+    def _bucket(self, turn: Turn, run: JobRun) -> tuple[Bucket, str]:
+        place = run.manifest.settings.checkpoints
+        assert place is not None  # noqa: S101 - asked before
+        with turn.read() as tx:
+            return Bucket.of(place, lambda text: filled(tx, run.place, text, self._secret)), place.prefix
+
+    def _url(self, run: JobRun) -> str:
+        place = run.manifest.settings.checkpoints
+        return place.url if place is not None else ""
+
+    def _tell(self, turn: Turn, run: JobRun, said: str) -> None:
+        """Once, until there is something else to say."""
+        if self._told.get(run.id) == said:
+            return
+        self._told[run.id] = said
+        log.info("%s: %s", run.id, said)
+        where = {"project": run.project, "environment": run.environment, "job": run.job}
+        with turn.apply() as tx:
+            self._events.emit(tx, KEPT, run.id, **where, said=said)
+
+    def _forget(self, run: JobRun) -> None:
+        if run.ended:
+            for key in self._there.pop(run.id, ()):
+                self._manifests.pop(key, None)
+            self._told.pop(run.id, None)
+
+
+def is_wanted(places: Places, run: JobRun) -> bool:
+    """Whether a run would begin with checkpoints that are not on this machine."""
+    if run.manifest.settings.checkpoints is None or beginnings.is_there(places, run.id):
+        return False
+    if run.start_from and not run.attempt:
+        return not beginnings.is_there(places, run.start_from)
+    return run.attempt > 0
+
+
+def _found(folder: Path, prefix: str, pattern: str) -> dict[str, Path]:
+    """Files by the keys of their objects."""
+    found = sorted(path for path in folder.glob(pattern) if not path.name.startswith(disk.TEMPORARY))
+    return {prefix + path.relative_to(folder).as_posix(): path for path in found}
+
+
+def _needed(folder: Path, prefix: str) -> set[str]:
+    """Keys of the chunks of all manifests; of one that has just given way, none."""
+    found = set[str]()
+    for step in manifest.steps(folder):
+        with contextlib.suppress(CheckpointError, FileNotFoundError):
+            shards = manifest.read(manifest.place(folder, step)).shards
+            found |= {f"{prefix}{manifest.CHUNKS}/{each.rank}/{ref.digest}" for each in shards for ref in each.chunks}
+    return found
+
+
+def _content(path: Path) -> bytes:
+    """Empty when it has given way."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
