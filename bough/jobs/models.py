@@ -82,6 +82,8 @@ class JobRun(msgspec.Struct, frozen=True, kw_only=True):
     under_way: int = 0  # the last attempt that was seen making steps
     size: int = 1  # processes of the present attempt
     wanted_size: int = 0  # what somebody asked for; 0: as many as there is room for
+    next_size: int = 0  # processes that it goes on with after a change, for which its place is kept; 0: no change
+    gave_back: int = 0  # how often it has given back processes to others
     port: int = 0  # where its processes find each other
     devices: list[str] = []
     stopping_for: str = ""
