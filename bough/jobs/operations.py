@@ -68,8 +68,8 @@ class ListJobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     environment: Environment = PRODUCTION
     state: Annotated[
         Literal[
-            "", "waiting", "building", "bringing", "queued", "running", "stopping", "ending", "succeeded", "failed",
-            "cancelled", "skipped",
+            "", "waiting", "building", "bringing", "queued", "running", "stopping", "ending", "succeeded", "stopped",
+            "failed", "cancelled", "skipped",
         ],
         msgspec.Meta(description="only those in this state"),
     ] = ""  # fmt: skip

@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 import signal
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from bough.jobs.models import (
     MOVING,
     RESIZING,
     SILENT,
+    STOPPED,
     SUCCEEDED,
     TIME_LIMIT,
     TIMEOUT,
@@ -68,7 +70,7 @@ def outcome(
     if done and guilty is None:
         return Outcome(state=SUCCEEDED, said="it has done its work", spent=run.spent)
     if run.stopping_for == WORSE:
-        return Outcome(state=SUCCEEDED, said=run.said, spent=run.spent)
+        return Outcome(state=STOPPED, said=run.said, spent=run.spent)
     if not run.stopping_for and guilty is None:
         return Outcome(state=SUCCEEDED, said="exit status 0", spent=run.spent)
     if run.stopping_for in _NO_FAULT:
@@ -132,6 +134,12 @@ def is_planned(run: JobRun) -> bool:
     """Whether capacity weighs spot against on-demand for it."""
     settings = run.manifest.settings
     return settings.capacity != ON_DEMAND and settings.deadline_s > 0
+
+
+def totals(states: Iterable[str]) -> str:
+    """How many runs of a group are in which state, in words."""
+    counts = Counter("stopped early" if state == STOPPED else state for state in states)
+    return ", ".join(f"{number} {state}" for state, number in counts.most_common())
 
 
 def laid_out(data: Sequence[Content]) -> dict[str, Any]:

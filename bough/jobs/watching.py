@@ -25,10 +25,10 @@ from bough.jobs.models import (
     RESIZING,
     SILENT,
     STOPPING,
-    SUCCEEDED,
     TIME_LIMIT,
     UNDER_WAY,
     USED,
+    WELL,
     JobRun,
 )
 from bough.jobs.turning import Turnover, World
@@ -158,7 +158,7 @@ class Watching:
                   "next_size": run.next_size if run.stopping_for == RESIZING else 0}  # fmt: skip
         if not outcome.state:
             turnover.change(run, state=QUEUED, not_before=now + outcome.pause_s, **shared)
-        elif outcome.state == SUCCEEDED and any(self._places.output(run.id).glob("*")):
+        elif outcome.state in WELL and any(self._places.output(run.id).glob("*")):
             turnover.change(run, state=ENDING, ends_as=outcome.state, **shared)
         else:
             turnover.change(run, state=outcome.state, finished_at=now, **shared)
