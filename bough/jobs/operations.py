@@ -18,7 +18,6 @@ from bough.jobs.models import (
     BUILDING,
     CANCEL,
     CANCELLED,
-    ENDED,
     ENDING,
     RUNNING,
     STOPPING,
@@ -354,8 +353,7 @@ def _changed(context: Context, found: JobRun, **values: Any) -> None:
 
 
 def _over(found: JobRun) -> Conflict:
-    states = ", ".join(ENDED)
     return Conflict(
-        f"{found.id} has ended: it {found.state}; {states} are ends", code="JOB_RUN_ENDED",
-        hint=f"bough jobs show {found.id}",
+        f"{found.id} has ended ({found.state}), and its number of processes does not change any more",
+        code="JOB_RUN_ENDED", hint=f"bough jobs show {found.id}",
     )  # fmt: skip
