@@ -42,6 +42,7 @@ SETTLED_STEPS = 3  # of an attempt: then it is seen whether its first one took l
 SAVED_WITHIN = 3.0  # times what a step and a save take lately: the step that runs, the save, and what varies
 ALIVE = "alive"  # a program that does not use `bough.checkpoint` touches this file beside its checkpoints
 LAST_BYTES, LINE_SAID = 4096, 200  # of what it printed: so much is read, and so many characters of it are said
+HINT = "try: "  # so an error of `bough.checkpoint` says what to do below what is wrong
 SILENT_EXIT = Exited(code=-9, reason="lost", at=0.0)  # of a process that nobody knows any more
 
 
@@ -205,6 +206,8 @@ class Watching:
         with contextlib.suppress(OSError), self._places.log(run.id, run.attempt, rank).open("rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
             lines = [line for each in file.read().splitlines() if (line := text_of(each).strip())]
+            while len(lines) > 1 and lines[-1].startswith(HINT):
+                lines.pop()
             return lines[-1][:LINE_SAID] if lines else ""
         return ""
 

@@ -108,6 +108,10 @@ def test_the_reason_of_a_failure_has_the_last_line_that_the_guilty_process_print
     jobs.let_pass(4.0)
     said = "exit status 1, and 2 attempts ended like that; its last line: ValueError: no rows"
     assert jobs.run(made.id).said == said
+    jobs.does["fit"] = Behaviour(exit_after_s=0.2, code=1, output=b"CheckpointError: saved by another\n  try: a hook\n")
+    made = jobs.ask("fit", FILE + "retries = 0\n")
+    jobs.let_pass(4.0)
+    assert jobs.run(made.id).said == "exit status 1; its last line: CheckpointError: saved by another", "not the hint"
 
 
 def test_a_group_says_which_of_its_runs_failed_and_has_no_output_of_its_own(jobs: Jobs) -> None:
