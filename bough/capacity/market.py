@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from bough.adapters.capacity import ON_DEMAND, SPOT, Offer
+from bough.kernel.jobs import accelerator as accelerator_of
 from bough.kernel.platform import PoolSettings
 
 LOCAL = "local"  # the pool that every machine has
@@ -48,7 +49,7 @@ def on_demand_price(pools: Mapping[str, PoolSettings], accelerator: str, speed: 
         (
             price * pool.speed / speed
             for pool in pools.values()
-            if pool.kind == ON_DEMAND and accelerator in (pool.accelerators or ("",))
+            if pool.kind == ON_DEMAND and _same(accelerator) in map(_same, pool.accelerators or ("",))
             for price in pool.zones.values()
         ),
         default=0.0,
@@ -57,11 +58,11 @@ def on_demand_price(pools: Mapping[str, PoolSettings], accelerator: str, speed: 
 
 def usable(catalogue: Iterable[Offer], accelerators: list[str]) -> Usable:
     """What can do a job. This machine comes last among equals: it is what is there when pools have nothing."""
-    wanted = {name: place for place, name in enumerate(accelerators)}
+    wanted = {_same(name): place for place, name in enumerate(accelerators)}
     fits = [offer for offer in catalogue if does(offer, wanted)]
     on_demand = sorted(
         (offer for offer in fits if offer.kind == ON_DEMAND),
-        key=lambda offer: (offer.pool == LOCAL, wanted.get(offer.accelerator, 0), price_of_work(offer, 1.0)),
+        key=lambda offer: (offer.pool == LOCAL, wanted.get(_same(offer.accelerator), 0), price_of_work(offer, 1.0)),
     )
     least = on_demand[0].work_rate if on_demand else 0.0  # a slower one would use up the time that is left for it
     spot: dict[str, Offer] = {}
@@ -76,10 +77,20 @@ def usable(catalogue: Iterable[Offer], accelerators: list[str]) -> Usable:
 
 
 def does(offer: Offer, wanted: Mapping[str, int]) -> bool:
-    """Whether a job could run on it. This machine's own accelerators are looked at by whoever places the job."""
+    """Whether a job could run on it; `wanted` are names as `_same` writes them. This machine's own accelerators are
+    looked at by whoever places the job."""
     if offer.pool == LOCAL or not wanted:
         return not offer.accelerator
-    return offer.accelerator in wanted
+    return _same(offer.accelerator) in wanted
+
+
+def _same(name: str) -> str:
+    """`v100`, `V100` and `v100:1` are one."""
+    try:
+        found = accelerator_of(name)
+    except ValueError:  # none, or a name that is only compared
+        return name
+    return f"{found.kind}:{found.count}"
 
 
 def name_of(offer: Offer) -> str:

@@ -780,6 +780,7 @@ class JobRunDetail(Record):
     timeline: builtins.list[Moment]
     progress: JobProgress | None
     runs: builtins.list[JobRunView]
+    totals: dict[str, int]
     best: str
     checkpoints: str
     log: str

@@ -29,7 +29,7 @@ from bough.environments.models import (
     Release,
     ServiceManifest,
 )
-from bough.kernel import catalog
+from bough.kernel import buckets, catalog
 from bough.kernel.catalog import LAST, SERVICE, Point, Write
 from bough.kernel.context import Context
 from bough.kernel.errors import NotFound, Problem
@@ -240,6 +240,12 @@ class SecretUsers:
         for name, service in current[1].services.items() if current else ():
             for secret in service.secrets:
                 users.setdefault(secret, []).append(name)
+        for name, job in current[1].jobs.items() if current else ():
+            for secret in job.secrets:
+                users.setdefault(secret, []).append(f"jobs.{name}")
+            for key in ("source", "target"):
+                for secret in buckets.secrets_of(getattr(job.settings, key)):
+                    users.setdefault(secret, []).append(f"jobs.{name}.{key}")
         for name, queue in current[1].queues.items() if current and _acts(context.tx, place) else ():
             for secret in queue.secrets:
                 users.setdefault(secret, []).append(f"queues.{name}")
@@ -251,11 +257,14 @@ class SecretUsers:
             return None
         release, manifest = current
         now = {name: pin for name, pin in secrets.pins(context.tx, place).items() if name in names}
-        changed = {name: rules.repinned(each, now) for name, each in manifest.services.items()}
-        if changed == manifest.services:
+        changed = msgspec.structs.replace(
+            manifest, services={name: rules.repinned(each, now) for name, each in manifest.services.items()},
+            jobs={name: rules.repinned_job(each, now) for name, each in manifest.jobs.items()},
+        )  # fmt: skip
+        if changed == manifest:
             return None
         what = f"secret {names[0]} set" if len(names) == 1 else f"{len(names)} secrets set"
-        made = self._release(context, place, msgspec.structs.replace(manifest, services=changed), what, release.commit)
+        made = self._release(context, place, changed, what, release.commit)
         return made.id, made.number
 
     def _current(self, context: Context, place: Place) -> tuple[Release, Manifest] | None:

@@ -104,6 +104,12 @@ def repinned(service: ServiceManifest, pins: Mapping[str, str]) -> ServiceManife
     return with_digest(msgspec.structs.replace(service, secrets=service.secrets | changed))
 
 
+def repinned_job(job: JobManifest, pins: Mapping[str, str]) -> JobManifest:
+    """The same for a job: runs that are asked for from then on have them."""
+    changed = {name: pins[name] for name in job.secrets.keys() & pins.keys()}
+    return msgspec.structs.replace(job, secrets=job.secrets | changed)
+
+
 def with_digest(service: ServiceManifest) -> ServiceManifest:
     settings = msgspec.to_builtins(service.settings)
     kept = {key: value for key, value in settings.items() if key not in WITHOUT_RESTART}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bough.jobs import rules, store
-from bough.jobs.models import CANCELLED, FAILED, QUEUED, RUNNING, STOPPING, SUCCEEDED, WORSE, JobRun
+from bough.jobs.models import CANCELLED, FAILED, QUEUED, RUNNING, STOPPED, STOPPING, SUCCEEDED, WORSE, JobRun
 from bough.jobs.tracked import Tracked, id_of
 from bough.jobs.turning import Turnover
 from bough.kernel.reconcile import Turn
@@ -41,9 +41,9 @@ class Groups:
         members = self._members(turn, turnover, group)
         counts = Counter(each.state for each in members)
         state = next((each for each in (CANCELLED, FAILED) if counts[each]), SUCCEEDED)
-        if counts[SUCCEEDED] < len(members) and state == SUCCEEDED:
+        if counts[SUCCEEDED] + counts[STOPPED] < len(members) and state == SUCCEEDED:
             state = FAILED
-        said = ", ".join(f"{number} {each}" for each, number in counts.most_common())
+        said = rules.totals(each.state for each in members)
         said += next((f"; {each.id}: {each.said}" for each in members if each.state == FAILED), "")
         best, value = best_of(self._tracked, group, members)
         if best is not None:

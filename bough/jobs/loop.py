@@ -91,7 +91,6 @@ class JobLoop:
         self._had, self._counted_at = dict[str, float](), float("-inf")
         self._given: dict[str, Filled] = {}  # what runs find around them, as found in this turn
         self._data: dict[str, list[Content]] = {}  # and what of data
-        self._held: Mapping[Place, str] = {}  # environments of which none may begin now, and why
         self._refused: dict[str, Problem] = {}  # what speaks against starting an attempt, seen after its commit
 
     def handle(self, turn: Turn) -> float | None:
@@ -99,7 +98,6 @@ class JobLoop:
         with turn.read() as tx:
             runs = self._active.read(tx)
             needed = store.standings(tx, {id for run in runs for id in run.needs})
-            shares = self._shares(tx, now) if any(run.state == QUEUED for run in runs) else {}
             changeovers = changeovers_of(tx, {(run.project, run.job) for run in runs if rules.is_planned(run)})
         leases = {lease.holder: lease for lease in self._capacity.leases()}
         there = self._engine.snapshot()
@@ -111,9 +109,9 @@ class JobLoop:
         self._groups.look(turn, turnover)
         with turn.read() as tx:
             self._given, self._data = {}, {}
-            waits = any(run.state == QUEUED for run in turnover.world.singles)
-            self._held = self._holding(tx, now) if waits else {}
-            self._placing.place(turnover, shares, lambda run: self._is_ready(tx, run))
+            moves = any(run.state == QUEUED or rules.is_elastic(run) for run in turnover.world.singles)
+            held, shares = (self._holding(tx, now), self._shares(tx, now)) if moves else ({}, {})
+            self._placing.place(turnover, shares, lambda run: self._is_ready(tx, run), held)
         moved = self._commit(turn, turnover)
         for run in turnover.ended:
             queue = run.manifest.settings.queue
@@ -182,8 +180,6 @@ class JobLoop:
             turnover.change(run, state=FAILED, said=said, failure=failure, finished_at=turnover.world.now)
 
     def _is_ready(self, tx: sa.Connection, run: JobRun) -> bool:
-        if (why := self._held.get(run.place)) is not None:
-            raise Unavailable(why, code="BUDGET_REACHED")
         filled = self._filled(tx, run)
         if filled is not None:
             self._given[run.id] = filled

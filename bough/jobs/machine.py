@@ -41,24 +41,23 @@ class Room:
         self._cpus, self._memory_mb = machine.cpus, machine.memory_mb
         lent = lent or {}
         self._free = {each.id: 1.0 - lent.get(each.id, 0.0) for each in machine.devices}  # the share that nobody has
-        self._idle = True
+        self._holders = 0
         for run in running:
             self.take(run, run.size, run.devices)
 
     def take(self, run: JobRun, size: int, devices: Sequence[str]) -> None:
-        need = run.manifest.settings.resources
-        self._cpus -= cpus_of(need) * size
-        self._memory_mb -= need.memory_mb * size
-        for each in devices:
-            self._free[each] = self._free.get(each, 0.0) - share_of(need.gpus)
-        self._idle = False
+        self._change(run, size, devices, 1)
 
-    def fit(self, run: JobRun, *, simulated: bool = False) -> Fit | None:
-        """As many processes as fit, within what the run allows; None: it has to wait. `simulated`: its accelerators are
-        those of a pool, and none of this machine."""
+    def put_back(self, run: JobRun, size: int, devices: Sequence[str]) -> None:
+        """Undoes a `take`."""
+        self._change(run, size, devices, -1)
+
+    def fit(self, run: JobRun, *, simulated: bool = False, least: bool = False) -> Fit | None:
+        """As many processes as fit, within what the run allows, or its `least`; None: it has to wait. `simulated`: its
+        accelerators are those of a pool, and none of this machine."""
         size = bounds(run.manifest.settings.processes)
-        low, high = size.min, run.wanted_size or size.max
-        for number in range(max(low, min(high, size.max)), low - 1, -1):
+        low, high = size.min, run.next_size or run.wanted_size or size.max
+        for number in range(low if least else max(low, min(high, size.max)), low - 1, -1):
             if (found := self._fit(run.manifest.settings.resources, number, simulated)) is not None:
                 return found
         return None
@@ -78,21 +77,32 @@ class Room:
             extra -= 1
         return run.size
 
-    def lacks(self, run: JobRun) -> str:
+    def lacks(self, run: JobRun, *, simulated: bool = False) -> str:
         """Why it does not fit, in words."""
         need, least = run.manifest.settings.resources, bounds(run.manifest.settings.processes).min
-        all_of_it = Room(self._machine, ())
-        if all_of_it._fit(need, least, simulated=False) is None:
+        if self.never(run, simulated=simulated):
             return (
                 f"this machine does not have {said(need, least)}; it waits until there is such a machine or pool:"
                 " bough doctor, bough capacity pools"
             )
         return f"waits for {said(need, least)} of this machine"
 
+    def never(self, run: JobRun, *, simulated: bool = False) -> bool:
+        """Whether the machine would be too small if nobody else ran on it."""
+        return Room(self._machine, ()).fit(run, simulated=simulated, least=True) is None
+
+    def _change(self, run: JobRun, size: int, devices: Sequence[str], sign: int) -> None:
+        need = run.manifest.settings.resources
+        self._cpus -= sign * cpus_of(need) * size
+        self._memory_mb -= sign * need.memory_mb * size
+        for each in devices:
+            self._free[each] = self._free.get(each, 0.0) - sign * share_of(need.gpus)
+        self._holders += sign
+
     def _fit(self, need: Resources, number: int, simulated: bool) -> Fit | None:
         cpus, memory = cpus_of(need) * number, need.memory_mb * number
         # A job that wants more than there is runs alone rather than never: the machine is slower, not wrong.
-        if cpus > self._cpus + 1e-9 and not (self._idle and cpus_of(need) <= self._machine.cpus):
+        if cpus > self._cpus + 1e-9 and not (self._holders == 0 and cpus_of(need) <= self._machine.cpus):
             return None
         if memory > self._memory_mb:
             return None

@@ -23,7 +23,9 @@ RUNNING = "running"
 STOPPING = "stopping"  # asked to end: what `stopping_for` says
 ENDING = "ending"  # the program has ended; its output is brought in
 SUCCEEDED, FAILED, CANCELLED, SKIPPED = "succeeded", "failed", "cancelled", "skipped"
-ENDED = (SUCCEEDED, FAILED, CANCELLED, SKIPPED)
+STOPPED = "stopped"  # early: it was clearly worse than the others of its sweep
+ENDED = (SUCCEEDED, STOPPED, FAILED, CANCELLED, SKIPPED)
+WELL = (SUCCEEDED, STOPPED)  # nothing went wrong: what it has made is kept
 ACTIVE = (WAITING, BUILDING, BRINGING, QUEUED, RUNNING, STOPPING, ENDING)
 
 # Why an attempt was followed by another one, or the run ended: each has a budget of its own.
@@ -83,6 +85,8 @@ class JobRun(msgspec.Struct, frozen=True, kw_only=True):
     under_way: int = 0  # the last attempt that was seen making steps
     size: int = 1  # processes of the present attempt
     wanted_size: int = 0  # what somebody asked for; 0: as many as there is room for
+    next_size: int = 0  # processes that it goes on with after a change, for which its place is kept; 0: no change
+    gave_back: int = 0  # how often it has given back processes to others
     port: int = 0  # where its processes find each other
     devices: list[str] = []
     stopping_for: str = ""
@@ -180,6 +184,7 @@ class JobRunDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     timeline: list[Moment]
     progress: JobProgress | None = None
     runs: list[JobRunView] = []  # of a group
+    totals: dict[str, int] = {}  # of a group: how many of its runs are in which state
     best: str = ""  # of a sweep with a metric
     checkpoints: str = ""
     log: str = ""

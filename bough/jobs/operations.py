@@ -18,7 +18,6 @@ from bough.jobs.models import (
     BUILDING,
     CANCEL,
     CANCELLED,
-    ENDED,
     ENDING,
     PREFIX,
     RUNNING,
@@ -69,8 +68,8 @@ class ListJobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     environment: Environment = PRODUCTION
     state: Annotated[
         Literal[
-            "", "waiting", "building", "bringing", "queued", "running", "stopping", "ending", "succeeded", "failed",
-            "cancelled", "skipped",
+            "", "waiting", "building", "bringing", "queued", "running", "stopping", "ending", "succeeded", "stopped",
+            "failed", "cancelled", "skipped",
         ],
         msgspec.Meta(description="only those in this state"),
     ] = ""  # fmt: skip
@@ -367,8 +366,7 @@ def _changed(context: Context, found: JobRun, **values: Any) -> None:
 
 
 def _over(found: JobRun) -> Conflict:
-    states = ", ".join(ENDED)
     return Conflict(
-        f"{found.id} has ended: it {found.state}; {states} are ends", code="JOB_RUN_ENDED",
-        hint=f"bough jobs show {found.id}",
+        f"{found.id} has ended ({found.state}), and its number of processes does not change any more",
+        code="JOB_RUN_ENDED", hint=f"bough jobs show {found.id}",
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bough.adapters.accelerators import Accelerators
 from bough.capacity.market import LOCAL
@@ -10,8 +10,9 @@ from bough.capacity.models import START, Capacity, Decision
 from bough.jobs import rules, tracked, units
 from bough.jobs.machine import Machine, Room
 from bough.jobs.models import DECIDED, FAILED, QUEUED, RUNNING, STOPPING, JobRun
+from bough.jobs.resizing import Place, Resizing, Short
 from bough.jobs.turning import Turnover
-from bough.jobs.watching import GROW_AFTER_S, Watching
+from bough.jobs.watching import Watching
 from bough.kernel.errors import Problem, Unavailable
 
 LOOKED_AT_MOST = 50  # queued runs in a row that do not fit, before the turn ends
@@ -30,35 +31,100 @@ class Placing:
         self._watching, self._weights = watching, weights
         self._waits: dict[str, tuple[float, str]] = {}  # until when capacity is not asked again, and the gist of why
 
-    def place(self, turnover: Turnover, shares: Mapping[str, float], ready: Ready) -> None:
+    def place(self, turnover: Turnover, shares: Mapping[str, float], ready: Ready, held: Mapping[Place, str]) -> None:
+        """`held`: environments of which nothing may begin now, and why."""
         world = turnover.world
         running = [run for run in world.singles if run.state in (RUNNING, STOPPING)]
         queued = [run for run in world.singles if run.state == QUEUED and run.not_before <= world.now]
         self._waits = {id: waits for id, waits in self._waits.items() if id in world.runs}
-        if not queued:
-            self._grow(turnover, running)
+        if not queued and not any(map(units.is_parallel, running)):
             return
-        room = Room(self._here(), running, world.lent)
         used = dict(shares)
         for run in running:
             queue = run.manifest.settings.queue
             used[queue] = used.get(queue, 0.0) + max(world.now - run.attempt_at, 0.0) + 1.0
-        at_once = _Groups(world.singles)
-        unfit = 0
-        for run in rules.turn_order(queued, used, self._weights):
-            if run.id in world.leases or (run.group and not at_once.room(run)):  # an old lease is given back first
+        had = rules.had_of(used, self._weights, {run.manifest.settings.queue for run in (*queued, *running)})
+        machine = self._here()
+        room = Room(machine, running, world.lent)
+        order = rules.turn_order(queued, used, self._weights)
+        order.sort(key=lambda run: not run.next_size)  # the place of whoever goes on with another size is kept
+        waiting = self._start_all(turnover, order, room, had, ready, held)
+        resizing = Resizing(turnover, self._watching, machine, had, held)
+        resizing.obey()
+        told = set[str]()  # what else they wait for
+
+        def asks(run: JobRun) -> Decision | None:
+            if (decision := self._ask(turnover, run, ready)) is None:
+                told.add(run.id)
+            return decision
+
+        makers = resizing.give_back(waiting.for_room, asks)
+        for run, simulated in waiting.for_room:
+            if run.id not in told:
+                by = f"; {makers[run.id]} makes room for it at its next save" if run.id in makers else ""
+                self._wait(turnover, run, room.lacks(run, simulated=simulated) + by)
+        if not waiting.for_room and not waiting.a_moment:
+            resizing.grow()
+
+    def _start_all(
+        self, turnover: Turnover, order: Sequence[JobRun], room: Room, had: Mapping[str, float], ready: Ready,
+        held: Mapping[Place, str],
+    ) -> _Waiting:  # fmt: skip
+        """Those whose turn it is, as far as there is room. Elastic ones get their least where others wait who may have
+        the rest, and what nobody has taken at the end."""
+        world, at_once, waiting, frugal = turnover.world, _Groups(turnover.world.singles), _Waiting(), list[JobRun]()
+        for at, run in enumerate(order):
+            if run.group and not at_once.room(run):
                 continue
-            if room.fit(run, simulated=True) is None:
-                self._wait(turnover, run, room.lacks(run))
-                unfit += 1
-                if unfit >= LOOKED_AT_MOST or world.now - max(run.changed_at, run.not_before) > STARVES_AFTER_S:
+            if (why := held.get(run.place)) is not None:
+                self._wait(turnover, run, why)
+                continue
+            least = rules.is_elastic(run) and any(rules.may_take(each, run, had) for each in order[at + 1 :])
+            if (old := world.leases.get(run.id)) is not None:  # it is given back first
+                waiting.a_moment.append(run)
+                fit = room.fit(run, simulated=old.offer.pool != LOCAL, least=least)
+                if fit is not None and run.next_size:
+                    room.take(run, fit.size, fit.devices)
+                continue
+            fit = room.fit(run, simulated=True, least=least)
+            if fit is None:
+                self._lacks(turnover, run, room, waiting)
+                if waiting.is_enough(world.now):
                     break
                 continue
-            if (placed := self._start(turnover, run, room, ready)) is not None:
+            if (placed := self._start(turnover, run, room, ready, waiting, least=least)) is not None:
                 room.take(placed, placed.size, placed.devices)
                 at_once.take(placed)
+                frugal += [placed] if least else []
+        for run in frugal:
+            self._widen(turnover, run, room)
+        return waiting
 
-    def _start(self, turnover: Turnover, run: JobRun, room: Room, ready: Ready) -> JobRun | None:
+    def _lacks(self, turnover: Turnover, run: JobRun, room: Room, waiting: _Waiting) -> None:
+        if room.never(run, simulated=True):
+            self._wait(turnover, run, room.lacks(run, simulated=True))
+            waiting.for_ever += 1
+        else:
+            waiting.for_room.append(Short(run, simulated=True))
+
+    def _start(
+        self, turnover: Turnover, run: JobRun, room: Room, ready: Ready, waiting: _Waiting, *, least: bool
+    ) -> JobRun | None:
+        decision = self._ask(turnover, run, ready)
+        if decision is None or decision.offer is None:
+            if run.next_size and (waits := turnover.world.runs[run.id]).state == QUEUED:
+                turnover.change(waits, next_size=0)  # from now on it waits like others
+            waiting.a_moment += [] if run.id in self._waits else [run]
+            return None
+        simulated = decision.offer.pool != LOCAL
+        fit = room.fit(run, simulated=simulated, least=least)
+        if fit is None:
+            waiting.for_room.append(Short(run, simulated))
+            return None
+        return self._take(turnover, run, decision, fit.size, list(fit.devices))
+
+    def _ask(self, turnover: Turnover, run: JobRun, ready: Ready) -> Decision | None:
+        """What capacity says, where it says start; None: why it waits is said."""
         now = turnover.world.now
         until, gist = self._waits.get(run.id, (0.0, ""))
         if now < until:
@@ -74,18 +140,15 @@ class Placing:
             failure = {"code": problem.own_code, "message": problem.message, "hint": problem.hint}
             turnover.change(run, state=FAILED, said=problem.message, failure=failure, finished_at=now)
             return None
-        if decision.action != START or decision.offer is None:
-            self._waits[run.id] = now + decision.again_s, decision.gist
-            if decision.gist != gist:
-                turnover.note(DECIDED, run, action=decision.action, why=decision.why, late=decision.late)
-            if decision.gist != gist or not run.said.startswith(gist):
-                self._wait(turnover, run, decision.why)
-            return None
-        fit = room.fit(run, simulated=decision.offer.pool != LOCAL)
-        if fit is None:
-            self._wait(turnover, run, room.lacks(run))
-            return None
-        return self._take(turnover, run, decision, fit.size, list(fit.devices))
+        if decision.action == START and decision.offer is not None:
+            self._waits.pop(run.id, None)
+            return decision
+        self._waits[run.id] = now + decision.again_s, decision.gist
+        if decision.gist != gist:
+            turnover.note(DECIDED, run, action=decision.action, why=decision.why, late=decision.late)
+        if decision.gist != gist or not run.said.startswith(gist):
+            self._wait(turnover, run, decision.why)
+        return None
 
     def _take(
         self, turnover: Turnover, run: JobRun, decision: Decision, size: int, devices: list[str]
@@ -107,7 +170,7 @@ class Placing:
         taken = [each.port for each in turnover.world.runs.values()]
         return turnover.change(
             run, state=RUNNING, said=f"{decision.why} ({offer.pool}, {offer.kind})", lease=lease, devices=devices,
-            price_per_h=offer.price_per_h, size=size, attempt=run.attempt + 1, attempt_at=now,
+            price_per_h=offer.price_per_h, size=size, next_size=0, attempt=run.attempt + 1, attempt_at=now,
             started_at=run.started_at or now, run=tracked.id_of(run), failure={},
             port=units.free_port(taken) if units.is_parallel(run) else 0,
         )  # fmt: skip
@@ -116,20 +179,33 @@ class Placing:
         if run.said != why:
             turnover.change(run, said=why)
 
-    def _grow(self, turnover: Turnover, running: list[JobRun]) -> None:
-        """With nobody waiting, a run that could use more processes gets them, at its next save."""
-        room = Room(self._here(), running, turnover.world.lent)
-        for run in running:
-            bounds_left = units.is_parallel(run) and run.state == RUNNING and not run.wanted_size
-            if not bounds_left or turnover.world.now - run.attempt_at < GROW_AFTER_S:
-                continue
-            if (size := room.could_grow(run)) > run.size:
-                self._watching.grow(turnover, run, size)
-                return
+    def _widen(self, turnover: Turnover, run: JobRun, room: Room) -> None:
+        """Gives a run that has not been started yet what is left."""
+        room.put_back(run, run.size, run.devices)
+        fit = room.fit(run, simulated=run.lease is not None and run.lease.offer.pool != LOCAL)
+        if fit is not None and fit.size > run.size:
+            run = turnover.change(run, size=fit.size, devices=list(fit.devices))
+        room.take(run, run.size, run.devices)
 
     def _here(self) -> Machine:
         devices = tuple(self._accelerators.devices())
         return Machine(cpus=self._machine.cpus, memory_mb=self._machine.memory_mb, devices=devices)
+
+
+class _Waiting:
+    """Who could not start in a turn, and lacks nothing else."""
+
+    def __init__(self) -> None:
+        self.for_room: list[Short] = []
+        self.a_moment: list[JobRun] = []
+        self.for_ever = 0  # for a larger machine
+
+    def is_enough(self, now: float) -> bool:
+        """Whether nobody else is to be asked in this turn."""
+        if len(self.for_room) + self.for_ever >= LOOKED_AT_MOST:
+            return True
+        last = self.for_room[-1].run if self.for_room else None
+        return last is not None and now - max(last.changed_at, last.not_before) > STARVES_AFTER_S
 
 
 class _Groups:

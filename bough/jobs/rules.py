@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 import signal
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from bough.jobs.models import (
     MOVING,
     RESIZING,
     SILENT,
+    STOPPED,
     SUCCEEDED,
     TIME_LIMIT,
     TIMEOUT,
@@ -33,7 +35,7 @@ from bough.jobs.models import (
     Spent,
 )
 from bough.kernel.errors import Invalid
-from bough.kernel.jobs import Range, Sweep, Value, budget
+from bough.kernel.jobs import Range, Sweep, Value, bounds, budget
 from bough.runtime.checkpoints.progress import Progress
 from bough.runtime.spec import Exited
 
@@ -68,7 +70,7 @@ def outcome(
     if done and guilty is None:
         return Outcome(state=SUCCEEDED, said="it has done its work", spent=run.spent)
     if run.stopping_for == WORSE:
-        return Outcome(state=SUCCEEDED, said=run.said, spent=run.spent)
+        return Outcome(state=STOPPED, said=run.said, spent=run.spent)
     if not run.stopping_for and guilty is None:
         return Outcome(state=SUCCEEDED, said="exit status 0", spent=run.spent)
     if run.stopping_for in _NO_FAULT:
@@ -134,6 +136,12 @@ def is_planned(run: JobRun) -> bool:
     return settings.capacity != ON_DEMAND and settings.deadline_s > 0
 
 
+def totals(states: Iterable[str]) -> str:
+    """How many runs of a group are in which state, in words."""
+    counts = Counter("stopped early" if state == STOPPED else state for state in states)
+    return ", ".join(f"{number} {state}" for state, number in counts.most_common())
+
+
 def laid_out(data: Sequence[Content]) -> dict[str, Any]:
     """What a run finds at $BOUGH_DATA, and that in words."""
     said = ", ".join(f"{each.name}: {each.files:,} files, {each.bytes / 1e6:,.1f} MB" for each in data)
@@ -179,7 +187,7 @@ def turn_order(queued: Iterable[JobRun], used: Mapping[str, float], weights: Map
         queues.setdefault(run.manifest.settings.queue, []).append(run)
     for runs in queues.values():
         runs.sort(key=lambda run: (-run.manifest.settings.priority, run.created_at, run.index, run.id), reverse=True)
-    had = {name: used.get(name, 0.0) / max(weights.get(name, 1.0), 1e-9) for name in queues}
+    had = had_of(used, weights, queues)
     order: list[JobRun] = []
     step = 1.0  # as if each that is put in order here got a second: queues that had the same take turns
     while queues:
@@ -189,6 +197,30 @@ def turn_order(queued: Iterable[JobRun], used: Mapping[str, float], weights: Map
         if not queues[name]:
             del queues[name]
     return order
+
+
+def had_of(used: Mapping[str, float], weights: Mapping[str, float], queues: Iterable[str]) -> dict[str, float]:
+    """What queues have had for their weights."""
+    return {name: used.get(name, 0.0) / max(weights.get(name, 1.0), 1e-9) for name in queues}
+
+
+def may_take(waiting: JobRun, holder: JobRun, had: Mapping[str, float]) -> bool:
+    """Whether what `holder` has beyond its least is rather for `waiting`. `had`: by queue, as in `turn_order`, what it
+    has had for its weight."""
+    mine, other = waiting.manifest.settings, holder.manifest.settings
+    if mine.queue == other.queue:
+        return mine.priority >= other.priority
+    return had.get(mine.queue, 0.0) <= had.get(other.queue, 0.0)
+
+
+def is_elastic(run: JobRun) -> bool:
+    size = bounds(run.manifest.settings.processes)
+    return size.min < size.max
+
+
+def left_s(said: Progress) -> float:
+    """Seconds until it has done its work; infinite where it does not say how much that is."""
+    return max(said.total - said.step, 0) * said.step_s if said.total and said.step_s else math.inf
 
 
 def children(sweep: Sweep, array: int) -> list[dict[str, Value]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from bough.adapters.engine import Engine
@@ -60,11 +61,12 @@ def detail(context: Context, run: JobRun) -> JobRunDetail:
         )  # fmt: skip
     happened = events.last(context.tx, run.id, MOMENTS_SHOWN)
     timeline = [_moment(each) for each in happened if each.name != ENDED_EVENT]
-    members = store.members(context.tx, run.id)[:MEMBERS_SHOWN]
+    members = store.members(context.tx, run.id)
+    totals, members = dict(Counter(each.state for each in members)), members[:MEMBERS_SHOWN]
     best = next((each.id for each in members if run.run and each.run == run.run), "")
     return JobRunDetail(
         run=view(run, now), timeline=timeline, progress=progress,
-        runs=[view(each, now) for each in members], best=best,
+        runs=[view(each, now) for each in members], totals=totals, best=best,
         checkpoints=str(places.checkpoints(run.id)) if said is not None else "",
     )  # fmt: skip
 

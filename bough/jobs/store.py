@@ -47,6 +47,8 @@ job_run = sa.Table(
     sa.Column("under_way", sa.Integer, nullable=False, server_default="0"),
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("wanted_size", sa.Integer, nullable=False),
+    sa.Column("next_size", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("gave_back", sa.Integer, nullable=False, server_default="0"),
     sa.Column("port", sa.Integer, nullable=False),
     sa.Column("devices", sa.Text, nullable=False),
     sa.Column("stopping_for", sa.Text, nullable=False),

@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager
 import sqlalchemy as sa
 
 from bough.adapters.blobs import Blobs
-from bough.jobs.models import CANCELLED, SUCCEEDED, JobRun
+from bough.jobs.models import CANCELLED, STOPPED, SUCCEEDED, JobRun
 from bough.kernel.errors import Conflict, NotFound, Problem
 from bough.tracking import artifacts, experiments, runs
 from bough.tracking.models import RunInput, Source, number
 
 Open = Callable[[], AbstractContextManager[sa.Connection]]
-_STATUS = {SUCCEEDED: "finished", CANCELLED: "killed"}
+_STATUS = {SUCCEEDED: "finished", STOPPED: "finished", CANCELLED: "killed"}
 
 
 class Tracked:

@@ -25,10 +25,10 @@ from bough.jobs.models import (
     RESIZING,
     SILENT,
     STOPPING,
-    SUCCEEDED,
     TIME_LIMIT,
     UNDER_WAY,
     USED,
+    WELL,
     JobRun,
 )
 from bough.jobs.turning import Turnover, World
@@ -39,9 +39,10 @@ from bough.runtime.spec import Exited
 from bough.serving.reading import text_of
 
 SETTLED_STEPS = 3  # of an attempt: then it is seen whether its first one took longer than others
-GROW_AFTER_S = 30.0  # a change of size costs a start: not more often
+SAVED_WITHIN = 3.0  # times what a step and a save take lately: the step that runs, the save, and what varies
 ALIVE = "alive"  # a program that does not use `bough.checkpoint` touches this file beside its checkpoints
 LAST_BYTES, LINE_SAID = 4096, 200  # of what it printed: so much is read, and so many characters of it are said
+HINT = "try: "  # so an error of `bough.checkpoint` says what to do below what is wrong
 SILENT_EXIT = Exited(code=-9, reason="lost", at=0.0)  # of a process that nobody knows any more
 
 
@@ -110,9 +111,6 @@ class Watching:
         elif settings.heartbeat_s and now - self._last_sign(run) > settings.heartbeat_s:
             said = f"no sign of life for {settings.heartbeat_s:g} s (heartbeat_s)"
             self._stop(turnover, run, SILENT, said, min(settings.grace_s, settings.heartbeat_s))
-        elif run.wanted_size and run.wanted_size != run.size and units.is_parallel(run):
-            said = f"goes on with {units.processes(run.wanted_size)} instead of {run.size}"
-            self._stop(turnover, run, RESIZING, said, settings.grace_s)
         else:
             self._reconsider(turnover, run, lease)
 
@@ -129,14 +127,16 @@ class Watching:
         what = "moves" if decision.action == MOVE else "waits"
         self._stop(turnover, run, MOVING, f"{what}: {decision.why}", run.manifest.settings.grace_s)
 
-    def grow(self, turnover: Turnover, run: JobRun, size: int) -> None:
-        """There is room for more processes now."""
-        said = f"goes on with {units.processes(size)} instead of {run.size}: there is room for them"
-        self._stop(turnover, run, RESIZING, said, run.manifest.settings.grace_s)
+    def resize(self, turnover: Turnover, run: JobRun, size: int, said: str) -> JobRun:
+        """Has it go on with so many processes from its next save on, for which nobody hurries it."""
+        progress = self.progress(run)
+        to_a_save_s = SAVED_WITHIN * (progress.step_s + progress.save_s) if progress is not None else 0.0
+        grace_s = max(run.manifest.settings.grace_s, to_a_save_s)
+        return self._stop(turnover, turnover.change(run, next_size=size), RESIZING, said, grace_s)
 
-    def _stop(self, turnover: Turnover, run: JobRun, why: str, said: str, grace_s: float) -> None:
+    def _stop(self, turnover: Turnover, run: JobRun, why: str, said: str, grace_s: float) -> JobRun:
         by = turnover.world.now + grace_s
-        turnover.change(run, state=STOPPING, stopping_for=why, said=said, stop_by=by)
+        return turnover.change(run, state=STOPPING, stopping_for=why, said=said, stop_by=by)
 
     def _ended(self, turnover: Turnover, run: JobRun, found: Sequence[Attempt | None]) -> None:
         """Every process of the attempt has ended."""
@@ -155,10 +155,11 @@ class Watching:
         run = self.give_back(turnover, run, max(each.at for each in exits) or now)
         self._ask_at.pop(run.id, None)
         shared = {"said": outcome.said, "spent": outcome.spent, "failure": outcome.failure, "stopping_for": "",
-                  "devices": [], "port": 0, "stop_by": 0.0}  # fmt: skip
+                  "devices": [], "port": 0, "stop_by": 0.0,
+                  "next_size": run.next_size if run.stopping_for == RESIZING else 0}  # fmt: skip
         if not outcome.state:
             turnover.change(run, state=QUEUED, not_before=now + outcome.pause_s, **shared)
-        elif outcome.state == SUCCEEDED and any(self._places.output(run.id).glob("*")):
+        elif outcome.state in WELL and any(self._places.output(run.id).glob("*")):
             turnover.change(run, state=ENDING, ends_as=outcome.state, **shared)
         else:
             turnover.change(run, state=outcome.state, finished_at=now, **shared)
@@ -205,6 +206,8 @@ class Watching:
         with contextlib.suppress(OSError), self._places.log(run.id, run.attempt, rank).open("rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
             lines = [line for each in file.read().splitlines() if (line := text_of(each).strip())]
+            while len(lines) > 1 and lines[-1].startswith(HINT):
+                lines.pop()
             return lines[-1][:LINE_SAID] if lines else ""
         return ""
 

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bough.kernel.errors import Problem
-from bough.kernel.references import parse
+from bough.kernel.references import parse, secrets_in
 
 _PLACE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
+_FILLED = ("endpoint", "key", "secret")  # may refer to secrets
 _ADDRESS = re.compile(r"https?://\S+|\$\{secrets\.[^}]+\}\S*")
 
 
@@ -39,6 +40,12 @@ class NewObjects(Objects, frozen=True, kw_only=True, forbid_unknown_fields=True)
     start: str = ""  # only keys that come after this one
 
 
+def secrets_of(place: Objects | None) -> list[str]:
+    """The names of the secrets that it refers to."""
+    texts = {} if place is None else {key: getattr(place, key) for key in _FILLED}
+    return list(secrets_in(texts))
+
+
 def wrong(place: Objects) -> tuple[str, str, str] | None:
     """The key that cannot be meant, what is wrong with it, and what may be written; None: all is well."""
     if not _PLACE.fullmatch(place.url):
@@ -46,7 +53,7 @@ def wrong(place: Objects) -> tuple[str, str, str] | None:
     if place.endpoint and not _ADDRESS.fullmatch(place.endpoint):
         said = f"{place.endpoint!r} is no http or https address"
         return "endpoint", said, 'endpoint = "https://minio.example.com"'
-    for name in ("endpoint", "key", "secret"):
+    for name in _FILLED:
         try:
             parse(getattr(place, name))
         except Problem as problem:

@@ -51,7 +51,7 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str
     at: float
     by: str
-    services: list[str] = []  # live ones that use it, and queues as queues.NAME
+    services: list[str] = []  # live ones that use it; queues as queues.NAME, jobs as jobs.NAME, buckets of theirs below
 
 
 class SecretVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -65,8 +65,9 @@ class SecretVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class SecretsSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`services` use what was set; `release` and `release_id` name the release that gives them the new versions. Queues
-    among them (queues.NAME) have these at once."""
+    """`services` use what was set; `release` and `release_id` name the release that gives them the new versions, and
+    jobs (jobs.NAME) those of their runs that are asked for from then on. Queues among them (queues.NAME) and buckets of
+    jobs (jobs.NAME.source, jobs.NAME.target) have them at once."""
 
     project: str
     environment: str
@@ -101,7 +102,8 @@ class Dependents(Protocol):
         release; does nothing for any other."""
 
     def using(self, context: Context, place: Place) -> dict[str, list[str]]:
-        """Secret -> the live services that use it, and queues as queues.NAME."""
+        """Secret -> the live services that use it; queues as queues.NAME, jobs as jobs.NAME, and where those look it up
+        themselves, as jobs.NAME.source or jobs.NAME.target."""
 
     def redeploy(self, context: Context, place: Place, names: Sequence[str]) -> tuple[str, int] | None:
         """Sets off a release that is the present one with the newest versions of `names`; its id and number. None when

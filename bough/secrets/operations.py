@@ -36,7 +36,7 @@ class SetSecrets(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     project: str
     values: Annotated[dict[str, str], msgspec.Meta(description="value by name")]
     environment: Environment = PRODUCTION
-    deploy: Annotated[bool, msgspec.Meta(description="give services that run the new value, by a new release")] = True
+    deploy: Annotated[bool, msgspec.Meta(description="give services and jobs the new value, by a new release")] = True
 
 
 class OfEnvironment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,7 +59,7 @@ class SecretHistory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 @operation("secrets.set", role=Role.DEVELOPER, writes=True, private=True)
 def set_(context: Context, request: SetSecrets) -> SecretsSet:
-    """Sets secrets of an environment. Live services that use them get the new values by a new release."""
+    """Sets secrets of an environment. Live services and jobs that use them get the new values by a new release."""
     if not request.values:
         raise Invalid("there is nothing to set", code="SECRETS_EMPTY", hint="bough secrets set NAME")
     if len(request.values) > MOST_AT_ONCE:
@@ -123,7 +123,7 @@ def seal(context: Context, request: OfEnvironment) -> Sealing:
     inherited = [each for each in store.every(context.tx, place, using) if each.source == "inherited"]
     if used := [each.name for each in inherited if each.services]:
         raise Conflict(
-            f"live services of {'/'.join(place)} use inherited secrets: {', '.join(used)}",
+            f"live services or jobs of {'/'.join(place)} use inherited secrets: {', '.join(used)}",
             code="SECRET_IN_USE", hint=f"give it values of its own: bough secrets set {used[0]} -e {place[1]}",
         )  # fmt: skip
     return _set_sealed(context, place, layer, True)

@@ -79,6 +79,8 @@ def test_on_demand_is_what_it_gets_when_it_asks_for_it(reopen: Open, clock: Virt
 def test_the_first_type_of_the_list_that_there_is_is_taken(reopen: Open, clock: VirtualClock) -> None:
     decision = reopen().decide(job(clock, capacity=ON_DEMAND, accelerators=["h100", "k80", "v100"]))
     assert decision.offer is not None and decision.offer.accelerator == "k80"
+    one = reopen().decide(job(clock, capacity=ON_DEMAND, accelerators=["V100:1"]))
+    assert one.offer is not None and one.offer.accelerator == "v100", "one of them is meant when no number is said"
     nothing = reopen().decide(job(clock, accelerators=["h100"]))
     assert nothing.offer is not None and nothing.offer.pool == LOCAL, "this machine's own devices are looked at there"
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bough.adapters.capacity import Offer
@@ -15,8 +16,10 @@ from bough.adapters.engine.fake import Behaviour
 from bough.adapters.engine.faults import FaultyEngine
 from bough.builds import resumable
 from bough.capacity.store import changeovers
+from bough.entrypoints.cli import jobsaying
+from bough.entrypoints.cli.session import Session
 from bough.jobs import store
-from bough.jobs.models import CANCELLED, FAILED, QUEUED, RUNNING, SKIPPED, STOPPING, SUCCEEDED
+from bough.jobs.models import CANCELLED, FAILED, QUEUED, RUNNING, SKIPPED, STOPPED, STOPPING, SUCCEEDED
 from bough.jobs.units import NICE, Places
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
 from bough.kernel.platform import Platform, PoolSettings
@@ -105,6 +108,10 @@ def test_the_reason_of_a_failure_has_the_last_line_that_the_guilty_process_print
     jobs.let_pass(4.0)
     said = "exit status 1, and 2 attempts ended like that; its last line: ValueError: no rows"
     assert jobs.run(made.id).said == said
+    jobs.does["fit"] = Behaviour(exit_after_s=0.2, code=1, output=b"CheckpointError: saved by another\n  try: a hook\n")
+    made = jobs.ask("fit", FILE + "retries = 0\n")
+    jobs.let_pass(4.0)
+    assert jobs.run(made.id).said == "exit status 1; its last line: CheckpointError: saved by another", "not the hint"
 
 
 def test_a_group_says_which_of_its_runs_failed_and_has_no_output_of_its_own(jobs: Jobs) -> None:
@@ -489,12 +496,19 @@ def test_a_run_of_a_sweep_that_is_clearly_worse_is_stopped_early_and_the_best_is
         jobs.call("runs.log", project="lab", id=run.run, metrics=points)
     jobs.let_pass(5.0)
     worst = jobs.run(members[3].id)
-    assert worst.state == SUCCEEDED and "stopped early" in worst.said
+    assert worst.state == STOPPED and "stopped early" in worst.said
+    assert jobs.call("runs.show", project="lab", id=worst.run).status == "finished", "its points count like others'"
+    assert jobs.call("jobs.show", id=made.id).totals == {RUNNING: 2, STOPPED: 2}
     assert [jobs.run(run.id).state for run in members[:2]] == [RUNNING] * 2
     jobs.let_pass(8.0)
     shown = jobs.call("jobs.show", id=made.id)
     assert shown.run.state == SUCCEEDED and shown.best == members[0].id
-    assert f"; best is {members[0].id}, loss " in shown.run.said and "with lr=" in shown.run.said
+    assert shown.run.said.startswith(f"2 succeeded, 2 stopped early; best is {members[0].id}, loss 0.1 with lr=")
+    assert shown.totals == {SUCCEEDED: 2, STOPPED: 2}
+    assert "2 succeeded, 2 stopped early" in jobsaying.run(Session(), msgspec.to_builtins(shown)).splitlines()[2]
+    assert worst.id in [each.id for each in jobs.call("jobs.list", project="lab", state=STOPPED, all=True)]
+    with pytest.raises(Conflict, match="is stopped"):
+        jobs.call("jobs.retry", id=worst.id)
 
 
 def test_the_tracked_run_of_the_best_of_a_sweep_says_what_that_one_took_and_not_the_sweep(jobs: Jobs) -> None:

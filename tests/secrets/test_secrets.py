@@ -133,6 +133,56 @@ def test_without_deploy_the_running_version_stays_also_after_a_crash(plane: Plan
     assert opened(plane, specs(plane, "api")[0])["DATABASE_URL"] == "postgres://app:second-value@host/db"
 
 
+JOBS = """name = "shop"
+[jobs.nightly]
+command = "x"
+env = { TOKEN = "${secrets.token}" }
+[jobs.clicks]
+command = "x"
+source = { url = "s3://landing/clicks/", key = "k", secret = "${secrets.s3}" }
+"""
+
+
+def test_runs_of_jobs_have_the_new_value_from_then_on_and_setting_it_says_so(plane: Plane) -> None:
+    put(plane, token="token-one", s3="s3-one")
+    plane.deploy(JOBS)
+    before = plane.call("jobs.run", project="shop", job="nightly")
+    plane.let_pass(2)
+    answer = put(plane, token="token-two")
+    assert (answer.services, answer.release) == (["jobs.nightly"], 2)
+    said = secrets_set._text(record(msgspec.to_builtins(answer)), True, False).splitlines()
+    assert said[1:] == [
+        "release 2 gives it to jobs.nightly",
+        "runs of nightly that were asked for before keep the old one: bough jobs run nightly",
+    ]
+    plane.let_pass(3)
+    assert plane.call("releases.show", project="shop", number=2).release.state == "live"
+    after = plane.call("jobs.run", project="shop", job="nightly")
+    plane.let_pass(2)
+    given = {
+        id: [opened(plane, run.spec)["TOKEN"] for run in plane.engine._units[f"{id}-0"].values()]
+        for id in (before.id, after.id)
+    }
+    assert given == {before.id: ["token-one"], after.id: ["token-two"]}
+
+
+def test_a_job_that_uses_a_secret_keeps_it_from_being_removed_and_looks_up_that_of_its_bucket(plane: Plane) -> None:
+    put(plane, token="token-one", s3="s3-one")
+    plane.deploy(JOBS)
+    assert {name: each.services for name, each in listed(plane).items()} == {
+        "token": ["jobs.nightly"], "s3": ["jobs.clicks.source"],
+    }  # fmt: skip
+    answer = put(plane, s3="s3-two")
+    assert answer.release == 0
+    said = secrets_set._text(record(msgspec.to_builtins(answer)), True, False)
+    assert said.endswith("\njobs.clicks.source: used from now on")
+    answer = put(plane, deploy=False, token="token-two")
+    said = secrets_set._text(record(msgspec.to_builtins(answer)), False, False)
+    assert said.endswith("\njobs.nightly will get it with the next release: bough deploy")
+    with pytest.raises(Conflict, match=r"jobs.nightly of shop/main uses the secret token"):
+        plane.call("secrets.remove", project="shop", name="token")
+
+
 def test_a_rollback_restores_the_version_and_a_later_set_of_another_secret_leaves_it(plane: Plane) -> None:
     both = FILE.replace('PLAIN = "$${x} ${HOME}"', 'TOKEN = "${secrets.token}"')
     put(plane, db_password="first-value", token="token-one")

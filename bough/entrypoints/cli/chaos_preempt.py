@@ -15,6 +15,7 @@ _HELP = """Takes a job run's machine away as the market would: a drill on a real
 
 Every running run of the job gets the notice (SIGTERM) now and is killed at its end; it goes on elsewhere from what it
 has saved. JOB is a name or the id of one job run."""
+MOST = 10_000
 _NOTICE = re.compile(r"^(\d+(?:\.\d+)?)(s|m|)\Z")
 
 
@@ -22,8 +23,14 @@ def run(session: Session, job: str, environment: str, notice: str) -> None:
     client = session.client()
     runs = [job]
     if not job.startswith("jr_"):
-        found = client.jobs.list(project=project_name(), job=job, environment=environment, state="running", all=True)
-        runs = [each.id for each in found]
+        runs = [
+            each.id
+            for state in ("running", "stopping")  # the second of two drills is told of the first
+            for each in client.jobs.list(
+                project=project_name(), job=job, environment=environment, state=state, all=True, limit=MOST
+            )
+            if each.get("capacity")  # a group holds nothing itself
+        ]
     if not runs:
         raise NotFound(f"no run of the job {job!r} is running", code="NO_LEASE", hint=f"bough jobs list {job}")
     taken = [client.chaos.preempt(run=each, notice_s=seconds(notice)) for each in runs]

@@ -12,7 +12,7 @@ import msgspec
 SHOWN_DIGITS = 12  # of a digest: enough to tell two apart
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 GREEN, RED, YELLOW, DIM, BOLD = 32, 31, 33, 2, 1
-_GOOD = {"live", "ready", "ok", "yes", "passed", "done"}
+_GOOD = {"live", "ready", "ok", "yes", "passed", "done", "succeeded"}
 _BAD = {"failed", "crashed", "aborted"}
 
 

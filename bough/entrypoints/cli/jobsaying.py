@@ -10,6 +10,7 @@ from bough.entrypoints.cli.drawing import paint_state
 from bough.entrypoints.cli.session import Session
 
 Answer = Mapping[str, Any]
+_STATES = {"stopped": "stopped early"}  # as they are said, where a word is not enough
 
 
 def begun(session: Session, answer: Answer) -> str:
@@ -27,6 +28,9 @@ def run(session: Session, answer: Answer) -> str:
     pairs = {
         "job run": f"{of['id']}, of {of['job']} in {of['project']}/{of['environment']}",
         "state": f"{paint_state(of['state'], session.colour)}: {of['said']}",
+        "runs": ", ".join(
+            f"{number} {_STATES.get(state, state)}" for state, number in answer.get("totals", {}).items()
+        ),
         "progress": _progress(progress) if progress else "",
         "params": " ".join(f"{key}={value}" for key, value in params.items()),
         "begins with": f"the checkpoints of {of['start_from']}" if of.get("start_from") else "",

@@ -14,9 +14,10 @@ from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import environment as environment_option
 from bough.entrypoints.cli.session import Session, project_name
 from bough.kernel.errors import Invalid
+from bough.kernel.project import PRODUCTION
 from bough.secrets import envfile
 
-_HELP = """Sets secrets of an environment. Live services that use them get the new values by a new release.
+_HELP = """Sets secrets of an environment. Live services and jobs that use them get the new values by a new release.
 
 One, or with --env-file all that a file of variables holds. A value comes from a hidden prompt, from standard input
 (without its last line end), or from --file (byte for byte); never from an argument, which everyone who lists processes
@@ -87,18 +88,24 @@ def _not_text(place: str) -> Invalid:
 def _text(answer: Any, deploy: bool, detach: bool) -> str:
     lines = [f"{each.name} is set in {answer.project}/{answer.environment} (version {each.version})"
              for each in answer.secrets]  # fmt: skip
-    using = answer.get("services", [])
-    queues = ", ".join(each for each in using if each.startswith("queues."))
-    users = ", ".join(each for each in using if not each.startswith("queues."))
-    if queues:
-        lines.append(f"{queues}: used from now on")
-    if not users:
-        it = "it" if len(answer.secrets) == 1 else "them"
-        return "\n".join(lines if queues else [*lines, f"no live service or queue uses {it}"])
-    if not deploy:
-        return "\n".join([*lines, f"{users} will get it with the next release: bough deploy"])
-    follow = f"; bough releases follow {answer.release_id}" if detach else ""
-    return "\n".join([*lines, f"release {answer.release} gives it to {users}{follow}"])
+    using, it = answer.get("services", []), "it" if len(answer.secrets) == 1 else "them"
+    if not using:
+        return "\n".join([*lines, f"no live service, job or queue uses {it}"])
+    at_once = [each for each in using if each.startswith("queues.") or each.endswith((".source", ".target"))]
+    users = [each for each in using if each not in at_once]
+    if at_once:
+        lines.append(f"{', '.join(at_once)}: used from now on")
+    if users and not deploy:
+        lines.append(f"{', '.join(users)} will get {it} with the next release: bough deploy")
+    elif users:
+        follow = f"; bough releases follow {answer.release_id}" if detach else ""
+        lines.append(f"release {answer.release} gives {it} to {', '.join(users)}{follow}")
+        jobs = [each.removeprefix("jobs.") for each in users if each.startswith("jobs.")]
+        place = "" if answer.environment == PRODUCTION else f" -e {answer.environment}"
+        lines += [
+            f"runs of {name} that were asked for before keep the old one: bough jobs run {name}{place}" for name in jobs
+        ]
+    return "\n".join(lines)
 
 
 command = make(
@@ -110,7 +117,9 @@ command = make(
         environment_option(),
         click.Option(["--file"], metavar="PATH", help="The value is this file's text."),
         click.Option(["--env-file"], metavar="PATH", help="Many at once: a file of NAME=value lines."),
-        click.Option(["--deploy/--no-deploy"], default=True, help="Whether live services that use it get it now."),
+        click.Option(
+            ["--deploy/--no-deploy"], default=True, help="Whether live services and jobs that use it get it now."
+        ),
         click.Option(["--detach"], is_flag=True, help="Do not wait until the release is live."),
     ],
     run,
