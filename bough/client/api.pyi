@@ -2096,6 +2096,7 @@ class VersionTraffic(Record):
     # items: int
     answers: dict[str, int]
     statuses: dict[str, int]
+    refused: int
     p50_ms: float
     p95_ms: float
     p99_ms: float

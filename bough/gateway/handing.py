@@ -16,7 +16,7 @@ from bough.gateway.front import Front
 from bough.gateway.lane import Lane
 from bough.gateway.models import WEB
 from bough.gateway.plan import ASK, Plan
-from bough.gateway.refusals import ReplicaLost
+from bough.gateway.refusals import ReplicaLost, is_refusal
 from bough.gateway.routes import Entry, Routes
 from bough.kernel.errors import Busy, Invalid, Problem, Unavailable
 from bough.queues.models import Ending, HandlerState, QueueRoute
@@ -97,7 +97,7 @@ class _Waiting:
 
     def refuse(self, call: Call, problem: Exception, now: float) -> None:
         known = problem if isinstance(problem, Problem) else Problem(f"the gateway failed: {problem}")
-        call.plan.stats.count(known.http_status, now - self._arrived)
+        call.plan.stats.count(known.http_status, now - self._arrived, refused=is_refusal(known))
         if isinstance(known, Invalid):
             self._done(Ending(status=known.http_status, error=known.message))
             return
