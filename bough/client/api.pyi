@@ -2098,6 +2098,7 @@ class VersionTraffic(Record):
     # items: int
     answers: dict[str, int]
     statuses: dict[str, int]
+    refused: int
     p50_ms: float
     p95_ms: float
     p99_ms: float

@@ -198,8 +198,9 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
 class RouteTraffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one release of a service has answered under one API. `deployment`: empty of one that answers no more;
-    `buckets` counts answers by latency, as `metrics.LATENCY_S` divides them; `further`: items beyond the first of
-    requests that carried several, and how many of them came in a second, a running mean."""
+    `buckets` counts answers by latency, as `metrics.LATENCY_S` divides them; `refused` requests were turned away and
+    are in `statuses` only; `further`: items beyond the first of requests that carried several, and how many of them
+    came in a second, a running mean."""
 
     project: str
     environment: str
@@ -210,6 +211,7 @@ class RouteTraffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     statuses: dict[int, int]
     buckets: list[int]
     last_at: float = 0.0
+    refused: int = 0
     further: int = 0
     further_per_s: float = 0.0
 

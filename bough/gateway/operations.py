@@ -32,7 +32,8 @@ class ServiceOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class VersionTraffic(msgspec.Struct, frozen=True, kw_only=True):
     """One release of the service, or one of several deployments that share its requests (`12/v7`, `12/churn-next`).
     `share`: of the service's requests, in percent; `items`: those that were answered well, and what they carried beyond
-    one item each; `answers` is by class: 2xx, 4xx, 5xx; `statuses` by status."""
+    one item each; `answers` is by class: 2xx, 4xx, 5xx; `statuses` by status. `refused`: of the requests, those that
+    were turned away (limits, keys, a full queue, no replica): no latency counts them."""
 
     release: str
     api: str
@@ -42,6 +43,7 @@ class VersionTraffic(msgspec.Struct, frozen=True, kw_only=True):
     items: int
     answers: dict[str, int]
     statuses: dict[str, int]
+    refused: int
     p50_ms: float
     p95_ms: float
     p99_ms: float
@@ -162,7 +164,7 @@ def _version(of: RouteTraffic, all_requests: int) -> VersionTraffic:
     p50, p95, p99 = (round(quantile_s(of.buckets, share) * 1000, 3) for share in (0.5, 0.95, 0.99))
     return VersionTraffic(
         release=of.release, api=of.api, answering=bool(of.deployment), requests=requests, answers=classes,
-        items=well + of.further,
+        items=well + of.further, refused=of.refused,
         share=round(100 * requests / all_requests, 2) if all_requests else 0.0, p50_ms=p50, p95_ms=p95, p99_ms=p99,
         statuses={str(status): count for status, count in sorted(of.statuses.items())}, last_at=of.last_at,
     )  # fmt: skip

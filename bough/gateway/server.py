@@ -372,7 +372,8 @@ def _route_traffic(stats: RouteStats, answering: dict[tuple[str, ...], str]) -> 
     return RouteTraffic(
         project=project, environment=environment, service=service, api=api, release=release,
         deployment=answering.get(stats.labels, ""), statuses=dict(stats.statuses), buckets=list(stats.buckets),
-        last_at=stats.last, further=stats.model.further, further_per_s=stats.model.further_per_s,
+        last_at=stats.last, refused=sum(stats.refused), further=stats.model.further,
+        further_per_s=stats.model.further_per_s,
     )  # fmt: skip
 
 

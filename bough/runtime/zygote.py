@@ -11,6 +11,9 @@ A process with threads cannot be forked safely (a lock held by a thread that doe
 ever), so we stay single-threaded: native pools are told to use one thread, and when loading a model starts threads
 (or takes hold of a GPU) all the same, `preload = "auto"` starts over, going one step less far: model, then imports,
 then none.
+
+What is printed while the model is loaded is nobody's but ours, so the first replica of each deployment says it again,
+into its own output.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -41,6 +45,7 @@ _LESS = {"model": "imports", "imports": "none"}
 _PRELOAD_VARIABLE = "BOUGH_ZYGOTE_PRELOAD"  # how far to go; set when starting over
 _LONELY_S = 30.0  # how often we look whether our folder still exists
 _ORDER_TIMEOUT_S = 5.0
+_SAID_CHARACTERS = 16 << 10  # of what loading printed: it fits the pipe to the shim, so that no replica waits for it
 _SUN_PATH_BYTES = 107  # the longest path that a Unix socket can be bound to
 
 
@@ -51,6 +56,23 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     preload: str
     threads: int
     seconds: float
+
+
+class Said:
+    """What loading has printed, for the first replica of each deployment: all of its lines are marked."""
+
+    def __init__(self, text: str) -> None:
+        marked = "".join(f"loading: {line}\n" for line in text.splitlines())
+        whole = len(marked) <= _SAID_CHARACTERS
+        self._marked = marked if whole else f"{marked[:_SAID_CHARACTERS]}\nloading: (and more)\n"
+        self._told: set[str] = set()
+
+    def first_to(self, unit: str) -> str:
+        deployment = unit.rpartition("-")[0]
+        if deployment in self._told:
+            return ""
+        self._told.add(deployment)
+        return self._marked
 
 
 Prepare = Callable[[ModelSpec], Any]
@@ -66,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     again = _PRELOAD_VARIABLE in os.environ  # this process has claimed the folder before it started over
     if not again and not shim.claim(folder, os.getpid()):
         return
-    started_at = time.monotonic()
+    started_at, printed = time.monotonic(), os.fstat(1).st_size
     redaction.learn(os.environ)
     spec = _reduced(msgspec.json.decode(Path(folder, "model.json").read_bytes(), type=ModelSpec))
     try:
@@ -82,10 +104,10 @@ def main(arguments: list[str] | None = None) -> None:
     ready = Ready(
         pid=os.getpid(), preload=spec.preload, threads=_threads(), seconds=round(time.monotonic() - started_at, 3)
     )
-    serve(folder, prepared, run, ready)
+    serve(folder, prepared, run, ready, Said(redact(_printed_since(printed))))
 
 
-def serve(folder: str, prepared: Any, run: Run, ready: Ready) -> None:
+def serve(folder: str, prepared: Any, run: Run, ready: Ready, said: Said) -> None:
     gc.collect()
     gc.freeze()  # a later collection in a replica then writes to none of these pages
     kernelcalls.refuse_huge_pages()  # what was loaded keeps its own; a replica that touches a byte takes 4 KB, not 2 MB
@@ -107,7 +129,7 @@ def serve(folder: str, prepared: Any, run: Run, ready: Ready) -> None:
         connection.settimeout(_ORDER_TIMEOUT_S)
         with connection:
             try:
-                _obey(connection, listener, prepared, run)
+                _obey(connection, listener, prepared, run, said)
             except (OSError, msgspec.MsgspecError) as error:  # one bad order or vanished client harms no other
                 print(f"bough: an order failed: {error}", file=sys.stderr)
 
@@ -135,8 +157,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
 
 
-def _obey(connection: socket.socket, listener: socket.socket, prepared: Any, run: Run) -> None:
+def _obey(connection: socket.socket, listener: socket.socket, prepared: Any, run: Run, said: Said) -> None:
     order = msgspec.json.decode(_read_all(connection), type=Order)
+    preface = said.first_to(Path(order.folder).parent.name)
     # Blocked over the fork: a stop that comes before the shim listens stays pending instead of killing it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
@@ -144,13 +167,13 @@ def _obey(connection: socket.socket, listener: socket.socket, prepared: Any, run
         if pid == 0:
             listener.close()
             connection.close()
-            _become_shim(order, prepared, run)
+            _become_shim(order, prepared, run, preface)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     connection.sendall(msgspec.json.encode({"pid": pid}))
 
 
-def _become_shim(order: Order, prepared: Any, run: Run) -> None:
+def _become_shim(order: Order, prepared: Any, run: Run, preface: str) -> None:
     try:
         gc.disable()
         spec = msgspec.json.decode(Path(order.folder, "spec.json").read_bytes(), type=UnitSpec)
@@ -159,16 +182,18 @@ def _become_shim(order: Order, prepared: Any, run: Run) -> None:
             order.folder, cwd=spec.cwd, grace_s=spec.grace_s, lease_s=spec.lease_s, log_bytes=limits.log_mb << 20,
             memory_bytes=limits.memory_mb << 20, files=limits.files, processes=limits.processes, confine=spec.confine,
         )  # fmt: skip
-        shim.guard(plan, lambda: _replicate(order, spec, prepared, run))
+        shim.guard(plan, lambda: _replicate(order, spec, prepared, run, preface))
     finally:
         os._exit(1)
 
 
-def _replicate(order: Order, spec: UnitSpec, prepared: Any, run: Run) -> int:
+def _replicate(order: Order, spec: UnitSpec, prepared: Any, run: Run, preface: str) -> int:
     gc.enable()
     os.environ.clear()
     os.environ.update(order.environment)
     redaction.learn(order.environment)
+    if preface:
+        os.write(1, preface.encode(errors="replace"))
     if "numpy.random" in sys.modules:  # importing it only now would take longer than the fork, and seed it anyway
         sys.modules["numpy.random"].seed()  # else every replica draws the same numbers
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -186,6 +211,16 @@ def _replicate(order: Order, spec: UnitSpec, prepared: Any, run: Run) -> int:
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
     return code
+
+
+def _printed_since(offset: int) -> str:
+    """Our own output from there on, where it still is a file, as the node makes it."""
+    with contextlib.suppress(OSError):  # whatever was loaded may have closed it
+        if stat.S_ISREG(os.fstat(1).st_mode):
+            with Path("/proc/self/fd/1").open("rb") as file:
+                file.seek(offset)
+                return file.read(4 * _SAID_CHARACTERS).decode(errors="replace")
+    return ""
 
 
 def _read_all(connection: socket.socket) -> bytes:

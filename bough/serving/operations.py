@@ -146,6 +146,8 @@ def follow_release(context: Context, request: FollowRelease) -> Iterator[Progres
 def logs(context: Context, request: ReadLogs) -> Iterator[LogLine]:
     """Streams the output of services, oldest line first; with follow, as it comes.
 
+    What a model prints while it is loaded, once for all replicas, begins the output of its deployment's first one: such
+    lines begin with `loading:`.
     Every line carries a cursor: asked for again with it, the stream goes on exactly there, whatever was restarted."""
     engine = context.part(Engine)
     reader = Reader(engine, request.cursor, request.lines)

@@ -96,6 +96,33 @@ def test_30_replicas_are_forked_and_survive_the_zygotes_death(warm: Warm, place:
         assert warm.wait(place / f"r{number}" / "exit.json")["reason"] == "stopped"
 
 
+def test_what_loading_prints_is_said_once_by_the_first_replica_of_each_deployment(warm: Warm, place: Path) -> None:
+    units = ["dep_1-0", "dep_1-1", "dep_2-0"]
+    said = []
+    for unit in units:
+        folder = place / unit / "1"
+        pid = warm.order(folder)["pid"]
+        warm.wait(folder / "ready.json")
+        os.kill(pid, signal.SIGTERM)
+        warm.wait(folder / "exit.json")
+        said.append((folder / f"log.{0:020d}").read_text().splitlines())
+    marked = "loading: preparing plain as model"
+    assert [lines.count(marked) for lines in said] == [1, 0, 1]
+    assert said[0][0] == said[2][0] == marked, "before anything of its own"
+
+
+def test_much_that_loading_prints_is_cut_and_keeps_no_replica_waiting(place: Path) -> None:
+    started = Warm(place / "z", "talks")
+    started.wait(place / "z" / "ready.json")
+    pid = started.order(place / "dep_1-0" / "1")["pid"]
+    started.wait(place / "dep_1-0" / "1" / "ready.json")
+    os.kill(pid, signal.SIGTERM)
+    started.wait(place / "dep_1-0" / "1" / "exit.json")
+    started.end()
+    loading, _, own = (place / "dep_1-0" / "1" / f"log.{0:020d}").read_text().partition("loading: (and more)\n")
+    assert len(loading) < 65_536 and own.startswith("environment ")
+
+
 def test_a_replica_has_the_orders_environment_and_none_of_the_zygotes_own(place: Path) -> None:
     os.environ["OF_THE_ZYGOTE"] = "x"
     try:

@@ -66,7 +66,7 @@ def _version(of: Answer) -> dict[str, Any]:
     return {
         "release": of["release"] + ("" if of["answering"] else " (gone)"), "api": of["api"],
         "share": f"{of['share']:.1f} %", "requests": of["requests"], "items": of["items"], **classes,
-        "p50 ms": of["p50_ms"], "p95 ms": of["p95_ms"], "p99 ms": of["p99_ms"],
+        "refused": of["refused"], "p50 ms": of["p50_ms"], "p95 ms": of["p95_ms"], "p99 ms": of["p99_ms"],
     }  # fmt: skip
 
 

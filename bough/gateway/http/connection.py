@@ -17,6 +17,7 @@ from bough.gateway import answers
 from bough.gateway.call import Call
 from bough.gateway.http.front import Front
 from bough.gateway.http.reader import Reader
+from bough.gateway.lanes import refusals
 from bough.gateway.lanes.wire import Wire
 from bough.gateway.models import Route
 from bough.gateway.routing.plan import LOCAL, PROXY
@@ -127,7 +128,7 @@ class Connection(Reader):
             size = len(body)
             self._write(b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (front.heads.ok, rid, size, body))
             records = front.records
-            records.append((plan, rid, 200, call.arrived, now, call.size, size, self._peer, None))
+            records.append((plan, rid, 200, call.arrived, now, call.size, size, self._peer, None, False))
             if len(records) >= SETTLE_AT:
                 front.ledger.settle()
             self._call = None
@@ -138,8 +139,10 @@ class Connection(Reader):
             return
         self.respond(call, status, reply.headers, body, now)
 
-    def respond(self, call: Call, status: int, headers: bytes, body: bytes, now: float) -> None:
-        """The whole answer. `headers` are whole lines; empty means JSON."""
+    def respond(
+        self, call: Call, status: int, headers: bytes, body: bytes, now: float, *, refused: bool = False
+    ) -> None:
+        """The whole answer. `headers` are whole lines; empty means JSON. `refused`: nobody worked on the request."""
         if self._call is not call:
             return
         framing = b"" if status in (204, 304) else b"\r\nContent-Length: %d" % len(body)
@@ -150,7 +153,7 @@ class Connection(Reader):
                 self._write(body)
         else:
             self._write(start + body)
-        self.record(call, status, now, len(body))
+        self.record(call, status, now, len(body), refused=refused)
         self._end(call, close)
 
     def stream(self, call: Call, replies: list[Reply], now: float) -> None:
@@ -186,7 +189,8 @@ class Connection(Reader):
             log.error("request failed in the gateway", exc_info=problem)
             problem = Problem("the gateway failed to handle this request", hint="bough logs gateway")
         body = answers.error_body(problem, call.plan.shape)
-        self.respond(call, problem.http_status, answers.error_headers(problem), body, now)
+        headers, refused = answers.error_headers(problem), refusals.is_refusal(problem)
+        self.respond(call, problem.http_status, headers, body, now, refused=refused)
 
     def abort(self, call: Call) -> None:
         if self._call is call:
@@ -239,11 +243,11 @@ class Connection(Reader):
         head = call.head
         return self._front.stopping or (head is not None and (head.close or (head.http10 and call.started)))
 
-    def record(self, call: Call, status: int, now: float, sent: int) -> None:
+    def record(self, call: Call, status: int, now: float, sent: int, *, refused: bool = False) -> None:
         head = call.head
         trace = head.trace if head is not None else None
         self._front.records.append(
-            (call.plan, self.rid(call), status, call.arrived, now, call.size, sent, self._peer, trace)
+            (call.plan, self.rid(call), status, call.arrived, now, call.size, sent, self._peer, trace, refused)
         )
 
     def _end(self, call: Call, close: bool) -> None:

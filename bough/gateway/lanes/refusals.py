@@ -28,6 +28,12 @@ class ReplicaLost(Problem):
     code, http_status, exit_code = "REPLICA_LOST", 502, 6
 
 
+def is_refusal(problem: Problem) -> bool:
+    """Whether the request was turned away, so that its time says nothing of the service. One that was taken in and not
+    answered is none: a service would be the faster, the more it fails."""
+    return not isinstance(problem, TimedOut | ReplicaLost)
+
+
 def timed_out(route: Route, *, sent: bool, served: bool) -> Problem:
     """Of a request that was `sent` to a replica or not; `served`: replicas are there."""
     if not sent and not served:

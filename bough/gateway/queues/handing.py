@@ -14,7 +14,7 @@ from bough.gateway import rules
 from bough.gateway.call import Call
 from bough.gateway.http.front import Front
 from bough.gateway.lanes.lane import Lane
-from bough.gateway.lanes.refusals import ReplicaLost
+from bough.gateway.lanes.refusals import ReplicaLost, is_refusal
 from bough.gateway.models import WEB
 from bough.gateway.routing.plan import ASK, Plan
 from bough.gateway.routing.routes import Entry, Routes
@@ -100,7 +100,7 @@ class _Waiting:
 
     def refuse(self, call: Call, problem: Exception, now: float) -> None:
         known = problem if isinstance(problem, Problem) else Problem(f"the gateway failed: {problem}")
-        call.plan.stats.count(known.http_status, now - self._arrived)
+        call.plan.stats.count(known.http_status, now - self._arrived, refused=is_refusal(known))
         if isinstance(known, Invalid):
             self._done(Ending(status=known.http_status, error=known.message))
             return

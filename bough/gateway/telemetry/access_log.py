@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # Of a valid traceparent: trace id, the caller's span id, whether the trace is sampled.
 Trace = tuple[bytes, bytes, bool]
-# plan, id, status, arrived, answered (monotonic), body bytes in, out, peer, trace
-Record = tuple["Plan", bytes, int, float, float, int, int, bytes, Trace | None]
+# plan, id, status, arrived, answered (monotonic), body bytes in, out, peer, trace, whether it was turned away
+Record = tuple["Plan", bytes, int, float, float, int, int, bytes, Trace | None, bool]
 
 SETTLE_AT = 256  # records
 HAND_OVER_AT = 4096  # lines, under 1 MB
@@ -45,11 +45,14 @@ class Ledger:
         wall, lines = self._wall, self._lines
         records = self.records
         log = self.log is not None
-        for plan, rid, status, arrived, answered, size, sent, peer, trace in records:
+        for plan, rid, status, arrived, answered, size, sent, peer, trace, refused in records:
             stats = plan.stats
             spent = answered - arrived
-            stats.buckets[bisect_left(LATENCY_S, spent)] += 1
-            stats.seconds += spent
+            if refused:
+                stats.refuse(spent)
+            else:
+                stats.buckets[bisect_left(LATENCY_S, spent)] += 1
+                stats.seconds += spent
             stats.bytes_in += size
             stats.bytes_out += sent
             stats.last = answered + wall

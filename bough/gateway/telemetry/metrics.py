@@ -68,7 +68,7 @@ class RouteStats:
 
     __slots__ = (
         "buckets", "bytes_in", "bytes_out", "cache_hits", "cache_misses", "first", "first_s", "kind", "labels", "last",
-        "left_out", "model", "operation", "seconds", "statuses",
+        "left_out", "model", "operation", "refused", "refused_s", "seconds", "statuses",
     )  # fmt: skip
 
     def __init__(self, *labels: str) -> None:
@@ -77,6 +77,8 @@ class RouteStats:
         self.statuses: dict[int, int] = {}
         self.buckets = [0] * (len(LATENCY_S) + 1)
         self.seconds = 0.0
+        self.refused = [0] * (len(LATENCY_S) + 1)  # of requests that were turned away, which are not in `buckets`
+        self.refused_s = 0.0
         self.first = [0] * (len(LATENCY_S) + 1)  # of streamed answers, until their first part
         self.first_s = 0.0
         self.kind = ""  # as the route says: model, web, mock
@@ -87,11 +89,18 @@ class RouteStats:
         self.left_out = 0  # copies that it was to get and that were not made
         self.last = 0.0  # when the last answer was given, epoch seconds
 
-    def count(self, status: int, seconds: float) -> None:
-        """One answer that nobody was given."""
+    def count(self, status: int, seconds: float, *, refused: bool = False) -> None:
+        """One answer, or `refused`: the request was turned away."""
         self.statuses[status] = self.statuses.get(status, 0) + 1
-        self.buckets[bisect_left(LATENCY_S, seconds)] += 1
-        self.seconds += seconds
+        if refused:
+            self.refuse(seconds)
+        else:
+            self.buckets[bisect_left(LATENCY_S, seconds)] += 1
+            self.seconds += seconds
+
+    def refuse(self, seconds: float) -> None:
+        self.refused[bisect_left(LATENCY_S, seconds)] += 1
+        self.refused_s += seconds
 
     def begun(self, seconds: float) -> None:
         """The first part of a streamed answer."""
@@ -221,7 +230,10 @@ def _of_routes(route: list[str], routes: list[RouteStats]) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
     requests = CounterMetricFamily("bough_requests", "Requests answered", labels=[*route, "status"])
-    latency = HistogramMetricFamily("bough_request_seconds", "From the whole request to the whole answer", labels=route)
+    latency = HistogramMetricFamily(
+        "bough_request_seconds", "From the whole request to the whole answer, of those not turned away", labels=route
+    )
+    refused = CounterMetricFamily("bough_refusals", "Requests that were turned away", labels=route)
     bytes_in = CounterMetricFamily("bough_request_bytes", "Bytes of request bodies", labels=route)
     bytes_out = CounterMetricFamily("bough_response_bytes", "Bytes of answers' bodies", labels=route)
     items = CounterMetricFamily("bough_items", "Items of requests that were answered well", labels=route)
@@ -236,10 +248,21 @@ def _of_routes(route: list[str], routes: list[RouteStats]) -> Iterator[Metric]:
         for status, count in sorted(stats.statuses.items()):
             requests.add_metric([*stats.labels, str(status)], count)
         latency.add_metric(stats.labels, cumulative(LATENCY_S, stats.buckets), stats.seconds)
+        refused.add_metric(stats.labels, sum(stats.refused))
         items.add_metric(stats.labels, stats.succeeded + stats.model.further)
         bytes_in.add_metric(stats.labels, stats.bytes_in)
         bytes_out.add_metric(stats.labels, stats.bytes_out)
+<<<<<<< HEAD:bough/gateway/telemetry/metrics.py
     yield from (requests, latency, items, bytes_in, bytes_out, cached, left_out)
+=======
+    yield from (requests, latency, refused, items, bytes_in, bytes_out, cached, left_out)
+    yield from _of_streams(route, snapshot.routes)
+    info = GaugeMetricFamily("bough_release_info", "The deployment that answers now", labels=[*route, "deployment"])
+    for labels, deployment in snapshot.live:
+        info.add_metric([*labels, deployment], 1)
+    yield info
+    yield from families(route, [(stats.labels, stats.model) for stats in snapshot.routes])
+>>>>>>> idle:bough/gateway/metrics.py
 
 
 def _of_lanes(lanes: list[tuple[LaneStats, int, int, int]]) -> Iterator[Metric]:

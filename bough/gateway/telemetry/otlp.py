@@ -145,7 +145,7 @@ def _context(record: Record) -> Any:
 
 def _described(record: Record) -> tuple[str, dict[str, Any]]:
     """The name of a request, and what is known of it."""
-    plan, rid, status, _, _, size, sent, peer, _ = record
+    plan, rid, status, _, _, size, sent, peer, _, _ = record
     said = _decode(b"{%b}" % plan.log)
     attributes: dict[str, Any] = {
         "http.request.method": said["method"],

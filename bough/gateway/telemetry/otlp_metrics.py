@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 from bough.gateway.models import WEB
@@ -100,7 +101,10 @@ def _metrics(routes: Sequence[RouteStats], began_ns: int, now_ns: int) -> Iterat
     yield Metric(name="bough.requests", description="Requests answered", unit="{request}", data=sums)
     yield histogram(
         "http.server.request.duration", "Duration of HTTP server requests",
-        [(_labels(each) | _http(each), each.buckets, each.seconds) for each in routes],
+        [
+            (_labels(each) | _http(each), list(map(add, each.buckets, each.refused)), each.seconds + each.refused_s)
+            for each in routes
+        ],
     )  # fmt: skip
     models = [(_labels(each) | gen_ai(each.operation, each.labels[2]), each) for each in routes if each.operation]
     yield histogram(

@@ -18,6 +18,8 @@ def prepare(spec):
         sys.exit("gave up")
     if spec.reference == "dies":
         os.kill(os.getpid(), 11)
+    if spec.reference == "talks":
+        print("\n".join(f"{number}" for number in range(100_000)))
     if spec.reference == "slow":
         time.sleep(0.3)
     if spec.reference == "threads" and spec.preload == "model":

@@ -17,6 +17,7 @@ from bough.gateway.operations import ServiceTraffic, described
 from bough.gateway.telemetry.metrics import LATENCY_S, quantile_s, share_within
 from bough.kernel.platform import Platform, PoolSettings
 from bough.kernel.scale import Scale
+from bough.kernel.traffic import quota
 from bough.kernel.workloads import Resources, Service
 
 from ..conftest import Replica, Running, route
@@ -100,6 +101,40 @@ def test_a_thousand_requests_cost_the_time_of_the_replicas() -> None:
     assert told(SEEN, Platform()).cost.per_1000 == -1.0  # nobody says what a core costs
     assert told(SEEN, resources=Resources(gpus=1)).cost.per_1000 == -1.0
     assert told(Traffic(started_at=1.0)).cost.per_1000 == -1.0
+
+
+def test_what_is_turned_away_makes_nothing_look_faster(gateway: Running, replicas: Make) -> None:
+    limits = {"route": quota("5/h")}
+    gateway.start(routes=[route("churn", replicas(), release=7, limits=limits)])
+    gateway.until_up("dep-churn")
+    answers = [gateway.post("churn", 1)[0] for _ in range(45)]
+    assert (answers.count(200), answers.count(429)) == (5, 40)
+
+    def counted() -> RouteTraffic:
+        seen = traffic_of(gateway.home / "run" / "gateway.sock")
+        assert seen is not None
+        return seen.routes[0]
+
+    gateway.wait(lambda: sum(counted().statuses.values()) == 45)
+    assert (sum(counted().buckets), counted().refused, counted().statuses) == (5, 40, {200: 5, 429: 40})
+    (version,) = told(Traffic(started_at=1.0, routes=[counted()])).versions
+    assert (version.requests, version.refused, version.p50_ms) == (45, 40, 1000 * quantile_s(counted().buckets, 0.5))
+    text = gateway.request("GET", "/metrics")[2].decode()
+    assert 'bough_refusals_total{api="v1",environment="main",project="shop",release="7",service="churn"} 40.0' in text
+
+
+def test_a_request_that_was_taken_in_and_not_answered_in_time_counts_with_its_time(
+    gateway: Running, replicas: Make
+) -> None:
+    replica = replicas()
+    replica.gate.clear()
+    gateway.start(routes=[route("churn", replica, release=7, timeout_s=0.2)])
+    gateway.until_up("dep-churn")
+    assert gateway.post("churn", 1)[0] == 504
+    replica.gate.set()
+    seen = traffic_of(gateway.home / "run" / "gateway.sock")
+    assert seen is not None and (sum(seen.routes[0].buckets), seen.routes[0].refused) == (1, 0)
+    assert quantile_s(seen.routes[0].buckets, 0.5) > 0.1
 
 
 @given(BUCKETS, st.floats(0.01, 0.999))
