@@ -49,8 +49,8 @@ cli.cli(["server", *sys.argv[1:]])
 @cache
 def mlflow() -> Programs:
     """Programs with MLflow in memory: its import takes longer than what most of them do."""
-    modules = ("uvicorn", "mlflow.server.fastapi_app", "mlflow.cli")  # first uvicorn: so it knows that it is a server
-    return Programs(*modules, python=environment(*PINNED) / "bin/python", PYTHONWARNINGS="ignore", **SETTINGS)
+    loaded = "import uvicorn, mlflow.server.fastapi_app, mlflow.cli"  # first uvicorn: so it knows that it is a server
+    return Programs(loaded, python=environment(*PINNED) / "bin/python", PYTHONWARNINGS="ignore", **SETTINGS)
 
 
 def client_says(script: str, *words: object, **settings: str) -> str:
