@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, settings
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.kernel.clock import VirtualClock
 from bough.kernel.tables import metadata
+from tests.depth import times
 
 # Two shared cores: a slow example is a busy machine, not a bug. CI looks at the same examples again.
-EXAMPLES = int(os.environ.get("BOUGH_EXAMPLES", "100"))
+EXAMPLES = times("BOUGH_EXAMPLES", quick=40, deep=100)
 settings.register_profile("laptop", max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", max_examples=EXAMPLES, deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "laptop")

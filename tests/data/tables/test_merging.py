@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +22,10 @@ from bough.data.tables.models import Version, decode, encode
 from bough.data.tables.store import TableFiles
 from bough.data.tables.writing import Workshop
 from bough.kernel.merging import Choices
+from tests.depth import times
 
 Rows = dict[int, int]  # id -> v
-EXAMPLES = int(os.environ.get("BOUGH_HISTORIES", "30"))
+EXAMPLES = times("BOUGH_HISTORIES", quick=12, deep=30)
 NONE = Choices()
 
 
