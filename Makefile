@@ -10,7 +10,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 # A process that may not write bytecode starts two to five times slower, and so would everything that it starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv test lint format demo docs lock migration \
+.PHONY: help venv test test-deep lint format demo docs lock migration \
 	bench-serving bench-platform bench-branches bench-kernel bench-registry bench-queue bench-jobs bench-scale bench-wake bench-mirrors bench-databases bench-spot bench-checkpoint clean
 
 help: ## Show this list
@@ -27,6 +27,9 @@ $(READY): requirements-dev.lock pyproject.toml
 
 test: $(READY) ## Run all tests; `make test ARGS="tests/kernel -k lease"` runs some, `SIDE_BY_SIDE=0` in one process
 	$(BIN)/python -m pytest -n $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-deep: ## Run all tests with as many examples and kills as gate a change (tests/depth.py)
+	BOUGH_DEEP=1 $(MAKE) test
 
 lint: $(READY) ## Check style, layout and types
 	$(BIN)/ruff check .

@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.kernel.clock import VirtualClock
 from bough.kernel.tables import metadata
+from tests.depth import times
 
 # Two shared cores: a slow example is a busy machine, not a bug. CI looks at the same examples again.
-EXAMPLES = int(os.environ.get("BOUGH_EXAMPLES", "100"))
+EXAMPLES = times("BOUGH_EXAMPLES", quick=40, deep=100)
 settings.register_profile("laptop", max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", max_examples=EXAMPLES, deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "laptop")
@@ -60,6 +62,20 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 1
 
 
+class FileByFile(LoadFileScheduling):
+    """Tests of one file run in one test process, one after the other; so do the files of `tests/mlflow`, which need a
+    process with MLflow in memory: to load it takes seven CPU seconds."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "tests/mlflow" if file.startswith("tests/mlflow/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileByFile | None:
+    return FileByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """What is imported to find the tests stays until the end: looking through it for garbage, now and again in every
@@ -73,9 +89,9 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The journeys first: a file of long tests that came last would leave all but one of the test processes idle."""
-    journeys = Path(__file__).parent / "journeys"
-    items.sort(key=lambda item: not item.path.is_relative_to(journeys))
+    """What takes long first: it would, coming last, leave all but one of the test processes idle."""
+    long = [Path(__file__).parent / name for name in ("mlflow", "journeys")]
+    items.sort(key=lambda item: not any(item.path.is_relative_to(each) for each in long))
 
 
 @pytest.fixture(autouse=True)

@@ -15,11 +15,17 @@ from uv import find_uv_bin
 from bough.adapters.builder.uv import uv_environment
 
 
+def kept() -> Path:
+    """Where tests keep what takes long to make, from one run to the next."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bough-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def environment(*packages: str) -> Path:
     """The folder of a Python environment with these packages; made once, by one test process at a time, and kept.
     Without a network the test is skipped, but fails where CI is set."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bough-tests"
-    cache.mkdir(parents=True, exist_ok=True)
+    cache = kept()
     wanted = hashlib.sha256(repr((packages, sys.version_info[:2])).encode()).hexdigest()[:12]
     folder = cache / f"{packages[0].partition('[')[0].partition('==')[0]}-{wanted}"
     with (cache / "lock").open("w") as lock:

@@ -1,5 +1,6 @@
 """Python programs in forks of a process that has in memory what takes them long to import: each does the same as in an
-interpreter of its own. For programs that are started often, most of them to be killed.
+interpreter of its own. For programs that are started often: those that are killed, and `bough`. That the latter is the
+same in an interpreter of its own, tests/entrypoints show, and the pages that are run word for word.
 
 As a program it is that process, in any Python. A program to run comes with files for what it prints and complains of,
 and one end of a line on which its words come and its exit status goes back.
@@ -10,7 +11,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import importlib
 import json
 import os
 import random
@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from pathlib import Path
@@ -58,13 +59,13 @@ class Program:
 
 
 class Programs:
-    """The process that forks: begins with the first program, and ends when the tests do. `settings`: environment
-    variables that all programs have."""
+    """The process that forks: begins with the first program, and ends when the tests do. `loaded`: code that it runs
+    first, whose imports all programs find in memory. `settings`: environment variables that all programs have."""
 
-    def __init__(self, *modules: str, python: Path = Path(sys.executable), **settings: str) -> None:
-        self._command = [str(python), __file__, *modules]
-        self._settings = {key: value for key, value in os.environ.items() if not key.startswith(("BOUGH_", "MLFLOW_"))}
-        self._settings |= settings
+    def __init__(self, loaded: str, *, python: Path = Path(sys.executable), **settings: str) -> None:
+        self._command = [str(python), __file__, loaded]
+        unwanted = ("BOUGH_", "MLFLOW_", "PYTHONDONTWRITEBYTECODE")
+        self._settings = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)} | settings
         self._lock = threading.Lock()
         self._asking: socket.socket | None = None
 
@@ -73,13 +74,36 @@ class Programs:
     ) -> Program:
         """`settings`: environment variables beside those that all have."""
         read, write = os.pipe()
+        line = self._ask(code, words, self._settings | (settings or {}), folder, write, stderr)
+        os.close(write)
+        return Program(read, line)
+
+    def run(
+        self, code: str, *words: object, environment: dict[str, str], folder: Path, timeout_s: float
+    ) -> subprocess.CompletedProcess[str]:
+        """A program to its end; it has these environment variables and no others."""
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            line = self._ask(code, words, environment, folder, out.fileno(), err.fileno())
+            program = Program(os.dup(out.fileno()), line)
+            in_time = program.ended(timeout_s)
+            program.kill()
+            program.stdout.seek(0)
+            status, said = program.wait()
+            if not in_time:
+                raise subprocess.TimeoutExpired([*map(str, words)], timeout_s)
+            err.seek(0)
+            return subprocess.CompletedProcess([*map(str, words)], status, said, err.read().decode())
+
+    def _ask(
+        self, code: str, words: tuple[object, ...], environment: dict[str, str], folder: Path, out: int, err: int
+    ) -> socket.socket:
+        """The line of a program that has begun."""
         line, its = socket.socketpair()
         with its, self._lock:
-            socket.send_fds(self._started(), [b"."], [write, stderr, its.fileno()])
-        os.close(write)
-        asked = {"code": code, "words": [*map(str, words)], "settings": settings or {}, "folder": str(folder)}
+            socket.send_fds(self._started(), [b"."], [out, err, its.fileno()])
+        asked = {"code": code, "words": [*map(str, words)], "environment": environment, "folder": str(folder)}
         line.sendall(json.dumps(asked).encode() + b"\n")
-        return Program(read, line)
+        return line
 
     def _started(self) -> socket.socket:
         if self._asking is None:
@@ -95,12 +119,11 @@ class Programs:
         process.wait()
 
 
-OURS = Programs("bough.app", "bough.adapters.engine.fake", PYTHONPATH=str(ROOT))
+OURS = Programs("import bough.app, bough.adapters.engine.fake", PYTHONPATH=str(ROOT))
 
 
-def main(modules: list[str]) -> None:
-    for name in modules:
-        importlib.import_module(name)
+def main(loaded: str) -> None:
+    exec(compile(loaded, "loaded", "exec"), {})
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever asked for a program waits for it
     asked = socket.socket(fileno=0)
@@ -126,7 +149,8 @@ def _run(out: int, err: int, line: int) -> int:
             for each in (out, err):
                 os.close(each)
             os.chdir(asked["folder"])
-            os.environ |= asked["settings"]
+            os.environ.clear()
+            os.environ.update(asked["environment"])
             random.seed()  # as in a process that nobody else was forked from
             sys.argv = ["program", *asked["words"]]
             names: dict[str, Any] = {"__name__": "__main__"}
@@ -141,4 +165,4 @@ def _run(out: int, err: int, line: int) -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1])

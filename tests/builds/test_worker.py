@@ -25,6 +25,7 @@ from bough.builds.steps import Build
 from bough.kernel.errors import Problem
 from bough.runtime.spec import Failure
 from tests.adapters.wheels import offline, shelf
+from tests.depth import times
 
 DOCKERFILE = """\
 FROM python:3-slim
@@ -192,7 +193,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return offline(shelf(folder / "wheels"), folder / "cache")
 
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "20"))
+KILLS = times("BOUGH_KILLS", quick=8, deep=20)
 
 
 def start(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from bough.kernel.catalog import FILE, TABLE, Point
 from bough.kernel.clock import SystemClock
 from bough.kernel.context import SYSTEM
 from bough.kernel.platform import Platform
+from tests.depth import times
 from tests.programs import OURS
 
 PROCESS = Path(__file__).with_name("branching_process.py").read_text("utf-8")
-KILLS = int(os.environ.get("BOUGH_KILLS", "20"))  # BOUGH_KILLS=200 takes about three minutes
+KILLS = times("BOUGH_KILLS", quick=8, deep=20)  # BOUGH_KILLS=200 takes about three minutes
 SEED = 20
 
 

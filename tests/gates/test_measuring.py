@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import ks_2samp
-from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, roc_auc_score, root_mean_squared_error
 
 from bough.gates import measuring
+from tests.lazily import Lazily
+
+metrics, stats = Lazily("sklearn.metrics"), Lazily("scipy.stats")
 
 BITS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=60)
 NUMBERS = st.floats(-1e6, 1e6)
@@ -21,16 +22,16 @@ NUMBERS = st.floats(-1e6, 1e6)
 @given(BITS)
 def test_scores_of_labels_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     labels, answers = (list(each) for each in zip(*pairs, strict=True))
-    assert measuring.accuracy(labels, answers) == pytest.approx(accuracy_score(labels, answers))
+    assert measuring.accuracy(labels, answers) == pytest.approx(metrics.accuracy_score(labels, answers))
     if 1 in labels:
-        assert measuring.f1(labels, answers) == pytest.approx(f1_score(labels, answers, zero_division=0))
+        assert measuring.f1(labels, answers) == pytest.approx(metrics.f1_score(labels, answers, zero_division=0))
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.1, 0.2, 0.5, 0.7, 0.9])), min_size=2, max_size=60))
 def test_auc_is_that_of_scikit_learn(pairs: list[tuple[int, float]]) -> None:
     labels, answers = (list(each) for each in zip(*pairs, strict=True))
     if len(set(labels)) == 2:
-        assert measuring.auc(labels, answers) == pytest.approx(roc_auc_score(labels, answers))
+        assert measuring.auc(labels, answers) == pytest.approx(metrics.roc_auc_score(labels, answers))
     else:
         assert math.isnan(measuring.auc(labels, answers))
 
@@ -38,14 +39,14 @@ def test_auc_is_that_of_scikit_learn(pairs: list[tuple[int, float]]) -> None:
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=60))
 def test_scores_of_numbers_are_those_of_scikit_learn(pairs: list[tuple[float, float]]) -> None:
     labels, answers = (list(each) for each in zip(*pairs, strict=True))
-    assert measuring.mae(labels, answers) == pytest.approx(mean_absolute_error(labels, answers))
-    assert measuring.rmse(labels, answers) == pytest.approx(root_mean_squared_error(labels, answers))
+    assert measuring.mae(labels, answers) == pytest.approx(metrics.mean_absolute_error(labels, answers))
+    assert measuring.rmse(labels, answers) == pytest.approx(metrics.root_mean_squared_error(labels, answers))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of its p-value
 @given(st.lists(NUMBERS, min_size=1, max_size=50), st.lists(NUMBERS, min_size=1, max_size=50))
 def test_ks_is_that_of_scipy(one: list[float], other: list[float]) -> None:
-    assert measuring.ks(one, other) == pytest.approx(ks_2samp(one, other, method="asymp").statistic)
+    assert measuring.ks(one, other) == pytest.approx(stats.ks_2samp(one, other, method="asymp").statistic)
 
 
 def test_psi_tells_drift_from_none() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import datetime
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,16 +11,19 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.machine import Machine
+from tests.outside import kept
 
 
 @pytest.fixture(scope="session")
-def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Python environments of all journeys of one run: what one has built and compiled, the next finds. That they are
+def environments() -> Path:
+    """Python environments of the journeys: what one has built and compiled, the next finds, for a week. That they are
     made right is proven in tests/adapters/test_builder.py."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "environments"
-    folder.mkdir(exist_ok=True)
-    yield folder
+    year, week, _ = datetime.date.today().isocalendar()
+    folder = kept() / "environments" / f"{year}-{week:02}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in sorted(folder.parent.iterdir())[:-2]:  # a run that began last week may still use its own
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,18 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.journeys.commands import ROOT, Commands
 from tests.ports import free_port
+from tests.programs import ROOT, Programs
 
-COMMANDS = Commands()
+COMMANDS = Programs("""
+import importlib
+from bough.client.contract import contract
+from bough.entrypoints.cli import main
+contract()
+for name in main.HAND_WRITTEN:
+    importlib.import_module(f"bough.entrypoints.cli.{name}")
+""")
+COMMAND = "import sys; from bough.entrypoints.cli import main; sys.exit(main.run(sys.argv[1:]))"
 
 
 class Machine:
@@ -44,9 +52,8 @@ class Machine:
             kill(pid)
 
     def run(self, *words: str, cwd: Path | None = None, timeout_s: float = 300.0) -> subprocess.CompletedProcess[str]:
-        return COMMANDS.run(
-            [*map(str, words)], cwd=cwd or self.home.parent, environment=self.environment, timeout_s=timeout_s
-        )
+        folder = cwd or self.home.parent
+        return COMMANDS.run(COMMAND, *words, environment=self.environment, folder=folder, timeout_s=timeout_s)
 
     def bough(self, *words: str, cwd: Path | None = None, code: int = 0) -> Any:
         """The JSON answer of a command, which must end with `code`."""

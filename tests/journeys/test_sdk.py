@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,4 +85,5 @@ def test_it_passes_the_contract(machine: Machine, generated: Path) -> None:
 
 def uv(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["UV_PYTHON"] = sys.executable  # else it looks at every Python of this machine
     return subprocess.run([find_uv_bin(), *words], capture_output=True, text=True, timeout=400, env=environment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +16,10 @@ from bough.kernel.catalog import FILE, LAST, SECRET, TABLE, Point, Write
 from bough.kernel.context import Principal, Role
 from bough.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from bough.kernel.tables import metadata
+from tests.depth import times
 
 # 10,000 histories are looked at once in a while: BOUGH_HISTORIES=10000 make test ARGS=tests/kernel/test_catalog.py
-HISTORIES = int(os.environ.get("BOUGH_HISTORIES", "150"))
+HISTORIES = times("BOUGH_HISTORIES", quick=60, deep=150)
 
 
 @pytest.fixture

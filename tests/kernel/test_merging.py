@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,8 +16,9 @@ from bough.kernel.catalog import FILE, TABLE, Point, Write
 from bough.kernel.errors import Invalid
 from bough.kernel.merging import Choices, Conflict, Difference
 from bough.kernel.tables import metadata
+from tests.depth import times
 
-HISTORIES = int(os.environ.get("BOUGH_HISTORIES", "150"))
+HISTORIES = times("BOUGH_HISTORIES", quick=60, deep=150)
 
 
 @pytest.fixture

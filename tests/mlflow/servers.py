@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -10,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -45,21 +47,41 @@ server._exec_cmd = run
 cli.cli(["server", *sys.argv[1:]])
 """
 
+SERVER_2 = """
+import os, sys
+from mlflow import cli, server
+
+os.dup2(2, 1)
+
+def run(command, extra_env, **how):
+    os.environ.update(extra_env)
+    server.app.run(port=int(sys.argv[sys.argv.index("--port") + 1]), threaded=True)
+
+server._exec_cmd = run
+cli.cli(["server", *sys.argv[1:]])
+"""
+
 
 @cache
 def mlflow() -> Programs:
     """Programs with MLflow in memory: its import takes longer than what most of them do."""
-    modules = ("uvicorn", "mlflow.server.fastapi_app", "mlflow.cli")  # first uvicorn: so it knows that it is a server
-    return Programs(*modules, python=environment(*PINNED) / "bin/python", PYTHONWARNINGS="ignore", **SETTINGS)
+    loaded = "import uvicorn, mlflow.server.fastapi_app, mlflow.cli"  # first uvicorn: so it knows that it is a server
+    return Programs(loaded, python=environment(*PINNED) / "bin/python", PYTHONWARNINGS="ignore", **SETTINGS)
 
 
-def client_says(script: str, *words: object, **settings: str) -> str:
+@cache
+def mlflow_2() -> Programs:
+    python = environment(*PINNED_2) / "bin/python"
+    return Programs("import mlflow.cli, mlflow.server", python=python, PYTHONWARNINGS="ignore", **SETTINGS)
+
+
+def client_says(script: str, *words: object, of: Programs | None = None, **settings: str) -> str:
     """What a program prints that uses MLflow's client: a file beside this one, or code. It must end well."""
     file = Path(__file__).with_name(script) if script.endswith(".py") else None
     code = f"import runpy, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
     code += f"; runpy.run_path({str(file)!r}, run_name='__main__')"
     with tempfile.TemporaryFile() as complaints, tempfile.TemporaryDirectory() as folder:
-        program = mlflow().start(
+        program = (of or mlflow()).start(
             code if file else script, *words, settings=settings, folder=Path(folder), stderr=complaints.fileno()
         )
         status, text = program.wait()
@@ -68,31 +90,39 @@ def client_says(script: str, *words: object, **settings: str) -> str:
     return text
 
 
-def python_with_mlflow_2() -> Path:
-    return environment(*PINNED_2) / "bin/python"
+def mlflow_server(home: Path) -> AbstractContextManager[str]:
+    return _server(mlflow(), SERVER, home, environment(*PINNED) / "empty.db")
+
+
+def mlflow_2_server(home: Path) -> AbstractContextManager[str]:
+    return _server(mlflow_2(), SERVER_2, home, environment(*PINNED_2) / "empty.db")
 
 
 @contextmanager
-def mlflow_server(home: Path) -> Iterator[str]:
+def _server(programs: Programs, code: str, home: Path, empty: Path) -> Iterator[str]:
+    """`empty`: where the first server leaves the database that it has made, for the next ones to begin with: most of
+    a first start is MLflow's migrations."""
     home.mkdir()
-    port = free_port()
+    port, database = free_port(), home / "mlflow.db"
+    if empty.exists():
+        shutil.copyfile(empty, database)
     with (home / "log").open("wb") as log:
-        server = mlflow().start(SERVER, *_words(home, port), folder=home, stderr=log.fileno())
+        server = programs.start(code, *_words(home, port), folder=home, stderr=log.fileno())
         try:
             _wait_until(lambda: _answers(f"http://127.0.0.1:{port}/health"), lambda: server.ended(0), home / "log")
+            if not empty.exists():
+                _keep(database, empty)
             yield f"http://127.0.0.1:{port}"
         finally:
             server.kill()
             server.wait()
 
 
-@contextmanager
-def mlflow_2_server(home: Path) -> Iterator[str]:
-    home.mkdir()
-    port = free_port()
-    command = [python_with_mlflow_2(), "-m", "mlflow", "server", *_words(home, port)]
-    with running(command, home, SETTINGS, f"http://127.0.0.1:{port}/health"):
-        yield f"http://127.0.0.1:{port}"
+def _keep(database: Path, copy: Path) -> None:
+    whole = copy.with_name(f"{copy.name}.{os.getpid()}")
+    with closing(sqlite3.connect(database)) as found, closing(sqlite3.connect(whole)) as made:
+        found.backup(made)
+    whole.replace(copy)
 
 
 def _words(home: Path, port: int) -> list[str]:

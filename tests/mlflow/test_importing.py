@@ -18,7 +18,7 @@ from bough.client import Client
 from bough.entrypoints.mlflow.importing import Importing
 from bough.entrypoints.mlflow.source import Source
 from bough.kernel.errors import Unavailable
-from tests.mlflow.servers import bough_server, client_says, mlflow_2_server, mlflow_server, python_with_mlflow_2
+from tests.mlflow.servers import bough_server, client_says, mlflow_2, mlflow_2_server, mlflow_server
 
 
 def test_everything_comes_once(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_traces_of_a_server_of_mlflow_2_come_once(tmp_path: Path) -> None:
         bough_server(tmp_path / "ours") as (url, token),
         Client(url, token) as client,
     ):
-        told = _brought_of_two(theirs, tmp_path)
+        told = _brought_of_two(theirs)
         broken = Importing(CutOffFiles(theirs), client, "new", "main", lambda text: None)
         with pytest.raises(Unavailable):
             broken.bring()
@@ -150,14 +150,9 @@ def _read(what: str, url: str, token: str = "") -> Any:
     return json.loads(client_says("brought.py", what, **settings).splitlines()[-1])
 
 
-def _brought_of_two(url: str, folder: Path) -> Any:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "BOUGH_"))}
-    environment |= {"MLFLOW_TRACKING_URI": url, "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
-    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = [python_with_mlflow_2(), Path(__file__).with_name("brought_of_two.py")]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+def _brought_of_two(url: str) -> Any:
+    settings = {"MLFLOW_TRACKING_URI": url, "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
+    return json.loads(client_says("brought_of_two.py", of=mlflow_2(), **settings).splitlines()[-1])
 
 
 def _fill(client: Client, mlflow: str, token: str) -> None:

@@ -22,11 +22,14 @@ from bough.access import operations as access
 from bough.entrypoints.http.app import build
 from bough.entrypoints.mlflow import experiments, logged_models, otlp, registry, runs, traces, traces_v2
 from bough.entrypoints.mlflow.calls import Endpoint, Table
+from tests.depth import times
 from tests.mlflow.servers import bough_server
 from tests.plane import Plane
 
 ENDPOINTS = Table(experiments, runs, logged_models, registry, traces, traces_v2).endpoints
 API = "/api/2.0"
+EXAMPLES = times("API_EXAMPLES", quick=5, deep=12)  # of each endpoint
+SPANS = times("BOUGH_EXAMPLES", quick=100, deep=300)
 TRACE_FILTERS = (
     *("span.attributes.a.b > 1", "span.attributes.`x` LIKE '%*%'", "feedback.good >= 1 AND expectation.x IS NULL"),
     *("run_id = 'x'", "run_id IN ('x')", "text LIKE '%'", "span.name IS NULL", "end_time > 1e300", "name > 1"),
@@ -86,7 +89,7 @@ def test_no_request_makes_the_server_fail(api: tuple[TestClient, dict[str, list[
     client, known = api
     names = [each.encode_name for each in msgspec.structs.fields(endpoint.request)]
 
-    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.data())
     def check(data: st.DataObject) -> None:
         fields: dict[str, Any] = {}
@@ -147,7 +150,7 @@ def test_no_spans_make_the_server_fail(api: tuple[TestClient, dict[str, list[str
     taken = 0
     right = _json({"resourceSpans": [{"scopeSpans": [{"spans": [RIGHT_SPAN]}]}]})
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=SPANS, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @example(right, {otlp.EXPERIMENT: "0"}, False, False)  # so rarely is a drawn one right that some runs have none
     @given(odd_spans().map(_json) | st.binary(max_size=40), heads, st.booleans(), st.booleans())
     def check(body: bytes, head: dict[str, str], packed: bool, binary: bool) -> None:

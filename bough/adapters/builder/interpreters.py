@@ -105,8 +105,13 @@ def _recall(memo: Path) -> Interpreter | None:
 
 def _uv_list(uv: str) -> Iterable[Interpreter]:
     command = [uv, "python", "list", "--only-installed", "--no-python-downloads", "--output-format", "json"]
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    shims = str(_pyenv() / "shims")  # each is a shell script that looks for versions, time and again, and then refuses
+    environment = os.environ | {"PATH": os.pathsep.join(each for each in folders if each.rstrip("/") != shims)}
     try:
-        done = subprocess.run(command, capture_output=True, timeout=60, check=True)  # noqa: S603 - uv's own binary
+        done = subprocess.run(  # noqa: S603 - uv's own binary
+            command, capture_output=True, timeout=60, check=True, env=environment
+        )
         rows = json.loads(done.stdout)
         return [
             Interpreter(path=row["path"], version=row["version"], implementation=row["implementation"])
@@ -119,10 +124,13 @@ def _uv_list(uv: str) -> Iterable[Interpreter]:
 
 def _pyenv_list() -> Iterable[Interpreter]:
     """pyenv's shims refuse versions that are not selected; the versions themselves run."""
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    for path in root.glob("versions/3.*/bin/python3"):
+    for path in _pyenv().glob("versions/3.*/bin/python3"):
         if re.fullmatch(r"3\.\d+\.\d+", version := path.parent.parent.name):
             yield Interpreter(path=str(path), version=version)
+
+
+def _pyenv() -> Path:
+    return Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
 
 
 def _minor(version: str) -> str:

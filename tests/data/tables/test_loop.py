@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bough.data.tables import loop
 from bough.data.tables.models import decode
+from bough.data.tables.rules import MANY_SMALL_FILES
 from tests.data.tables.conftest import Shop
 
 
-def crumbs(shop: Shop, count: int = 40, environment: str = "main") -> None:
+def crumbs(shop: Shop, count: int = MANY_SMALL_FILES + 4, environment: str = "main") -> None:
     """Many small files, as appends of a few rows leave them."""
     for number in range(count):
         row = f"SELECT {10_000 + number} AS id, 1 AS kind, 1.0::DOUBLE AS price, 'x' AS note"

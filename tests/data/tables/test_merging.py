@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +22,10 @@ from bough.data.tables.models import Version, decode, encode
 from bough.data.tables.store import TableFiles
 from bough.data.tables.writing import Workshop
 from bough.kernel.merging import Choices
+from tests.depth import times
 
 Rows = dict[int, int]  # id -> v
-EXAMPLES = int(os.environ.get("BOUGH_HISTORIES", "30"))
+EXAMPLES = times("BOUGH_HISTORIES", quick=12, deep=30)
 NONE = Choices()
 
 
@@ -94,40 +94,50 @@ IDS = st.lists(st.integers(1, 6), min_size=1, max_size=3, unique=True)
 MOVES = st.lists(st.tuples(st.sampled_from(["put", "delete", "update", "compact"]), IDS, st.integers(1, 3)), max_size=3)
 
 
-@pytest.mark.parametrize("key", [True, False], ids=["key", "no-key"])
-@settings(max_examples=EXAMPLES)
-@given(ours=MOVES, theirs=MOVES, side=st.sampled_from(["ours", "theirs"]))
-def test_a_merge_does_what_a_dictionary_would(key: bool, ours: list[Any], theirs: list[Any], side: str) -> None:
-    before = {1: 0, 2: 0, 3: 0, 4: 0}
+BEFORE: Rows = {1: 0, 2: 0, 3: 0, 4: 0}
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["key", "no-key"])
+def base(request: pytest.FixtureRequest) -> Iterator[tuple[Bench, Version]]:
+    """Where all merges begin: no version ever changes, so one is enough."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
-        if not key:  # what one side puts, the other does not: new rows of both stay, whatever they hold
-            theirs = [(verb, ids, value + 10 if verb == "put" else value) for verb, ids, value in theirs]
-        base = bench.table(before, key=key)
-        (mine, my_rows), (other, their_rows) = bench.play(base, before, ours), bench.play(base, before, theirs)
-        expected: Rows = {}
-        clashes = set()
-        for id in before.keys() | my_rows.keys() | their_rows.keys():
-            b, o, t = (each.get(id) for each in (before, my_rows, their_rows))
-            if o != t and o != b and t != b:
-                clashes.add(str(id))
-            value = o if t == b or o == t or (o != b and side == "ours") else t
-            if value is not None:
-                expected[id] = value
-        merged, conflicts = bench.merge(base, mine, other)
-        rows = {each.row for each in conflicts}
-        if key:
-            assert rows == clashes
-        else:
-            assert len(rows) == len(clashes)  # named by row id, which is the id less one here
-            assert rows == {str(int(id) - 1) for id in clashes}
-        if clashes:
-            assert merged is None
-            merged, conflicts = bench.merge(base, mine, other, Choices(all=side))
-        assert conflicts == []
-        assert bench.rows(merged) == sorted(expected.items())
-        if merged.key:
-            assert len({row[0] for row in bench.rows(merged)}) == merged.rows
+        yield bench, bench.table(BEFORE, key=request.param)
+
+
+@settings(max_examples=EXAMPLES)
+@given(ours=MOVES, theirs=MOVES, side=st.sampled_from(["ours", "theirs"]))
+def test_a_merge_does_what_a_dictionary_would(
+    base: tuple[Bench, Version], ours: list[Any], theirs: list[Any], side: str
+) -> None:
+    bench, before = base
+    if not before.key:  # what one side puts, the other does not: new rows of both stay, whatever they hold
+        theirs = [(verb, ids, value + 10 if verb == "put" else value) for verb, ids, value in theirs]
+    (mine, my_rows), (other, their_rows) = bench.play(before, BEFORE, ours), bench.play(before, BEFORE, theirs)
+    expected: Rows = {}
+    clashes = set()
+    for id in BEFORE.keys() | my_rows.keys() | their_rows.keys():
+        b, o, t = (each.get(id) for each in (BEFORE, my_rows, their_rows))
+        if o != t and o != b and t != b:
+            clashes.add(str(id))
+        value = o if t == b or o == t or (o != b and side == "ours") else t
+        if value is not None:
+            expected[id] = value
+    merged, conflicts = bench.merge(before, mine, other)
+    rows = {each.row for each in conflicts}
+    if before.key:
+        assert rows == clashes
+    else:
+        assert len(rows) == len(clashes)  # named by row id, which is the id less one here
+        assert rows == {str(int(id) - 1) for id in clashes}
+    if clashes:
+        assert merged is None
+        merged, conflicts = bench.merge(before, mine, other, Choices(all=side))
+    assert conflicts == []
+    found = bench.rows(merged)
+    assert found == sorted(expected.items())
+    if merged.key:
+        assert len({row[0] for row in found}) == merged.rows
 
 
 def test_a_conflict_says_what_each_side_did_and_is_decided_row_by_row(bench: Bench) -> None:

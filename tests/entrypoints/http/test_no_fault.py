@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,11 @@ from bough.kernel.clock import VirtualClock
 from bough.kernel.context import Principal, Role
 from bough.kernel.operations import collect
 from bough.kernel.platform import Platform
+from tests.depth import times
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-EXAMPLES = int(os.environ.get("API_EXAMPLES", "10"))  # of each operation and mode; raise it for a longer search
+EXAMPLES = times("API_EXAMPLES", quick=4, deep=10)  # of each operation and mode
 
 
 class Plane:
