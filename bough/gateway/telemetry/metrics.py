@@ -252,17 +252,7 @@ def _of_routes(route: list[str], routes: list[RouteStats]) -> Iterator[Metric]:
         items.add_metric(stats.labels, stats.succeeded + stats.model.further)
         bytes_in.add_metric(stats.labels, stats.bytes_in)
         bytes_out.add_metric(stats.labels, stats.bytes_out)
-<<<<<<< HEAD:bough/gateway/telemetry/metrics.py
-    yield from (requests, latency, items, bytes_in, bytes_out, cached, left_out)
-=======
     yield from (requests, latency, refused, items, bytes_in, bytes_out, cached, left_out)
-    yield from _of_streams(route, snapshot.routes)
-    info = GaugeMetricFamily("bough_release_info", "The deployment that answers now", labels=[*route, "deployment"])
-    for labels, deployment in snapshot.live:
-        info.add_metric([*labels, deployment], 1)
-    yield info
-    yield from families(route, [(stats.labels, stats.model) for stats in snapshot.routes])
->>>>>>> idle:bough/gateway/metrics.py
 
 
 def _of_lanes(lanes: list[tuple[LaneStats, int, int, int]]) -> Iterator[Metric]:

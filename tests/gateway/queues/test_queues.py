@@ -14,8 +14,8 @@ import pytest
 
 from bough.adapters.connectors.outside import Outside
 from bough.adapters.queue.sqlite import SqliteQueues
-from bough.gateway import queues
 from bough.gateway.models import Key
+from bough.gateway.queues import intake
 from bough.kernel.errors import Unavailable
 from bough.kernel.queue import Forward, Queue, QueueBatch
 from bough.queues.models import QueueRoute
@@ -348,7 +348,7 @@ def test_a_client_that_hangs_up_has_put_its_item_all_the_same(gateway: Running, 
 def test_depth_and_age_are_told_to_who_decides_on_replicas(
     gateway: Running, replicas: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queues, "RECOUNT_S", 0.1)
+    monkeypatch.setattr(intake, "RECOUNT_S", 0.1)
     replica = replicas()
     replica.gate.clear()
     begin(gateway, replica, queues=[queue(concurrency=1)])
