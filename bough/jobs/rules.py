@@ -137,9 +137,10 @@ def is_planned(run: JobRun) -> bool:
 
 
 def totals(states: Iterable[str]) -> str:
-    """How many runs of a group are in which state, in words."""
-    counts = Counter("stopped early" if state == STOPPED else state for state in states)
-    return ", ".join(f"{number} {state}" for state, number in counts.most_common())
+    """How many runs of a group are in which state, in words: the most first, of as many those that succeeded."""
+    counts = Counter(states)
+    order = sorted(counts, key=lambda state: (-counts[state], state != SUCCEEDED, state))
+    return ", ".join(f"{counts[state]} {'stopped early' if state == STOPPED else state}" for state in order)
 
 
 def laid_out(data: Sequence[Content]) -> dict[str, Any]:
