@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
 from bough.adapters.accelerators import Accelerators
 from bough.adapters.accelerators.fake import FakeAccelerators
@@ -27,6 +29,7 @@ from bough.gateway.models import GatewayState, Heard, LaneState, Route, ShareSta
 from bough.kernel.clock import VirtualClock
 from bough.kernel.context import Principal, Role
 from bough.kernel.platform import Home, Platform
+from bough.kernel.reconcile import Still, Turn
 from bough.queues.models import QueueState
 from bough.runtime.spec import Failure
 from bough.serving import store as deployments
@@ -106,6 +109,13 @@ class Plane:
             self._pass_hints_on()
         self.bough.loop.run_until_idle()
 
+    def before_writing(self, kind: str, happens: Callable[[], object]) -> None:
+        """When the handler of such objects has looked and is about to write what it has decided, `happens`: each time,
+        until that returns something."""
+        handlers = self.bough.loop._handlers
+        handler, left = handlers[kind], [happens]
+        handlers[kind] = lambda turn: handler(Interrupted(turn, left))
+
     def units(self) -> list[Attempt]:
         return [each for each in self.engine.snapshot() if each.kind in ("replica", "web")]
 
@@ -157,6 +167,23 @@ class Plane:
         self._cursor = max([self._cursor, *(hint.cursor for hint in hints)])
         if hints:
             self.bough.wake_units({hint.unit for hint in hints})
+
+
+class Interrupted(Turn):
+    """A turn in which somebody else is faster: what is `left` to happen does so before a write."""
+
+    def __init__(self, turn: Turn, left: list[Callable[[], object]]) -> None:
+        self.__dict__.update(vars(turn))
+        self._left = left
+
+    @contextmanager
+    def apply(self, still: Still | None = None, *, lasting: bool = True) -> Iterator[sa.Connection]:
+        if self._left:
+            happens = self._left.pop()
+            if not happens():
+                self._left.append(happens)
+        with super().apply(still, lasting=lasting) as tx:
+            yield tx
 
 
 def _lay(home: Home) -> None:

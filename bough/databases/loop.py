@@ -11,7 +11,7 @@ from bough.data.making import Making
 from bough.databases import store
 from bough.databases.cutting import CHANGED, GONE, KIND
 from bough.databases.disk import Databases
-from bough.databases.models import FAILED, MAKING, READY, Instance
+from bough.databases.models import FAILED, MAKING, READY, Instance, Place
 from bough.kernel import catalog
 from bough.kernel.catalog import Point
 from bough.kernel.errors import Problem
@@ -34,7 +34,7 @@ class Keeper:
             found = [each for each in store.of(tx, place) if each.name == name]
             kept = store.snapshots(tx, project, name, environment=environment)
         if not found:
-            self._disk.hide(place, name)
+            self._hide(turn, place, name)
         elif found[0].state == MAKING:
             return self._mask(turn, found[0])
         ready = [(each.engine, each.handle, each.remake) for each in found if each.state == READY]
@@ -44,6 +44,11 @@ class Keeper:
             engine.settle(handle)
             engine.keep(handle)
         return LOOK_S if found else None
+
+    def _hide(self, turn: Turn, place: Place, name: str) -> None:
+        """In a transaction, so that nobody makes and shows another one of the name meanwhile."""
+        with turn.apply(lambda tx: all(each.name != name for each in store.of(tx, place))):
+            self._disk.hide(place, name)
 
     def handle_gone(self, turn: Turn) -> float | None:
         engine, _, handle = turn.id.partition("/")
@@ -63,26 +68,27 @@ class Keeper:
                 self._making.start(Path(found.source), lambda: self._make_masked(found, policy))
             except Problem as problem:
                 failed = msgspec.structs.replace(found, state=FAILED, failure=msgspec.to_builtins(problem.detail()))
-                return self._done(turn, failed)
+                return self._done(turn, found, failed)
             if found.source not in self._made:
                 return AGAIN_S
-        handle = self._made.pop(found.source)
-        return self._done(turn, msgspec.structs.replace(found, state=READY, handle=handle, source="", remake={}),
-                          source=found.source)  # fmt: skip
+        ready = msgspec.structs.replace(found, state=READY, handle=self._made[found.source], source="", remake={})
+        then = self._done(turn, found, ready)
+        del self._made[found.source]
+        return then
 
     def _make_masked(self, found: Instance, policy: dict[str, str]) -> None:
         self._made[found.source] = self._disk.engine(found.engine).mask(found.source, policy)
 
-    def _done(self, turn: Turn, found: Instance, source: str = "") -> float | None:
-        if found.state == READY:
-            self._disk.show(found)
-        with turn.apply() as tx:
-            store.put(tx, found)
-            if source:
-                wake(tx, GONE, f"{found.engine}/{source}")
-            subject = f"{found.project}/{found.environment}"
-            self._events.emit(tx, CHANGED, subject, name=found.name, state=found.state)
-        return 0.0 if found.state == READY else None
+    def _done(self, turn: Turn, before: Instance, made: Instance) -> float | None:
+        """Unless its environment was discarded meanwhile, or it is another one by now."""
+        with turn.apply(store.stands(before)) as tx:
+            if made.state == READY:
+                self._disk.show(made)
+                wake(tx, GONE, f"{before.engine}/{before.source}")
+            store.put(tx, made)
+            subject = f"{made.project}/{made.environment}"
+            self._events.emit(tx, CHANGED, subject, name=made.name, state=made.state)
+        return 0.0 if made.state == READY else None
 
 
 def begin(tx: sa.Connection) -> None:

@@ -11,6 +11,7 @@ from bough.databases.models import READY, Declared, Instance, Place, Snapshot
 from bough.kernel import catalog
 from bough.kernel.catalog import DATABASE, Point
 from bough.kernel.errors import NotFound
+from bough.kernel.reconcile import Still
 from bough.kernel.tables import metadata
 
 instance = sa.Table(
@@ -73,6 +74,11 @@ def find(tx: sa.Connection, place: Place, name: str) -> Instance:
 
 def of(tx: sa.Connection, place: Place) -> list[Instance]:
     return [_instance(row) for row in tx.execute(instance.select().where(*_is(place)).order_by(instance.c.name))]
+
+
+def stands(read: Instance) -> Still:
+    """Whether it is as it was read."""
+    return lambda tx: read in of(tx, (read.project, read.environment))
 
 
 def every(tx: sa.Connection) -> list[Instance]:

@@ -38,24 +38,26 @@ class Bringing:
         self._database, self._keys, self._forge_of = database, keys, forge_of
         self._closed = threading.Event()
         self._pool = ThreadPoolExecutor(AT_ONCE, "preview")
-        self._running: dict[str, Future[Changes]] = {}
+        self._running: dict[str, tuple[Preview, Future[Changes]]] = {}
 
     def stop(self) -> None:
         """What is under way is begun again by the next start."""
         self._closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def ensure(self, step: str, preview: Preview, link: ForgeLink) -> Changes | None:
-        """What a step has changed; None while it is under way. Raises what it has raised."""
+    def ensure(self, step: str, preview: Preview, link: ForgeLink) -> tuple[Preview, Changes] | None:
+        """The preview with which a step began, and what it has changed; None while it is under way. Raises what it has
+        raised."""
         running = self._running.get(preview.id)
         if running is None:
             work = {rules.BRING: self._bring, rules.REMOVE: self._remove, rules.SAY: self._say}[step]
-            self._running[preview.id] = self._pool.submit(work, preview, link)
+            self._running[preview.id] = preview, self._pool.submit(work, preview, link)
             return None
-        if not running.done():
+        before, coming = running
+        if not coming.done():
             return None
         del self._running[preview.id]
-        return running.result()
+        return before, coming.result()
 
     def _bring(self, preview: Preview, link: ForgeLink) -> Changes:
         forge, token = self._reach(link)

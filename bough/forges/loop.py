@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from bough.forges import rules, store
 from bough.forges.bringing import Bringing
 from bough.forges.models import CLOSED, DEPLOYING, Preview
@@ -30,18 +32,19 @@ def handler(bringing: Bringing, events: Events) -> Handler:
             step = rules.SAY
         if step == rules.NOTHING:
             return None
+        if step == rules.BRING and preview.state != DEPLOYING:
+            preview = _write(turn, events, preview, state=DEPLOYING)
         try:
-            changes = bringing.ensure(step, preview, link)
+            done = bringing.ensure(step, preview, link)
         except StreamClosed:
             return None  # the server is stopping; the next start looks at every preview
         except Problem as problem:
             return _failed(turn, events, preview, problem)
-        if changes is None:
-            if step == rules.BRING and preview.state != DEPLOYING:
-                _write(turn, events, preview, state=DEPLOYING)
+        if done is None:
             return CHECK_S
-        now = turn.clock.now()
-        _write(turn, events, preview, rules.push_of(preview, link, changes, now), failures=0, **changes)
+        before, changes = done
+        push = rules.push_of(before, link, changes, turn.clock.now())
+        _write(turn, events, before, push, failures=0, **changes)
         return 0.0
 
     return turn
@@ -52,20 +55,22 @@ def _failed(turn: Turn, events: Events, preview: Preview, problem: Problem) -> f
     return min(RETRY_S[1], RETRY_S[0] * 2.0 ** min(preview.failures, 10))
 
 
-def _write(turn: Turn, events: Events, preview: Preview, push: Push | None = None, **changes: object) -> None:
-    """Fields that a webhook has changed meanwhile stay as the webhook has them: only `changes` are written, and the
-    `push` that it was."""
-    now = turn.clock.now()
-    with turn.apply() as tx:
-        store.change(tx, preview.id, changed_at=now, **changes)
+def _write(turn: Turn, events: Events, before: Preview, push: Push | None = None, **changes: object) -> Preview:
+    """Writes what was decided on `before`, and the `push` that it was; the preview as it is then. Fields that somebody
+    has changed meanwhile stay as they have them."""
+    with turn.apply(lambda tx: store.by_id(tx, before.id) is not None) as tx:
+        found = store.by_id(tx, before.id) or before
+        wanted = rules.still_wanted(changes, before, found)
+        now = msgspec.structs.replace(found, **(wanted | {"changed_at": turn.clock.now()}))
+        store.put(tx, now)
         if push is not None:
             pushes.record(tx, events, push)
-        if changes.get("state", preview.state) != preview.state:
+        if now.state != found.state:
             events.emit(
-                tx, CHANGED, preview.id, project=preview.project, number=preview.number, branch=preview.branch,
-                state=changes["state"], environment=changes.get("environment", preview.environment),
-                why=changes.get("why", ""),
+                tx, CHANGED, now.id, project=now.project, number=now.number, branch=now.branch, state=now.state,
+                environment=now.environment, why=changes.get("why", ""),
             )  # fmt: skip
+    return now
 
 
 __all__ = ["CHANGED", "CLOSED", "KIND", "handler"]

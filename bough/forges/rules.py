@@ -104,6 +104,12 @@ def _plain(text: str) -> str:
     return text.replace("```", "'''")[:2000]
 
 
+def still_wanted(changes: Mapping[str, Any], before: Preview, now: Preview) -> dict[str, Any]:
+    """What a step that began with `before` changes of the preview as it is now: without the fields that a webhook, or
+    somebody, has changed meanwhile. A commit that was pushed while the one before was deployed is the next one."""
+    return {name: value for name, value in changes.items() if getattr(now, name) == getattr(before, name)}
+
+
 def push_of(preview: Preview, link: ForgeLink, changes: Mapping[str, Any], now: float) -> Push | None:
     """What a commit of a pull request was that has been deployed, or has failed: from the webhook to its URL."""
     if not changes.get("deployed"):

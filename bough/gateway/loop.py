@@ -60,7 +60,7 @@ def handler(home: Home, platform: Platform, engine: Engine, events: Events) -> H
         leaving = [each for each in draining if not each.drained]
         for deployment in leaving:
             if _has_drained(deployment, state, generation, now):
-                with turn.apply() as tx:
+                with turn.apply(serving.stands(deployment)) as tx:
                     serving.drained(tx, deployment.id, now)
         return DRAIN_CHECK_S if leaving else BEHIND_CHECK_S if behind else None
 

@@ -5,7 +5,8 @@ ready ── idle long enough ──> asleep, told to the gateway ── it has 
   └─── a request came, or its hours have ──┘<───────────────── the gateway woke a unit ───────────┘
 
 Nothing is lost on the way: from the moment that the gateway has heard, it asks the node before it sends anything to
-such a deployment, and the node does not put to sleep what it was just asked for. A gateway that does not answer
+such a deployment, and the node does not put to sleep what it was just asked for. What a release has drained while the
+gateway was asked stays drained. A gateway that does not answer
 cannot say that nobody asks, so then nobody goes to sleep.
 """
 
@@ -75,13 +76,13 @@ def _consider(turn: Turn, engine: Engine, events: Events, deployment: Deployment
             return ASK_AGAIN_S
         if left_s > 0:
             return max(left_s, SOON_S)
-        with turn.apply() as tx:
+        with turn.apply(serving.stands(deployment)) as tx:
             replicas.change(tx, events, deployment.id, now, state=ASLEEP, drained=False)
             if deployment.settings.scale.max:  # it begins with what it began with
                 serving.scaled(tx, deployment.id, now, 0, 0)
         return SOON_S
     if left_s > 0 or wanted:  # a request came meanwhile, or its hours have begun
-        with turn.apply() as tx:
+        with turn.apply(serving.stands(deployment)) as tx:
             replicas.change(tx, events, deployment.id, now, state=READY)
             wake(tx, serving.KIND, deployment.id)
             table_changed(tx)
@@ -89,7 +90,7 @@ def _consider(turn: Turn, engine: Engine, events: Events, deployment: Deployment
     if deployment.drained:
         return ASK_AGAIN_S
     if all(lane.asleep for lane in lanes) and _put_to_sleep(engine, deployment):
-        with turn.apply() as tx:
+        with turn.apply(serving.stands(deployment)) as tx:
             serving.drained(tx, deployment.id, turn.clock.now())
         return ASK_AGAIN_S
     return SOON_S

@@ -14,7 +14,7 @@ from bough.adapters.connectors import Bucket, Found, Objects
 from bough.environments import store as environments
 from bough.jobs import store, taking
 from bough.jobs.many import AGAIN_S, AT_ONCE, LISTED, groups, listed, renew, together
-from bough.jobs.models import BRINGING, FAILED, QUEUED, SUCCEEDED, TOOK, JobRun, TakenObject
+from bough.jobs.models import FAILED, QUEUED, SUCCEEDED, TOOK, JobRun, TakenObject
 from bough.jobs.saved import CheckpointBucket
 from bough.jobs.turning import say
 from bough.jobs.units import Places
@@ -52,8 +52,7 @@ class BucketWork:
         except Problem as problem:
             self.fail(turn, run, f"its objects cannot be read: {problem.message}", problem)
             return None
-        if taken is not None:
-            self._ready(turn, run, taken)
+        self._ready(turn, run, taken)
         return None
 
     def sent(self, turn: Turn, run: JobRun) -> dict[str, object]:
@@ -77,27 +76,24 @@ class BucketWork:
         return {"said": said, "objects": len(files), "bytes": size}
 
     def fail(self, turn: Turn, run: JobRun, said: str, problem: Problem) -> None:
-        now = turn.clock.now()
-        with turn.apply() as tx:
-            if store.get(tx, run.id).state == run.state:
-                failure = msgspec.to_builtins(problem.detail())
-                store.update(tx, run.id, now, state=FAILED, said=said, failure=failure, finished_at=now)
-                say(tx, self._events, store.get(tx, run.id))
-                store.changed(tx)
+        now, failure = turn.clock.now(), msgspec.to_builtins(problem.detail())
+        with turn.apply(store.stands(run)) as tx:
+            store.update(tx, run.id, now, state=FAILED, said=said, failure=failure, finished_at=now)
+            say(tx, self._events, store.get(tx, run.id))
+            store.changed(tx)
 
     def later(self, turn: Turn, run: JobRun, said: str) -> float:
         """A bucket, or the disk, is tried once more; its timeline says so once."""
-        with turn.apply() as tx:
-            now = store.get(tx, run.id)
-            if now.state == run.state and now.said != said:
+        with turn.apply(store.stands(run)) as tx:
+            if store.get(tx, run.id).said != said:
                 store.update(tx, run.id, turn.clock.now(), said=said)
                 say(tx, self._events, store.get(tx, run.id))
         return AGAIN_S
 
     # --- private
 
-    def _brought(self, turn: Turn, run: JobRun) -> list[TakenObject] | None:
-        """What the run has; None when it was ended meanwhile."""
+    def _brought(self, turn: Turn, run: JobRun) -> list[TakenObject]:
+        """What the run has."""
         source = run.manifest.settings.source
         assert source is not None  # noqa: S101 - nothing else is brought
         with turn.read() as tx:
@@ -118,9 +114,7 @@ class BucketWork:
         paths = {each.key: root / _below(source, each.key) for each in taken}
         for objects in groups([each for each in taken if not paths[each.key].exists()], AT_ONCE):
             came = together(turn, [partial(self._fetched, run, bucket, each, paths[each.key]) for each in objects])
-            with turn.apply() as tx:
-                if store.get(tx, run.id).state != BRINGING:
-                    return None
+            with turn.apply(store.stands(run)) as tx:
                 for each, found in zip(objects, came, strict=True):
                     if found is None or found.etag != each.etag:
                         taking.replace(tx, run, bucket.name, each, found)
@@ -148,9 +142,7 @@ class BucketWork:
         values: dict[str, Any] = {"state": QUEUED, "said": "waits for its turn"}
         if source is not None and not taken:
             values = {"state": SUCCEEDED, "said": f"nothing is new in {source.url}", "finished_at": now}
-        with turn.apply() as tx:
-            if store.get(tx, run.id).state != BRINGING:
-                return
+        with turn.apply(store.stands(run)) as tx:
             if source is not None and taken:
                 where = {"project": run.project, "environment": run.environment, "job": run.job}
                 self._events.emit(tx, TOOK, run.id, **where, said=taking.words(taken, source.url), objects=len(taken))

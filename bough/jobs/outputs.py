@@ -49,7 +49,7 @@ class Outputs:
                 return None
         now = turn.clock.now()
         self._tracked.keep([], [run], now)
-        with turn.apply() as tx:
+        with turn.apply(store.stands(run)) as tx:  # its environment may be gone
             if told is not None:
                 where = {"project": run.project, "environment": run.environment, "job": run.job}
                 self._events.emit(tx, SENT, run.id, **where, **told)

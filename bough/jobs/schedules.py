@@ -73,20 +73,15 @@ class Schedules:
 
     def handle(self, turn: Turn) -> float | None:
         now, place = turn.clock.now(), turn.id.split("/")
-        with turn.read() as tx:
+        with turn.apply() as tx:  # a release may change its clock, and somebody may pause it
             found = get(tx, place[0], place[1], place[2])
             if found is None or not environments.exists(tx, (found.project, found.environment)):
                 return None
-            paused = environments.view(tx, (found.project, found.environment)).paused
-        if paused:
-            with turn.apply() as tx:
+            if environments.view(tx, (found.project, found.environment)).paused:
                 _dealt_with(tx, found, now, 0)
-            return PAUSED_CHECK_S
-        due = slots(found, now)
-        if due:
-            with turn.apply() as tx:
-                waits = self._run(tx, found, due, now)
-            if waits:
+                return PAUSED_CHECK_S
+            due = slots(found, now)
+            if due and self._run(tx, found, due, now):
                 return WAITING_CHECK_S
         return max(cron.upcoming(found.schedule, found.timezone, now) - now, 0.05)
 

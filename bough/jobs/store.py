@@ -13,7 +13,7 @@ from bough.jobs.models import ACTIVE, ALL, CANCEL, CANCELLED, KIND, RUNNING, SKI
 from bough.kernel import catalog
 from bough.kernel.errors import NotFound
 from bough.kernel.events import Event
-from bough.kernel.reconcile import wake
+from bough.kernel.reconcile import Still, wake
 from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
 
@@ -91,6 +91,11 @@ def get(tx: sa.Connection, id: str) -> JobRun:
         of_job = "" if id.startswith("jr_") else f" {id}"  # whoever gives a job's name means one of its runs
         raise NotFound(f"there is no job run {id!r}", code="JOB_RUN_NOT_FOUND", hint=f"bough jobs list{of_job}")
     return _ROWS.struct(row)
+
+
+def stands(read: JobRun) -> Still:
+    """Whether it is in the state in which it was read: nobody has ended it meanwhile."""
+    return lambda tx: get(tx, read.id).state == read.state
 
 
 def update(tx: sa.Connection, id: str, now: float, *, known: int | None = None, **values: Any) -> bool:

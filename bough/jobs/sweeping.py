@@ -20,6 +20,9 @@ def handler(places: Places) -> Handler:
         with turn.read() as tx:
             gone = store.ended_before(tx, left, turn.clock.now() - KEPT_S)
         for id in gone:
+            with turn.read() as tx:  # the others took a while: somebody may have taken this one up again
+                if not store.ended_before(tx, [id], turn.clock.now() - KEPT_S):
+                    continue
             for folder in (places.folder(id), places.checkpoints(id)):
                 trees.remove_tree(folder)
             with turn.apply():  # a folder of many files takes a while: the lease is renewed

@@ -14,6 +14,10 @@ it records renews its lease; nothing else does, so that a handler that hangs is 
 says nothing for a whole lease (30 s) is a fault: another worker may have done its work meanwhile, its own no longer
 counts, and the log says so. What handlers wait for is bounded below that (the engine's answers: 10 s).
 
+The lease keeps other workers away, not people: while a handler looks and thinks, an operation may decide something else
+for the same object. What was read is therefore true when it is written over, or it is not written: `turn.apply(still)`
+asks once more, inside of the transaction.
+
 What was rejected: a workflow engine (replays tie running work to the code that started it) and queues of tasks (a task
 says what to do, not what should be true, so a lost or doubled one is a fault; here both are harmless).
 """
@@ -42,6 +46,7 @@ _DOUBLINGS = 20  # more would overflow; the longest pause is reached long before
 IDLE_S = 0.5  # how often it is asked whether another process has written; wakes of this one arrive at once
 
 T = TypeVar("T")
+Still = Callable[[sa.Connection], bool]
 log = logging.getLogger("bough.reconcile")
 
 
@@ -59,6 +64,10 @@ class LeaseLost(Exception):
     """Another worker has taken the object over: whatever was decided here no longer counts."""
 
 
+class Outdated(Exception):
+    """Somebody else has changed what this turn had read: it changes nothing, and begins again from the top."""
+
+
 class Turn:
     """One call of a handler for one object."""
 
@@ -71,14 +80,17 @@ class Turn:
         self.renewed_at = clock.now()
 
     @contextmanager
-    def apply(self, *, lasting: bool = True) -> Iterator[sa.Connection]:
-        """A transaction in which the lease is still ours, and is renewed; raises `LeaseLost` otherwise. Without
-        `lasting` a power cut may undo it, not a kill: for what is looked at often and counted again."""
+    def apply(self, still: Still | None = None, *, lasting: bool = True) -> Iterator[sa.Connection]:
+        """A transaction in which the lease is still ours, and is renewed; raises `LeaseLost` otherwise. `still` says
+        whether that holds which was decided on outside of it; raises `Outdated` where it does not. Without `lasting` a
+        power cut may undo it, not a kill: for what is looked at often and counted again."""
         with self._store.write(lasting=lasting) as tx:
             now = self.clock.now()
             held = {"at_kind": self.kind, "at_id": self.id, "held": self.token, "until": now + self._lease_s}
             if _RENEW.run(tx, **held) == 0:
                 raise LeaseLost(f"{self.kind} {self.id}")
+            if still is not None and not still(tx):
+                raise Outdated(f"{self.kind} {self.id}")
             self.renewed_at = now
             yield tx
 
@@ -259,6 +271,8 @@ class Loop:
             after = self._handlers[turn.kind](turn)
         except LeaseLost:
             self._lost(turn)
+        except Outdated:  # whoever was faster has woken it, as a rule; a pause, lest the two chase each other
+            self._release(turn, RETRY_S[0])
         except Exception as error:  # whatever a handler raises is kept, shown and tried again; the loop goes on
             pause = min(RETRY_S[0] * 2 ** min(failures, _DOUBLINGS), RETRY_S[1])
             log.exception("%s %s failed, again in %.1f s", turn.kind, turn.id, pause)

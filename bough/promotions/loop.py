@@ -73,7 +73,7 @@ class Promotions:
             run = gates.get(tx, promotion.gate_run)
         if run.state == GATES_RUNNING:
             return GATES_CHECK_S
-        with turn.apply() as tx:
+        with turn.apply(store.stands(promotion)) as tx:
             if run.state == GATES_FAILED:
                 failed = [f"{each.gate}: {each.said}" for each in run.results if not each.passed]
                 failure = {"code": "GATES_FAILED", "message": "; ".join(failed), "gate_run": run.id}
@@ -84,7 +84,7 @@ class Promotions:
 
     def _wait(self, turn: Turn, promotion: Promotion) -> float | None:
         """Until enough approvals hold; whoever gives one wakes it."""
-        with turn.apply() as tx:
+        with turn.apply(store.stands(promotion)) as tx:
             given = rules.counting(promotion, store.approvals(tx, promotion.id), turn.clock.now())
             if len(given) < promotion.needed:
                 return None
@@ -106,7 +106,7 @@ class Promotions:
                 signed = None
             else:
                 failure = {}
-        with turn.apply() as tx:
+        with turn.apply(store.stands(promotion)) as tx:
             if failure:
                 self._steps.abort(tx, promotion, failure)
                 return None
@@ -119,7 +119,7 @@ class Promotions:
     def _prepare(self, turn: Turn, promotion: Promotion) -> float | None:
         """Makes sure that the candidate's deployments are there, beside those of the live release."""
         state, spent = self._ask(), self._spent(promotion)
-        with turn.apply() as tx:
+        with turn.apply(store.stands(promotion)) as tx:
             live, newest = environments.live(tx, promotion.place), environments.newest(tx, promotion.place)
             if newest is not None and newest[0].state not in RELEASES_ENDED:
                 return CHECK_S  # another release is on its way: its end decides what there is to change
@@ -155,17 +155,15 @@ class Promotions:
         return self._next(tx, promotion, 0)
 
     def _watch(self, turn: Turn, promotion: Promotion) -> float | None:
-        with turn.read() as tx:
-            live = environments.live(tx, promotion.place)
-            champions = _champions(tx, promotion, live[1]) if live is not None else set()
-        now = turn.clock.now()
-        mine, spent = set(promotion.deployments.values()), self._spent(promotion)
-        watch = rules.looked(promotion.watch, self._ask(), mine, champions, spent, now)
+        state, spent, now = self._ask(), self._spent(promotion), turn.clock.now()
         policy, shadowing = promotion.policy, promotion.state == SHADOWING
-        with turn.apply() as tx:
+        with turn.apply(store.stands(promotion)) as tx:
+            live = environments.live(tx, promotion.place)
             if live is None or live[0].id != promotion.base:
                 self._steps.move(tx, promotion, PREPARING)  # another release serves: begin again beside that one
                 return AT_ONCE
+            mine, champions = set(promotion.deployments.values()), _champions(tx, promotion, live[1])
+            watch = rules.looked(promotion.watch, state, mine, champions, spent, now)
             failure = rules.beyond(policy, watch) or _broken(tx, promotion)
             promotion = store.change(tx, promotion.id, now, watch=watch)
             if failure:

@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.kernel.errors import Conflict, NotFound
-from bough.kernel.reconcile import wake
+from bough.kernel.reconcile import Still, wake
 from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
 from bough.promotions import timeline
@@ -99,6 +99,11 @@ def get(tx: sa.Connection, id: str) -> Promotion:
     if row is None:
         raise NotFound(f"there is no promotion {id!r}", code="PROMOTION_NOT_FOUND", hint="bough promotions list")
     return _ROWS.struct(row)
+
+
+def stands(read: Promotion) -> Still:
+    """Whether it is as it was read: nobody has ended it meanwhile, or begun it again."""
+    return lambda tx: get(tx, read.id) == read
 
 
 def under_way(tx: sa.Connection, place: Place, name: str) -> Promotion | None:

@@ -64,7 +64,7 @@ class Idleness:
         habits = self._learn(turn, now - idle_s, deployment)
         awake, left_s = until_change_s(habits.awake(), idle_s)
         if awake and deployment.state == ASLEEP:
-            with turn.apply() as tx:
+            with turn.apply(serving.stands(deployment)) as tx:
                 replicas.change(tx, self._events, deployment.id, now, state=READY)
                 serving.stay_awake(tx, deployment.id, idle_s + left_s)
                 wake(tx, serving.KIND, deployment.id)
@@ -72,7 +72,7 @@ class Idleness:
             return
         until_s = idle_s + left_s if awake else max(STEP_S, min(idle_s, deployment.awake_s or idle_s))
         if abs(until_s - deployment.awake_s) > STEP_S and deployment.state == READY:
-            with turn.apply() as tx:
+            with turn.apply(serving.stands(deployment)) as tx:
                 serving.stay_awake(tx, deployment.id, until_s)
                 sleep_changed(tx)
 

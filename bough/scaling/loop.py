@@ -121,7 +121,7 @@ class Scaling:
         woken, scaled.slept = scaled.slept, False  # a request did that, before anybody decided
         if not (new_size or refuses or woken) and minute is None:
             return
-        with turn.apply() as tx:
+        with turn.apply(serving.stands(deployment)) as tx:
             if minute is not None:
                 store.passed(tx, place, minute)
                 store.keep_learnt(tx, place, scaled.scaler.learnt)

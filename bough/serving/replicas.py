@@ -183,7 +183,7 @@ class Replicas:
             pause = rules.pause_s(deployment.crashes)
             if (left := deployment.changed_at + pause - turn.clock.now()) > 0:
                 return left
-            with turn.apply() as tx:
+            with turn.apply(store.stands(deployment)) as tx:
                 crashes = deployment.crashes + 1
                 store.change(tx, deployment.id, turn.clock.now(), crashes=crashes)
                 text = look.failure.get("message", "")
@@ -323,11 +323,7 @@ class Replicas:
     def _change(
         self, turn: Turn, deployment: Deployment, *, then: float | None = None, **values: object
     ) -> float | None:
-        """Unless somebody else has changed its state since we looked: then it is looked at again."""
-        with turn.apply() as tx:
-            seen = store.get(tx, deployment.id)
-            if seen is None or seen.state != deployment.state:
-                return 0.0
+        with turn.apply(store.stands(deployment)) as tx:
             change(tx, self._events, deployment.id, turn.clock.now(), **values)
         return then
 

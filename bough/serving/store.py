@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from bough.environments.models import ModelPin, Release, ServiceManifest
 from bough.kernel.errors import NotFound
 from bough.kernel.names import new_id
-from bough.kernel.reconcile import drop, renew, wake
+from bough.kernel.reconcile import Still, drop, renew, wake
 from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
 from bough.serving.models import ASLEEP, BUILDING, DRAINING, FAILED, READY, STARTING, STOPPED, Deployment, Share
@@ -73,11 +73,17 @@ def _most_alive() -> sa.Select[Any]:
 
 
 _BUILT = _most_alive()  # part of every branch, so built once
+_STATE = sa.select(deployment.c.state).where(deployment.c.id == sa.bindparam("of_id"))
 
 
 def get(tx: sa.Connection, id: str) -> Deployment | None:
     row = tx.execute(deployment.select().where(deployment.c.id == id)).first()
     return _ROWS.struct(row) if row else None
+
+
+def stands(read: Deployment) -> Still:
+    """Whether it is in the state in which it was read: nobody has drained it, or taken it back, meanwhile."""
+    return lambda tx: tx.execute(_STATE, {"of_id": read.id}).scalar() == read.state
 
 
 def of_service(tx: sa.Connection, place: tuple[str, str], service: str, digest: str) -> Deployment | None:

@@ -51,13 +51,13 @@ def handler(connectors: Connectors, secret: OpenSecret) -> Handler:
             if not rules.wants(webhook, event):
                 continue
             told = _tell(connectors, webhook, event, key, turn.clock.now())
-            with turn.apply() as tx:
+            with turn.apply(store.stands(webhook)) as tx:
                 store.change(tx, webhook.id, **{name: getattr(told, name) for name in _NOTED})
             if told.tries:
                 return rules.pause_s(told.tries)
             webhook = told
         if news and news[-1].seq > webhook.cursor:  # those after the last one are not for it
-            with turn.apply() as tx:
+            with turn.apply(store.stands(webhook)) as tx:
                 store.change(tx, webhook.id, cursor=news[-1].seq)
         return 0.0 if len(news) == AT_ONCE else None
 

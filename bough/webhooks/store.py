@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bough.kernel.errors import NotFound
+from bough.kernel.reconcile import Still
 from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
 from bough.webhooks.models import Webhook
@@ -39,6 +40,11 @@ def add(tx: sa.Connection, made: Webhook) -> None:
 def find(tx: sa.Connection, id: str) -> Webhook | None:
     row = tx.execute(webhook.select().where(webhook.c.id == id)).first()
     return _ROWS.struct(row) if row is not None else None
+
+
+def stands(read: Webhook) -> Still:
+    """Whether it is as it was read: nobody has taken it away meanwhile."""
+    return lambda tx: find(tx, read.id) == read
 
 
 def of_project(tx: sa.Connection, project: str, id: str) -> Webhook:

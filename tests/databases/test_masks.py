@@ -27,6 +27,30 @@ def masked(plane: Plane, policy: dict[str, str]) -> None:
         time.sleep(0.05)  # a masked database is made by a process of its own
 
 
+def test_a_branch_that_is_discarded_at_the_moment_its_masked_database_is_there_stays_gone(
+    plane: Plane, rows: Rows
+) -> None:
+    plane.call("databases.policy", project=PROJECT, name="orders", policy="share", columns=POLICY)
+    plane.call("environments.create", project=PROJECT, branch="shared", mask="share")
+    plane.before_writing("database", lambda: discarded(plane))
+    while "shared" in names(plane):
+        plane.let_pass(0.1)
+        time.sleep(0.05)
+    plane.let_pass(1)
+    with plane.bough.database.read() as tx:
+        assert store.of(tx, (PROJECT, "shared")) == []
+    assert not Path(plane.bough.home.databases / "environments" / PROJECT / "shared").exists()
+
+
+def discarded(plane: Plane) -> bool:
+    plane.call("environments.discard", project=PROJECT, branch="shared")
+    return True
+
+
+def names(plane: Plane) -> list[str]:
+    return [each.name for each in plane.call("environments.list", project=PROJECT)]
+
+
 def test_masked_columns_are_nowhere_in_the_bytes_of_the_branch(plane: Plane, rows: Rows) -> None:
     rows.run("DELETE FROM orders WHERE id = 2")  # also what is deleted lies in no free page
     masked(plane, POLICY)
@@ -65,8 +89,7 @@ def test_a_policy_with_a_column_that_is_not_there_is_refused(plane: Plane, rows:
     rows.run("ALTER TABLE orders DROP COLUMN email")
     with pytest.raises(Invalid, match=r"no column orders\.email"):
         plane.call("environments.create", project=PROJECT, branch="shared", mask="share")
-    names = [each.name for each in plane.call("environments.list", project=PROJECT)]
-    assert names == ["main"]
+    assert names(plane) == ["main"]
 
 
 def test_a_value_that_stands_in_clear_elsewhere_is_found(plane: Plane, rows: Rows) -> None:

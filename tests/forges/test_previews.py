@@ -128,6 +128,25 @@ def test_a_pull_request_opens_updates_and_closes_an_environment(linked: Linked) 
     assert linked.wait(7, "live").deployed == again and "feature-x" in linked.names()
 
 
+def test_a_commit_that_is_pushed_while_the_one_before_is_deployed_is_deployed_next(github: Linked) -> None:
+    first = github.forge.commit("feature/x", "refs/pull/7/head", service_py="two")
+    github.pull(7, "opened", first)
+    second: list[str] = []
+
+    def pushed() -> bool:
+        if github.preview(7).state == "deploying":
+            second.append(github.forge.commit("feature/x", "refs/pull/7/head", service_py="three"))
+            github.pull(7, "synchronize", second[0], at="2026-05-01T11:00:00Z")
+        return bool(second)
+
+    github.plane.before_writing("preview", pushed)
+    while not second:
+        github.plane.let_pass(0.5)
+        time.sleep(0.01)
+    assert github.wait(7, "live").deployed == second[0]
+    assert github.commits("feature-x")[:2] == [second[0], first]
+
+
 def test_a_fork_waits_for_a_word_on_each_commit_and_sees_no_secret(github: Linked) -> None:
     first = github.forge.commit("main", "refs/pull/8/head", service_py="evil")
     github.pull(8, "opened", first, branch="main", head="eve/shop")

@@ -19,7 +19,7 @@ from bough.capacity.store import changeovers
 from bough.entrypoints.cli import jobsaying
 from bough.entrypoints.cli.session import Session
 from bough.jobs import store
-from bough.jobs.models import CANCELLED, FAILED, QUEUED, RUNNING, SKIPPED, STOPPED, STOPPING, SUCCEEDED
+from bough.jobs.models import CANCELLED, ENDING, FAILED, QUEUED, RUNNING, SKIPPED, STOPPED, STOPPING, SUCCEEDED
 from bough.jobs.units import NICE, Places
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
 from bough.kernel.platform import Platform, PoolSettings
@@ -112,6 +112,26 @@ def test_the_reason_of_a_failure_has_the_last_line_that_the_guilty_process_print
     made = jobs.ask("fit", FILE + "retries = 0\n")
     jobs.let_pass(4.0)
     assert jobs.run(made.id).said == "exit status 1; its last line: CheckpointError: saved by another", "not the hint"
+
+
+def test_a_run_whose_environment_is_discarded_while_its_output_is_kept_has_not_succeeded(jobs: Jobs) -> None:
+    jobs.deploy(FILE)
+    jobs.call("environments.create", project="lab", branch="try")
+    jobs.does["fit"] = Behaviour(exit_after_s=0.5)
+    made = jobs.ask("fit", environment="try", register="fitted")
+    jobs.let_pass(0.3)
+    path = Places(jobs.bough.home).output(made.id) / "weights.txt"
+    path.write_text("1")
+
+    def discarded() -> bool:
+        if jobs.run(made.id).state == ENDING:
+            jobs.call("environments.discard", project="lab", branch="try")
+        return jobs.run(made.id).state == CANCELLED
+
+    jobs.before_writing("job-run", discarded)
+    jobs.let_pass(2.0)
+    found = jobs.run(made.id)
+    assert (found.state, found.said) == (CANCELLED, "its environment was discarded")
 
 
 def test_a_group_says_which_of_its_runs_failed_and_has_no_output_of_its_own(jobs: Jobs) -> None:

@@ -93,6 +93,24 @@ def test_a_schedule_that_cannot_be_read_is_refused_with_its_line_by_whatever_rea
             jobs.call(verb, **asked, **more)
 
 
+def test_a_clock_that_a_release_changes_at_the_very_slot_is_read_as_the_release_has_it(jobs: Jobs) -> None:
+    jobs.deploy(file())
+    jobs.before_writing("job-schedule", lambda: jobs.deploy(file("30 * * * *"), seconds=1.0))
+    to_the_next_hour(jobs)
+    assert slots_of(jobs) == []
+    until(jobs, HOUR / 2)
+    assert [slot[-2:] for slot in slots_of(jobs)] == ["30"]
+
+
+def test_a_schedule_that_is_paused_at_the_very_slot_runs_nothing(jobs: Jobs) -> None:
+    jobs.deploy(file())
+    jobs.before_writing(
+        "job-schedule", lambda: jobs.call("environments.change", project="lab", branch="main", paused="yes")
+    )
+    to_the_next_hour(jobs)
+    assert slots_of(jobs) == []
+
+
 def test_what_a_release_no_longer_has_runs_no_more(jobs: Jobs) -> None:
     jobs.deploy(file())
     jobs.deploy('name = "lab"\n[jobs.other]\ncommand = "x"\n')

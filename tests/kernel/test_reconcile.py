@@ -57,6 +57,33 @@ def all_notes(database: SqliteDatabase) -> list[str]:
         return sorted(tx.execute(sa.select(note.c.text)).scalars())
 
 
+# --- what somebody else decides meanwhile
+
+
+def test_a_turn_whose_ground_has_moved_writes_nothing_and_begins_again(
+    database: SqliteDatabase, clock: VirtualClock
+) -> None:
+    """What it read is looked at once more in the transaction that writes."""
+    read: list[int] = []
+
+    def handler(turn: Turn) -> None:
+        with turn.read() as tx:
+            before = len(tx.execute(sa.select(note.c.text)).all())
+        if not read:
+            with database.write() as tx:
+                tx.execute(note.insert().values(text="somebody else"))
+        read.append(before)
+        with turn.apply(lambda tx: len(tx.execute(sa.select(note.c.text)).all()) == before) as tx:
+            tx.execute(note.insert().values(text=f"on {before}"))
+
+    loop = make(database, clock, thing=handler)
+    wake_now(database, "a")
+    assert loop.run_until_idle() == 1 and all_notes(database) == ["somebody else"]
+    clock.advance(RETRY_S[0])
+    assert loop.run_until_idle() == 1 and all_notes(database) == ["on 1", "somebody else"]
+    assert row(database, "a").failures == 0 and row(database, "a").error is None, "nothing has failed"
+
+
 # --- being due
 
 

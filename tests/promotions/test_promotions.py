@@ -106,6 +106,46 @@ def test_a_step_beyond_its_bounds_ends_the_promotion_and_the_champion_serves_all
         assert shop.ledger()[-1].evidence["failure"]["candidate"]["requests"] == 20
 
 
+@pytest.mark.parametrize("state", ["gating", "waiting", "verifying", "preparing", "shadowing", "rolling"])
+def test_what_was_ended_at_any_moment_stays_ended_and_gets_no_request(shop: Shop, state: str) -> None:
+    """Its loop has looked at it before, and must not write over what was decided since."""
+    shop.first(GATES + PROMOTION + STEPS)
+    shop.register("two", metrics={"auc": 0.95})
+    made = shop.promote(shadow=3)
+
+    def ends() -> bool:
+        found, enough_s = shop.show(made), {"shadowing": 2.0, "rolling": 9.0}.get(state, 0.0)
+        if found.state != state or found.watch.watched_s < enough_s:  # its next look is the last one of the step
+            return False
+        shop.plane.call("promotions.abort", id=made.id, by=BOB, why="we know better")
+        return True
+
+    shop.plane.before_writing("promotion", ends)
+    for _ in range(30):
+        shop.plane.let_pass(1)
+        now = shop.show(made)
+        if now.deployments and now.state in ("shadowing", "rolling"):
+            shop.answered(now.deployments["churn"], 20)
+    now = shop.show(made)
+    assert (now.state, now.failure["message"]) == ("aborted", "we know better")
+    assert shop.champion() == 1 and shop.pinned() == 1 and shop.route().variants == []
+    assert len(shop.plane.running()) == 1
+
+
+def test_a_release_that_goes_live_while_the_last_step_ends_is_what_the_candidate_is_put_beside(shop: Shop) -> None:
+    shop.first(PROMOTION + "steps = [100]\nwatch_s = 10\nmin_requests = 10\n")
+    shop.register("two")
+    made = shop.promote()
+    while shop.show(made).state != "rolling":
+        shop.plane.let_pass(1)
+    shop.answered(shop.show(made).deployments["churn"], 20)
+    shop.plane.let_pass(9)
+    assert shop.show(made).state == "rolling"
+    shop.plane.before_writing("promotion", lambda: shop.deploy(PROMOTION + STEPS, content="new code"))
+    shop.plane.let_pass(2)
+    assert shop.show(made).state in ("preparing", "rolling") and shop.champion() == 1
+
+
 def test_the_timeline_says_what_each_version_answered_in_each_stage(shop: Shop) -> None:
     shop.first(PROMOTION + STEPS)
     shop.register("two", metrics={"auc": 0.93})

@@ -15,6 +15,7 @@ from bough.gateway.telemetry.metrics import LATENCY_S
 from bough.kernel.scale import USUAL, Slot, floor_of
 from bough.queues.models import QueueState
 from bough.scaling import rules, scaled
+from bough.serving import store as serving
 from tests.plane import Plane
 
 FILE = 'name = "shop"\n[services.churn]\nmodel = "service:Churn"\nscale = {{ {} }}\n'
@@ -254,6 +255,36 @@ def test_a_service_that_may_sleep_learns_how_long_it_is_quiet_and_is_awake_befor
             states.append(service(plane).state)
     assert states[-1] == "ready", "it is awake when the next call is due"
     assert states[-12:].count("asleep") > 5, "and asleep most of the time before"
+
+
+def test_what_a_release_replaces_while_it_is_made_ready_for_its_next_call_does_not_stay_behind(plane: Plane) -> None:
+    plane.deploy(FILE.format("min = 0"))
+    traffic = Traffic(plane)
+    before = deployment(plane)
+
+    def quiet(minutes: float) -> None:
+        traffic.idle_s += 60.0 * minutes - 3
+        plane.clock.advance(60.0 * minutes - 3)
+        traffic.seconds(3, 0)
+
+    for _ in range(9):  # a call every 40 minutes
+        traffic.seconds(1, 1)
+        quiet(20)
+        quiet(20)
+    traffic.seconds(1, 1)
+    quiet(20)
+    assert service(plane).state == "asleep"
+
+    def replaced() -> bool:
+        return service(plane).state == "asleep" and bool(plane.deploy(FILE.format("min = 0"), content="two"))
+
+    plane.before_writing("idleness", replaced)
+    for minutes in (17, 1, 1):
+        quiet(minutes)
+        plane.let_pass(5)
+    with plane.bough.database.read() as tx:
+        assert serving.get(tx, before).state == "stopped"  # type: ignore[union-attr]
+    assert len(plane.running()) == 1
 
 
 def test_a_budget_bounds_the_replicas_and_is_remembered_when_the_server_begins_anew(tmp_path: Path) -> None:

@@ -122,6 +122,30 @@ def test_a_request_on_the_way_to_sleep_keeps_it_awake(plane: Plane) -> None:
     assert not any(each.asleep for each in plane.routes())
 
 
+def states_of(plane: Plane, environment: str = "try-it") -> list[str]:
+    with plane.bough.database.read() as tx:
+        return [each.state for each in serving.in_environment(tx, ("shop", environment), ended=True)]
+
+
+def test_what_a_release_replaces_while_it_falls_asleep_does_not_stay_behind(plane: Plane) -> None:
+    awake(plane)
+    lane(plane, 301.0)
+    plane.before_writing("sleep", lambda: plane.deploy(ONE, content="three", environment="try-it"))
+    plane.let_pass(6)
+    assert states_of(plane) == ["stopped", "stopped", "ready"] and len(plane.running()) == 2
+
+
+def test_what_a_release_replaces_while_a_request_wakes_it_does_not_stay_behind(plane: Plane) -> None:
+    awake(plane)
+    lane(plane, 301.0, asleep=False)
+    plane.let_pass(6)
+    assert services(plane)["churn"].state == "asleep"
+    lane(plane, 0.2)
+    plane.before_writing("sleep", lambda: plane.deploy(ONE, content="three", environment="try-it"))
+    plane.let_pass(6)
+    assert states_of(plane) == ["stopped", "stopped", "ready"] and len(plane.running()) == 2
+
+
 def test_production_may_be_told_to_sleep_and_a_branch_not_to(plane: Plane) -> None:
     plane.deploy(ONE + "sleep_after_s = 20\n")
     lane(plane, 21.0, environment="main")

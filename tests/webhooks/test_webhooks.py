@@ -75,6 +75,17 @@ def test_what_happens_from_now_on_is_told_in_order_and_signed(plane: Plane, ear:
     assert len({each["webhook-id"] for _, each, _ in ear.asked}) == len(ear.asked) == state(plane).told
 
 
+def test_what_is_taken_away_while_it_is_told_hears_nothing_more(plane: Plane, ear: Ear) -> None:
+    added = listening(plane, "release.*")
+    plane.before_writing(
+        "webhook", lambda: plane.call("webhooks.remove", project="shop", id=added.webhook.id) is not None
+    )
+    for _ in range(3):
+        plane.call("webhooks.test", project="shop", id=added.webhook.id)
+    plane.let_pass(1)
+    assert len(ear.asked) == 1
+
+
 def test_nothing_else_is_told(plane: Plane, ear: Ear) -> None:
     listening(plane, "promotion.*")
     plane.deploy(ONE.replace("shop", "other"), content="three")
