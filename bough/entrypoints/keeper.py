@@ -32,7 +32,7 @@ from bough.entrypoints.processes import (
 from bough.kernel.errors import Conflict
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home
-from bough.kernel.processes import starttime
+from bough.kernel.processes import boot, starttime
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 10.0
 LONGEST_AFTER_KILL_S = 0.25  # a gateway needs 0.2 s to start, and is to serve within a second of a kill, however many
@@ -102,7 +102,7 @@ class Keeper:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._stop)
             signal.signal(signal.SIGHUP, self._hurry)
-            state = Presence(pid=os.getpid(), starttime=starttime(os.getpid()), started_at=time.time())
+            state = Presence(pid=os.getpid(), starttime=starttime(os.getpid()), started_at=time.time(), boot=boot())
             write_whole(self._home.run / "keeper.json", msgspec.json.encode(state))
             while not self._stopping:
                 self._look(time.monotonic())

@@ -25,7 +25,7 @@ from bough.entrypoints.node_http import NodeServer
 from bough.kernel.errors import Conflict, Problem
 from bough.kernel.files import as_exhausted
 from bough.kernel.learning import learn_all
-from bough.kernel.processes import starttime
+from bough.kernel.processes import boot, starttime
 from bough.secrets.vault import Vault
 
 LOOK_S = 3600.0  # whether it is to end: `shutdown` wakes it
@@ -41,7 +41,8 @@ def run(home: Path, *, node: str = "local", loader: str = "", zygote_idle_s: flo
         ended = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())
-        state = wire.NodeState(node=node, pid=os.getpid(), starttime=starttime(os.getpid()), started_at=time.time())
+        own = os.getpid()
+        state = wire.NodeState(node=node, pid=own, starttime=starttime(own), started_at=time.time(), boot=boot())
         unseal = Vault(home, os.environ).open_text
         engine = LocalEngine(
             home, node=node, loader=loader, zygote_idle_s=zygote_idle_s, unseal=unseal, devices=accelerators().devices

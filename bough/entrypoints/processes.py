@@ -18,7 +18,7 @@ import msgspec
 from bough.kernel.errors import Detail
 from bough.kernel.files import write_whole
 from bough.kernel.platform import Home
-from bough.kernel.processes import BOOT_SLACK_S, boot_time, starttime
+from bough.kernel.processes import boot, starttime
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -32,11 +32,12 @@ ANSWER_S = 2.0
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
-    """What every `run/<name>.json` holds at least."""
+    """What every `run/<name>.json` holds at least. `boot`: of the machine, in which the numbers hold."""
 
     pid: int
     starttime: int
     started_at: float
+    boot: str = ""
 
 
 class Listening(Presence, frozen=True, kw_only=True):
@@ -56,7 +57,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def say(home: Home, name: str, started_at: float, host: str, port: int) -> Path:
     """This process listens as `name`: writes `run/<name>.json`, which its caller takes away when it stops."""
     own = os.getpid()
-    state = Listening(pid=own, starttime=starttime(own), started_at=started_at, host=host, port=port)
+    state = Listening(pid=own, starttime=starttime(own), started_at=started_at, boot=boot(), host=host, port=port)
     path = home.run / f"{name}.json"
     write_whole(path, msgspec.json.encode(state))
     return path
@@ -65,7 +66,7 @@ def say(home: Home, name: str, started_at: float, host: str, port: int) -> Path:
 def presence(home: Home, name: str) -> Presence | None:
     """The living process that serves as `name`; None when there is none."""
     found = _read(home.run / f"{name}.json", Presence)
-    if found is None or found.started_at < boot_time() - BOOT_SLACK_S:
+    if found is None or found.boot not in ("", boot()):
         return None
     return found if starttime(found.pid) == found.starttime else None
 

@@ -297,7 +297,7 @@ class JobLoop:
             return 0.0
         if any(run.state == BUILDING for run in runs):
             return BUILD_CHECK_S
-        later = [run.not_before - turnover.world.now for run in runs if run.state == QUEUED]
+        later = [rules.waits_s(run, turnover.world.now) for run in runs if run.state == QUEUED]
         soon = [each for each in later if each > 0]
         active = any(run.state in (RUNNING, STOPPING, QUEUED) for run in runs)
         return min([CHECK_S if active else REST_S, *soon])

@@ -13,6 +13,7 @@ from bough.jobs.models import DECIDED, FAILED, QUEUED, RUNNING, STOPPING, JobRun
 from bough.jobs.resizing import Place, Resizing, Short
 from bough.jobs.turning import Turnover
 from bough.jobs.watching import Watching
+from bough.kernel.clock import left_s
 from bough.kernel.errors import Problem, Unavailable
 
 LOOKED_AT_MOST = 50  # queued runs in a row that do not fit, before the turn ends
@@ -29,13 +30,14 @@ class Placing:
     ) -> None:  # fmt: skip
         self._capacity, self._accelerators, self._machine = capacity, accelerators, machine
         self._watching, self._weights = watching, weights
-        self._waits: dict[str, tuple[float, str]] = {}  # until when capacity is not asked again, and the gist of why
+        # Since when, and for how long, capacity is not asked again; the gist of why.
+        self._waits: dict[str, tuple[float, float, str]] = {}
 
     def place(self, turnover: Turnover, shares: Mapping[str, float], ready: Ready, held: Mapping[Place, str]) -> None:
         """`held`: environments of which nothing may begin now, and why."""
         world = turnover.world
         running = [run for run in world.singles if run.state in (RUNNING, STOPPING)]
-        queued = [run for run in world.singles if run.state == QUEUED and run.not_before <= world.now]
+        queued = [run for run in world.singles if run.state == QUEUED and not rules.waits_s(run, world.now)]
         self._waits = {id: waits for id, waits in self._waits.items() if id in world.runs}
         if not queued and not any(map(units.is_parallel, running)):
             return
@@ -126,8 +128,8 @@ class Placing:
     def _ask(self, turnover: Turnover, run: JobRun, ready: Ready) -> Decision | None:
         """What capacity says, where it says start; None: why it waits is said."""
         now = turnover.world.now
-        until, gist = self._waits.get(run.id, (0.0, ""))
-        if now < until:
+        since, seconds, gist = self._waits.get(run.id, (0.0, 0.0, ""))
+        if left_s(since, seconds, now):
             return None
         try:
             if not ready(run):
@@ -143,7 +145,7 @@ class Placing:
         if decision.action == START and decision.offer is not None:
             self._waits.pop(run.id, None)
             return decision
-        self._waits[run.id] = now + decision.again_s, decision.gist
+        self._waits[run.id] = now, decision.again_s, decision.gist
         if decision.gist != gist:
             turnover.note(DECIDED, run, action=decision.action, why=decision.why, late=decision.late)
         if decision.gist != gist or not run.said.startswith(gist):

@@ -88,6 +88,12 @@ def outcome(
     return Outcome(state="", said=said + last, spent=spent, cause=cause, pause_s=pause, failure=failure)
 
 
+def waits_s(run: JobRun, now: float) -> float:
+    """For how long it may not begin yet; no longer than anything waits, for the clock may have been set back."""
+    left = run.not_before - now
+    return left if 0.0 < left <= PAUSE_S[1] else 0.0
+
+
 def guilty_of(exits: Sequence[Exited]) -> int | None:
     """The number of the process that ended badly before the others, which were stopped because of it."""
     bad = [at for at, exit in enumerate(exits) if not _is_well(exit)]

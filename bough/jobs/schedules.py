@@ -80,6 +80,8 @@ class Schedules:
             if environments.view(tx, (found.project, found.environment)).paused:
                 _dealt_with(tx, found, now, 0)
                 return PAUSED_CHECK_S
+            if found.since > now:  # the clock was ahead: what was dealt with then is not this day's
+                _dealt_with(tx, found, now, 0)
             due = slots(found, now)
             if due and self._run(tx, found, due, now):
                 return WAITING_CHECK_S

@@ -33,6 +33,7 @@ from bough.jobs.models import (
 )
 from bough.jobs.turning import Turnover, World
 from bough.jobs.units import Places
+from bough.kernel.clock import left_s
 from bough.kernel.errors import NotFound
 from bough.runtime.checkpoints.progress import Progress, read_progress
 from bough.runtime.spec import Exited
@@ -49,7 +50,7 @@ SILENT_EXIT = Exited(code=-9, reason="lost", at=0.0)  # of a process that nobody
 class Watching:
     def __init__(self, engine: Engine, capacity: Capacity, places: Places) -> None:
         self._engine, self._capacity, self._places = engine, capacity, places
-        self._ask_at: dict[str, float] = {}  # when capacity wants to be asked again
+        self._asked: dict[str, tuple[float, float]] = {}  # when capacity was, and for how long its answer holds
 
     def situation(self, world: World, run: JobRun, lease: Lease | None) -> Situation:
         """As capacity sees it now."""
@@ -117,10 +118,10 @@ class Watching:
     def _reconsider(self, turnover: Turnover, run: JobRun, lease: Lease) -> None:
         """Whether another place, or waiting, is better than going on."""
         now = turnover.world.now
-        if now < self._ask_at.get(run.id, 0.0):
+        if left_s(*self._asked.get(run.id, (0.0, 0.0)), now):
             return
         decision = self._capacity.decide(self.situation(turnover.world, run, lease))
-        self._ask_at[run.id] = now + decision.again_s
+        self._asked[run.id] = now, decision.again_s
         if decision.action == KEEP:
             return
         turnover.note(DECIDED, run, action=decision.action, why=decision.why, late=decision.late)
@@ -153,7 +154,7 @@ class Watching:
         outcome = rules.outcome(run, exits, done=done, came_on=came_on, last_line=self._last_line(run, exits))
         turnover.note(USED, run, attempt=run.attempt, **_payer(run), **rules.used(run, exits))
         run = self.give_back(turnover, run, max(each.at for each in exits) or now)
-        self._ask_at.pop(run.id, None)
+        self._asked.pop(run.id, None)
         shared = {"said": outcome.said, "spent": outcome.spent, "failure": outcome.failure, "stopping_for": "",
                   "devices": [], "port": 0, "stop_by": 0.0,
                   "next_size": run.next_size if run.stopping_for == RESIZING else 0}  # fmt: skip

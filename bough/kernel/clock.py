@@ -7,6 +7,12 @@ import time
 from typing import Protocol
 
 
+def left_s(since: float, seconds: float, now: float) -> float:
+    """How much is left of a time that began then; 0: it is over. So it is where the clock was set back to before its
+    beginning: nobody knows how much has passed, and nothing may wait for days for what takes a second."""
+    return max(0.0, since + seconds - now) if since <= now else 0.0
+
+
 class Clock(Protocol):
     def now(self) -> float:
         """Seconds since the epoch (UTC)."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 STATE, SESSION, FLAGS, STARTTIME = 0, 3, 6, 19  # positions in /proc/PID/stat after the command's closing parenthesis
 WORKED = slice(11, 15)  # utime and stime, its own and of children that it has waited for, in clock ticks
 _PF_EXITING = 0x4  # of the flags: on its way out, and its files may be closed already
-BOOT_SLACK_S = 60.0  # a wall clock that was corrected since may move the time of boot by less than this
 
 
 def stat(pid: int) -> list[bytes]:
@@ -52,10 +50,10 @@ def is_gone(mark: str) -> bool:
 
 def _place() -> str:
     """Where a pid means the same: one boot of one machine, one namespace."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - a link that leads to no path
+    return f"{boot()}-{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - a link that leads to no path
 
 
-def boot_time() -> float:
-    """When the machine started, by the wall clock."""
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+def boot() -> str:
+    """Which start of the machine this is: pids and start times are of one. Nothing that a clock says, for it may be
+    set."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()

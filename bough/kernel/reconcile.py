@@ -43,6 +43,7 @@ from bough.kernel.tables import work
 LEASE_S = 30.0  # far longer than any handler should run, short enough that a takeover is not felt as an outage
 RETRY_S = (0.2, 60.0)  # first and longest pause after a failing handler; doubles in between
 _DOUBLINGS = 20  # more would overflow; the longest pause is reached long before
+SET_BACK_S = 2.0  # a clock that has gone back further than this was set; less costs a turn as much
 IDLE_S = 0.5  # how often it is asked whether another process has written; wakes of this one arrive at once
 
 T = TypeVar("T")
@@ -167,6 +168,7 @@ class Loop:
         self._store, self._clock, self._handlers, self._lease_s = store, clock, dict(handlers), lease_s
         self._mark = mark()
         self._following, self._take = Prepared(_following(handlers)), Prepared(_take(handlers))
+        self._latest = clock.now()
         self._poked = threading.Event()
         self._looking = threading.Lock()
         self._stopping = threading.Event()
@@ -194,6 +196,7 @@ class Loop:
 
     def run_once(self) -> bool:
         """Handles one due object; False when none was due."""
+        self._follow_clock()
         claimed = self._claim(self._following_due())
         if claimed is None:
             return False
@@ -234,6 +237,7 @@ class Loop:
             self._poked.clear()
             pause = IDLE_S
             try:
+                self._follow_clock()
                 version = self._store.version()
                 if version != seen:  # before the table is read: what is written meanwhile counts as not seen
                     due = self._following_due()
@@ -246,6 +250,19 @@ class Loop:
                 log.exception("reconcile loop")
             self._clock.wait(self._poked, pause)
         return None
+
+    def _follow_clock(self) -> None:
+        """Where the clock was set back by an hour, what is due in a second would be due in an hour and a second. So
+        everything is looked at anew: whoever is called too early asks to be called again."""
+        now = self._clock.now()
+        if now < self._latest - SET_BACK_S:
+            log.warning("the clock was set back by %.0f s: everything is looked at anew", self._latest - now)
+            free, held = work.c.token.is_(None), now + self._lease_s
+            with self._store.write() as tx:
+                tx.execute(work.update().where(work.c.due_at > now, free).values(due_at=now))
+                tx.execute(work.update().where(work.c.due_at > held).values(due_at=held))
+                tx.execute(work.update().where(work.c.called_for > now).values(called_for=now))
+        self._latest = now
 
     def _following_due(self) -> float | None:
         """When the next object is due: a cheap look, for an idle loop takes no write lock."""

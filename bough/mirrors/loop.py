@@ -10,6 +10,7 @@ import msgspec
 from bough.adapters.engine import EXITED, Engine
 from bough.environments import store as environments
 from bough.gateway.taps import kept
+from bough.kernel.clock import left_s
 from bough.kernel.errors import NotFound
 from bough.kernel.events import Events
 from bough.kernel.files import write_whole
@@ -80,7 +81,7 @@ def replay_handler(home: Home, engine: Engine, events: Events) -> Handler:
         done = _read(folder / "result.json") or _ensure(home, engine, replay, folder, named)
         if done is None:
             return CHECK_S
-        if (early := (folder / "result.json").stat().st_mtime + metering.TOLD_S - turn.clock.now()) > 0:
+        if early := left_s((folder / "result.json").stat().st_mtime, metering.TOLD_S, turn.clock.now()):
             return early
         sides = (replay.environment, replay.target)
         with turn.apply() as tx:

@@ -26,6 +26,7 @@ GATHER_S = 0.0005  # between two looks at whether they have
 TAKEN_BESIDE = 64  # while many come, no more are taken in a round, or as many as come: a backlog makes nobody wait
 LINGER, MOST_LINGER_S = 0.5, 0.003  # the moment, in durations of a round: nobody waits much longer than for the disk
 TEND_S = 0.25  # between two looks at what time has done
+SET_BACK_S = 2.0  # a clock that has gone back further than this was set; less delays an item by as much
 
 log = logging.getLogger("bough.queues")
 T = TypeVar("T")
@@ -163,7 +164,7 @@ class Rounds:
     # --- private: the thread that writes
 
     def _run(self) -> None:
-        tend_at = 0.0
+        tend_at, latest = 0.0, self._clock.now()
         while not self._stopping or self._again:
             wanted = self._gathered(min(TEND_S, AGAIN_S if self._again else TEND_S))
             if wanted is not None:
@@ -172,6 +173,9 @@ class Rounds:
                 self._round(wanted)
                 self._took_s += 0.2 * (time.perf_counter() - began - self._took_s)
             now = self._clock.now()
+            if now < latest - SET_BACK_S:
+                self._set_back(latest - now)
+            latest = now
             if not self._stopping and (now >= tend_at or now < tend_at - 2 * TEND_S):
                 tend_at = now + (0.0 if self._tend(now) else TEND_S)
 
@@ -240,6 +244,13 @@ class Rounds:
             if asked.what.waits and not taken
         }
         self._call(lambda: self._tell(wanted, work, answers, takes))
+
+    def _set_back(self, seconds: float) -> None:
+        log.warning("the clock was set back by %.0f s: what waits in queues waits no longer for it", seconds)
+        try:
+            self.queues.set_back(seconds)
+        except Exception:  # a disk that is full or busy: then delays last longer, and nothing is lost
+            log.exception("delays could not be set back")
 
     def _tend(self, now: float) -> bool:
         """Says whether there is more to do at once."""

@@ -99,7 +99,7 @@ def hold_s(settings: Queue, waiting: int, first_waited_s: float) -> float:
     """How much longer a batch is held open for more; 0: it goes now."""
     if waiting >= settings.batch.max_size:
         return 0.0
-    return max(0.0, settings.batch.max_wait_ms / 1000.0 - first_waited_s)
+    return max(0.0, settings.batch.max_wait_ms / 1000.0 - max(0.0, first_waited_s))
 
 
 class Rate:
@@ -116,7 +116,9 @@ class Rate:
             self._since = self._since or now
         self._count += number
         spent = now - self._since
-        if spent >= WINDOW_S:
+        if spent < 0.0:  # the clock was set back
+            self._count, self._since = 0, now
+        elif spent >= WINDOW_S:
             fresh = self._count / spent
             self.value = fresh if fresh > self.value else self.value + 0.3 * (fresh - self.value)
             self._count, self._since = 0, now

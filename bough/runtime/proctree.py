@@ -37,6 +37,15 @@ def starttime(pid: int) -> int:
     return int(fields[STARTTIME]) if fields and fields[STATE] not in (b"Z", b"X") else 0
 
 
+def boot() -> str:
+    """Which start of the machine this is."""
+    fd = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 64).decode().strip()
+    finally:
+        os.close(fd)
+
+
 def descendants(root: int) -> list[int]:
     """Every process below `root`, parents first. A process that forks meanwhile may be missed: call again."""
     found: list[int] = []

@@ -449,8 +449,9 @@ def _noted(_number: int, _frame: object) -> None:
 
 
 def _started_json(shim: int, pid: int) -> str:
-    return '{"shim_pid":%d,"shim_starttime":%d,"pid":%d,"starttime":%d,"at":%.6f}' % (
+    return '{"shim_pid":%d,"shim_starttime":%d,"pid":%d,"starttime":%d,"at":%.6f,"boot":"%s"}' % (
         shim, proctree.starttime(shim) if shim else 0, pid, proctree.starttime(pid) if pid else 0, time.time(),
+        proctree.boot(),
     )  # fmt: skip
 
 

@@ -103,13 +103,15 @@ class UnitSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """`starttime` is field 22 of /proc/PID/stat: a pid alone may be somebody else by now."""
+    """`starttime` is field 22 of /proc/PID/stat: a pid alone may be somebody else by now. `boot` is the machine's
+    boot_id, in which the numbers hold."""
 
     shim_pid: int
     shim_starttime: int
     pid: int
     starttime: int
     at: float
+    boot: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -110,7 +110,9 @@ class Scaling:
         self, turn: Turn, now: float, deployment: Deployment, lanes: list[LaneState], attempts: list[Attempt],
         usage: dict[str, Usage], *, spent: bool,
     ) -> None:  # fmt: skip
-        scaled = self._scaled.get(deployment.id) or self._begin(turn, now, deployment)
+        scaled = self._scaled.get(deployment.id)
+        if scaled is None or now < scaled.seen_at:  # else of another time: the clock was set back
+            scaled = self._begin(turn, now, deployment)
         scaled.spent = spent
         seen = scaled.look(now, deployment, lanes, attempts, usage)
         wish = scaled.decide(seen, sum(each.taken for each in lanes))

@@ -27,6 +27,7 @@ SECOND_S = 1.0
 WARM_UP_S = 60.0
 SILENT_S = LATENCY_OVER_S + 1  # then no answer is left in what is seen
 LONGEST_S = 30  # what nobody is told of, such as work without requests, is seen so late at most
+MOST_RESTED_S = 3600  # seconds that are made up for: a clock that was set by days has not brought a rest of days
 STILL = 0.1  # of CPU or GPU: whoever uses less does nothing
 
 
@@ -53,7 +54,7 @@ class Scaled:
         """What was seen in the last second; seconds of rest before it are made up for."""
         self.deployment, self.runs = deployment, True
         passed_s = now - self.seen_at or SECOND_S
-        rested = max(0, round(passed_s) - 1) if self._rests else 0
+        rested = min(max(0, round(passed_s) - 1), MOST_RESTED_S) if self._rests else 0
         for second in range(1, rested + 1):
             self._wish(self.scaler, _later(self._seen, second))
         seen = self.watch.look(now, passed_s - rested, deployment, lanes, attempts, usage, rested_s=rested)

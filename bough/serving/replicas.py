@@ -22,6 +22,7 @@ from bough.environments import store as environments
 from bough.environments.models import ServiceManifest
 from bough.environments.references import Filled
 from bough.kernel import catalog
+from bough.kernel.clock import left_s
 from bough.kernel.errors import Problem
 from bough.kernel.events import Events
 from bough.kernel.paying import Payer
@@ -127,7 +128,7 @@ class Replicas:
     def _run(self, turn: Turn, deployment: Deployment) -> float | None:
         now, attempts = turn.clock.now(), self._engine.snapshot()
         look = rules.look(deployment, attempts)
-        shed = now - deployment.scaled_at >= SHED_S or deployment.wanted == 0
+        shed = not left_s(deployment.scaled_at, SHED_S, now) or deployment.wanted == 0
         for unit, attempt in look.stop if shed else []:
             self._engine.stop(unit, attempt, deployment.settings.grace_s)
         for unit in look.forget:
@@ -180,8 +181,7 @@ class Replicas:
         if filled is None:
             return BUILD_CHECK_S
         if look.failure:  # else it begins, or wakes
-            pause = rules.pause_s(deployment.crashes)
-            if (left := deployment.changed_at + pause - turn.clock.now()) > 0:
+            if left := left_s(deployment.changed_at, rules.pause_s(deployment.crashes), turn.clock.now()):
                 return left
             with turn.apply(store.stands(deployment)) as tx:
                 crashes = deployment.crashes + 1
@@ -269,7 +269,7 @@ class Replicas:
             return 0.0
         with turn.read() as tx:
             newest = catalog.newest(tx)
-        return REST_S if change == newest else max(0.0, since + REFRESH_S - turn.clock.now())
+        return REST_S if change == newest else left_s(since, REFRESH_S, turn.clock.now())
 
     def _register(self, turn: Turn, deployment: Deployment, look: rules.Look, *, anew: bool) -> bool:
         """What a wake starts, `anew` of all units; False while data are being laid out for it. They are those of the

@@ -179,6 +179,22 @@ def test_a_delay_is_kept(queues: Queues) -> None:
     assert [each.id for each in take(queues)] == [id]
 
 
+def test_a_clock_that_is_set_back_makes_nothing_wait_longer(queues: Queues) -> None:
+    """Not a delay, not the lease of one that hangs, not somebody who is to be told."""
+    put(queues, b"held", b"failed", b"done")
+    held, failed, done = take(queues, until=NOW + 30)
+    end(queues, failed, DELAYED, until=NOW + 5)
+    end(queues, done, DONE, until=NOW + 1000, tell=["webhook"])
+    put(queues, b"delayed", due_at=NOW + 60)
+    back = NOW - 5 * 3600
+    queues.set_back(5 * 3600.0)
+    assert [each.item.id for each in queues.deliveries(back, 10)] == [done.id]
+    assert take(queues) == [] and queues.tend(back + 5, nobody).ready == 1
+    assert [each.id for each in take(queues, until=back + 1000)] == [failed.id]
+    assert queues.tend(back + 30, nobody).lost == 1 and [each.id for each in take(queues)] == [held.id]
+    assert queues.tend(back + 60, nobody).ready == 1 and [each.body for each in take(queues)] == [b"delayed"]
+
+
 def test_a_lease_that_ended_gives_the_item_to_another_and_the_first_answer_counts_no_more(queues: Queues) -> None:
     [id] = put(queues, b"x")
     [first] = take(queues, until=NOW + 30)

@@ -19,7 +19,7 @@ import pytest
 from bough.entrypoints.keeper import FIRST_DELAY_S, LONGEST_AFTER_KILL_S, LONGEST_DELAY_S, STEADY_S, Part, has_failed
 from bough.entrypoints.processes import Presence, presence, stop
 from bough.kernel.platform import Home
-from bough.kernel.processes import starttime
+from bough.kernel.processes import boot, starttime
 
 # A part: writes who it is, then sleeps; `stubborn` takes no notice of SIGTERM; `failing` ends at once.
 PART = """
@@ -218,7 +218,9 @@ def test_a_number_that_belongs_to_somebody_else_by_now_is_nobody(bench: Bench) -
     path.write_text(json.dumps(mine | {"starttime": 1}))
     assert presence(bench.home, "one") is None
     assert not stop(bench.home, "one")
-    path.write_text(json.dumps(mine | {"started_at": 0.0}))  # of an earlier boot
+    path.write_text(json.dumps(mine | {"boot": "an earlier one"}))
     assert presence(bench.home, "one") is None
+    path.write_text(json.dumps(mine | {"started_at": 0.0, "boot": boot()}))  # the clock was set since, by years
+    assert presence(bench.home, "one") is not None
     path.write_text("{torn")
     assert presence(bench.home, "one") is None

@@ -111,6 +111,16 @@ def test_a_schedule_that_is_paused_at_the_very_slot_runs_nothing(jobs: Jobs) -> 
     assert slots_of(jobs) == []
 
 
+def test_a_clock_that_was_ahead_for_a_while_costs_no_slot_once_it_is_right(jobs: Jobs) -> None:
+    jobs.deploy(file(more='catch_up = "none"\n'))
+    until(jobs, 3 * 24 * HOUR)
+    until(jobs, -3 * 24 * HOUR)
+    before = len(slots_of(jobs))
+    to_the_next_hour(jobs)
+    to_the_next_hour(jobs)
+    assert len(slots_of(jobs)) == before + 2
+
+
 def test_what_a_release_no_longer_has_runs_no_more(jobs: Jobs) -> None:
     jobs.deploy(file())
     jobs.deploy('name = "lab"\n[jobs.other]\ncommand = "x"\n')

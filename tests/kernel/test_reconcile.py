@@ -57,6 +57,46 @@ def all_notes(database: SqliteDatabase) -> list[str]:
         return sorted(tx.execute(sa.select(note.c.text)).scalars())
 
 
+# --- a clock that is set
+
+
+def test_a_clock_that_is_set_back_delays_nothing_that_waits(database: SqliteDatabase, clock: VirtualClock) -> None:
+    handled: list[str] = []
+
+    def handler(turn: Turn) -> float:
+        handled.append(turn.id)
+        return 10.0
+
+    loop = make(database, clock, thing=handler)
+    wake_now(database, "a")
+    loop.run_until_idle()
+    clock.advance(-5 * 3600.0)
+    assert loop.run_until_idle() == 1, "it is looked at once"
+    assert row(database, "a").due_at == clock.now() + 10.0 and loop.run_until_idle() == 0
+    clock.advance(10.0)
+    assert loop.run_until_idle() == 1 and handled == ["a"] * 3
+
+
+def test_who_died_before_the_clock_was_set_back_is_succeeded_after_a_lease(
+    database: SqliteDatabase, clock: VirtualClock
+) -> None:
+    done: list[str] = []
+
+    def handler(turn: Turn) -> None:
+        done.append(turn.id)
+        if len(done) == 1:
+            raise Killed
+
+    loop = make(database, clock, thing=handler)
+    wake_now(database, "a")
+    with pytest.raises(Killed):
+        loop.run_once()
+    clock.advance(-5 * 3600.0)
+    assert not loop.run_once()
+    clock.advance(LEASE_S)
+    assert loop.run_once() and done == ["a", "a"]
+
+
 # --- what somebody else decides meanwhile
 
 

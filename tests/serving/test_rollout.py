@@ -160,6 +160,18 @@ def test_rollback_takes_back_a_deployment_at_the_moment_of_its_end(
     assert plane.release(back[0]).state == "live" and len(plane.running()) == 1
 
 
+def test_a_replica_that_dies_after_the_clock_was_set_back_by_days_is_started_again_at_once(plane: Plane) -> None:
+    plane.deploy(ONE)
+    (unit,) = plane.running()
+    plane.engine.crash(unit)
+    plane.let_pass(3)
+    plane.clock.advance(-3 * 86_400.0)
+    for _ in range(2):
+        plane.engine.crash(unit)
+        plane.let_pass(5)
+        assert plane.running() == [unit]
+
+
 def test_rollback_skips_releases_that_never_served(plane: Plane) -> None:
     first = plane.deploy(ONE)
     plane.behaviour["churn"] = Behaviour(ready_after_s=None, exit_after_s=0.05, code=1)

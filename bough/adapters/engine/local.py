@@ -33,6 +33,7 @@ from bough.adapters.engine.local_records import Record, link_of
 from bough.adapters.engine.local_registered import Registered
 from bough.adapters.engine.local_runtime import stage_runtime
 from bough.adapters.engine.local_zygotes import Zygotes
+from bough.kernel.clock import left_s
 from bough.kernel.devices import Device
 from bough.kernel.errors import Busy, Conflict, Invalid, NotFound, Unavailable
 from bough.kernel.files import as_exhausted
@@ -280,11 +281,10 @@ class LocalEngine:
         if failures < 2 or latest is None or latest.exit is None:
             return
         pause_s = min(_LONGEST_WAKE_PAUSE_S, _FIRST_WAKE_PAUSE_S * 2.0 ** (failures - 2))
-        left_s = latest.exit.at + pause_s - time.time()
-        if left_s > 0:
+        if wait_s := left_s(latest.exit.at, pause_s, time.time()):
             raise Busy(
-                f"{unit} has failed {failures} times in a row; it is started again in {left_s:.1f} s",
-                code="WAKE_BACKOFF", retry_after_s=left_s, hint="bough logs shows why it fails",
+                f"{unit} has failed {failures} times in a row; it is started again in {wait_s:.1f} s",
+                code="WAKE_BACKOFF", retry_after_s=wait_s, hint="bough logs shows why it fails",
             )  # fmt: skip
 
     def _tick(self) -> None:

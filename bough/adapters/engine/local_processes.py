@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from bough.kernel.processes import BOOT_SLACK_S, SESSION, STATE, boot_time, starttime, stat
+from bough.kernel.processes import SESSION, STATE, boot, starttime, stat
 
 _LEFTOVERS_S = 2.0  # killed processes are gone within this, or are stuck in the kernel
 
@@ -41,10 +41,10 @@ class Handle:
         self.pidfd = -1
 
 
-def hold(pid: int, begun: int = 0, at: float = 0.0) -> Handle | None:
-    """The process `pid` that began at tick `begun` (0: whoever has that number now) of the boot in which the wall
-    clock read `at`; None when it has ended."""
-    if at and at < boot_time() - BOOT_SLACK_S:
+def hold(pid: int, begun: int = 0, of_boot: str = "") -> Handle | None:
+    """The process `pid` that began at tick `begun` (0: whoever has that number now) of that boot (empty: of this one);
+    None when it has ended."""
+    if of_boot and of_boot != boot():
         return None
     try:
         handle = Handle(pid, os.pidfd_open(pid))

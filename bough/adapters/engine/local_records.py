@@ -90,7 +90,7 @@ class Record:
         self.started = files.read_whole(self.folder / "pid.json", Started)
         if self.started:
             self.launched = True
-            self.shim = hold(self.started.shim_pid, self.started.shim_starttime, self.started.at)
+            self.shim = hold(self.started.shim_pid, self.started.shim_starttime, self.started.boot)
         self.refresh()
         if self.started and self.shim is None and self.exit is None:
             self._set_exit(self._lost())

@@ -71,7 +71,7 @@ class Zygotes:
             self._home.mkdir(exist_ok=True)
         for folder in self._home.iterdir():
             started = files.read_whole(folder / "pid.json", Started)
-            process = hold(started.shim_pid, started.shim_starttime, started.at) if started else None
+            process = hold(started.shim_pid, started.shim_starttime, started.boot) if started else None
             if process is None:
                 files.remove_tree(folder)
                 continue

@@ -44,12 +44,13 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeState(msgspec.Struct, frozen=True, kw_only=True):
-    """Also `run/node.json`. `starttime` as in `spec.Started`."""
+    """Also `run/node.json`. `starttime` and `boot` as in `spec.Started`."""
 
     node: str
     pid: int
     starttime: int
     started_at: float
+    boot: str = ""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):

@@ -188,6 +188,9 @@ class Queues(Protocol):
         """What has come due becomes ready, leases that have ended go back unless the owner `is_mine`, what is to be
         forgotten goes. A bounded part at once."""
 
+    def set_back(self, seconds: float) -> None:
+        """The clock was: delays, leases and deliveries end as much earlier, so that none lasts longer for it."""
+
     def free(self, is_gone: Callable[[str], bool]) -> int:
         """Items held by owners that are gone go back to waiting; says how many."""
 

@@ -123,6 +123,13 @@ class MemoryQueues:
             self._forget(iter(old))
             return Tended(ready=len(ready), lost=len(lost), forgotten=len(old))
 
+    def set_back(self, seconds: float) -> None:
+        with self._lock:
+            for each in list(self._items.values()):
+                if each.state in (RUNNING, DELAYED, BEHIND) and each.due_at:
+                    self._keep(replace(each, due_at=each.due_at - seconds))
+            self._told = {id: (item, to, at - seconds, tries) for id, (item, to, at, tries) in self._told.items()}
+
     def free(self, is_gone: Callable[[str], bool]) -> int:
         with self._lock:
             held = [

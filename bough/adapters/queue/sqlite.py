@@ -165,6 +165,11 @@ class SqliteQueues:
         full = TENDED in (len(due), len(old)) or len(lost) > TENDED
         return Tended(ready=len(due), lost=len(lost[:TENDED]), forgotten=len(old), more=full)
 
+    def set_back(self, seconds: float) -> None:
+        with self._lock, self._writing() as db:
+            for statement in _SET_BACK:
+                db.execute(statement, (seconds,))
+
     def free(self, is_gone: Callable[[str], bool]) -> int:
         with self._lock:
             with self._translated():
@@ -345,6 +350,10 @@ AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.seq = item.seq) ORDER BY d
 """
 _COME_DUE = f"UPDATE item SET state = {WAITING}, due = NULL WHERE seq = ? AND state = {DELAYED}"
 _GIVE_BACK = f"UPDATE item SET state = {WAITING}, due = NULL, owner = NULL WHERE seq = ? AND state = {RUNNING}"
+_SET_BACK = (
+    f"UPDATE item SET due = due - ? WHERE state IN ({RUNNING}, {DELAYED}, {BEHIND}) AND due IS NOT NULL",
+    "UPDATE delivery SET due = due - ?",
+)
 _OWNERS = f"SELECT DISTINCT owner FROM item WHERE {_RUNNING}"
 _FREE = f"""
 UPDATE item SET state = {WAITING}, due = NULL, owner = NULL, attempts = attempts - 1

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bough.adapters.sql import Running
-from bough.kernel.processes import STARTTIME, WORKED, boot_time, stat
+from bough.kernel.processes import STARTTIME, WORKED, stat
 
 NOBODY = 65_534
 _HERTZ = os.sysconf("SC_CLK_TCK")
@@ -39,7 +39,9 @@ def used_by(pid: int) -> Running | None:
     ticks = sum(_worked(fields) for fields in (own, *map(stat, children(pid))) if fields)
     started = int(own[STARTTIME])
     return Running(
-        mark=f"{pid}.{started}", seconds=max(time.time() - boot_time() - started / _HERTZ, 0.0), cpu_s=ticks / _HERTZ
+        mark=f"{pid}.{started}",
+        seconds=max(time.clock_gettime(time.CLOCK_BOOTTIME) - started / _HERTZ, 0.0),
+        cpu_s=ticks / _HERTZ,
     )
 
 

@@ -15,6 +15,7 @@ from bough.data.tables.store import TableFiles
 from bough.data.tables.writing import Workshop
 from bough.kernel import catalog
 from bough.kernel.catalog import TABLE, Entry, Point, Write
+from bough.kernel.clock import left_s
 from bough.kernel.events import Event, Events
 from bough.kernel.reconcile import Handler, Turn, wake
 
@@ -40,7 +41,7 @@ def handler(files: TableFiles, tables: Tables, events: Events) -> Handler:
             changed_at = catalog.at_of(tx, before.seq) if before else 0.0
         if before is None or not rules.wants_compaction(decode(before.value)):
             return None
-        if (left := changed_at + QUIET_S - turn.clock.now()) > 0:
+        if left := left_s(changed_at, QUIET_S, turn.clock.now()):
             return left
         changed = workshop.compact(decode(before.value), most=1)
         with turn.apply() as tx:
