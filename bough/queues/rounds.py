@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
@@ -107,12 +107,12 @@ class Rounds:
         if found.outcomes:
             self._round(found)
 
-    def put(self, draft: Draft, done: Put) -> None:
-        """Raises `Busy` when the disk does not keep up."""
+    def put(self, drafts: Sequence[Draft], done: Put) -> None:
+        """All of them in one round, or none: `done` hears of each. Raises `Busy` when the disk does not keep up."""
         if self._bytes > MOST_BYTES:
             raise Busy("items come faster than the disk takes them", code="QUEUE_BUSY", hint="try again in a moment")
-        self._bytes += len(draft.body)
-        self._wanted.drafts.append(Asked(draft, done))
+        self._bytes += sum(len(each.body) for each in drafts)
+        self._wanted.drafts += [Asked(each, done) for each in drafts]
         self._hand_over_soon()
 
     def settle(self, outcome: Outcome, done: Callable[[bool], None]) -> None:

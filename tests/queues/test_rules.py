@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from bough.adapters.queue import BACK, Answers, Draft, Outcome, Round, Taken
 from bough.adapters.queue.memory import MemoryQueues
 from bough.kernel.clock import SystemClock
+from bough.kernel.errors import Busy
 from bough.kernel.queue import Queue
 from bough.queues import rounds, rules
 from bough.queues.models import HandlerState
@@ -51,13 +54,27 @@ def test_what_comes_while_a_round_is_on_its_way_goes_with_the_next_one() -> None
     made = rounds.Rounds(queues, SystemClock(), "me", lambda go: go(), lambda go: go())
     made.start()
     for number in range(101):
-        made.put(Draft(place=("p", "e", "q"), body=b"%d" % number), lambda receipt: heard.release())
+        made.put([Draft(place=("p", "e", "q"), body=b"%d" % number)], lambda receipt: heard.release())
     for _ in range(101):
         queues.go.release()
     for _ in range(101):
         assert heard.acquire(timeout=100)
     made.stop()
     assert sum(queues.sizes) == 101 and len(queues.sizes) <= 3
+
+
+def test_items_that_are_put_together_are_taken_together_or_refused_together() -> None:
+    """Whoever is refused puts all of them again."""
+    queues, put = Slow(), list[object]()
+    made = rounds.Rounds(queues, SystemClock(), "me", lambda go: go(), lambda go: go())
+    half = b"x" * (rounds.MOST_BYTES // 2 + 1)
+    made.put([Draft(place=("p", "e", "q"), body=half) for _ in range(3)], put.append)
+    with pytest.raises(Busy):
+        made.put([Draft(place=("p", "e", "q"), body=b"1")], put.append)
+    made.start()
+    queues.go.release()
+    made.stop()
+    assert queues.sizes == [3] and len(put) == 3
 
 
 def test_what_the_last_round_gave_to_somebody_who_stops_goes_back() -> None:
@@ -69,7 +86,7 @@ def test_what_the_last_round_gave_to_somebody_who_stops_goes_back() -> None:
             made.settle(Outcome(taken=each, state=BACK, at=0.0), lambda settled: None)
 
     made.take(place, rounds.Taking(5, 30.0, waits=True), give_back)
-    made.put(Draft(place=place, body=b"1"), lambda receipt: None)
+    made.put([Draft(place=place, body=b"1")], lambda receipt: None)
     made.start()
     made.stop()
     made.finish()

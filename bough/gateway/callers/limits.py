@@ -4,7 +4,7 @@ One process counts, so nothing is counted twice; and it counts in whole numbers,
 requests and never ninety-nine: a bucket is the moment at which it will be full again (generic cell rate algorithm),
 kept in nanoseconds times its count, in which a request costs its period and time gives its count.
 
-A request that one bucket refuses takes nothing from the others.
+A request that one bucket refuses takes nothing from the others, and one that nobody has room for takes nothing at all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bough.kernel.errors import Busy
 from bough.kernel.traffic import Quota
 
 _NS = 1_000_000_000
+NO_ROOM = frozenset(("QUEUE_FULL", "QUEUE_BUSY", "DISK_FULL"))  # refusals that cost their callers nothing
 SWEEP_AT = 10_000  # buckets; then those that are full are forgotten: a new one would be the same
 _WHOSE = {ROUTE: "all callers together", KEY: "one key", TENANT: "one tenant"}
 
@@ -49,6 +50,10 @@ class Bucket:
 
     def take(self, now: float) -> None:
         self._full_at = max(self._full_at, int(now * _NS) * self._count) + self._cost
+
+    def give_back(self) -> None:
+        """The last one was not worth its price."""
+        self._full_at -= self._cost
 
     def left(self, now: float) -> int:
         missing = max(0, self._full_at - int(now * _NS) * self._count)
@@ -93,6 +98,11 @@ class Guard:
                 raise self._refusal(bucket, now)
         for bucket in buckets:
             bucket.take(now)
+
+    def give_back(self, peer: bytes) -> None:
+        """A request that was counted, and refused for want of room: its caller has had nothing."""
+        for bucket in self._all(peer):
+            bucket.give_back()
 
     def headers(self, now: float, peer: bytes) -> bytes:
         """Lines as the IETF's draft on RateLimit header fields has them, each beginning with CRLF."""

@@ -15,6 +15,7 @@ from typing import cast
 
 from bough.gateway import answers
 from bough.gateway.call import Call
+from bough.gateway.callers.limits import NO_ROOM
 from bough.gateway.http.front import Front
 from bough.gateway.http.reader import Reader
 from bough.gateway.lanes import refusals
@@ -188,6 +189,8 @@ class Connection(Reader):
         if not isinstance(problem, Problem):
             log.error("request failed in the gateway", exc_info=problem)
             problem = Problem("the gateway failed to handle this request", hint="bough logs gateway")
+        if call.plan.guard is not None and problem.own_code in NO_ROOM:
+            call.plan.guard.give_back(self._peer)
         body = answers.error_body(problem, call.plan.shape)
         headers, refused = answers.error_headers(problem), refusals.is_refusal(problem)
         self.respond(call, problem.http_status, headers, body, now, refused=refused)

@@ -53,13 +53,15 @@ class QueueWay:
         held = bool(asked.key or asked.delay_s)
         putting = _Putting(call, self._consumer, asked.lines, len(bodies), held)
         due_at = time.time() + asked.delay_s if asked.delay_s else 0.0
-        for number, each in enumerate(bodies):
-            dedup = f"{asked.dedup}/{number}" if asked.dedup and asked.lines else asked.dedup
-            draft = Draft(
-                place=self.queue.place, body=each, kind="" if asked.lines else asked.kind, key=asked.key, dedup=dedup,
+        drafts = [
+            Draft(
+                place=self.queue.place, body=each, kind="" if asked.lines else asked.kind, key=asked.key,
+                dedup=f"{asked.dedup}/{number}" if asked.dedup and asked.lines else asked.dedup,
                 rank=asked.rank, due_at=due_at,
-            )  # fmt: skip
-            self._rounds.put(draft, putting.done)
+            )
+            for number, each in enumerate(bodies)
+        ]  # fmt: skip
+        self._rounds.put(drafts, putting.done)
 
     def update(self, route: QueueRoute | Route) -> None:
         if isinstance(route, QueueRoute):
@@ -88,7 +90,7 @@ class QueueWay:
 
 
 class _Putting:
-    """The items of one call, until all are on disk or one was refused."""
+    """The items of one call, until all are on disk or all were refused."""
 
     __slots__ = ("_call", "_consumer", "_held", "_left", "_lines", "_problem", "_receipts")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import threading
@@ -18,6 +19,7 @@ from bough.gateway.models import Key
 from bough.gateway.queues import intake
 from bough.kernel.errors import Unavailable
 from bough.kernel.queue import Forward, Queue, QueueBatch
+from bough.kernel.traffic import Quota
 from bough.queues.models import QueueRoute
 from bough.runtime.frames import Reply, Request
 from tests.queues.test_outside import PLACE, World
@@ -228,6 +230,23 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(gateway: Running, repli
     assert statuses[:3] == [202] * 3 and statuses[-1] == 429
     _, headers, body = gateway.request("POST", "/queues/documents", b"1")
     assert json.loads(body)["error"]["code"] == "QUEUE_FULL" and int(headers["retry-after"]) >= 1
+
+
+def test_what_a_full_queue_refuses_takes_nothing_from_its_callers_quota(gateway: Running, replicas: Make) -> None:
+    replica = replicas()
+    replica.gate.clear()
+    key = Key(id="k", hash=hashlib.sha256(b"one").hexdigest(), project="shop", quota=Quota(6, 86_400, 6))
+    gateway.queues = [queue(max_waiting=2, concurrency=1, access="key")]
+    gateway.start(routes=[route("churn", replica)], keys=[key])
+
+    def asked() -> tuple[int, str]:
+        status, headers, _ = gateway.request("POST", "/queues/documents", b"1", Authorization="Bearer one")
+        return status, headers["ratelimit"].partition("r=")[2].partition(";")[0]
+
+    found = [asked() for _ in range(12)]
+    accepted = [status for status, _ in found].count(202)
+    assert 2 <= accepted <= 3 and {status for status, _ in found} == {202, 429}
+    assert found[-1] == (429, str(6 - accepted)), "and what is left is said as it is"
 
 
 def test_news_of_an_item_come_as_they_happen(gateway: Running, replicas: Make) -> None:
