@@ -1,8 +1,9 @@
 """Tokens (JWT) that callers bring: read with their issuer's public keys, which are kept here.
 
 The keys are fetched where the issuer's OpenID Connect discovery says, ahead of need, and again when a token names one
-that is not known: an issuer may change its keys at any time. They are kept in a file as well, so that a gateway which
-starts while the issuer is away still knows its callers. No request waits for an issuer.
+that is not known: an issuer may change its keys at any time. Tokens that name keys of their own invention make nobody
+ask it more often than ALLOWED times in a row, and once in AGAIN_S after that. The keys are kept in a file as well, so
+that a gateway which starts while the issuer is away still knows its callers. No request waits for an issuer.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
 ALGORITHMS = frozenset(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"))
 _ASYMMETRIC = ("RSA", "EC", "OKP")  # a shared secret in a public list would be no secret
 REFRESH_S = 600.0
-AGAIN_S = 10.0  # between two fetches because of keys that are not known
+AGAIN_S = 10.0  # between two fetches because of keys that are not known, in the long run; a miss is believed for so long
+ALLOWED = 4  # such fetches that may come one right after the other
 FETCH_S = 5.0
 LEEWAY_S = 30.0  # that clocks may differ
 _MAX_BYTES = 1 << 20
-_REMEMBERED = 10_000  # tokens
+_REMEMBERED = 10_000  # tokens, and names of keys that were not there
 
 log = logging.getLogger("bough.gateway")
 Keys = list[dict[str, Any]]
@@ -76,6 +78,9 @@ class Issuers:
         self._parsed: dict[tuple[str, str, str], PyJWK] = {}
         self._asked_at: dict[Place, float] = {}
         self._fetching: dict[Place, asyncio.Task[None]] = {}
+        self._looked_at: dict[Place, float] = {}  # when the last fetch that was answered began
+        self._missed: dict[tuple[Place, str], float] = {}  # keys that are not known: since when somebody names them
+        self._spent_until: dict[Place, float] = {}  # fetches because of them, as a token bucket
         self._known: dict[tuple[bytes, str, str], Caller] = {}
         with contextlib.suppress(OSError, ValueError, TypeError):
             kept = json.loads(file.read_bytes())
@@ -144,7 +149,7 @@ class Issuers:
         keys = self._keys.get(place, [])
         found = [key for key in keys if key.get("kid", "") == kid and key.get("use", "sig") == "sig"]
         if not found:
-            self._ask_again(place)
+            self._look_for(place, kid)
             raise TokenInvalid(f"{issuer.issuer} has no key {kid[:100]!r}", hint="ask its issuer for a new one")
         try:
             if found[0].get("alg", algorithm) != algorithm:
@@ -155,13 +160,30 @@ class Issuers:
         self._parsed[issuer.issuer, kid, algorithm] = parsed
         return parsed
 
-    def _ask_again(self, place: Place) -> None:
-        """A key that is not known may be a new one. Raises `IssuerAway` while nobody can tell."""
-        if place in self._fetching or monotonic() - self._asked_at.get(place, 0.0) >= self._again_s:
-            self._refresh(place)
-            raise IssuerAway(f"the keys of {place[0]} are being fetched", hint="come back after Retry-After seconds")
-        if place not in self._keys:
-            raise IssuerAway(f"the keys of {place[0]} cannot be fetched", hint="bough logs gateway")
+    def _look_for(self, place: Place, kid: str) -> None:
+        """A key that is not known may be a new one. Raises `IssuerAway` while nobody can tell: until its issuer has
+        been asked since the key was first named."""
+        now, looked_at = monotonic(), self._looked_at.get(place, 0.0)
+        if len(self._missed) >= _REMEMBERED:
+            self._missed.clear()
+        if self._missed.setdefault((place, kid), now) <= looked_at:
+            if now - looked_at < self._again_s:
+                return
+            self._missed[place, kid] = now  # it may have come since
+        if place not in self._fetching and not self._may_ask(place, now):
+            raise IssuerAway(
+                f"the keys of {place[0]} have been fetched just now", hint="come back after Retry-After seconds",
+                retry_after_s=self._again_s,
+            )  # fmt: skip
+        self._refresh(place)
+        raise IssuerAway(f"the keys of {place[0]} are being fetched", hint="come back after Retry-After seconds")
+
+    def _may_ask(self, place: Place, now: float) -> bool:
+        spent_until = max(self._spent_until.get(place, now), now) + self._again_s
+        if spent_until > now + ALLOWED * self._again_s:
+            return False
+        self._spent_until[place] = spent_until
+        return True
 
     def _refresh(self, place: Place) -> None:
         if place not in self._fetching:
@@ -169,8 +191,10 @@ class Issuers:
             self._fetching[place] = asyncio.get_running_loop().create_task(self._take(place))
 
     async def _take(self, place: Place) -> None:
+        began = monotonic()
         try:
             found = await asyncio.get_running_loop().run_in_executor(None, fetch, place)
+            self._looked_at[place] = began
             if found != self._keys.get(place):
                 self._keys[place] = found
                 self._parsed.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -173,6 +175,64 @@ def test_a_new_key_is_fetched_when_a_token_names_it_and_an_old_one_ends(
     issuer.add("two")
     gateway.wait(lambda: ask(gateway, issuer.token("two")) == 200)
     gateway.wait(lambda: ask(gateway, old) == 401)
+
+
+class Asked:
+    """What a gateway does with keys, in an event loop of its own; nothing is fetched again for a quarter of an hour but
+    because a token names a key that is not known."""
+
+    def __init__(self, folder: Path, issuer: Issuer) -> None:
+        self.issuer, self.route = issuer, asks(issuer)
+        self.issuers = tokens.Issuers(folder / "issuers.json", lambda: None, again_s=900.0)
+
+    async def ask(self, token: str, patience_s: float = 20.0) -> str:
+        """The caller, or the code of a refusal that is more than a fetch under way."""
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                return self.issuers.caller(self.route, token.encode()).id
+            except tokens.IssuerAway as away:
+                if "being fetched" not in away.message or time.monotonic() > until:
+                    return away.code
+                await asyncio.sleep(0.01)
+            except tokens.TokenInvalid as invalid:
+                return invalid.code
+
+
+def test_a_key_that_is_new_right_after_a_fetch_is_found_and_invented_ones_make_nobody_ask_without_end(
+    tmp_path: Path, issuer: Issuer
+) -> None:
+    async def go() -> None:
+        asked = Asked(tmp_path, issuer)
+        assert await asked.ask(issuer.token()) == "ada"
+        issuer.add("two")
+        assert await asked.ask(issuer.token("two")) == "ada", "a moment after its issuer was asked"
+        fetched = issuer.fetched
+        for number in range(50):
+            issuer.add(f"invented {number}")
+            token = issuer.token(f"invented {number}")
+            del issuer.keys[f"invented {number}"]
+            for _ in range(3):
+                assert await asked.ask(token) in ("TOKEN_INVALID", "ISSUER_UNREACHABLE")
+        assert issuer.fetched - fetched <= tokens.ALLOWED
+        assert await asked.ask(issuer.token("two")) == "ada", "and nobody is locked out meanwhile"
+        asked.issuers.close()
+
+    asyncio.run(go())
+
+
+def test_one_name_of_a_key_that_is_not_there_is_looked_up_once(tmp_path: Path, issuer: Issuer) -> None:
+    async def go() -> None:
+        asked = Asked(tmp_path, issuer)
+        assert await asked.ask(issuer.token()) == "ada"
+        issuer.add("gone")
+        token, fetched = issuer.token("gone"), issuer.fetched
+        del issuer.keys["gone"]
+        assert [await asked.ask(token) for _ in range(20)] == ["TOKEN_INVALID"] * 20
+        assert issuer.fetched == fetched + 1
+        asked.issuers.close()
+
+    asyncio.run(go())
 
 
 def test_keys_outlive_the_issuer_and_the_gateway(gateway: Running, replicas: Make, issuer: Issuer) -> None:
