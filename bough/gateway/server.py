@@ -268,11 +268,12 @@ class Gateway:
         self.front.forget()
 
     def _woken(self, unit: str, attempt: dict[str, Any]) -> None:
-        if before := attempt.get("before"):
-            ended = msgspec.convert(before, Exited)
-            for lane in self.routes.lanes():
-                if isinstance(lane, Lane):
-                    lane.ended(unit, ended)
+        ended = msgspec.convert(attempt.get("before"), Exited | None)
+        for lane in self.routes.lanes():
+            if isinstance(lane, WebLane):
+                lane.partings.tell(unit, int(attempt.get("attempt", 0)), ended)
+            elif isinstance(lane, Lane) and ended is not None:
+                lane.ended(unit, ended)
         if attempt.get("state") != EXITED:
             for lane in self.routes.lanes():
                 lane.woken(unit, str(attempt.get("address", "")), int(attempt.get("attempt", 0)))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ALGORITHMS = frozenset(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"))
 _ASYMMETRIC = ("RSA", "EC", "OKP")  # a shared secret in a public list would be no secret
 REFRESH_S = 600.0
-AGAIN_S = 10.0  # between two fetches because of keys that are not known, in the long run; a miss is believed for so long
+AGAIN_S = 10.0  # between two fetches because of keys that are not known, in the long run; a miss holds for it
 ALLOWED = 4  # such fetches that may come one right after the other
 FETCH_S = 5.0
 LEEWAY_S = 30.0  # that clocks may differ

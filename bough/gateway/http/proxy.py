@@ -10,12 +10,14 @@ from bough.gateway.answers import LAST_CHUNK
 from bough.gateway.call import Call, Head, Header
 from bough.gateway.http import forwarding
 from bough.gateway.http.connection import Connection
-from bough.gateway.lanes.refusals import ReplicaLost, TimedOut
+from bough.gateway.lanes import refusals
+from bough.gateway.lanes.refusals import TimedOut
 from bough.gateway.lanes.upstream import Upstream
 from bough.gateway.lanes.web import WebLane
 from bough.gateway.routing.routes import Entry
 from bough.gateway.taps import webtap
 from bough.kernel.errors import Busy, Problem, TooLarge, Unavailable
+from bough.runtime.spec import Exited
 
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))  # RFC 9110, 9.2.2
 REPLAY_BYTES = 64 << 10  # of a request's body kept to send it again
@@ -203,12 +205,11 @@ class Proxied:
             self._lane.stats.retried += 1
             self._attach(fresh=True)
             return
-        self._refuse(
-            ReplicaLost(
-                f"{self._lane.route.service} closed the connection before it answered",
-                hint=f"bough logs {self._lane.route.service}",
-            )
-        )
+        self._cancel_timer()
+        if upstream is not None:
+            self._lane.partings.ask(upstream.spot.target, self._parted)
+        else:
+            self._parted(None)
 
     def upstream_full(self) -> None:
         self._client.pause_reading()
@@ -217,6 +218,10 @@ class Proxied:
         self._client.resume_reading()
 
     # --- private
+
+    def _parted(self, how: Exited | None) -> None:
+        if not self._over:
+            self._refuse(refusals.parted(self._lane.route, how))
 
     def _attach(self, *, fresh: bool) -> None:
         """Finds a connection, at once from the pool or by waiting for the service to be there."""

@@ -77,6 +77,15 @@ def lost(route: Route, attempts: int, ended: Exited | None) -> Problem:
     return ReplicaLost(said, hint=f"bough logs {route.service}")
 
 
+def parted(route: Route, ended: Exited | None) -> Problem:
+    """A web service's connection ended before it was answered on; `ended`: with its process, and how."""
+    if ended is None:
+        said = f"{route.service} closed the connection before it answered"
+    else:
+        said = f"the process of {route.service} {how_it_ended(ended)} before it answered"
+    return ReplicaLost(said, hint=f"bough logs {route.service}")
+
+
 def how_it_ended(ended: Exited) -> str:
     """In words, without what its code said of itself, which may name anything."""
     if ended.reason == "memory":

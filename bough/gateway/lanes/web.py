@@ -10,6 +10,7 @@ from time import monotonic
 from bough.gateway import rules
 from bough.gateway.call import Call
 from bough.gateway.lanes.lane import Node
+from bough.gateway.lanes.losses import Partings
 from bough.gateway.lanes.upstream import Spot, Upstream
 from bough.gateway.models import LaneState, Route, Target
 from bough.gateway.telemetry.metrics import LaneStats
@@ -35,6 +36,7 @@ class WebLane:
         self._probe: asyncio.Task[None] | None = None
         self._active_at = monotonic()  # a request came or was answered
         self._news = asyncio.Event()  # the node has answered
+        self.partings = Partings(node.wake)
         self.update(route)
 
     @property

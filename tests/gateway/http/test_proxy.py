@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httptools
+import msgspec
 import pytest
 import uvloop
 import websockets.sync.client
@@ -24,6 +25,9 @@ from bough.gateway.models import Route, Target
 from tests.ports import free_port
 
 from ..conftest import Running, read_all, route
+from ..lanes.test_sleeping_lane import Nodes, node
+
+__all__ = ["node"]  # a fixture
 
 
 class App(asyncio.Protocol):
@@ -301,6 +305,25 @@ def test_a_lost_connection_is_tried_once_more_if_that_is_safe(gateway: Running, 
         app.requests.clear()
         status, _, body = gateway.request(method, "/web/site/die")
         assert (status, json.loads(body)["error"]["code"], len(app.requests)) == (502, "REPLICA_LOST", tries)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "said"),
+    [
+        (2, "the process of site was killed by SIGSEGV before it answered"),
+        (1, "site closed the connection before it answered"),  # it runs: another attempt ended like that, long ago
+    ],
+)
+def test_how_the_process_ended_is_said_if_it_has(
+    gateway: Running, app: Upstream, node: Nodes, attempt: int, said: str
+) -> None:
+    before = {"code": -11, "reason": "killed", "at": 1.0}
+    asked = node(lambda unit: (200, {"unit": unit, "attempt": attempt, "state": "running", "before": before}))
+    gateway.start(routes=[web(msgspec.structs.replace(app.target(), attempt=1))])
+    status, _, body = gateway.request("POST", "/web/site/die")
+    error = json.loads(body)["error"]
+    assert (status, error["code"], error["message"]) == (502, "REPLICA_LOST", said)
+    assert asked.asked == [app.target().unit] and gateway.request("GET", "/web/site/echo")[0] == 200
 
 
 def test_a_restart_under_load_fails_no_request_that_may_be_repeated(gateway: Running, app: Upstream) -> None:
