@@ -19,9 +19,8 @@ from bough.kernel.project import PRODUCTION
 from bough.kernel.reconcile import Handler, Turn, wake
 from bough.kernel.webhooks import headers
 from bough.webhooks import rules, store
-from bough.webhooks.models import Webhook
+from bough.webhooks.models import KIND, Webhook
 
-KIND = "webhook"
 AT_ONCE = 200  # events that one turn looks at
 OpenSecret = Callable[[sa.Connection, tuple[str, str], str], str]
 
@@ -33,9 +32,10 @@ def begin(tx: sa.Connection) -> None:
 
 
 def on_event(tx: sa.Connection, event: Event) -> None:
-    """Wakes the webhooks that want to hear of it."""
+    """Wakes the webhooks that want to hear of it. One that is away is asked when its pause is over, however much
+    happens meanwhile: else its tries would be used up in no time."""
     for each in store.every(tx):
-        if rules.wants(each, event):
+        if rules.wants(each, event) and not each.tries:
             wake(tx, KIND, each.id)
 
 
@@ -72,9 +72,9 @@ def _tell(connectors: Connectors, webhook: Webhook, event: Event, key: str, now:
     content = rules.body(event)
     try:
         status = connectors.post(webhook.url, headers(rules.id_of(webhook, event), content, int(now), key), content)
-        said, arrived = f"{event.name}: {status}", rules.arrived(status)
+        said, arrived = f"{event.name} ({event.seq}): {status}", rules.arrived(status)
     except Problem as problem:
-        said, arrived = f"{event.name}: {problem.message}", False
+        said, arrived = f"{event.name} ({event.seq}): {problem.message}", False
     if arrived:
         return msgspec.structs.replace(
             webhook, cursor=event.seq, told=webhook.told + 1, told_at=now, tries=0, said=said

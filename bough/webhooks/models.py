@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+KIND = "webhook"  # of the loop's object
 TESTED = "webhook.tested"  # tells the one webhook that it is about, whatever that wants to hear of
 
 

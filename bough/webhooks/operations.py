@@ -15,10 +15,11 @@ from bough.kernel.errors import Invalid
 from bough.kernel.names import new_id
 from bough.kernel.operations import Nothing, operation
 from bough.kernel.project import PRODUCTION
+from bough.kernel.reconcile import wake
 from bough.secrets import operations as secret_operations
 from bough.secrets import store as secrets
 from bough.webhooks import store
-from bough.webhooks.models import TESTED, Webhook, WebhookAdded
+from bough.webhooks.models import KIND, TESTED, Webhook, WebhookAdded
 
 KEY_BYTES = 24  # as the Standard Webhooks specification recommends
 
@@ -38,6 +39,15 @@ class OfWebhooks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class OneWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     project: str
     id: str
+
+
+class RetryWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    project: str
+    id: str
+    since: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=2**53, description="number of an event: it and all after it are told again"),
+    ] = 0
 
 
 @operation("webhooks.add", role=Role.ADMIN, writes=True, secret=True)
@@ -76,6 +86,24 @@ def test(context: Context, request: OneWebhook) -> Webhook:
     found = store.of_project(context.tx, request.project, request.id)
     context.emit(TESTED, found.id, project=found.project)
     return found
+
+
+@operation("webhooks.retry", role=Role.DEVELOPER, writes=True)
+def retry(context: Context, request: RetryWebhook) -> Webhook:
+    """Tells a webhook of the event that waits for it now, instead of after its pause; it has all its tries once more.
+
+    With `since` it is told again of that event and of all that it wants to hear of since, such as what was given up: in
+    order, under the same ids, so that a receiver knows what it has had. No further back than it was added. The number
+    of an event is its `seq`; bough events lists them."""
+    found = store.of_project(context.tx, request.project, request.id)
+    cursor = found.cursor
+    if request.since:
+        first = events.read(context.tx, subject=found.id, limit=1)  # of itself: that it was added
+        cursor = min(cursor, max(request.since, first[0].seq if first else 1) - 1)
+    store.change(context.tx, found.id, cursor=cursor, tries=0)
+    wake(context.tx, KIND, found.id)
+    context.emit("webhook.retried", found.id, project=found.project, since=request.since)
+    return store.of_project(context.tx, request.project, request.id)
 
 
 @operation("webhooks.remove", role=Role.ADMIN, writes=True)

@@ -121,6 +121,56 @@ def test_what_is_refused_for_half_a_day_is_given_up_and_the_next_one_goes(plane:
     assert ear.names() == ["webhook.tested"] and state(plane).told == 1
 
 
+def test_a_project_where_much_happens_does_not_use_up_the_tries_of_a_receiver_that_is_away(
+    plane: Plane, ear: Ear
+) -> None:
+    listening(plane, "webhook.tested")
+    found, ear.answers = state(plane), None
+    for _ in range(3 * rules.MOST_TRIES):
+        plane.call("webhooks.test", project="shop", id=found.id)
+        plane.let_pass(0.5)
+    assert state(plane).lost == 0 and state(plane).tries <= 7, "one try after 1, 2, 4, … seconds"
+    ear.answers = 200
+    plane.let_pass(60)
+    assert state(plane).told == 3 * rules.MOST_TRIES
+
+
+def test_what_waits_is_told_at_once_when_somebody_says_so(plane: Plane, ear: Ear) -> None:
+    added = listening(plane, "release.created")
+    ear.answers = None
+    plane.deploy(ONE, content="two", seconds=40)
+    ear.answers, ear.asked = 200, []
+    assert state(plane).tries >= 5
+    plane.let_pass(1)
+    assert ear.asked == []
+    assert plane.call("webhooks.retry", project="shop", id=added.webhook.id).tries == 0
+    plane.let_pass(0.1)
+    assert ear.names() == ["release.created"] and state(plane).told == 1
+
+
+def test_what_was_given_up_is_told_again_in_order_under_the_same_ids(plane: Plane, ear: Ear) -> None:
+    plane.deploy(ONE, content="before it was added")
+    added = listening(plane, "release.created", "release.live")
+    ear.answers = 500
+    plane.deploy(ONE, content="two")
+    for _ in range(2 * rules.MOST_TRIES):
+        plane.clock.advance(rules.LONGEST_PAUSE_S)
+        plane.let_pass(0.1)
+    assert (state(plane).lost, state(plane).told) == (2, 0)
+    ids = list(dict.fromkeys(headers["webhook-id"] for _, headers, _ in ear.asked))
+    ear.answers, ear.asked = 200, []
+    plane.call("webhooks.retry", project="shop", id=added.webhook.id)
+    plane.let_pass(0.1)
+    assert ear.asked == [], "nothing waits"
+    plane.call("webhooks.retry", project="shop", id=added.webhook.id, since=1)
+    plane.let_pass(0.1)
+    assert ear.names() == ["release.created", "release.live"], "and nothing from before it was added"
+    assert [headers["webhook-id"] for _, headers, _ in ear.asked] == ids
+    plane.call("webhooks.retry", project="shop", id=added.webhook.id, since=10**9)
+    plane.deploy(ONE, content="three")
+    assert ear.names()[2:] == ["release.created", "release.live"], "and nothing that is yet to come is left out"
+
+
 def test_one_server_goes_on_where_another_was_killed(tmp_path: Path, plane: Plane, ear: Ear) -> None:
     listening(plane, "release.*")
     ear.answers = None

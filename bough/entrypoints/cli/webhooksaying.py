@@ -33,5 +33,6 @@ def tested(session: Session, answer: Answer) -> str:
 SAYS: dict[str, Callable[[Session, Any], str]] = {
     "webhooks.add": added,
     "webhooks.list": listed,
+    "webhooks.retry": tested,
     "webhooks.test": tested,
 }
