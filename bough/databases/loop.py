@@ -11,7 +11,7 @@ from bough.data.making import Making
 from bough.databases import store
 from bough.databases.cutting import CHANGED, GONE, KIND
 from bough.databases.disk import Databases
-from bough.databases.models import FAILED, MAKING, READY, Instance, Place
+from bough.databases.models import FAILED, MAKING, READY, Instance, Place, Snapshot
 from bough.kernel import catalog
 from bough.kernel.catalog import Point
 from bough.kernel.errors import Problem
@@ -31,23 +31,24 @@ class Keeper:
         project, environment, name = turn.id.split("/")
         place = project, environment
         with turn.read() as tx:
-            found = [each for each in store.of(tx, place) if each.name == name]
-            kept = store.snapshots(tx, project, name, environment=environment)
-        if not found:
+            found = store.known(tx, place, name)
+            kept: list[Instance | Snapshot] = [*store.kept(tx, place, name)]
+        if found is None:
             self._hide(turn, place, name)
-        elif found[0].state == MAKING:
-            return self._mask(turn, found[0])
-        ready = [(each.engine, each.handle, each.remake) for each in found if each.state == READY]
-        for name_of_engine, handle, remake in [*ready, *((each.engine, each.handle, each.remake) for each in kept)]:
-            engine = self._disk.engine(name_of_engine)
-            engine.remake(handle, remake)
-            engine.settle(handle)
-            engine.keep(handle)
+        elif found.state == MAKING:
+            return self._mask(turn, found)
+        elif found.state == READY:
+            kept.append(found)
+        for each in kept:
+            engine = self._disk.engine(each.engine)
+            engine.remake(each.handle, each.remake)
+            engine.settle(each.handle)
+            engine.keep(each.handle)
         return LOOK_S if found else None
 
     def _hide(self, turn: Turn, place: Place, name: str) -> None:
         """In a transaction, so that nobody makes and shows another one of the name meanwhile."""
-        with turn.apply(lambda tx: all(each.name != name for each in store.of(tx, place))):
+        with turn.apply(lambda tx: store.known(tx, place, name) is None):
             self._disk.hide(place, name)
 
     def handle_gone(self, turn: Turn) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from bough.databases.models import READY, Declared, Instance, Place, Snapshot
 from bough.kernel import catalog
 from bough.kernel.catalog import DATABASE, Point
 from bough.kernel.errors import NotFound
+from bough.kernel.prepared import Prepared
 from bough.kernel.reconcile import Still
 from bough.kernel.tables import metadata
 
@@ -66,10 +68,15 @@ def find_declared(tx: sa.Connection, place: Place, name: str) -> Declared:
 
 def find(tx: sa.Connection, place: Place, name: str) -> Instance:
     """Raises `NotFound` (DATABASE_NOT_FOUND)."""
-    row = tx.execute(instance.select().where(*_is(place), instance.c.name == name)).first()
-    if row is None:
+    found = known(tx, place, name)
+    if found is None:
         raise missing(place, name)
-    return _instance(row)
+    return found
+
+
+def known(tx: sa.Connection, place: Place, name: str) -> Instance | None:
+    row = _ONE.first(tx, of_project=place[0], of_environment=place[1], of_name=name)
+    return None if row is None else msgspec.convert(_plain(row._asdict()), Instance)
 
 
 def of(tx: sa.Connection, place: Place) -> list[Instance]:
@@ -98,14 +105,18 @@ def add_snapshot(tx: sa.Connection, made: Snapshot) -> None:
     tx.execute(snapshot.insert().values(_row(made)))
 
 
-def snapshots(tx: sa.Connection, project: str, name: str = "", *, environment: str = "") -> list[Snapshot]:
+def snapshots(tx: sa.Connection, project: str, name: str = "") -> list[Snapshot]:
     """Newest first."""
     query = snapshot.select().where(snapshot.c.project == project).order_by(snapshot.c.at.desc())
     if name:
         query = query.where(snapshot.c.name == name)
-    if environment:
-        query = query.where(snapshot.c.environment == environment)
     return [_snapshot(row) for row in tx.execute(query)]
+
+
+def kept(tx: sa.Connection, place: Place, name: str) -> list[Snapshot]:
+    """The snapshots of one database."""
+    rows = _KEPT.all(tx, of_project=place[0], of_environment=place[1], of_name=name)
+    return [msgspec.convert(_plain(row._asdict()), Snapshot) for row in rows]
 
 
 def find_snapshot(tx: sa.Connection, project: str, id: str) -> Snapshot:
@@ -149,13 +160,22 @@ def _row(made: Instance | Snapshot) -> dict[str, Any]:
     return {key: msgspec.json.encode(value).decode() if key in _JSON else value for key, value in values.items()}
 
 
-def _plain(row: Any) -> dict[str, Any]:
-    return {str(key): msgspec.json.decode(value) if key in _JSON else value for key, value in row._mapping.items()}
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): msgspec.json.decode(value) if key in _JSON else value for key, value in row.items()}
 
 
 def _instance(row: Any) -> Instance:
-    return msgspec.convert(_plain(row), Instance)
+    return msgspec.convert(_plain(row._mapping), Instance)
 
 
 def _snapshot(row: Any) -> Snapshot:
-    return msgspec.convert(_plain(row), Snapshot)
+    return msgspec.convert(_plain(row._mapping), Snapshot)
+
+
+def _of_one(table: sa.Table) -> Prepared:
+    """Asked every few seconds for each database, whether anybody uses it or not."""
+    columns = table.c.project, table.c.environment, table.c.name
+    return Prepared(table.select().where(*(column == sa.bindparam(f"of_{column.name}") for column in columns)))
+
+
+_ONE, _KEPT = _of_one(instance), _of_one(snapshot)

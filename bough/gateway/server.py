@@ -62,7 +62,8 @@ from bough.runtime.spec import Exited
 
 WATCH_S = 0.5  # between two looks at the table's file
 TOO_EARLY_S = 0.001  # a timer may end so much before its time
-FLUSH_S = 0.25  # between two writes of the access log
+FLUSH_S = 0.25  # between two writes of the access log, while there is something to write …
+QUIET_FLUSH_S = 1.0  # … and until the next look where there was nothing
 BACKLOG = 4096
 GOODBYE_S = 0.3
 GRACE_S = 15.0  # for requests under way when asked to stop
@@ -352,8 +353,8 @@ class Gateway:
 
     async def _flush(self) -> None:
         while True:
-            await _beat(FLUSH_S)
-            self.ledger.flush()
+            answered = self.ledger.flush()
+            await _beat(FLUSH_S if answered else QUIET_FLUSH_S)
 
 
 async def _beat(period_s: float) -> None:

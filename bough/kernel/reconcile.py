@@ -60,6 +60,8 @@ class Store(Protocol):
 
     def version(self) -> int: ...
 
+    def glance(self) -> AbstractContextManager[sa.Connection]: ...
+
 
 class LeaseLost(Exception):
     """Another worker has taken the object over: whatever was decided here no longer counts."""
@@ -266,8 +268,8 @@ class Loop:
 
     def _following_due(self) -> float | None:
         """When the next object is due: a cheap look, for an idle loop takes no write lock."""
-        with self._store.read() as tx:
-            first = self._following.first(tx)
+        with self._store.glance() as connection:
+            first = self._following.first(connection)
         due: float | None = first and first.due_at
         return due
 

@@ -80,9 +80,10 @@ class Past:
         """`again_s`: a replica that is kept for so long costs as much as one that starts; `worth`: of a replica that is
         there when it is needed, over the price of keeping it for a second."""
         per_request = self.service_s / max(1, seen.slots)
-        rate = rules.rate(self._sums, self._peak)
+        asked = self._sums[-1] > self._sums[0]
+        rate = rules.rate(self._sums, self._peak) if asked else 0.0
         load = rate * per_request
-        rise = rules.slope(self._sums, self._peak) * start_s * per_request
+        rise = rules.slope(self._sums, self._peak) * start_s * per_request if asked else 0.0
         level = max(least, math.ceil(load))
         self._touch(level)
         while self._wished and self._wished[0][0] < self._seconds - again_s:

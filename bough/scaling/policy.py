@@ -72,7 +72,8 @@ def decide(
             needs[COOLDOWN] += _margin(scale, outlook, outlook.load)
         active = max(active, rules.whole(needs[COOLDOWN]))
     bounded = min(active, most)
-    pool = _pool(scale, seen, max(least, needed), outlook.lately, bounded, most) if pooled else 0
+    lately = 0 if outlook.smooth else outlook.lately
+    pool = _pool(scale, seen, max(least, needed), lately, bounded, most) if pooled else 0
     why = max(needs, key=lambda name: needs[name], default=BOUND)
     if bounded != active or rules.whole(needs.get(why, 0.0)) <= least:
         why = BOUND
@@ -111,7 +112,7 @@ class Autoscaler:
         price = self.costs.pool_price if scale.warm != 0 else 1.0
         again_s = self.costs.start_s / price
         self.outlook = self.past.outlook(seen, self.costs.start_s, again_s, scale.late_worth * again_s, least)
-        if scale is not self.scale and {LOAD, QUEUE} <= set(scale.signals):
+        if not self.scale.late_cost and {LOAD, QUEUE} <= set(scale.signals):
             self.outlook = msgspec.structs.replace(self.outlook, smooth=self.smooth.need)
         self.stepped = advance(scale, self.stepped, seen, self.outlook.load)
         afford = self._afford(seen)
@@ -121,12 +122,14 @@ class Autoscaler:
 
     def _weighed(self, seen: Observation, least: int) -> Scale:
         """With what a late request has turned out to weigh, where nobody has said it and there is no pool; the rule for
-        smooth traffic is tried there, too."""
-        if self.scale.late_cost or self.scale.warm != 0:
+        smooth traffic is tried with a pool, too."""
+        if self.scale.late_cost:
             return self.scale
         terms = terms_of(self.costs, self.scale.target)
+        self.smooth.observe(seen, self.past.peak, self.scale, terms, max(1, least))
+        if self.scale.warm != 0:
+            return self.scale
         self.lateness.observe(seen, self.past.service_s, terms, max(1, least), self.scale.most)
-        self.smooth.observe(seen, self.past.peak, self.scale.late_worth, terms, max(1, least), self.scale.most)
         return msgspec.structs.replace(self.scale, late_cost=self.scale.late_worth * self.lateness.learnt.weight)
 
     def _afford(self, seen: Observation) -> float:
@@ -171,12 +174,14 @@ def _needs(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook) -> d
 
 def _now(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook, needs: dict[str, float]) -> float:
     """What has to answer until the next look: others wait in the pool, and are there as soon as somebody has looked."""
-    found = [0.0, *(need for name, need in needs.items() if name not in (LOAD, QUEUE))]
+    found = [0.0, *(need for name, need in needs.items() if name not in (LOAD, QUEUE, SMOOTH))]
     if LOAD in scale.signals:
         found.append(_lean(scale, costs, seen, outlook))
         if scale.warm > 0:  # of the margin, no more than that can wait
-            found.append(needs[LOAD] - scale.warm)
+            found.append(needs.get(LOAD, outlook.smooth) - scale.warm)
     waiting_s, soon_s = _waiting_s(seen, outlook), scale.target / 2
+    if outlook.smooth:  # hardly anybody waits by plan: whoever does is helped before the next look
+        soon_s = max(0.0, min(soon_s, scale.target - LOOK_S - costs.activation_s))
     if QUEUE in scale.signals and max(seen.oldest_s, waiting_s / max(1, seen.active)) > soon_s and seen.queued:
         more = waiting_s / max(soon_s, outlook.service_s)
         found.append(seen.active + min(more, seen.pool))

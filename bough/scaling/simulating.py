@@ -114,6 +114,7 @@ class Simulation:
         self.busy_before = 0
         self.answers = [0] * (len(LATENCY_S) + 1)  # of the last ticks, by latency …
         self.lately: deque[list[int]] = deque()  # … and of each of them
+        self.still = 0  # ticks since one in which something was begun
 
     def run(self, policy: Policy, name: str) -> Outcome:
         arrivals, position, curve = self.trace.arrivals, 0, list[tuple[int, int, int]]()
@@ -160,6 +161,8 @@ class Simulation:
             heappush(self.free, at)
 
     def _serve(self, end: float) -> None:
+        if not self.queue and self._is_forgotten:
+            return  # as in the tick before
         queue, free, objective_s = self.queue, self.free, self.terms.objective_s
         if not free and end == float("inf"):
             heappush(free, self.trace.seconds + self.terms.start_s)
@@ -176,7 +179,13 @@ class Simulation:
             counts[bisect_left(LATENCY_S, waited + request.service_s)] += 1
             begun += 1
         self.service_s, self.begun, self.late_now = service_s, begun, self.late - late
+        self.still = 0 if begun else self.still + 1
         self._answered(counts)
+
+    @property
+    def _is_forgotten(self) -> bool:
+        """Nothing was begun in any tick that is looked back at: a service that nobody asks costs nearly nothing."""
+        return self.still > LOOKED_BACK
 
     def _answered(self, counts: list[int]) -> None:
         """Known as soon as they are begun, which live shows a service time later."""
@@ -196,12 +205,14 @@ class Simulation:
             queued=len(self.queue),
             oldest_s=now - self.queue[0].at if self.queue else 0.0, active=self.active, starting=len(self.starting),
             pool=self.pool, pool_starting=len(self.pool_starting), slots=self.trace.slots,
-            latency_s=within_s(self.answers),
+            latency_s=0.0 if self._is_forgotten else within_s(self.answers),
         )  # fmt: skip
 
     def _obey(self, wish: Wish, now: float) -> None:
         if now <= WARM_UP_S:  # nobody has seen enough to give up what is there
             wish = wish.keeping(self.active)
+        if (wish.active, wish.pool) == (self.active, self.pool) and not (self.starting or self.pool_starting):
+            return
         lacking = wish.active - self.active
         if lacking > 0:
             used = min(lacking, self.pool)

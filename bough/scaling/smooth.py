@@ -5,6 +5,9 @@ only drifts and the rest is chance, both are paid for nothing. So beside it goes
 the last minutes, keeps nothing, and starts nothing for a backlog as long as nobody is late. It is simulated on the same
 traffic, and decides only while it would have had next to nobody late in all of the last hours: a burst rules it out
 until it is forgotten. At a surprise the other rule decides again.
+
+With a warm pool it says how many there are, and the pool's rule how many of them answer. There it waits until jumps are
+not feared any more: before that, the pool is what a burst out of nothing is answered with.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections import deque
 
 import msgspec
 
+from bough.kernel.scale import Scale
 from bough.scaling import rules
 from bough.scaling.beside import Beside
 from bough.scaling.models import Observation, Trial, Wish
@@ -44,9 +48,9 @@ class Smooth:
         self._sums: deque[float] = deque([0.0], maxlen=WINDOWS_S[-1] + 1)
         self._beside: Beside | None = None
 
-    def observe(self, seen: Observation, peak: float, late_cost: float, terms: Terms, least: int, most: int) -> None:
-        """`peak`: variance of arrivals over their mean; `late_cost`: what a late request weighs; `least` and `most`
-        bound the simulated replicas as they do those that there are."""
+    def observe(self, seen: Observation, peak: float, scale: Scale, terms: Terms, least: int) -> None:
+        """`peak`: variance of arrivals over their mean; `least` and `scale.most` bound the simulated replicas as they
+        do those that there are. With a pool, where the margin waits at a tenth of the price, all of it is there."""
         keeps = 1 - 1 / SERVICE_S
         self._begun = self._begun * keeps + seen.begun
         self._busy_s = self._busy_s * keeps + seen.begun * seen.service_s
@@ -57,18 +61,20 @@ class Smooth:
         self._quiet_s = 0 if surprised else self._quiet_s + 1
         level, slope = self._follow(seen.arrived)
         load = max(level, level + slope * terms.start_s, 0.0) * service_s / max(1, seen.slots)
-        spare = rules.margin(load, service_s, terms.objective_s, late_cost, peak)
-        rule = _Staffed(load + self.trial.trim * spare, spare, terms.objective_s, least, most)
+        spare = rules.margin(load, service_s, terms.objective_s, scale.late_worth, peak)
+        pooled = scale.warm != 0
+        usual = load + (1.0 if pooled else self.trial.trim) * spare
+        rule = _Staffed(usual, spare, terms.objective_s, least, scale.most)
         if self._seconds >= SETTLED_S:
             if self._beside is None or not self._beside.fits(seen):
                 self._beside = Beside(seen, terms)
             self._beside.second(rule, seen, seen.service_s or service_s, terms)
             self.trial = rules.tried(self.trial, 1 - 1 / MEMORY_S, seen.arrived, self._beside.late, level)
-        self.need = rule.need(seen) if self._decides() else 0.0
+        self.need = rule.need(seen) if self._decides(rules.FEARED_S if pooled else SHORT_S) else 0.0
 
-    def _decides(self) -> bool:
+    def _decides(self, short_s: float) -> bool:
         asked = self.trial.asked * max(1.0, TRUSTED_S / self._seconds)
-        return self._seconds > SHORT_S and self._quiet_s > QUIET_S and self.trial.late <= rules.TOLERATED * asked
+        return self._seconds > short_s and self._quiet_s > QUIET_S and self.trial.late <= rules.TOLERATED * asked
 
     def _follow(self, arrived: int) -> tuple[float, float]:
         """The line that arrivals follow: how many come in a second now, and by how many more in each second."""

@@ -30,6 +30,7 @@ from bough.kernel import catalog
 from bough.kernel.catalog import FILE, LAST, SECRET, Point, Write
 from bough.kernel.context import WouldWait
 from bough.kernel.errors import Conflict, Exhausted, Problem, Unavailable
+from bough.kernel.prepared import ask
 from bough.kernel.tables import metadata as all_tables
 from tests.programs import OURS
 
@@ -175,6 +176,20 @@ def test_the_version_is_another_one_once_anybody_has_committed(lines: SqliteData
             tx.execute(line.insert().values(text="x"))
         found.append(lines.version())
     assert len(set(found)) == 4
+    other.close()
+
+
+def test_a_glance_sees_all_that_was_committed_keeps_nobody_from_writing_and_writes_nothing(
+    lines: SqliteDatabase,
+) -> None:
+    other = SqliteDatabase(lines.path, durable=False)
+    for number in range(3):
+        with lines.glance() as connection:
+            assert ask(connection, "SELECT count(*) FROM line").fetchone()[0] == number
+            with other.write() as tx:
+                tx.execute(line.insert().values(text="x"))
+    with lines.glance() as connection, pytest.raises(sa.exc.OperationalError, match="readonly"):
+        ask(connection, "DELETE FROM line")
     other.close()
 
 

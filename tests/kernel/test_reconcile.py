@@ -748,6 +748,11 @@ def test_a_loop_outlives_a_database_that_fails_for_a_while(database: SqliteDatab
                 raise OSError("no database")
             return database.read()
 
+        def glance(self) -> Any:
+            if self.broken:
+                raise OSError("no database")
+            return database.glance()
+
         def version(self) -> int:
             return database.version()
 
@@ -818,6 +823,10 @@ def test_an_idle_loop_does_not_read_a_table_that_nobody_has_written(database: Sq
         def read(self) -> Any:
             reads.append(len(asked))
             return database.read()
+
+        def glance(self) -> Any:
+            reads.append(len(asked))
+            return database.glance()
 
         def version(self) -> int:
             asked.append(1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from statistics import mean
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as some
 
-from bough.kernel.scale import USUAL, Scale
+from bough.kernel.scale import USUAL, USUAL_WITH_POOL, Scale
 from bough.scaling import rules
 from bough.scaling.clairvoyant import least_cost
 from bough.scaling.models import SMOOTH, Costs, Learnt, Observation, Outlook, Trial, Wish
@@ -30,8 +31,8 @@ class Watched(Autoscaler):
         return found
 
 
-def watched(trace: Trace, late_cost: float = 0.0) -> tuple[Watched, Outcome]:
-    rule = Watched(Scale(max=1000, warm=0, late_cost=late_cost))
+def watched(trace: Trace, late_cost: float = 0.0, *, warm: int = 0) -> tuple[Watched, Outcome]:
+    rule = Watched(Scale(max=1000, warm=warm, late_cost=late_cost))
     return rule, simulate(trace, rule, Terms(first=60))
 
 
@@ -47,7 +48,24 @@ def test_smooth_traffic_costs_less_and_no_more_than_one_in_a_hundred_is_late() -
 def test_bursty_traffic_is_never_left_to_it() -> None:
     rule, _ = watched(bursts())
     assert not any(rule.smoothly)
+    assert not any(watched(bursts(), warm=-1)[0].smoothly)
     assert rule.smooth.trial.late > 0.1 * rule.smooth.trial.asked
+
+
+def test_with_a_pool_it_decides_once_jumps_are_not_feared_any_more_and_costs_less() -> None:
+    trace = traffic(*(80.0 + 30.0 * math.sin(second / 900) for second in range(3600)))
+    (rule, ours), (_, usual) = watched(trace, warm=-1), watched(trace, USUAL_WITH_POOL, warm=-1)
+    assert sum(rule.smoothly) > 1800 and not any(rule.smoothly[: int(rules.FEARED_S)])
+    assert ours.violations < 0.01
+    assert ours.cost < 0.995 * usual.cost
+    curve = ours.curve[2400:]
+    assert mean(pool for _, _, pool in curve) < 0.2 * mean(pool for _, _, pool in usual.curve[2400:])
+
+
+def test_with_a_pool_a_burst_after_smooth_traffic_is_soon_answered_by_the_pool_again() -> None:
+    rule, _ = watched(traffic(*[30.0] * 1500, *[120.0] * 120, *[30.0] * 1500), warm=-1)
+    assert all(rule.smoothly[1300:1495])
+    assert not any(rule.smoothly[1505:])
 
 
 def test_a_surprise_ends_it_within_seconds_and_for_as_long_as_it_made_people_wait() -> None:

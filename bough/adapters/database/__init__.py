@@ -28,6 +28,10 @@ class Database(Protocol):
         """Another number than before once anybody has committed, in this process or another. Cheap; for one thread at
         a time."""
 
+    def glance(self) -> AbstractContextManager[sa.Connection]:
+        """For one short statement that changes nothing, of a thread that asks again and again: the one of `version`.
+        Nothing is taken from a pool and nothing begun, which would take longer than the answer."""
+
     def on_commit(self, listener: Callable[[], None], *, lasting: bool = False) -> None:
         """`listener` is called after every commit of this process, outside any transaction; it must be quick. With
         `lasting` not after those that were not to last, which are about who works at what."""

@@ -104,10 +104,14 @@ class SqliteDatabase:
                 raise RuntimeError("a read may not write: declare the operation with writes=True") from error
 
     def version(self) -> int:
+        with self.glance() as connection:  # one that is kept: the number is its own
+            return int(ask(connection, "PRAGMA data_version").fetchone()[0])
+
+    @contextmanager
+    def glance(self) -> Iterator[sa.Connection]:
         with self._translated():
-            # kept: the number is the connection's own
             self._looking = self._looking or self._reading_engine.connect()
-            return int(ask(self._looking, "PRAGMA data_version").fetchone()[0])
+            yield self._looking
 
     def on_commit(self, listener: Callable[[], None], *, lasting: bool = False) -> None:
         self._listeners.append((listener, lasting))

@@ -73,11 +73,13 @@ class Ledger:
         if len(lines) >= HAND_OVER_AT:
             self._hand_over()
 
-    def flush(self) -> None:
-        """Hands the lines to the writing thread. Called a few times a second."""
+    def flush(self) -> bool:
+        """Hands the lines to the writing thread; whether there was anything. Called a few times a second."""
+        found = bool(self.records or self._lines)
         self.settle()
         self._wall = time.time() - time.monotonic()  # the wall clock may have been set
         self._hand_over()
+        return found
 
     def close(self) -> None:
         self.flush()
