@@ -81,6 +81,28 @@ def test_credit_risk_answers_many_at_once_without_mixing_them(running: Running) 
     assert len(set(risks)) == len(risks)
 
 
+def test_documents_are_classified_through_their_queue_and_put_once(running: Running) -> None:
+    """As its README says: one, a file of them twice with one key, and what has no words in it looked at."""
+    running.deploy("documents")
+    machine, queue = running.machine, "/queues/incoming"
+    status, answer = machine.ask(queue, {"text": "Please pay the amount due of invoice 17."})
+    assert status == 202
+    status, answer = machine.ask(f"{queue}/{json.loads(answer)['id']}?wait=30")
+    found = json.loads(answer)
+    assert (status, found["state"], found["result"]["label"]) == (200, "done", "invoice")
+    lines = (EXAMPLES / "documents" / "documents.ndjson").read_bytes()
+    headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": "monday"}
+    first, again = (json.loads(machine.ask(queue, lines, **headers)[1]) for _ in range(2))
+    assert (first["new"], again["new"], first["ids"]) == (5, 0, again["ids"])
+    ends = [json.loads(machine.ask(f"{queue}/{id}?wait=30")[1]) for id in first["ids"]]
+    labels = [each["result"]["label"] if each["state"] == "done" else each["state"] for each in ends]
+    assert labels == ["invoice", "complaint", "order", "application", "dead"]
+    dead = machine.bough("queues", "peek", "incoming", "--state", "dead", "--project", "documents")
+    assert [each["error"] for each in dead] == ["REJECTED: there are no words in it"]
+    [counted] = machine.bough("queues", "list", "--project", "documents")
+    assert (counted["waiting"], counted["running"], counted["dead"]) == (0, 0, 1)
+
+
 def test_file_type_takes_raw_bytes(running: Running) -> None:
     running.deploy("file-type")
     program = Path(sys.executable).resolve().read_bytes()[:2_000_000]
