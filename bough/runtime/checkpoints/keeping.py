@@ -266,6 +266,12 @@ class Checkpoints:
         wanted = self._ranks.wanted()
         if wanted is None or wanted.step <= self._handled or step < wanted.step:
             return ""
+        if step > wanted.step and self._clock() >= self._quiet_until:
+            self._quiet_until = self._clock() + COMPLAINS_EVERY_S
+            self._tell(
+                f"process {self._rank} has done step {step} where all were to save step {wanted.step}, so nothing is"
+                " saved: steps of all processes have to end together, as they do when gradients are averaged"
+            )
         self._handled = wanted.step
         self._stopping = wanted.stop
         return "notice" if wanted.stop else "interval"

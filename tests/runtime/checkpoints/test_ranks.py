@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from bough import checkpoint
 from bough.runtime.checkpoints import manifest
@@ -85,6 +86,20 @@ def test_one_that_is_told_to_end_ends_all_at_one_step(tmp_path: Path) -> None:
     steps = [int(said.split()[1]) for said in ends]
     assert steps[0] == steps[1] == manifest.steps(tmp_path / "told")[0] <= 9 + 3
     assert Fleet(tmp_path / "told", 2, "1h").end() == expected
+
+
+def test_a_process_that_does_not_keep_step_with_the_others_says_that_nothing_is_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (checkpoint.open(tmp_path, every=1, rank=rank, world=2) for rank in (0, 1))
+    first.save(1, {"w": 1.0})  # announces the third
+    second.save(2, {"w": 1.0})
+    assert capsys.readouterr().err == ""
+    second.save(9, {"w": 1.0})
+    assert "process 1 has done step 9 where all were to save step 3" in capsys.readouterr().err
+    second.close()
+    first.close()
+    assert manifest.steps(tmp_path) == []
 
 
 def test_more_or_fewer_processes_share_what_is_left(tmp_path: Path) -> None:
