@@ -119,7 +119,14 @@ class Programs:
         process.wait()
 
 
-OURS = Programs("import bough.app, bough.adapters.engine.fake", PYTHONPATH=str(ROOT))
+OURS = Programs("import bough.entrypoints.server, bough.adapters.engine.fake", PYTHONPATH=str(ROOT))
+
+
+def control_plane(home: Path, port: int, *, stderr: int = 2, **settings: str) -> Program:
+    """Serves this home, without node and gateway, until it is killed."""
+    code = "import sys, pathlib as p; from bough.entrypoints import server as s"
+    code += "; s.run(p.Path(sys.argv[1]), port=int(sys.argv[2]))"
+    return OURS.start(code, home, port, settings=settings, stderr=stderr)
 
 
 def main(loaded: str) -> None:

@@ -19,7 +19,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.mlflow.servers import bough_server, free_port, mlflow_server, python, running
+from bench.registry.servers import bough_server, mlflow_server, python, running
+from tests.ports import free_port
 
 MLFLOWS_OWN_WORKERS = 4
 CLIENT = """

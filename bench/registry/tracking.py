@@ -28,10 +28,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.registry import filling
+from bench.registry.servers import bough_server, mlflow_server, python, running
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.tracking import experiments, runs, schema
 from bough.tracking.models import Metric
-from tests.mlflow.servers import bough_server, free_port, mlflow_server, python, running
+from tests.ports import free_port
 
 API = "/api/2.0/mlflow"
 ROUNDS = 5

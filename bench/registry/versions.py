@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from bench.registry.servers import bough_server
 from bough.client import Client
-from tests.mlflow.servers import bough_server
 
 ROUNDS = 20
 MLFLOW = "/mlflow/shop/api/2.0/mlflow"

@@ -7,13 +7,11 @@ import hashlib
 import json
 import os
 import random
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from bough.client import Client
 from bough.client.http import Http
 from bough.kernel.errors import Problem
 from tests.ports import free_port
+from tests.programs import control_plane
 
 KILLS = int(os.environ.get("BOUGH_KILLS", "4"))
 SEED = int(os.environ.get("BOUGH_SEED", "1"))
@@ -111,23 +110,15 @@ def server(folder: Path, receiver: Receiving) -> Iterator[tuple[Client, Any]]:
     """A control plane of its own, and what kills it."""
     port, home = free_port(), folder / "home"
     home.mkdir(exist_ok=True)
-    code = "import sys, pathlib as p; from bough.entrypoints import server as s"
-    code += "; s.run(p.Path(sys.argv[1]), port=int(sys.argv[2]))"
-    settings = {"OPENLINEAGE_URL": f"http://127.0.0.1:{receiver.server_port}"}
-    process = subprocess.Popen([sys.executable, "-c", code, home, str(port)], env=os.environ | settings)
-
-    def kill() -> None:
-        process.kill()
-        process.wait()
-
     url = f"http://127.0.0.1:{port}"
-    try:
-        eventually(lambda: process.poll() is None and answers(f"{url}/healthz"))
+    with ExitStack() as life:
+        process = control_plane(home, port, OPENLINEAGE_URL=f"http://127.0.0.1:{receiver.server_port}")
+        life.callback(process.wait)
+        life.callback(process.kill)
+        eventually(lambda: not process.ended(0) and answers(f"{url}/healthz"))
         token = (home / "token").read_text().strip()
         with Client(transport=Http(url, token, patience_s=0.0)) as client:
-            yield client, kill
-    finally:
-        kill()
+            yield client, life.close
 
 
 def answers(url: str) -> bool:

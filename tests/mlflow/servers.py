@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -18,7 +15,7 @@ from pathlib import Path
 
 from tests.outside import environment
 from tests.ports import free_port
-from tests.programs import Programs
+from tests.programs import Programs, control_plane
 
 # Together, and not the newest of each: these have been seen to work with one another.
 PINNED = (
@@ -135,32 +132,14 @@ def bough_server(home: Path) -> Iterator[tuple[str, str]]:
     """URL and token. The control plane alone: tracking needs neither node nor gateway."""
     port = free_port()
     home.mkdir(parents=True, exist_ok=True)
-    code = "import sys, pathlib as p; from bough.entrypoints import server as s"
-    code += "; s.run(p.Path(sys.argv[1]), port=int(sys.argv[2]))"
-    with running([sys.executable, "-c", code, home, port], home, {}, f"http://127.0.0.1:{port}/healthz"):
-        yield f"http://127.0.0.1:{port}", (home / "token").read_text().strip()
-
-
-@contextmanager
-def running(
-    command: list[object], folder: Path, settings: dict[str, str], health: str, codes: tuple[int, ...] = (200,)
-) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "BOUGH_"))}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(each) for each in command], cwd=folder, env=environment | settings, stdout=log, stderr=log,
-            start_new_session=True,
-        )  # fmt: skip
+    with (home / "log").open("wb") as log:
+        server = control_plane(home, port, stderr=log.fileno())
         try:
-            _wait_until(lambda: _answers(health, codes), lambda: process.poll() is not None, folder / "log")
-            yield process
+            _wait_until(lambda: _answers(f"http://127.0.0.1:{port}/healthz"), lambda: server.ended(0), home / "log")
+            yield f"http://127.0.0.1:{port}", (home / "token").read_text().strip()
         finally:
-            os.killpg(process.pid, 15)
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
-                process.wait()
+            server.kill()
+            server.wait()
 
 
 def _wait_until(ready: Callable[[], bool], ended: Callable[[], bool], log: Path) -> None:
@@ -170,12 +149,9 @@ def _wait_until(ready: Callable[[], bool], ended: Callable[[], bool], log: Path)
         time.sleep(0.1)
 
 
-def _answers(url: str, codes: tuple[int, ...] = (200,)) -> bool:
+def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.status in codes
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code in codes
+            return bool(answer.status == 200)
     except OSError:
         return False
