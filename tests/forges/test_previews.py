@@ -60,7 +60,7 @@ class Linked:
             found = self.preview(number)
             if found.state in states and found.shown.startswith(f"{found.state} "):
                 return found
-            time.sleep(0.01)
+            time.sleep(0.05)  # git is at work, in real time
         raise AssertionError(found)
 
     def preview(self, number: int) -> Any:

@@ -72,7 +72,7 @@ class Remote:
         return token
 
     def _live(self) -> None:
-        while not self._ends.wait(0.01):
+        while not self._ends.wait(0.03):  # git is at work meanwhile, in real time
             self.plane.let_pass(0.2)
 
 
