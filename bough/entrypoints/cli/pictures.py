@@ -11,7 +11,16 @@ from bough.entrypoints.cli import drawing
 _BARS = " ▁▂▃▄▅▆▇█"
 WIDTH, HEIGHT = 100, 8
 EPOCH_S = 1e9  # what is later counts from 1970: no trace is thirty years long
-_REQUESTS, _ACTIVE, _POOL, _LATE_COST = "#9aa5b1", "#1a7f37", "#bf8700", "#0969da"
+_WIDE, _AREA, _LINE = 640, 200, 20  # pixels: the picture, the curves, a line of the legend; legible on a phone
+_LEFT, _RIGHT = 44, 628  # where the curves begin and end
+_STYLE = """
+svg { font: 14px system-ui, sans-serif; background: #fff; color: #1d2430 } text { fill: currentColor }
+.title { font-weight: 600 } .quiet { opacity: .7; font-size: 13px } polyline, path { fill: none; stroke-width: 1.6 }
+.requests { stroke: #9aa5b1 } .active { stroke: #1a7f37 } .pool { stroke: #bf8700 } .late_cost { stroke: #0969da }
+.grid { stroke: currentColor; stroke-width: .6; opacity: .25 } .mark { stroke: #8250df; stroke-dasharray: 2 3 }
+@media (prefers-color-scheme: dark) { svg { background: #14181f; color: #e6eaf0 } .requests { stroke: #66748a }
+.active { stroke: #4ac26b } .pool { stroke: #e0a82e } .late_cost { stroke: #5aa2ff } .mark { stroke: #b392f0 } }
+"""
 
 
 def curve(points: Sequence[Any], width: int = WIDTH, height: int = HEIGHT) -> str:
@@ -39,58 +48,55 @@ def curve(points: Sequence[Any], width: int = WIDTH, height: int = HEIGHT) -> st
     return "\n".join(lines)
 
 
-def svg(
-    title: str, points: Sequence[Any], marks: Sequence[tuple[float, str]] = (), width: int = 900, height: int = 260
-) -> str:
-    """The same for a page: requests in grey, replicas in green, the pool in ochre by the same scale, and in blue what a
-    late request weighed, where that was learnt. `marks`: moments that have a reason, as lines that say it when they are
-    pointed at."""
-    most = max([1.0, *(float(each.active + each.pool) for each in points)])
+def svg(title: str, points: Sequence[Any], marks: Sequence[tuple[float, str]] = ()) -> str:
+    """The same for a page, on light and on dark ground: requests in grey, replicas in green, the pool in ochre by the
+    same scale, and in blue what a late request weighed, where that was learnt. `marks`: moments that have a reason, as
+    lines that say it when they are pointed at."""
+    most = max([1.0, *(float(max(each.active, each.pool)) for each in points)])
     peak = max([1.0, *(float(each.requests) for each in points)])
     lines = [
-        ("requests", _REQUESTS, peak, f"requests, {peak:.0f} at most"),
-        ("active", _ACTIVE, most, f"replicas that answer, {max([0, *(each.active for each in points)])} at most"),
+        ("requests", peak, f"requests, {peak:.0f} at most"),
+        ("active", most, f"replicas that answer, {max([0, *(each.active for each in points)])} at most"),
     ]
     if any(each.pool for each in points):
-        lines.append(("pool", _POOL, most, f"in the pool, {max(each.pool for each in points)} at most"))
+        lines.append(("pool", most, f"replicas in the pool, {max(each.pool for each in points)} at most"))
     if learnt := _learnt(points):
-        lines.append(("late_cost", _LATE_COST, learnt[1], f"weight of a late request, {_span(learnt)}"))
-    step = width / max(1, len(points) - 1)
-    drawn, legend = _axes(points, most, width, height), []
-    for name, colour, top, said in lines:
+        lines.append(("late_cost", learnt[1], f"weight of a late request, {_span(learnt)}"))
+    top = 34 + _LINE * len(lines)
+    step = (_RIGHT - _LEFT) / max(1, len(points) - 1)
+    drawn, legend = _axes(points, most, top), []
+    for number, (name, highest, said) in enumerate(lines):
         places = " ".join(
-            f"{at * step:.1f},{height - 20 - float(getattr(each, name)) / top * (height - 66):.1f}"
+            f"{_LEFT + at * step:.1f},{top + _AREA * (1 - float(getattr(each, name)) / highest):.1f}"
             for at, each in enumerate(points)
         )
-        drawn.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{places}"/>')
-        legend.append(f'<tspan fill="{colour}" dx="12">{said}</tspan>')
+        drawn.append(f'<polyline class="{name}" points="{places}"/>')
+        y = 42 + _LINE * number
+        legend.append(f'<path class="{name}" d="M{_LEFT} {y - 4}h18"/><text x="{_LEFT + 26}" y="{y}">{said}</text>')
     begin, end = (float(points[0].at), float(points[-1].at)) if points else (0.0, 0.0)
     for at, why in marks:
-        place = width * (at - begin) / max(1.0, end - begin)
-        drawn.append(
-            f'<line x1="{place:.1f}" x2="{place:.1f}" y1="40" y2="{height - 20}" stroke="#8250df" '
-            f'stroke-dasharray="2 3"><title>{escape(why)}</title></line>'
-        )
+        x = _LEFT + (_RIGHT - _LEFT) * (at - begin) / max(1.0, end - begin)
+        drawn.append(f'<path class="mark" d="M{x:.1f} {top}v{_AREA}"><title>{escape(why)}</title></path>')
+    height = top + _AREA + 30
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
-        f'font-size="12"><text x="4" y="14">{escape(title)}</text><text x="-8" y="30">{"".join(legend)}</text>'
-        f"{''.join(drawn)}</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDE} {height}" width="{_WIDE}" height="{height}" '
+        f'role="img" aria-label="{escape(title)}"><style>{_STYLE}</style><text class="title" x="{_LEFT}" y="22">'
+        f"{escape(title)}</text>{''.join(legend)}{''.join(drawn)}</svg>\n"
     )
 
 
-def _axes(points: Sequence[Any], most: float, width: int, height: int) -> list[str]:
+def _axes(points: Sequence[Any], most: float, top: float) -> list[str]:
     """How many replicas a height is, and what time it is at both ends and in the middle."""
     drawn = []
     for share in (0.0, 0.5, 1.0):
-        y = height - 20 - share * (height - 66)
-        drawn.append(f'<line x1="0" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#d0d7de" stroke-width="0.5"/>')
-        if share:
-            drawn.append(f'<text x="2" y="{y - 3:.1f}" font-size="10" fill="#6e7781">{most * share:g}</text>')
+        y = top + _AREA * (1 - share)
+        drawn.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{_RIGHT}"/>')
+        many = f"{most * share:g}" if most * share < 100 else f"{most * share:.0f}"
+        drawn.append(f'<text class="quiet" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{many}</text>')
     ends = (points[0].at, (points[0].at + points[-1].at) / 2, points[-1].at) if points else ()
-    for at, x, anchor in zip(ends, (2, width / 2, width - 2), ("start", "middle", "end"), strict=False):
-        drawn.append(
-            f'<text x="{x:g}" y="{height - 6}" font-size="10" fill="#6e7781" text-anchor="{anchor}">{_said(at)}</text>'
-        )
+    places = ((_LEFT, "start"), ((_LEFT + _RIGHT) // 2, "middle"), (_RIGHT, "end"))
+    for at, (x, anchor) in zip(ends, places, strict=False):
+        drawn.append(f'<text class="quiet" x="{x}" y="{top + _AREA + 20}" text-anchor="{anchor}">{_said(at)}</text>')
     return drawn
 
 

@@ -17,10 +17,12 @@ from bough.kernel.files import write_whole
 
 Answer = Mapping[str, Any]
 SIDES = ("candidate", "champion")
-_ROW, _LABEL, _WIDTH, _LETTER = 34, 130, 520, 7.2  # pixels; the last for a letter of the text, generously
+_ROW, _BAR, _LABEL, _WIDTH = 52, 22, 130, 520  # pixels: a stage, its bar, its name, all of the time
+_LETTER = 7.2  # pixels of a letter of the text, generously
 _WORDS = 24  # columns of a bar on a terminal
 _STYLE = """
 svg { font: 12px sans-serif; background: #fff; color: #1d2430 } text { fill: currentColor }
+.quiet { opacity: .7 } .title { font-weight: 600 }
 @media (prefers-color-scheme: dark) { svg { background: #14181f; color: #e6eaf0 } }
 """
 _COLOURS = {"rolling": "#1a7f37", "shadowing": "#8250df", "aborted": "#c62828", "done": "#1a7f37"}
@@ -43,25 +45,28 @@ def text(session: Session, of: Answer) -> str:
 
 
 def drawn(of: Answer) -> str:
-    """A row for each stage, on one axis of time; the share of the candidate fills its bar from below."""
+    """A row for each stage, on one axis of time; the share of the candidate fills its bar from below, and what both
+    sides answered stands under it."""
     begin, end = _span(of)
-    shapes = [f'<text x="4" y="18">{escape(_title(of))}</text>']
+    shapes = [f'<text class="title" x="4" y="18">{escape(_title(of))}</text>']
     for number, each in enumerate(of["stages"]):
         top = 34 + number * _ROW
         left = _LABEL + _WIDTH * (each["began_at"] - begin) / (end - begin)
         width = max(2.0, _WIDTH * ((each["ended_at"] or of["now"]) - each["began_at"]) / (end - begin))
-        colour, filled = _COLOURS.get(each["state"], "#9aa5b1"), (_ROW - 12) * each["percent"] / 100
-        at, size = f'x="{left:.1f}" width="{width:.1f}"', _ROW - 12
+        colour, filled = _COLOURS.get(each["state"], "#9aa5b1"), _BAR * each["percent"] / 100
+        at = f'x="{left:.1f}" width="{width:.1f}"'
         shapes += [
             f'<text x="4" y="{top + 16}">{escape(_stage(each))}</text>',
-            f'<rect {at} y="{top}" height="{size}" fill="{colour}" opacity="0.25"/>',
-            f'<rect {at} y="{top + size - filled:.1f}" height="{filled:.1f}" fill="{colour}"/>',
-            f'<text x="{_LABEL + _WIDTH + 8}" y="{top + 16}">{escape(_said(each))}</text>',
+            f'<rect {at} y="{top}" height="{_BAR}" fill="{colour}" opacity="0.25"/>',
+            f'<rect {at} y="{top + _BAR - filled:.1f}" height="{filled:.1f}" fill="{colour}"/>',
+            f'<text class="quiet" x="{_LABEL}" y="{top + _BAR + 15}">{escape(_said(each))}</text>',
         ]
     height = 50 + _ROW * len(of["stages"])
-    shapes.append(f'<text x="{_LABEL}" y="{height - 6}">{drawing.moment(begin)}, {end - begin:.0f} s</text>')
+    shapes.append(
+        f'<text class="quiet" x="{_LABEL}" y="{height - 6}">{drawing.moment(begin)}, {end - begin:.0f} s</text>'
+    )
     note = max((len(_said(each)) for each in of["stages"]), default=0)
-    width = max(_LABEL + _WIDTH + 16 + _LETTER * note, 8 + _LETTER * len(_title(of)))
+    width = max(_LABEL + 8 + max(_WIDTH, _LETTER * note), 8 + _LETTER * len(_title(of)))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" '
         f'height="{height}"><style>{_STYLE}</style>{"".join(shapes)}</svg>\n'
