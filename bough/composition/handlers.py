@@ -46,6 +46,7 @@ from bough.serving import replicas, rollout
 from bough.serving import store as deployments
 from bough.training import loop as training_loop
 from bough.webhooks import loop as webhooks_loop
+from bough.webhooks import models as webhooks
 
 # Whose units these are, by the beginning of their names; all others are replicas.
 OWNERS = {"gat": gates.KIND, "opt": optimizations.KIND, "rep": replays.KIND}
@@ -87,7 +88,7 @@ def handlers(
             works.read_to_the_end, _payers, works.database_meters, works.prices(), works.budgets
         ),
         lineage_loop.KIND: lineage_loop.handler(technologies.receiver, works.tracked),
-        webhooks_loop.KIND: webhooks_loop.handler(technologies.connectors, open_with(works.vault)),
+        webhooks.KIND: webhooks_loop.handler(technologies.connectors, open_with(works.vault)),
         **databases_loop.handlers(works.databases, events),
         tables_loop.KIND: tables_loop.handler(works.table_files, technologies.tables, events),
         **jobs.handlers(_around_jobs(works)),
