@@ -142,11 +142,16 @@ def is_planned(run: JobRun) -> bool:
     return settings.capacity != ON_DEMAND and settings.deadline_s > 0
 
 
-def totals(states: Iterable[str]) -> str:
-    """How many runs of a group are in which state, in words: the most first, of as many those that succeeded."""
+def counted(states: Iterable[str]) -> dict[str, int]:
+    """How many runs of a group are in which state: the most first, of as many those that succeeded."""
     counts = Counter(states)
-    order = sorted(counts, key=lambda state: (-counts[state], state != SUCCEEDED, state))
-    return ", ".join(f"{counts[state]} {'stopped early' if state == STOPPED else state}" for state in order)
+    return {state: counts[state] for state in sorted(counts, key=lambda each: (-counts[each], each != SUCCEEDED, each))}
+
+
+def totals(states: Iterable[str]) -> str:
+    """The same in words."""
+    counts = counted(states).items()
+    return ", ".join(f"{count} {'stopped early' if state == STOPPED else state}" for state, count in counts)
 
 
 def laid_out(data: Sequence[Content]) -> dict[str, Any]:

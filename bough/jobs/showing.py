@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from bough.adapters.engine import Engine
 from bough.builds import loop as builds
-from bough.jobs import store, units
+from bough.jobs import rules, store, units
 from bough.jobs.models import (
     BUILDING,
     CHANGED,
@@ -62,7 +61,7 @@ def detail(context: Context, run: JobRun) -> JobRunDetail:
     happened = events.last(context.tx, run.id, MOMENTS_SHOWN)
     timeline = [_moment(each) for each in happened if each.name != ENDED_EVENT]
     members = store.members(context.tx, run.id)
-    totals, members = dict(Counter(each.state for each in members)), members[:MEMBERS_SHOWN]
+    totals, members = rules.counted(each.state for each in members), members[:MEMBERS_SHOWN]
     best = next((each.id for each in members if run.run and each.run == run.run), "")
     return JobRunDetail(
         run=view(run, now), timeline=timeline, progress=progress,
