@@ -119,10 +119,10 @@ class SqliteDatabase:
     def close(self) -> None:
         self._writing_engine.dispose()
         self._passing_engine.dispose()
-        if self._at_once is not None:
-            self._at_once.close()
-        if self._looking is not None:
-            self._looking.close()
+        for kept in (self._at_once, self._looking):
+            if kept is not None:
+                kept.close()
+        self._at_once = self._looking = None  # whoever asks once more opens another one
         self._at_once_engine.dispose()
         self._reading_engine.dispose()
 
