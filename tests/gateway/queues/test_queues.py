@@ -373,8 +373,13 @@ def test_depth_and_age_are_told_to_who_decides_on_replicas(
     begin(gateway, replica, queues=[queue(concurrency=1)])
     for number in range(5):
         put(gateway, number)
-    gateway.wait(lambda: gateway.control("GET", "/state")["queues"][0].get("age_s", 0) > 0)
-    [state] = gateway.control("GET", "/state")["queues"]
+
+    def told() -> dict[str, Any]:
+        [state] = gateway.control("GET", "/state")["queues"]
+        return {"age_s": 0.0, "ready": 0} | state
+
+    gateway.wait(lambda: told()["age_s"] > 0 and (told()["depth"], told()["in_flight"]) == (4, 1))
+    state = told()
     assert (state["queue"], state["service"], state["depth"], state["in_flight"]) == ("documents", "churn", 4, 1)
     assert state["deployment"] == "dep-churn" and not state.get("ready"), "more replicas would be given no more"
     assert b"bough_queue_depth" in gateway.request("GET", "/metrics")[2]
@@ -384,12 +389,8 @@ def test_depth_and_age_are_told_to_who_decides_on_replicas(
     for number in range(200):
         put(gateway, number)
 
-    def counted() -> tuple[int, int]:
-        [state] = gateway.control("GET", "/state")["queues"]
-        return state["depth"], state["ready"]
-
-    gateway.wait(lambda: counted()[0] - counted()[1] == 1, 20)
-    assert counted()[1] > 60, "what has to wait for its time, or is at the handler, needs no replica"
+    gateway.wait(lambda: told()["depth"] - told()["ready"] == 1, 20)
+    assert told()["ready"] > 60, "what has to wait for its time, or is at the handler, needs no replica"
 
 
 def test_what_another_bough_forwards_arrives_once_over_restarts_and_lost_answers(
