@@ -33,18 +33,32 @@ class Lateness:
 
     def observe(self, seen: Observation, service_s: float, terms: Terms, least: int, most: int) -> None:
         """`service_s`: that a request takes in the mean; `least` and `most` bound the usual rule as they do ours."""
-        usual, before = self._usual, self.learnt
+        usual = self._usual
         if usual is None or not usual.fits(seen):
             usual = self._usual = Beside(seen, terms)
             self._rule = _Bounded()
         self._rule.least, self._rule.most = least, most
         usual.second(self._rule, seen, service_s, terms)
-        keeps, seconds, weight = 1 - 1 / MEMORY_S, before.seconds + 1, before.weight
+        self._add(1, seen, usual.cost, usual.late, least)
+
+    @property
+    def is_still(self) -> bool:
+        return self._usual is not None and self._usual.is_still
+
+    def rest(self, seen: Observation, seconds: int, least: int) -> None:
+        """So many seconds at once in which this was seen, nobody, while it `is_still`."""
+        if self._usual is not None:
+            self._usual.rest(seconds)
+            self._add(seconds, seen, self._usual.cost, 0, least)
+
+    def _add(self, passed_s: int, seen: Observation, usual_cost: float, usual_late: int, least: int) -> None:
+        before, keeps = self.learnt, (1 - 1 / MEMORY_S) ** passed_s
+        seconds, weight = before.seconds + passed_s, before.weight
         asked = before.asked * keeps + seen.arrived
-        ours = before.ours.after(keeps, max(0, seen.active + seen.starting - least), seen.late)
-        theirs = before.usual.after(keeps, max(0.0, usual.cost - least), usual.late)
+        ours = before.ours.after(keeps, passed_s * max(0, seen.active + seen.starting - least), seen.late)
+        theirs = before.usual.after(keeps, passed_s * max(0.0, usual_cost - least), usual_late)
         if seconds > SHORT_S:
-            weight = rules.weighed_anew(weight, ours, theirs, asked * max(1.0, TRUSTED_S / seconds))
+            weight = rules.weighed_anew(weight, ours, theirs, asked * max(1.0, TRUSTED_S / seconds), passed_s)
         self.learnt = Learnt(weight=weight, seconds=seconds, asked=asked, ours=ours, usual=theirs)
 
 

@@ -9,6 +9,7 @@ LOAD, QUEUE, IN_FLIGHT, CPU, GPU, LATENCY = "load", "queue", "in_flight", "cpu",
 KEPT, FORECAST, JUMP, SCHEDULE, COOLDOWN, BOUND = "kept", "forecast", "jump", "schedule", "cooldown", "bound"
 SMOOTH, BUDGET, SLEPT, WOKEN, NOW = "smooth", "budget", "asleep", "woken", "now"
 SPENT = "environment_budget"  # of the month: nothing grows any more
+STILL = 0.1  # of CPU or GPU: whoever uses less does nothing
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,6 +34,12 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     cpu: float = 0.0
     gpu: float = 0.0
     latency_s: float = 0.0
+
+    @property
+    def is_silent(self) -> bool:
+        """Nobody asked, nobody is being answered, and nothing is on its way up."""
+        busy = self.arrived or self.begun or self.in_flight or self.queued or self.starting or self.pool_starting
+        return not busy and self.cpu < STILL and self.gpu < STILL
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,7 +96,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     late: float = 0.0
 
     def after(self, keeps: float, cost: float, late: float) -> Account:
-        """A second later, in which so much was added; `keeps` is the share of the past that is not forgotten in it."""
+        """Later, when so much was added; `keeps` is the share of the past that is not forgotten until then."""
         return Account(cost=self.cost * keeps + cost, late=self.late * keeps + late)
 
 

@@ -16,6 +16,8 @@ from bough.scaling.models import Observation, Outlook
 _KEPT_S = 121  # of counts: as far as a slope is looked for
 _USUAL_S = 300.0  # over which the usual load is averaged
 _MEMORY_S = 14_400.0  # after which a jump that has not come again counts for a third
+_BUSY_S = 15  # over which what is in flight is averaged
+_FOLLOWS = 0.03  # of the variance of the last ten seconds is believed
 _ANEW_S = 5  # between two looks at which idle times are worth keeping
 
 
@@ -60,7 +62,7 @@ class Past:
             self._measured += seen.begun
             weight = max(min(0.05, seen.begun / 1000), min(1.0, seen.begun / self._measured))
             self._service_s += weight * (seen.service_s - self._service_s)
-        self._in_flight += (seen.in_flight - self._in_flight) / min(15, self._seconds)
+        self._in_flight += (seen.in_flight - self._in_flight) / min(_BUSY_S, self._seconds)
         self._late += seen.late - self._late / _USUAL_S
         self._begun += seen.begun - self._begun / _USUAL_S
         if self._seconds % 10 == 0:
@@ -68,7 +70,24 @@ class Past:
                 self._trim = rules.trimmed(self._trim, self._late / self._begun)
             counts = [later - sooner for sooner, later in zip(self._sums[-11:], self._sums[-10:], strict=False)]
             found = min(8.0, max(0.5, rules.peakedness(counts)))
-            self._peak = max(1.0, self._peak + 0.03 * (found - self._peak))
+            self._peak = max(1.0, self._peak + _FOLLOWS * (found - self._peak))
+
+    def rest(self, seconds: int, least: int) -> None:
+        """So many seconds at once in which nobody came, after more than `_USUAL_S` of those, which all decided the
+        same."""
+        tens = (self._seconds + seconds) // 10 - self._seconds // 10
+        for _ in range(tens if self._begun > 100 else 0):
+            self._trim = rules.trimmed(self._trim, self._late / self._begun)
+        self._seconds += seconds
+        fades, keeps = (1 - 1 / _USUAL_S) ** seconds, 1 - 1 / _MEMORY_S
+        self._in_flight *= (1 - 1 / _BUSY_S) ** seconds
+        self._late, self._begun, self._usual = self._late * fades, self._begun * fades, self._usual * fades
+        self._peak = 1.0 + (self._peak - 1.0) * (1 - _FOLLOWS) ** tens
+        forgotten = 1 - keeps**seconds
+        self._watched_s += forgotten * (keeps * _MEMORY_S - self._watched_s)
+        self._needed[:least] = [self._seconds] * least
+        for last in self._needed[least:]:
+            self._idle(self._seconds - last, seconds)
 
     def wished(self, needed: int) -> None:
         """What was decided on the last outlook."""
@@ -103,7 +122,15 @@ class Past:
             needed[each] = now
         needed.extend([now] * (level - len(needed)))
         for last in needed[level:]:
-            self._exposure_s[bisect_right(rules.EDGES_S, now - last)] += 1
+            self._idle(now - last, 1)
+
+    def _idle(self, until_s: int, seconds: int) -> None:
+        """A level has been idle for so many seconds more; no more of them than one class takes."""
+        place = bisect_right(rules.EDGES_S, until_s)
+        here = min(seconds, until_s - math.ceil(rules.EDGES_S[place - 1]) + 1) if place else seconds
+        self._exposure_s[place] += here
+        if here < seconds:
+            self._exposure_s[place - 1] += seconds - here
 
     def _kept(self, load: float, level: int, worth: float, start_s: float) -> float:
         """The highest level that is worth keeping, or worth making ready again."""

@@ -35,6 +35,7 @@ from bough.scaling.models import (
 from bough.scaling.past import Past
 from bough.scaling.smooth import Smooth
 from bough.scaling.stepping import Stepped, advance
+from bough.scaling.stillness import Stillness
 
 CALM_S = 5.0  # a replica that a pool takes back has not been needed for so long
 LOOK_S = 1.0  # between two decisions
@@ -92,7 +93,8 @@ class Autoscaler:
         self.scale, self.costs, self.past = scale, costs or Costs(), Past()
         self.lateness, self.smooth = Lateness(), Smooth()
         self.outlook: Outlook | None = None
-        self.stepped = Stepped()
+        self.stepped, self._stillness = Stepped(), Stillness()
+        self._decided = (Observation(at=0.0, arrived=0), 0, Wish(active=0))  # last: what was seen, the least, the wish
         self.spent_s = 0.0  # replica-seconds of the day that began at …
         self.day_at = 0.0
 
@@ -104,10 +106,29 @@ class Autoscaler:
     def resume(self, learnt: Learnt) -> None:
         self.lateness, self.smooth = Lateness(learnt), Smooth(learnt.smooth)
 
+    @property
+    def still_s(self) -> int:
+        """Seconds from now on in which nothing is decided if nobody comes."""
+        return self._stillness.left_s
+
+    def pass_by(self, seconds: int) -> int:
+        """Takes so many to have passed in which the same was seen, or as many as are `still_s`; says how many."""
+        return self._stillness.pass_by(seconds)
+
     def wish(self, seen: Observation, floor: int = 0, held: float = math.inf) -> Wish:
         """`held`: replicas beyond which it may not grow, whatever its own budget says."""
-        self.past.observe(seen)
         least = max(self.scale.min, floor)
+        terms = (self.scale, self.costs, floor, held, seen.active, seen.pool, seen.slots)
+        if self._stillness.passes(seen, terms):
+            return self._decided[2]
+        self._rest(self._stillness.passed_s)
+        wish = self._decide(seen, floor, least, held)
+        self._stillness.decided(seen, terms, settled=self._is_settled)
+        self._decided = seen, least, wish
+        return wish
+
+    def _decide(self, seen: Observation, floor: int, least: int, held: float) -> Wish:
+        self.past.observe(seen)
         scale = self._weighed(seen, least)
         price = self.costs.pool_price if scale.warm != 0 else 1.0
         again_s = self.costs.start_s / price
@@ -119,6 +140,24 @@ class Autoscaler:
         wish = decide(scale, self.costs, seen, self.outlook, floor, afford, self.stepped.needs, held)
         self.past.wished(wish.needed)
         return wish
+
+    @property
+    def _is_settled(self) -> bool:
+        if self.scale.late_cost:
+            return True
+        return self.smooth.is_still and (self.scale.warm != 0 or self.lateness.is_still)
+
+    def _rest(self, seconds: int) -> None:
+        """So many seconds at once, in which the same was seen as in the last decision."""
+        if not seconds:
+            return
+        seen, least, _ = self._decided
+        self.past.rest(seconds, least)
+        self.spent_s += seconds * self._runs(seen)
+        if not self.scale.late_cost:
+            self.smooth.rest(seconds)
+            if self.scale.warm == 0:
+                self.lateness.rest(seen, seconds, max(1, least))
 
     def _weighed(self, seen: Observation, least: int) -> Scale:
         """With what a late request has turned out to weigh, where nobody has said it and there is no pool; the rule for
@@ -137,11 +176,15 @@ class Autoscaler:
         day_at = day_of(seen.at)
         if day_at != self.day_at:
             self.day_at, self.spent_s = day_at, 0.0
-        self.spent_s += seen.active + seen.starting + self.costs.pool_price * (seen.pool + seen.pool_starting)
+        self.spent_s += self._runs(seen)
         if not self.scale.budget:
             return math.inf
         left_s = self.scale.budget * HOUR_S - self.spent_s
         return rules.affordable(left_s, day_at + DAY_S - seen.at, max(1, self.scale.min))
+
+    def _runs(self, seen: Observation) -> float:
+        """In replicas of the full price."""
+        return seen.active + seen.starting + self.costs.pool_price * (seen.pool + seen.pool_starting)
 
 
 def day_of(at: float) -> float:

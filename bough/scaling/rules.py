@@ -172,25 +172,25 @@ def trimmed(trim: float, late: float) -> float:
     return min(1.0, trim + 0.05 * late / TOLERATED) if late > TOLERATED / 2 else trim
 
 
-def weighed_anew(weight: float, ours: Account, usual: Account, asked: float) -> float:
-    """The weight of a late request a second later. `ours`, `usual`: what this rule and the usual one have come to under
-    the same `asked` requests. While more are late, and more than is tolerated, it rises as far as the usual rule's cost
-    bears it; while replicas cost more and fewer are late, it falls; else it returns to 1."""
+def weighed_anew(weight: float, ours: Account, usual: Account, asked: float, seconds: int = 1) -> float:
+    """The weight of a late request so many seconds later. `ours`, `usual`: what this rule and the usual one have come
+    to under the same `asked` requests. While more are late, and more than is tolerated, it rises as far as the usual
+    rule's cost bears it; while replicas cost more and fewer are late, it falls; else it returns to 1."""
     late = ours.late > max(EARLIER * usual.late, TOLERATED * asked)
     dear = ours.cost > CHEAPER * usual.cost
     if late and not dear:
-        return min(HEAVIEST, weight * 2 ** (1 / DOUBLES_S))
+        return min(HEAVIEST, weight * 2 ** (seconds / DOUBLES_S))
     if dear and not late:
-        return max(LIGHTEST, weight * 2 ** (-1 / DOUBLES_S))
-    returned = 2 ** (1 / RETURNS_S)
+        return max(LIGHTEST, weight * 2 ** (-seconds / DOUBLES_S))
+    returned = 2 ** (seconds / RETURNS_S)
     return max(1.0, weight / returned) if weight > 1.0 else min(1.0, weight * returned)
 
 
-def tried(trial: Trial, keeps: float, asked: int, late: int, rate: float) -> Trial:
-    """A second later, in which so many came and were late; `keeps` is the share of the past that is not forgotten in
-    it, `rate` what usually comes in a second. The share of the margin that is used stays where it is while `HARDLY` are
+def tried(trial: Trial, keeps: float, asked: int, late: int, rate: float, seconds: int = 1) -> Trial:
+    """So many seconds later, when so many came and were late; `keeps` is the share of the past that is not forgotten,
+    `rate` what usually comes in a second. The share of the margin that is used stays where it is while `HARDLY` are
     late."""
-    trim = trial.trim + (late / max(1.0, rate) / HARDLY - 1.0) / TRIMS_S
+    trim = trial.trim + (late / max(1.0, rate) / HARDLY - seconds) / TRIMS_S
     return Trial(
         asked=trial.asked * keeps + asked, late=trial.late * keeps + late, trim=min(1.0, max(LEAST_TRIM, trim))
     )

@@ -29,7 +29,6 @@ WARM_UP_S = 60.0
 SILENT_S = LATENCY_OVER_S + 1  # then no answer is left in what is seen
 LONGEST_S = 30  # what nobody is told of, such as work without requests, is seen so late at most
 MOST_RESTED_S = 3600  # seconds that are made up for: a clock that was set by days has not brought a rest of days
-STILL = 0.1  # of CPU or GPU: whoever uses less does nothing
 
 
 class Scaled:
@@ -45,7 +44,7 @@ class Scaled:
         self.slept = False  # it was, and nobody has seen it awake since
         self.spent = False  # the budget of its environment
         self.refused = False  # for that it may not grow, which has been said
-        self._silent_s, self._rests = 0, False
+        self._silent_s, self._stays, self._rests = 0, False, False
         self._ahead: tuple[int, Autoscaler] | None = None  # the rule as it is after so many seconds of rest
         self._seen = Observation(at=now, arrived=0)
 
@@ -60,12 +59,13 @@ class Scaled:
         if self._ahead is not None and self._ahead[0] == rested and self._ahead[1].scale == deployment.settings.scale:
             self.scaler = self._ahead[1]
         else:
-            for second in range(1, rested + 1):
+            passed = 0 if self._is_scheduled else self.scaler.pass_by(rested)
+            for second in range(passed + 1, rested + 1):
                 self._wish(self.scaler, _later(self._seen, second))
         self._ahead = None
         seen = self.watch.look(now, passed_s - rested, deployment, lanes, attempts, usage, rested_s=rested)
         self.seen_at, self._seen, self._rests = now, seen, False
-        self._silent_s = self._silent_s + rested + 1 if _is_silent(seen) else 0
+        self._silent_s = self._silent_s + rested + 1 if seen.is_silent else 0
         return seen
 
     def decide(self, seen: Observation, taken: int) -> Wish:
@@ -74,15 +74,20 @@ class Scaled:
         wish, answering, most = self._wish(self.scaler, seen), self.deployment.answering, self._most
         if taken and wish.active < answering + taken and seen.queued:
             wish = msgspec.structs.replace(wish, active=min(answering + taken, most), why="taken")
+        self._stays = not self._changes(wish)
         return msgspec.structs.replace(wish, pool=max(0, min(wish.pool, most - wish.active)))
 
     def rest_s(self) -> float:
         """Until the rule would do something if nobody asks; a second where that is not known."""
         if self._silent_s < SILENT_S:
             return SECOND_S
+        longest = min(LONGEST_S, self.watch.minute_left_s(self.seen_at))
+        if self._stays and self.scaler.still_s and not self._is_scheduled:
+            self._rests = True
+            return min(longest, self.scaler.still_s + 1) * SECOND_S
         ahead: Autoscaler = pickle.loads(pickle.dumps(self.scaler))  # noqa: S301 - ours, and a third of what a copy costs
         second, stays = 1, True
-        while stays and second < min(LONGEST_S, self.watch.minute_left_s(self.seen_at)):
+        while stays and second < longest:
             stays = not self._changes(self._wish(ahead, _later(self._seen, second)))
             second += stays
         self._rests = second > 1
@@ -102,6 +107,11 @@ class Scaled:
         return (wish.active, pool) != (self.deployment.answering, self.deployment.waiting)
 
     @property
+    def _is_scheduled(self) -> bool:
+        """What is asked for changes by itself."""
+        return bool(self.deployment.settings.scale.schedule)
+
+    @property
     def _most(self) -> int:
         return int(min(self.deployment.settings.scale.most, self._held))
 
@@ -110,11 +120,6 @@ class Scaled:
         """Replicas, pool included, beyond which it may not grow."""
         least, there = self.deployment.settings.scale.min, self.deployment.answering + self.deployment.waiting
         return max(1, least, there) if self.spent else math.inf
-
-
-def _is_silent(seen: Observation) -> bool:
-    busy = seen.arrived or seen.in_flight or seen.queued or seen.starting or seen.pool_starting
-    return not busy and max(seen.cpu, seen.gpu) < STILL
 
 
 def _later(seen: Observation, seconds: int) -> Observation:

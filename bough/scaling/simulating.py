@@ -148,6 +148,11 @@ class Simulation:
         self._obey(wish, end)
         return wish
 
+    @property
+    def is_idle(self) -> bool:
+        """Nobody waits or is being answered, and nothing is on its way up."""
+        return not (self.queue or self.busy_before or self.starting or self.pool_starting)
+
     def _come_up(self, end: float) -> None:
         while self.starting and self.starting[0] < end:
             self._join(self.starting.popleft())

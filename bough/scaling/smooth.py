@@ -72,6 +72,23 @@ class Smooth:
             self.trial = rules.tried(self.trial, 1 - 1 / MEMORY_S, seen.arrived, self._beside.late, level)
         self.need = rule.need(seen) if self._decides(rules.FEARED_S if pooled else SHORT_S) else 0.0
 
+    @property
+    def is_still(self) -> bool:
+        """So little is left of the trend that silence surprises nobody, and nothing happens in what is simulated."""
+        beside = self._beside
+        return WINDOWS_S[-1] * self._once < rules.SURPRISE and beside is not None and beside.is_still
+
+    def rest(self, seconds: int) -> None:
+        """So many seconds at once in which nobody came, while it `is_still`."""
+        fades = (1 - 1 / SERVICE_S) ** seconds
+        self._begun, self._busy_s = self._begun * fades, self._busy_s * fades
+        self._quiet_s += seconds
+        for _ in range(seconds):
+            self._follow(0)
+        if self._beside is not None:
+            self._beside.rest(seconds)
+            self.trial = rules.tried(self.trial, (1 - 1 / MEMORY_S) ** seconds, 0, 0, self._once, seconds)
+
     def _decides(self, short_s: float) -> bool:
         asked = self.trial.asked * max(1.0, TRUSTED_S / self._seconds)
         return self._seconds > short_s and self._quiet_s > QUIET_S and self.trial.late <= rules.TOLERATED * asked
