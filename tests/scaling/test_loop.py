@@ -370,7 +370,7 @@ def test_a_rest_changes_no_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         plane = Plane(folder)
         plane.deploy(FILE.format(scale))
         traffic, begin = Traffic(plane), plane.clock.now()
-        for seconds, requests in ((20, 12), (80, 0), (8, 30), (150, 0), (2, 4), (40, 0)):
+        for seconds, requests in ((20, 12), (80, 0), (8, 30), (150, 0), (2, 4), (700, 0), (2, 30), (40, 0)):
             traffic.seconds(seconds, requests)
         return [(round(each.at - begin), each.active, each.pool, each.why) for each in shown(plane).decisions]
 
