@@ -1,9 +1,9 @@
 """What the two rules cost that are simulated beside the one that decides: `python -m bench.scale.beside`
 
 Of services in one process, each with its own past: microseconds of processor time for a decision under steady traffic,
-and for a second of silence as the loop spends it (`Scaled.rest_s`: looked at each half minute), with the simulated
-rules and without (`late_cost` set); and what one service takes of memory after five minutes. Percentages are of a
-core, for all of the services.
+and for a second of silence as the loop spends it (`Scaled.rest_s`: looked at each half minute), in its first minutes
+and once all is settled (`bough/scaling/stillness.py`), with the simulated rules and without (`late_cost` set); and what
+one service takes of memory after five minutes. Percentages are of a core, for all of the services.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from bough.serving.models import Deployment
 
 SERVICE_S, LEARNT_S, MEASURED_S = 0.02, 300, 20
 RATES = 0, 1, 100, 1000  # requests a second; 0: silence
+FIRST, SETTLED = (60, 240), (600, 1800)  # seconds of silence: since so many, and for so many
 
 
 def traffic(rate: int, seconds: int, seed: int) -> list[Observation]:
@@ -62,7 +63,7 @@ def decision_us(scale: Scale, rate: int, services: int) -> float:
     return spent_s(decide) / MEASURED_S / services * 1e6
 
 
-def silent_us(scale: Scale, services: int) -> float:
+def silent_us(scale: Scale, services: int, since_s: int, seconds: int) -> float:
     """For a second of one service that nobody asks, which is looked at as seldom as the loop does."""
     deployments = [deployment(number, scale) for number in range(services)]
     scaled = [Scaled(each, 60.0, 0.0, Learnt()) for each in deployments]
@@ -75,12 +76,11 @@ def silent_us(scale: Scale, services: int) -> float:
             now += of.rest_s()
 
     for each in scaled:
-        pass_by(each, 61.0, 61.0 + LEARNT_S)
-    seconds = 30 * MEASURED_S
+        pass_by(each, 61.0, 61.0 + since_s)
 
     def pass_all_by() -> None:
         for each in scaled:
-            pass_by(each, 61.0 + LEARNT_S, 61.0 + LEARNT_S + seconds)
+            pass_by(each, 61.0 + since_s, 61.0 + since_s + seconds)
 
     return spent_s(pass_all_by) / seconds / services * 1e6
 
@@ -117,11 +117,14 @@ def main() -> None:
         print(f"\n{services} services: µs a decision at so many requests a second (0: no look is left out); of a core")
         for name, scale in rules.items():
             found = [decision_us(scale, rate, services) for rate in RATES]
-            silent = silent_us(scale, services)
+            first, settled = (silent_us(scale, services, *span) for span in (FIRST, SETTLED))
             cells = "  ".join(
                 f"{rate}: {us:6.0f} ({us * services / 1e4:.2f} %)" for rate, us in zip(RATES, found, strict=True)
             )
-            print(f"  {name:13} {cells}  a second of silence: {silent:6.1f} ({silent * services / 1e4:.3f} %)")
+            print(
+                f"  {name:13} {cells}  a second of silence: {first:5.1f}, "
+                f"settled {settled:5.1f} ({settled * services / 1e4:.3f} %)"
+            )
     print("\nkB of one service after five minutes, at so many requests a second")
     for name, scale in rules.items():
         print(f"  {name:13} " + "  ".join(f"{rate}: {memory_kb(scale, rate):.0f}" for rate in RATES))

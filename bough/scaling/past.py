@@ -87,7 +87,11 @@ class Past:
         self._watched_s += forgotten * (keeps * _MEMORY_S - self._watched_s)
         self._needed[:least] = [self._seconds] * least
         for last in self._needed[least:]:
-            self._idle(self._seconds - last, seconds)
+            idle = self._seconds - last
+            place = bisect_right(rules.EDGES_S, idle)
+            here = min(seconds, idle - math.ceil(rules.EDGES_S[place - 1]) + 1)  # no class is that short by then
+            self._exposure_s[place] += here
+            self._exposure_s[place - 1] += seconds - here
 
     def wished(self, needed: int) -> None:
         """What was decided on the last outlook."""
@@ -122,15 +126,7 @@ class Past:
             needed[each] = now
         needed.extend([now] * (level - len(needed)))
         for last in needed[level:]:
-            self._idle(now - last, 1)
-
-    def _idle(self, until_s: int, seconds: int) -> None:
-        """A level has been idle for so many seconds more; no more of them than one class takes."""
-        place = bisect_right(rules.EDGES_S, until_s)
-        here = min(seconds, until_s - math.ceil(rules.EDGES_S[place - 1]) + 1) if place else seconds
-        self._exposure_s[place] += here
-        if here < seconds:
-            self._exposure_s[place - 1] += seconds - here
+            self._exposure_s[bisect_right(rules.EDGES_S, now - last)] += 1
 
     def _kept(self, load: float, level: int, worth: float, start_s: float) -> float:
         """The highest level that is worth keeping, or worth making ready again."""

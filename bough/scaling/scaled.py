@@ -4,7 +4,8 @@ After half a minute in which nobody asked, what is seen is the same every second
 each of the next seconds is calculated on a copy of it, and the first second in which it would do something is the next
 in which it is looked at, unless somebody asks before (`listening.py`). The seconds that nobody saw are shown to the
 rule then, or the copy, to which they have been shown already, takes its place: it has the same past as one that was
-asked every second, and decides the same.
+asked every second, and decides the same. Once all is settled, the rule itself leaves out seconds (`stillness.py`), and
+those need no copy.
 """
 
 from __future__ import annotations
