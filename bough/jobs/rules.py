@@ -37,7 +37,8 @@ from bough.jobs.models import (
 from bough.kernel.errors import Invalid
 from bough.kernel.jobs import Range, Sweep, Value, bounds, budget
 from bough.runtime.checkpoints.progress import Progress
-from bough.runtime.spec import Exited
+from bough.runtime.spec import Exited, Failure
+from bough.tracking.models import Metric, number
 
 PAUSE_S = (1.0, 300.0)  # after errors in a row, doubling; what was interrupted goes on at once
 WARM_S = 0.1  # of a first step, not worth a word below that
@@ -269,9 +270,26 @@ def is_worse(mine: Sequence[float], others: Sequence[Sequence[float]], goal: str
         return False
     pick = max if goal == "max" else min
     averages = sorted(sum(points) / len(points) for points in peers)
+def counted_once(points: Sequence[Metric], run: JobRun) -> list[float]:
+    """A metric of a run as it would be without interruptions, oldest point first: what an attempt logged beyond the
+    step at which the next one went on is left out. Points that name no step cannot be told apart like that: of them
+    those of the latest attempt count, or all where it has none."""
+    kept = list(points)
+    if run.attempt > 1 and not any(point.step for point in points):
+        kept = [point for point in points if point.timestamp_ms >= run.attempt_at * 1000] or kept
+    elif run.attempt > 1:
+        kept = []
+        for point in points:
+            while kept and kept[-1].step >= point.step:
+                kept.pop()
+            kept.append(point)
+    return [number(point.value) for point in kept]
+
+
     median = averages[len(averages) // 2] if len(averages) % 2 else sum(averages[len(averages) // 2 - 1 :][:2]) / 2
     best = pick(mine)
     return best < median if goal == "max" else best > median
+    mine, *others = ([_ranked(value, goal) for value in points] for points in (mine, *others))
 
 
 def _last(exit: Exited | None, line: str) -> str:
@@ -282,6 +300,16 @@ def _last(exit: Exited | None, line: str) -> str:
 
 def _is_well(exit: Exited) -> bool:
     return exit.code == 0 and exit.reason in ("exited", "stopped")
+def best(points: Sequence[float], goal: str) -> float:
+    """Of a sweep's metric, one point at least."""
+    return (max if goal == "max" else min)(_ranked(value, goal) for value in points)
+
+
+def _ranked(value: float, goal: str) -> float:
+    """What has diverged is worse than any number: compared as it is, it would be neither."""
+    return value if not math.isnan(value) else (-math.inf if goal == "max" else math.inf)
+
+
 
 
 def _drawn(values: list[Value] | Range, dice: random.Random) -> Value:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from bough.jobs.models import JobRun
 from bough.kernel.jobs import Processes, Range, Sweep, accelerator, wrong
 from bough.kernel.workloads import Job, Resources
 from bough.runtime.spec import Exited, Failure
+from bough.tracking.models import Metric
 
 
 def a_run(id: str = "jr_1", *, size: int = 1, devices: tuple[str, ...] = (), **settings: Any) -> JobRun:
@@ -137,6 +140,33 @@ def test_shares_of_a_device_never_add_up_to_more_than_one(asked: list[tuple[floa
     room, used, running = Room(machine, ()), dict.fromkeys("0123", 0.0), []
     for at, (gpus, processes, of_kind) in enumerate(asked):
         need = Resources(gpus=gpus, accelerators=["t4"] if of_kind and gpus < 1 else [])
+def test_what_has_diverged_is_worse_than_any_number_and_never_the_best() -> None:
+    nan = math.nan
+    for goal in ("min", "max"):
+        assert rules.is_worse([nan] * 3, [[0.5] * 3, [0.6] * 3], goal, 3), "it is stopped early"
+        assert not rules.is_worse([0.5] * 3, [[nan] * 3, [nan] * 3], goal, 3)
+    assert (rules.best([nan, 0.3, 0.4], "min"), rules.best([nan, 0.3, 0.4], "max")) == (0.3, 0.4)
+
+
+def test_points_that_an_attempt_logs_again_are_counted_once() -> None:
+    def logged(*points: tuple[float, int, float], attempt: int = 2) -> list[float]:
+        found = [
+            Metric(key="loss", value=value, timestamp_ms=round(at * 1000), step=step) for at, step, value in points
+        ]
+        return rules.counted_once(
+            found, msgspec.structs.replace(a_run(), attempt=attempt, attempt_at=10.0 * (attempt - 1))
+        )
+
+    assert logged((1, 1, 0.9), (2, 2, 0.8), (3, 3, 0.7), (11, 2, 0.81), (12, 3, 0.71), (13, 4, 0.6)) == [
+        0.9, 0.81, 0.71, 0.6,
+    ], "it went on from step 1"  # fmt: skip
+    assert logged((1, 1, 0.9), (2, 2, 0.8), (11, 1, 0.9)) == [0.9], "it began anew, and has come no further"
+    assert logged((1, 1, 0.9), (2, 2, 0.8), (11, 3, 0.7)) == [0.9, 0.8, 0.7], "nothing was lost"
+    assert logged((1, 1, 0.9), (2, 1, 0.8), attempt=1) == [0.9, 0.8], "one attempt counts its steps as it likes"
+    assert logged((1, 0, 0.9), (2, 0, 0.8), (11, 0, 0.9)) == [0.9], "without steps its own"
+    assert logged((1, 0, 0.9), (2, 0, 0.8)) == [0.9, 0.8], "and the earlier ones while it has none"
+
+
         run = a_run(f"jr_{at}", resources=need, processes=processes)
         if (fit := room.fit(run)) is None:
             continue
