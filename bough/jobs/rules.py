@@ -59,11 +59,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def outcome(
-    run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool = False, last_line: str = ""
+    run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool = False, refused: Failure | None = None,
+    last_line: str = "",
 ) -> Outcome:  # fmt: skip
     """`exits`: of all its processes; `done`: the program has said that its work is complete; `came_on`: this attempt
-    has saved more than it began with, so that the next one does not begin where this one did; `last_line`: of what the
-    guilty process has printed."""
+    has saved more than it began with, so that the next one does not begin where this one did; `refused`: why it did not
+    go on from what was saved, which the next one would not either; `last_line`: of what the guilty process has printed.
+    """
     at = guilty_of(exits)
     guilty = None if at is None else exits[at]
     if run.stopping_for == CANCEL:
@@ -78,6 +80,9 @@ def outcome(
         return Outcome(state="", said=run.said, spent=run.spent, cause=CAPACITY)
     said, last = (run.said, "") if run.stopping_for else (words(guilty), _last(guilty, last_line))
     cause = _CAUSES.get(run.stopping_for) or cause_of(guilty)
+    if refused is not None and cause == ERROR:
+        failure = msgspec.to_builtins(refused)
+        return Outcome(state=FAILED, said=refused.message, spent=run.spent, cause=cause, failure=failure)
     used, allowed = getattr(run.spent, cause), getattr(budget(run.manifest.settings.retries), cause)
     failure = msgspec.to_builtins(guilty.failure) if guilty and guilty.failure else {}
     if used >= allowed:

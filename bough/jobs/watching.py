@@ -151,7 +151,9 @@ class Watching:
         fresh = progress is not None and progress.at >= run.attempt_at
         came_on = progress is not None and fresh and progress.saved_step > progress.restored_step
         came_on = came_on or max(each.at for each in exits) - run.attempt_at > rules.LIVED_S
-        outcome = rules.outcome(run, exits, done=done, came_on=came_on, last_line=self._last_line(run, exits))
+        refused = progress.refused if progress is not None and fresh and not progress.made else None
+        last_line = self._last_line(run, exits)
+        outcome = rules.outcome(run, exits, done=done, came_on=came_on, refused=refused, last_line=last_line)
         turnover.note(USED, run, attempt=run.attempt, **_payer(run), **rules.used(run, exits))
         run = self.give_back(turnover, run, max(each.at for each in exits) or now)
         self._asked.pop(run.id, None)

@@ -62,6 +62,15 @@ def test_a_guardian_that_dies_costs_capacity_and_a_program_that_fails_an_error()
     assert (failed.state, failed.cause) == ("failed", "error")
 
 
+def test_a_checkpoint_that_is_refused_ends_the_run_at_once_and_says_what_to_do() -> None:
+    run, bad = a_run(retries=10), [Exited(code=1, reason="exited", at=1.0)]
+    refused = Failure(code="CHECKPOINT_CODE_CHANGED", message="train.py has changed", hint="migrate=")
+    made = rules.outcome(run, bad, done=False, refused=refused, last_line="oh")
+    assert (made.state, made.said, made.failure["hint"]) == ("failed", "train.py has changed", "migrate=")
+    lost = rules.outcome(run, [Exited(code=0, reason="lost", at=1.0)], done=False, refused=refused)
+    assert (lost.state, lost.cause) == ("", "capacity"), "it was not the program that ended"
+
+
 def test_pauses_after_errors_double_unless_the_attempt_came_on() -> None:
     run = a_run(retries=10)
     bad, pauses, came_on = [Exited(code=1, reason="exited", at=1.0)], [], []
