@@ -7,7 +7,7 @@ import math
 import random
 import signal
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -197,9 +197,12 @@ def words(exit: Exited | None) -> str:
     return f"exit status {exit.code}{name}"
 
 
-def turn_order(queued: Iterable[JobRun], used: Mapping[str, float], weights: Mapping[str, float]) -> list[JobRun]:
+def turn_order(
+    queued: Iterable[JobRun], used: Mapping[str, float], weights: Mapping[str, float], part: Callable[[JobRun], float]
+) -> list[JobRun]:  # fmt: skip
     """Who is asked first whether there is room: the queue that has had least of its share, in it who matters most, then
-    who of the same weight waits longest. `used`: seconds that queues had lately or have now."""
+    who of the same weight waits longest. `used`: seconds of the whole machine that queues had lately or have now;
+    `part`: which part of it a run would take."""
     queues: dict[str, list[JobRun]] = {}
     for run in queued:
         queues.setdefault(run.manifest.settings.queue, []).append(run)
@@ -207,11 +210,11 @@ def turn_order(queued: Iterable[JobRun], used: Mapping[str, float], weights: Map
         runs.sort(key=lambda run: (-run.manifest.settings.priority, run.created_at, run.index, run.id), reverse=True)
     had = had_of(used, weights, queues)
     order: list[JobRun] = []
-    step = 1.0  # as if each that is put in order here got a second: queues that had the same take turns
+    step_s = 1.0  # as if each that is put in order here had its place for a second: queues that had the same take turns
     while queues:
         name = min(queues, key=lambda name: (had[name], name))
         order.append(queues[name].pop())
-        had[name] += step / max(weights.get(name, 1.0), 1e-9)
+        had[name] += step_s * part(order[-1]) / max(weights.get(name, 1.0), 1e-9)
         if not queues[name]:
             del queues[name]
     return order
@@ -267,14 +270,6 @@ def given(declared: Mapping[str, Value], said: Mapping[str, str]) -> dict[str, V
     return found
 
 
-def is_worse(mine: Sequence[float], others: Sequence[Sequence[float]], goal: str, stop_after: int) -> bool:
-    """The median rule: after enough points, whoever's best is worse than half of the others were so far stops."""
-    at = len(mine)
-    peers = [points[:at] for points in others if len(points) >= at]
-    if at < stop_after or len(peers) < 2:
-        return False
-    pick = max if goal == "max" else min
-    averages = sorted(sum(points) / len(points) for points in peers)
 def counted_once(points: Sequence[Metric], run: JobRun) -> list[float]:
     """A metric of a run as it would be without interruptions, oldest point first: what an attempt logged beyond the
     step at which the next one went on is left out. Points that name no step cannot be told apart like that: of them
@@ -291,20 +286,20 @@ def counted_once(points: Sequence[Metric], run: JobRun) -> list[float]:
     return [number(point.value) for point in kept]
 
 
+def is_worse(mine: Sequence[float], others: Sequence[Sequence[float]], goal: str, stop_after: int) -> bool:
+    """The median rule: after enough points, whoever's best is worse than half of the others were so far stops."""
+    at = len(mine)
+    mine, *others = ([_ranked(value, goal) for value in points] for points in (mine, *others))
+    peers = [points[:at] for points in others if len(points) >= at]
+    if at < stop_after or len(peers) < 2:
+        return False
+    pick = max if goal == "max" else min
+    averages = sorted(sum(points) / len(points) for points in peers)
     median = averages[len(averages) // 2] if len(averages) % 2 else sum(averages[len(averages) // 2 - 1 :][:2]) / 2
     best = pick(mine)
     return best < median if goal == "max" else best > median
-    mine, *others = ([_ranked(value, goal) for value in points] for points in (mine, *others))
 
 
-def _last(exit: Exited | None, line: str) -> str:
-    """Mostly says more than an exit status; of other ends it says nothing."""
-    told = exit is not None and exit.failure is None and exit.reason == "exited" and exit.code > 0
-    return f"; its last line: {line}" if told and line else ""
-
-
-def _is_well(exit: Exited) -> bool:
-    return exit.code == 0 and exit.reason in ("exited", "stopped")
 def best(points: Sequence[float], goal: str) -> float:
     """Of a sweep's metric, one point at least."""
     return (max if goal == "max" else min)(_ranked(value, goal) for value in points)
@@ -315,6 +310,14 @@ def _ranked(value: float, goal: str) -> float:
     return value if not math.isnan(value) else (-math.inf if goal == "max" else math.inf)
 
 
+def _last(exit: Exited | None, line: str) -> str:
+    """Mostly says more than an exit status; of other ends it says nothing."""
+    told = exit is not None and exit.failure is None and exit.reason == "exited" and exit.code > 0
+    return f"; its last line: {line}" if told and line else ""
+
+
+def _is_well(exit: Exited) -> bool:
+    return exit.code == 0 and exit.reason in ("exited", "stopped")
 
 
 def _drawn(values: list[Value] | Range, dice: random.Random) -> Value:
