@@ -109,10 +109,11 @@ def _try(trial: Trial, place: Path, tell: Callable[[str], None], kept: list[Prom
             "set every seed (random, numpy, torch, random_state), keep times and paths out of the state, and read"
             " nothing that an earlier start has written elsewhere than into $BOUGH_CHECKPOINTS",
         )  # fmt: skip
-    data = "" if samples.state == KEPT else "where it is in its data, "
+    data = "" if samples.state == KEPT else "where it is in its data (checkpoint.Samples), "
     raise Broken(
         "weights", f"after interruptions it differs in {what}",
-        f"put into the state what this depends on: {data}generators of its own (numpy.random.default_rng), averages",
+        f"put into the state what this depends on: {data}generators of its own (numpy.random.default_rng), averages;"
+        ' as in state = {…, "rng": rng}',
     )  # fmt: skip
 
 
@@ -244,7 +245,7 @@ def _compared_samples(whole: _Place, cut: _Place, last: int) -> Promise:
     if wrong:
         raise Broken(
             "samples", f"step {wrong[0]} saw other samples than without an interruption",
-            "put the data into the state, and begin to iterate after restore()",
+            'put the data into the state, as in state = {…, "data": data}, and begin to iterate after restore()',
         )  # fmt: skip
     return Promise(name="samples", state=KEPT, detail=f"the same in all {len(expected)} steps")
 

@@ -58,8 +58,12 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
 def handlers(outside: Outside) -> dict[str, Handler]:
     places = Places(outside.home)
     tracked = Tracked(outside.read_runs, outside.write_runs)
-    watching = Watching(outside.engine, outside.capacity, places)
-    placing = Placing(outside.capacity, outside.accelerators, outside.machine, watching, outside.weights)
+
+    def here() -> Machine:
+        return msgspec.structs.replace(outside.machine, devices=tuple(outside.accelerators.devices()))
+
+    watching = Watching(outside.engine, outside.capacity, places, here)
+    placing = Placing(outside.capacity, here, watching, outside.weights)
     jobs = JobLoop(
         *(outside.home, outside.platform, outside.engine, outside.events, outside.capacity),
         *(placing, watching, outside.views, RunTokens(outside.vault, outside.private_digest), tracked),

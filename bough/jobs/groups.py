@@ -60,7 +60,7 @@ class Groups:
             return
         self._compared = {id: at for id, at in self._compared.items() if id in turnover.world.runs} | {group.id: now}
         points = {
-            each.id: (each, self._tracked.points(each.project, id_of(each), sweep.metric))
+            each.id: (each, rules.counted_once(self._tracked.points(each.project, id_of(each), sweep.metric), each))
             for each in self._members(turn, turnover, group)
             if each.started_at
         }
@@ -85,6 +85,6 @@ def best_of(tracked: Tracked, group: JobRun, members: Sequence[JobRun]) -> tuple
     if not sweep.metric:
         return None, 0.0
     pick = max if sweep.goal == "max" else min
-    found = [(each, tracked.points(each.project, each.run, sweep.metric)) for each in members]
-    best = [(each, pick(points)) for each, points in found if points]
+    found = [(each, rules.counted_once(tracked.points(each.project, each.run, sweep.metric), each)) for each in members]
+    best = [(each, rules.best(points, sweep.goal)) for each, points in found if points]
     return pick(best, key=lambda each: each[1]) if best else (None, 0.0)

@@ -115,7 +115,7 @@ class JobLoop:
         moved = self._commit(turn, turnover)
         for run in turnover.ended:
             queue = run.manifest.settings.queue
-            self._had[queue] = self._had.get(queue, 0.0) + run.seconds
+            self._had[queue] = self._had.get(queue, 0.0) + run.occupied_s
         self._act(turn, turnover, moved)
         return self._pause(turnover, moved)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -23,6 +23,10 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     cpus: float
     memory_mb: int
     devices: tuple[Device, ...] = ()
+
+
+Here = Callable[[], Machine]
+"""This machine, with the devices that it has now."""
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +132,29 @@ class Room:
         processes of one run cannot meet on one device (NCCL refuses it)."""
         free = [each.id for each in self._machine.devices if kind in ("", each.kind) and each.id not in besides]
         return sorted((id for id in free if self._free[id] >= share - EXACT), key=lambda id: self._free[id])
+
+
+def part_held(machine: Machine, run: JobRun) -> float:
+    """The part of a machine that a run takes which has a place there."""
+    return _part(machine, run.manifest.settings.resources, run.size, len(run.devices))
+
+
+def part_asked(machine: Machine, run: JobRun) -> float:
+    """The part of it that a run takes with its least, once it has a place."""
+    need, number = run.manifest.settings.resources, bounds(run.manifest.settings.processes).min
+    each = accelerator(need.accelerators[0]).count if need.accelerators else math.ceil(need.gpus)
+    return _part(machine, need, number, each * number)
+
+
+def _part(machine: Machine, need: Resources, number: int, devices: int) -> float:
+    """Of what it takes most of: the dominant share (Ghodsi et al., "Dominant Resource Fairness", NSDI 2011). What wants
+    more than there is has all of it."""
+    taken = (
+        (cpus_of(need) * number, machine.cpus),
+        (need.memory_mb * number, machine.memory_mb),
+        (share_of(need.gpus) * devices, len(machine.devices)),
+    )
+    return min(max(part / whole for part, whole in taken if whole), 1.0)
 
 
 def cpus_of(need: Resources) -> float:

@@ -99,6 +99,7 @@ class JobRun(msgspec.Struct, frozen=True, kw_only=True):
     price_per_h: float = 0.0
     seconds: float = 0.0  # of ended leases
     cost: float = 0.0
+    occupied_s: float = 0.0  # of ended leases too: seconds of the whole machine
     run: str = ""  # id of the tracked run
     token: str = ""  # id of its token
     failure: dict[str, Any] = {}

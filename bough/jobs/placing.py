@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from bough.adapters.accelerators import Accelerators
 from bough.capacity.market import LOCAL
 from bough.capacity.models import START, Capacity, Decision
 from bough.jobs import rules, tracked, units
-from bough.jobs.machine import Machine, Room
+from bough.jobs.machine import Here, Room, part_asked, part_held
 from bough.jobs.models import DECIDED, FAILED, QUEUED, RUNNING, STOPPING, JobRun
 from bough.jobs.resizing import Place, Resizing, Short
 from bough.jobs.turning import Turnover
@@ -25,30 +24,28 @@ Ready = Callable[[JobRun], bool]
 
 class Placing:
     def __init__(
-        self, capacity: Capacity, accelerators: Accelerators, machine: Machine, watching: Watching,
-        weights: Mapping[str, float],
+        self, capacity: Capacity, here: Here, watching: Watching, weights: Mapping[str, float]
     ) -> None:  # fmt: skip
-        self._capacity, self._accelerators, self._machine = capacity, accelerators, machine
-        self._watching, self._weights = watching, weights
+        self._capacity, self._here, self._watching, self._weights = capacity, here, watching, weights
         # Since when, and for how long, capacity is not asked again; the gist of why.
         self._waits: dict[str, tuple[float, float, str]] = {}
 
     def place(self, turnover: Turnover, shares: Mapping[str, float], ready: Ready, held: Mapping[Place, str]) -> None:
-        """`held`: environments of which nothing may begin now, and why."""
+        """`shares`: seconds of the whole machine that queues had lately; `held`: environments of which nothing may
+        begin now, and why."""
         world = turnover.world
         running = [run for run in world.singles if run.state in (RUNNING, STOPPING)]
         queued = [run for run in world.singles if run.state == QUEUED and not rules.waits_s(run, world.now)]
         self._waits = {id: waits for id, waits in self._waits.items() if id in world.runs}
         if not queued and not any(map(units.is_parallel, running)):
             return
-        used = dict(shares)
+        machine, used = self._here(), dict(shares)
         for run in running:
-            queue = run.manifest.settings.queue
-            used[queue] = used.get(queue, 0.0) + max(world.now - run.attempt_at, 0.0) + 1.0
+            queue, lately_s = run.manifest.settings.queue, max(world.now - run.attempt_at, 0.0) + 1.0
+            used[queue] = used.get(queue, 0.0) + lately_s * part_held(machine, run)
         had = rules.had_of(used, self._weights, {run.manifest.settings.queue for run in (*queued, *running)})
-        machine = self._here()
         room = Room(machine, running, world.lent)
-        order = rules.turn_order(queued, used, self._weights)
+        order = rules.turn_order(queued, used, self._weights, lambda run: part_asked(machine, run))
         order.sort(key=lambda run: not run.next_size)  # the place of whoever goes on with another size is kept
         waiting = self._start_all(turnover, order, room, had, ready, held)
         resizing = Resizing(turnover, self._watching, machine, had, held)
@@ -188,10 +185,6 @@ class Placing:
         if fit is not None and fit.size > run.size:
             run = turnover.change(run, size=fit.size, devices=list(fit.devices))
         room.take(run, run.size, run.devices)
-
-    def _here(self) -> Machine:
-        devices = tuple(self._accelerators.devices())
-        return Machine(cpus=self._machine.cpus, memory_mb=self._machine.memory_mb, devices=devices)
 
 
 class _Waiting:

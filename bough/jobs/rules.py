@@ -7,7 +7,7 @@ import math
 import random
 import signal
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -37,7 +37,8 @@ from bough.jobs.models import (
 from bough.kernel.errors import Invalid
 from bough.kernel.jobs import Range, Sweep, Value, bounds, budget
 from bough.runtime.checkpoints.progress import Progress
-from bough.runtime.spec import Exited
+from bough.runtime.spec import Exited, Failure
+from bough.tracking.models import Metric, number
 
 PAUSE_S = (1.0, 300.0)  # after errors in a row, doubling; what was interrupted goes on at once
 WARM_S = 0.1  # of a first step, not worth a word below that
@@ -58,11 +59,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def outcome(
-    run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool = False, last_line: str = ""
+    run: JobRun, exits: Sequence[Exited], *, done: bool, came_on: bool = False, refused: Failure | None = None,
+    last_line: str = "",
 ) -> Outcome:  # fmt: skip
     """`exits`: of all its processes; `done`: the program has said that its work is complete; `came_on`: this attempt
-    has saved more than it began with, so that the next one does not begin where this one did; `last_line`: of what the
-    guilty process has printed."""
+    has saved more than it began with, so that the next one does not begin where this one did; `refused`: why it did not
+    go on from what was saved, which the next one would not either; `last_line`: of what the guilty process has printed.
+    """
     at = guilty_of(exits)
     guilty = None if at is None else exits[at]
     if run.stopping_for == CANCEL:
@@ -77,6 +80,9 @@ def outcome(
         return Outcome(state="", said=run.said, spent=run.spent, cause=CAPACITY)
     said, last = (run.said, "") if run.stopping_for else (words(guilty), _last(guilty, last_line))
     cause = _CAUSES.get(run.stopping_for) or cause_of(guilty)
+    if refused is not None and cause == ERROR:
+        failure = msgspec.to_builtins(refused)
+        return Outcome(state=FAILED, said=refused.message, spent=run.spent, cause=cause, failure=failure)
     used, allowed = getattr(run.spent, cause), getattr(budget(run.manifest.settings.retries), cause)
     failure = msgspec.to_builtins(guilty.failure) if guilty and guilty.failure else {}
     if used >= allowed:
@@ -191,9 +197,12 @@ def words(exit: Exited | None) -> str:
     return f"exit status {exit.code}{name}"
 
 
-def turn_order(queued: Iterable[JobRun], used: Mapping[str, float], weights: Mapping[str, float]) -> list[JobRun]:
+def turn_order(
+    queued: Iterable[JobRun], used: Mapping[str, float], weights: Mapping[str, float], part: Callable[[JobRun], float]
+) -> list[JobRun]:  # fmt: skip
     """Who is asked first whether there is room: the queue that has had least of its share, in it who matters most, then
-    who of the same weight waits longest. `used`: seconds that queues had lately or have now."""
+    who of the same weight waits longest. `used`: seconds of the whole machine that queues had lately or have now;
+    `part`: which part of it a run would take."""
     queues: dict[str, list[JobRun]] = {}
     for run in queued:
         queues.setdefault(run.manifest.settings.queue, []).append(run)
@@ -201,11 +210,11 @@ def turn_order(queued: Iterable[JobRun], used: Mapping[str, float], weights: Map
         runs.sort(key=lambda run: (-run.manifest.settings.priority, run.created_at, run.index, run.id), reverse=True)
     had = had_of(used, weights, queues)
     order: list[JobRun] = []
-    step = 1.0  # as if each that is put in order here got a second: queues that had the same take turns
+    step_s = 1.0  # as if each that is put in order here had its place for a second: queues that had the same take turns
     while queues:
         name = min(queues, key=lambda name: (had[name], name))
         order.append(queues[name].pop())
-        had[name] += step / max(weights.get(name, 1.0), 1e-9)
+        had[name] += step_s * part(order[-1]) / max(weights.get(name, 1.0), 1e-9)
         if not queues[name]:
             del queues[name]
     return order
@@ -261,9 +270,26 @@ def given(declared: Mapping[str, Value], said: Mapping[str, str]) -> dict[str, V
     return found
 
 
+def counted_once(points: Sequence[Metric], run: JobRun) -> list[float]:
+    """A metric of a run as it would be without interruptions, oldest point first: what an attempt logged beyond the
+    step at which the next one went on is left out. Points that name no step cannot be told apart like that: of them
+    those of the latest attempt count, or all where it has none."""
+    kept = list(points)
+    if run.attempt > 1 and not any(point.step for point in points):
+        kept = [point for point in points if point.timestamp_ms >= run.attempt_at * 1000] or kept
+    elif run.attempt > 1:
+        kept = []
+        for point in points:
+            while kept and kept[-1].step >= point.step:
+                kept.pop()
+            kept.append(point)
+    return [number(point.value) for point in kept]
+
+
 def is_worse(mine: Sequence[float], others: Sequence[Sequence[float]], goal: str, stop_after: int) -> bool:
     """The median rule: after enough points, whoever's best is worse than half of the others were so far stops."""
     at = len(mine)
+    mine, *others = ([_ranked(value, goal) for value in points] for points in (mine, *others))
     peers = [points[:at] for points in others if len(points) >= at]
     if at < stop_after or len(peers) < 2:
         return False
@@ -272,6 +298,16 @@ def is_worse(mine: Sequence[float], others: Sequence[Sequence[float]], goal: str
     median = averages[len(averages) // 2] if len(averages) % 2 else sum(averages[len(averages) // 2 - 1 :][:2]) / 2
     best = pick(mine)
     return best < median if goal == "max" else best > median
+
+
+def best(points: Sequence[float], goal: str) -> float:
+    """Of a sweep's metric, one point at least."""
+    return (max if goal == "max" else min)(_ranked(value, goal) for value in points)
+
+
+def _ranked(value: float, goal: str) -> float:
+    """What has diverged is worse than any number: compared as it is, it would be neither."""
+    return value if not math.isnan(value) else (-math.inf if goal == "max" else math.inf)
 
 
 def _last(exit: Exited | None, line: str) -> str:

@@ -61,6 +61,7 @@ job_run = sa.Table(
     sa.Column("price_per_h", sa.Float, nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("cost", sa.Float, nullable=False),
+    sa.Column("occupied_s", sa.Float, nullable=False, server_default="0"),
     sa.Column("run", sa.Text, nullable=False),
     sa.Column("token", sa.Text, nullable=False),
     sa.Column("failure", sa.Text, nullable=False),
@@ -193,14 +194,14 @@ def under_way(tx: sa.Connection, place: tuple[str, str], job: str) -> bool:
 
 
 def shares(tx: sa.Connection, since: float) -> dict[str, float]:
-    """Seconds of leases that ended since then, by queue."""
+    """Seconds of the whole machine that runs occupied which ended since then, by queue."""
     found: dict[str, float] = {}
-    query = sa.select(job_run.c.manifest, job_run.c.seconds).where(
-        job_run.c.finished_at >= since, job_run.c.seconds > 0
+    query = sa.select(job_run.c.manifest, job_run.c.occupied_s).where(
+        job_run.c.finished_at >= since, job_run.c.occupied_s > 0
     )
-    for manifest, seconds in tx.execute(query):
+    for manifest, occupied_s in tx.execute(query):
         queue = msgspec.json.decode(manifest, type=JobManifest).settings.queue
-        found[queue] = found.get(queue, 0.0) + seconds
+        found[queue] = found.get(queue, 0.0) + occupied_s
     return found
 
 

@@ -12,7 +12,7 @@ from bough.adapters.blobs import Blobs
 from bough.jobs.models import CANCELLED, STOPPED, SUCCEEDED, JobRun
 from bough.kernel.errors import Conflict, NotFound, Problem
 from bough.tracking import artifacts, experiments, runs
-from bough.tracking.models import RunInput, Source, number
+from bough.tracking.models import Metric, RunInput, Source
 
 Open = Callable[[], AbstractContextManager[sa.Connection]]
 _STATUS = {SUCCEEDED: "finished", STOPPED: "finished", CANCELLED: "killed"}
@@ -45,13 +45,13 @@ class Tracked:
         with self._write() as tx:
             artifacts.put(tx, blobs, run.run, path, digest, round(now * 1000))
 
-    def points(self, project: str, id: str, key: str) -> list[float]:
+    def points(self, project: str, id: str, key: str) -> list[Metric]:
         """A metric, oldest point first."""
         if not id:
             return []
         with self._read() as tx:
             try:
-                return [number(point.value) for point in runs.history(tx, project, id, key, 10_000, 0)]
+                return runs.history(tx, project, id, key, 10_000, 0)
             except NotFound:
                 return []
 

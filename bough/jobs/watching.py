@@ -15,6 +15,7 @@ from bough.builds import resumable
 from bough.capacity.changeovers import Changeover
 from bough.capacity.models import KEEP, MOVE, NOTICED, ON_DEMAND, Capacity, Lease, Situation
 from bough.jobs import rules, units
+from bough.jobs.machine import Here, part_held
 from bough.jobs.models import (
     CAPACITY_LOST,
     DECIDED,
@@ -48,8 +49,8 @@ SILENT_EXIT = Exited(code=-9, reason="lost", at=0.0)  # of a process that nobody
 
 
 class Watching:
-    def __init__(self, engine: Engine, capacity: Capacity, places: Places) -> None:
-        self._engine, self._capacity, self._places = engine, capacity, places
+    def __init__(self, engine: Engine, capacity: Capacity, places: Places, here: Here) -> None:
+        self._engine, self._capacity, self._places, self._here = engine, capacity, places, here
         self._asked: dict[str, tuple[float, float]] = {}  # when capacity was, and for how long its answer holds
 
     def situation(self, world: World, run: JobRun, lease: Lease | None) -> Situation:
@@ -151,7 +152,9 @@ class Watching:
         fresh = progress is not None and progress.at >= run.attempt_at
         came_on = progress is not None and fresh and progress.saved_step > progress.restored_step
         came_on = came_on or max(each.at for each in exits) - run.attempt_at > rules.LIVED_S
-        outcome = rules.outcome(run, exits, done=done, came_on=came_on, last_line=self._last_line(run, exits))
+        refused = progress.refused if progress is not None and fresh and not progress.made else None
+        last_line = self._last_line(run, exits)
+        outcome = rules.outcome(run, exits, done=done, came_on=came_on, refused=refused, last_line=last_line)
         turnover.note(USED, run, attempt=run.attempt, **_payer(run), **rules.used(run, exits))
         run = self.give_back(turnover, run, max(each.at for each in exits) or now)
         self._asked.pop(run.id, None)
@@ -180,7 +183,10 @@ class Watching:
             work_rate=offer.work_rate, speed=offer.speed, acquired_at=held.acquired_at, until=until, cause=held.cause,
             **_payer(run),
         )  # fmt: skip
-        return turnover.change(run, lease=None, seconds=run.seconds + seconds, cost=run.cost + cost)
+        occupied_s = run.occupied_s + seconds * part_held(self._here(), run)
+        return turnover.change(
+            run, lease=None, seconds=run.seconds + seconds, cost=run.cost + cost, occupied_s=occupied_s
+        )  # fmt: skip
 
     def progress(self, run: JobRun) -> Progress | None:
         return read_progress(self._places.checkpoints(run.id))

@@ -23,7 +23,7 @@ from bough.jobs.models import CANCELLED, ENDING, FAILED, QUEUED, RUNNING, SKIPPE
 from bough.jobs.units import NICE, Places
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
 from bough.kernel.platform import Platform, PoolSettings
-from bough.runtime.spec import UnitSpec
+from bough.runtime.spec import Failure, UnitSpec
 from tests.jobs.conftest import Jobs
 
 FILE = 'name = "lab"\n[jobs.fit]\ncommand = "python run.py"\n'
@@ -100,6 +100,35 @@ def test_a_failure_says_why_and_is_tried_as_often_as_its_cause_allows(jobs: Jobs
     run = jobs.run(made.id)
     assert (run.state, run.attempt, run.spent.error) == (FAILED, 3, 2)
     assert run.said == "exit status 3, and 3 attempts ended like that"
+
+
+def test_a_run_whose_checkpoint_is_refused_is_not_tried_again(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=2.0, code=1)
+    hint = "restore(state, migrate=lambda saved: saved.state) takes it as it is"
+    why = Failure(code="CHECKPOINT_CODE_CHANGED", message="the checkpoint is of another version", hint=hint)
+    runs = [jobs.ask("fit", FILE + "retries = 3\n").id for _ in range(2)]
+    jobs.let_pass(1.0)
+    jobs.say(runs[0], refused=why)
+    jobs.say(runs[1], refused=why, made=1)  # it took its own way, and fell later
+    jobs.let_pass(2.0)
+    run = jobs.run(runs[0])
+    assert (run.state, run.attempt, run.said) == (FAILED, 1, "the checkpoint is of another version")
+    shown = jobsaying.run(Session(), msgspec.to_builtins(jobs.call("jobs.show", id=run.id)))
+    assert f"try         {hint}" in shown.splitlines()[2]
+    assert not jobs.run(runs[1]).ended
+
+
+def test_a_queue_that_has_had_more_of_the_machine_waits_though_it_had_it_for_less_time(jobs: Jobs) -> None:
+    few = "resources = { cpus = 0.1 }\n"
+    file = FILE + few + f'queue = "wide"\nprocesses = 5\n[jobs.slim]\ncommand = "x"\n{few}queue = "slim"\n'
+    jobs.does |= {"fit": Behaviour(exit_after_s=10.0), "slim": Behaviour(exit_after_s=20.0)}
+    wide, slim = (jobs.ask(job, file) for job in ("fit", "slim"))
+    jobs.let_pass(25.0)
+    had = [jobs.run(each.id) for each in (wide, slim)]
+    assert [run.state for run in had] == [SUCCEEDED] * 2 and had[0].seconds < had[1].seconds
+    assert had[0].occupied_s / had[0].seconds == pytest.approx(5 * had[1].occupied_s / had[1].seconds)
+    with jobs.bough.database.read() as tx:
+        assert store.shares(tx, 0.0) == {"wide": had[0].occupied_s, "slim": had[1].occupied_s}
 
 
 def test_the_reason_of_a_failure_has_the_last_line_that_the_guilty_process_printed(jobs: Jobs) -> None:

@@ -148,10 +148,12 @@ def test_a_queue_that_has_had_more_than_its_share_gets_nothing_given_back(with_d
     jobs.normally = Behaviour()
     fit = settled(jobs)
     two = jobs.ask("two")
-    jobs.let_pass(100.0)
-    assert (jobs.run(fit).attempt, jobs.run(two.id).state) == (1, QUEUED), "the other queue has had 200 s"
-    jobs.let_pass(100.0)
-    assert (jobs.run(fit).size, jobs.run(two.id).state) == (2, RUNNING), "now this one has had more"
+    jobs.let_pass(50.0)
+    assert (jobs.run(fit).attempt, jobs.run(two.id).state) == (1, QUEUED), (
+        "the other queue has had half of it for 200 s"
+    )
+    jobs.let_pass(50.0)
+    assert (jobs.run(fit).size, jobs.run(two.id).state) == (2, RUNNING), "now this one has had all of it for 100 s"
 
 
 def test_what_was_given_back_is_not_grown_again_at_once_and_later_each_time(jobs: Jobs) -> None:

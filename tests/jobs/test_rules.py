@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,11 +14,12 @@ from bough.adapters.accelerators.fake import FakeAccelerators
 from bough.adapters.accelerators.nvml import kind_of
 from bough.environments.models import JobManifest
 from bough.jobs import rules
-from bough.jobs.machine import Machine, Room
+from bough.jobs.machine import Machine, Room, part_asked, part_held
 from bough.jobs.models import JobRun
 from bough.kernel.jobs import Processes, Range, Sweep, accelerator, wrong
 from bough.kernel.workloads import Job, Resources
 from bough.runtime.spec import Exited, Failure
+from bough.tracking.models import Metric
 
 
 def a_run(id: str = "jr_1", *, size: int = 1, devices: tuple[str, ...] = (), **settings: Any) -> JobRun:
@@ -59,6 +62,15 @@ def test_a_guardian_that_dies_costs_capacity_and_a_program_that_fails_an_error()
     assert (failed.state, failed.cause) == ("failed", "error")
 
 
+def test_a_checkpoint_that_is_refused_ends_the_run_at_once_and_says_what_to_do() -> None:
+    run, bad = a_run(retries=10), [Exited(code=1, reason="exited", at=1.0)]
+    refused = Failure(code="CHECKPOINT_CODE_CHANGED", message="train.py has changed", hint="migrate=")
+    made = rules.outcome(run, bad, done=False, refused=refused, last_line="oh")
+    assert (made.state, made.said, made.failure["hint"]) == ("failed", "train.py has changed", "migrate=")
+    lost = rules.outcome(run, [Exited(code=0, reason="lost", at=1.0)], done=False, refused=refused)
+    assert (lost.state, lost.cause) == ("", "capacity"), "it was not the program that ended"
+
+
 def test_pauses_after_errors_double_unless_the_attempt_came_on() -> None:
     run = a_run(retries=10)
     bad, pauses, came_on = [Exited(code=1, reason="exited", at=1.0)], [], []
@@ -70,17 +82,46 @@ def test_pauses_after_errors_double_unless_the_attempt_came_on() -> None:
     assert pauses == [1.0, 2.0, 4.0, 8.0] and came_on == [1.0] * 4
 
 
+def _whole(_run: JobRun) -> float:
+    return 1.0
+
+
 def test_queues_take_turns_by_their_weights_and_in_a_queue_the_priority_counts() -> None:
     many = [a_run(f"jr_{at}", queue="big") for at in range(6)]
     few = [a_run(f"jr_{at}", queue="small") for at in range(6, 9)]
-    order = [run.manifest.settings.queue for run in rules.turn_order([*many, *few], {}, {})]
+    order = [run.manifest.settings.queue for run in rules.turn_order([*many, *few], {}, {}, _whole)]
     assert order[:6] == ["big", "small"] * 3, "whoever asks for much does not keep out who asks for little"
-    order = [run.manifest.settings.queue for run in rules.turn_order([*many, *few], {}, {"big": 2.0})]
+    order = [run.manifest.settings.queue for run in rules.turn_order([*many, *few], {}, {"big": 2.0}, _whole)]
     assert order[:6].count("big") == 4
-    order = [run.manifest.settings.queue for run in rules.turn_order([*many, *few], {"big": 100.0}, {})]
+    order = [run.manifest.settings.queue for run in rules.turn_order([*many, *few], {"big": 100.0}, {}, _whole)]
     assert order[:3] == ["small"] * 3, "who has had much lately waits"
-    first = rules.turn_order([*many, a_run("jr_99", queue="big", priority=5)], {}, {})[0]
+    first = rules.turn_order([*many, a_run("jr_99", queue="big", priority=5)], {}, {}, _whole)[0]
     assert first.id == "jr_99"
+
+
+def test_a_queue_whose_runs_take_eight_times_as_much_gets_an_eighth_as_many_turns() -> None:
+    machine = Machine(cpus=16.0, memory_mb=64_000)
+    wide = [a_run(f"jr_{at}", queue="wide", processes=8, resources=Resources(cpus=1)) for at in range(20)]
+    slim = [a_run(f"jr_{at}", queue="slim", resources=Resources(cpus=1)) for at in range(20, 60)]
+    order = rules.turn_order([*wide, *slim], {}, {}, lambda run: part_asked(machine, run))
+    assert [run.manifest.settings.queue for run in order[:18]].count("wide") == 2
+
+
+def test_what_a_run_takes_of_a_machine_is_the_part_of_what_it_takes_most_of() -> None:
+    gpus = tuple(FakeAccelerators("t4:4").devices())
+    machine = Machine(cpus=8.0, memory_mb=8000, devices=gpus)
+    one = a_run(resources=Resources(cpus=1))
+    assert part_held(machine, one) == part_asked(machine, one) == 1 / 8
+    assert part_held(machine, a_run(size=4, processes=4, resources=Resources(cpus=1))) == 4 / 8
+    assert part_held(machine, a_run(resources=Resources(cpus=1, memory_mb=6000))) == 6 / 8, "memory"
+    with_gpus = a_run(devices=("0", "1"), resources=Resources(cpus=1, gpus=2))
+    assert part_held(machine, with_gpus) == part_asked(machine, with_gpus) == 2 / 4, "devices"
+    half = a_run(devices=("0",), resources=Resources(cpus=0.1, gpus=0.5))
+    assert part_held(machine, half) == part_asked(machine, half) == 0.5 / 4
+    named = a_run(processes=2, resources=Resources(accelerators=["t4:2"]))
+    assert part_asked(machine, named) == 1.0
+    assert part_asked(Machine(cpus=8.0, memory_mb=8000), named) == 0.5 / 8, "accelerators of a pool are not of here"
+    assert part_held(machine, a_run(resources=Resources(cpus=20))) == 1.0, "all of it, and no more"
 
 
 def test_a_sweep_with_the_same_seed_is_the_same_sweep() -> None:
@@ -97,6 +138,33 @@ def test_the_median_rule_stops_what_is_worse_and_nothing_before_it_has_had_its_p
     assert not rules.is_worse(good, [fair, bad], "min", 3)
     assert not rules.is_worse(bad, [good], "min", 3), "one other is no crowd"
     assert rules.is_worse([0.1] * 3, [[0.5] * 3, [0.6] * 3], "max", 3)
+
+
+def test_what_has_diverged_is_worse_than_any_number_and_never_the_best() -> None:
+    nan = math.nan
+    for goal in ("min", "max"):
+        assert rules.is_worse([nan] * 3, [[0.5] * 3, [0.6] * 3], goal, 3), "it is stopped early"
+        assert not rules.is_worse([0.5] * 3, [[nan] * 3, [nan] * 3], goal, 3)
+    assert (rules.best([nan, 0.3, 0.4], "min"), rules.best([nan, 0.3, 0.4], "max")) == (0.3, 0.4)
+
+
+def test_points_that_an_attempt_logs_again_are_counted_once() -> None:
+    def logged(*points: tuple[float, int, float], attempt: int = 2) -> list[float]:
+        found = [
+            Metric(key="loss", value=value, timestamp_ms=round(at * 1000), step=step) for at, step, value in points
+        ]
+        return rules.counted_once(
+            found, msgspec.structs.replace(a_run(), attempt=attempt, attempt_at=10.0 * (attempt - 1))
+        )
+
+    assert logged((1, 1, 0.9), (2, 2, 0.8), (3, 3, 0.7), (11, 2, 0.81), (12, 3, 0.71), (13, 4, 0.6)) == [
+        0.9, 0.81, 0.71, 0.6,
+    ], "it went on from step 1"  # fmt: skip
+    assert logged((1, 1, 0.9), (2, 2, 0.8), (11, 1, 0.9)) == [0.9], "it began anew, and has come no further"
+    assert logged((1, 1, 0.9), (2, 2, 0.8), (11, 3, 0.7)) == [0.9, 0.8, 0.7], "nothing was lost"
+    assert logged((1, 1, 0.9), (2, 1, 0.8), attempt=1) == [0.9, 0.8], "one attempt counts its steps as it likes"
+    assert logged((1, 0, 0.9), (2, 0, 0.8), (11, 0, 0.9)) == [0.9], "without steps its own"
+    assert logged((1, 0, 0.9), (2, 0, 0.8)) == [0.9, 0.8], "and the earlier ones while it has none"
 
 
 @settings(max_examples=60, deadline=None)

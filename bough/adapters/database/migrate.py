@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.kernel.errors import Conflict
 
-HEAD = "0031"  # of `migrations/versions`; a test compares
+HEAD = "0032"  # of `migrations/versions`; a test compares
 FOLDER = Path(__file__).with_name("migrations")
 SCHEMA = Path(__file__).with_name("schema.sql")
 _BETWEEN = ";\n\n"  # statements: no migration writes an empty line into one

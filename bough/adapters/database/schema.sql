@@ -550,7 +550,7 @@ CREATE TABLE job_run (
 	price_per_h FLOAT NOT NULL,
 	seconds FLOAT NOT NULL,
 	cost FLOAT NOT NULL,
-	changes INTEGER DEFAULT '0' NOT NULL, under_way INTEGER DEFAULT '0' NOT NULL, start_from TEXT DEFAULT '' NOT NULL, next_size INTEGER DEFAULT '0' NOT NULL, gave_back INTEGER DEFAULT '0' NOT NULL,
+	changes INTEGER DEFAULT '0' NOT NULL, under_way INTEGER DEFAULT '0' NOT NULL, start_from TEXT DEFAULT '' NOT NULL, next_size INTEGER DEFAULT '0' NOT NULL, gave_back INTEGER DEFAULT '0' NOT NULL, occupied_s FLOAT DEFAULT '0' NOT NULL,
 	PRIMARY KEY (id)
 );
 
@@ -810,5 +810,5 @@ CREATE TABLE cost_budget_told (
 	PRIMARY KEY (project, environment)
 );
 
-INSERT INTO alembic_version VALUES ('0031');
+INSERT INTO alembic_version VALUES ('0032');
 

@@ -72,6 +72,8 @@ def _ended(session: Session, item: Any, lines: list[str]) -> tuple[Any, str]:
 
 def _next(run: Any) -> str:
     """What to type after an end that is none to be glad of."""
+    if run.state == "failed" and (hint := run.get("failure", {}).get("hint")):
+        return str(hint)
     if run.state == "failed" and run.get("attempt"):
         return f"bough jobs logs {run.id}, then bough jobs retry {run.id}"
     return f"bough jobs show {run.id}, then bough jobs retry {run.id}"

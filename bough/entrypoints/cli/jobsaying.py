@@ -28,6 +28,7 @@ def run(session: Session, answer: Answer) -> str:
     pairs = {
         "job run": f"{of['id']}, of {of['job']} in {of['project']}/{of['environment']}",
         "state": f"{paint_state(of['state'], session.colour)}: {of['said']}",
+        "try": of.get("failure", {}).get("hint", "") if of["state"] == "failed" else "",
         "runs": ", ".join(
             f"{number} {_STATES.get(state, state)}" for state, number in answer.get("totals", {}).items()
         ),

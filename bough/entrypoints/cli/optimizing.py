@@ -16,7 +16,8 @@ def optimization(session: Session, answer: Answer) -> str:
     if answer["contenders"]:
         lines += ["", columns_of(_rows(answer)), ""]
     if answer["version"]:
-        lines.append(f"registered {answer['becomes']}/{answer['version']}, from {answer['chosen']}: {_after(answer)}")
+        chosen = ": " if answer["kind"] == "distill" else ", from "  # one of several contenders, which is named
+        lines.append(f"registered {answer['becomes']}/{answer['version']}{chosen}{answer['said']}")
         lines.append(f"  bough promote {answer['becomes']}@{answer['aliases'][0]}")
     elif answer["said"]:
         lines.append(answer["said"])
@@ -59,7 +60,3 @@ def _rows(answer: Answer) -> list[list[str]]:
 
 def _gate(each: Answer) -> str:
     return "passed" if each.get("passed", True) else f"FAILED: {each.get('said', '')}"
-
-
-def _after(answer: Answer) -> str:
-    return str(answer["said"]).partition(": ")[2]

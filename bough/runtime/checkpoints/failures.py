@@ -14,6 +14,16 @@ from __future__ import annotations
 
 from typing import Any
 
+# Of a checkpoint that does not fit the program: with the same files and the same checkpoint the answer is the same.
+SAME_AGAIN = frozenset(
+    {
+        "CHECKPOINT_CODE_CHANGED",
+        "CHECKPOINT_FORMAT_UNKNOWN",
+        "CHECKPOINT_ORDER_CHANGED",
+        "CHECKPOINT_STATE_INVALID",
+    }
+)
+
 
 class CheckpointError(Exception):
     """Says what happened and why; `hint` is what to do next."""

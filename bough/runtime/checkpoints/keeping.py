@@ -27,6 +27,7 @@ from bough.runtime.checkpoints import (
 from bough.runtime.checkpoints.arrays import Leaf
 from bough.runtime.checkpoints.checking import moment
 from bough.runtime.checkpoints.disk import write_whole
+from bough.runtime.checkpoints.failures import SAME_AGAIN, CheckpointError
 from bough.runtime.checkpoints.interval import Losses
 from bough.runtime.checkpoints.manifest import Manifest
 from bough.runtime.checkpoints.notice import Notice
@@ -39,6 +40,7 @@ from bough.runtime.checkpoints.returning import Migrate
 from bough.runtime.checkpoints.samples import Samples
 from bough.runtime.checkpoints.saving import Saver, Snapshot
 from bough.runtime.checkpoints.staging import Staging
+from bough.runtime.spec import Failure
 
 FOLDER_VARIABLE, PRIOR_VARIABLE = "BOUGH_CHECKPOINTS", "BOUGH_BETWEEN_LOSSES_S"
 State = Union[MutableMapping[str, Any], Callable[[], MutableMapping[str, Any]]]
@@ -127,6 +129,15 @@ class Checkpoints:
         """Goes back to the newest checkpoint that is whole. Objects in `state` are changed in place, values replaced;
         without it the answer's `state` has everything. Raises CHECKPOINT_CODE_CHANGED when another version of the
         program saved it and there is no `migrate`."""
+        try:
+            return self._restore(state, migrate)
+        except CheckpointError as error:
+            if error.code in SAME_AGAIN:
+                refused = Failure(code=error.code, message=error.message, hint=error.hint)
+                self._say(whole=True, refused=refused)
+            raise
+
+    def _restore(self, state: Optional[MutableMapping[str, Any]], migrate: Optional[Migrate]) -> Restored:
         if state is not None:
             self._staging.prepare(trees.take(state).leaves)
         found = returning.find(self.folder, self._ranks, self._saver.chunks.confirm, self._was_damaged)

@@ -14,6 +14,8 @@ from typing import Any, Callable, Optional
 
 import msgspec
 
+from bough.runtime.spec import Failure
+
 FILE_NAME = "progress.json"
 APART_S = 1.0  # between two writes; what watches looks no more often
 
@@ -41,6 +43,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     began_at: float = 0.0  # and when it began its first step
     made: int = 0  # steps of this process
     warm_s: float = 0.0  # by which its first step took longer than steps do: compiling, memory, caches
+    refused: Optional[Failure] = None  # why this process does not go on from what was saved, however often it is asked
     done: bool = False  # all steps are done: there is nothing to go on with
     message: str = ""  # the last thing worth telling: a save that failed, a checkpoint that was damaged
 

@@ -51,6 +51,12 @@ def test_after_a_bad_end_it_says_what_there_is_to_look_at(state: str, attempt: i
     assert raised.value.hint == f"bough jobs {first} jr_1, then bough jobs retry jr_1"
 
 
+def test_after_a_failure_that_says_itself_what_to_do_it_says_that() -> None:
+    with pytest.raises(WorkloadFailed) as raised:
+        follow([end("failed", "why", attempt=1, failure={"code": "X", "message": "why", "hint": "bough doctor"})])
+    assert raised.value.hint == "bough doctor"
+
+
 def test_output_that_is_followed_goes_on_where_a_restart_of_the_server_cut_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

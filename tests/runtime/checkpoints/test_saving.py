@@ -21,6 +21,7 @@ from bough.kernel.clock import VirtualClock
 from bough.runtime.checkpoints import manifest
 from bough.runtime.checkpoints.progress import read_progress
 from bough.runtime.loaders import safetensors
+from bough.runtime.spec import Failure
 
 Open = Callable[..., checkpoint.Checkpoints]
 
@@ -220,11 +221,15 @@ def test_the_newest_stay_and_every_so_many(opened: Open, tmp_path: Path) -> None
     assert chunks(tmp_path).keys() == needed
 
 
-def test_another_version_is_refused_with_the_difference_or_goes_through_the_hook(opened: Open) -> None:
+def test_another_version_is_refused_with_the_difference_or_goes_through_the_hook(opened: Open, tmp_path: Path) -> None:
     opened(version="1").save(5, {"w": 1})
     with pytest.raises(checkpoint.CheckpointError, match="it was version 1 and is version 2") as refused:
         opened(version="2").restore({"w": 0, "new": 7})
     assert refused.value.code == "CHECKPOINT_CODE_CHANGED" and "migrate" in refused.value.hint
+    said = read_progress(tmp_path)
+    assert said and said.refused == Failure(
+        code=refused.value.code, message=refused.value.message, hint=refused.value.hint
+    ), "whoever watches need not try again"  # fmt: skip
     seen: list[checkpoint.Saved] = []
 
     def migrate(saved: checkpoint.Saved) -> dict[str, Any]:
