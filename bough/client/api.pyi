@@ -2889,6 +2889,14 @@ class _Pushes:
     def list(self, *, project: str, environment: str = ..., limit: int = ...) -> Pushes: ...
 
 class _Queues:
+    def deliver(
+        self,
+        *,
+        project: str,
+        queue: str,
+        environment: str = ...,
+        idempotency_key: str = ...,
+    ) -> ItemsMoved: ...
     def list(self, *, project: str, environment: str = ...) -> builtins.list[QueueView]: ...
     def peek(
         self,

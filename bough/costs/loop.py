@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,9 +44,12 @@ class ReadToTheEnd:
         self._engine.forget(unit)
 
     def ended(self) -> list[tuple[Attempt, Usage]]:
-        """Those that were forgotten since the last call."""
-        found, self._ended = self._ended, []
-        return found
+        """Those that were forgotten and are not counted yet."""
+        return list(self._ended)
+
+    def counted(self, ended: Collection[tuple[Attempt, Usage]]) -> None:
+        """Their usage is written down: the first of `ended`, in its order."""
+        del self._ended[: len(ended)]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -68,7 +71,8 @@ class Metering:
             return LOOK_S
         read = {f"{each.unit}/{each.attempt}": (each, used.get(f"{each.unit}/{each.attempt}", Usage()))
                 for each in attempts}  # fmt: skip
-        read |= {f"{each.unit}/{each.attempt}": (each, of) for each, of in self._engine.ended()}
+        ended = self._engine.ended()
+        read |= {f"{each.unit}/{each.attempt}": (each, of) for each, of in ended}
         servers, now = self._servers(), turn.clock.now()
         with turn.apply(lasting=False) as tx:  # a power cut ends the processes too, and costs the last of their usage
             who, before, shown = self._payers(tx), store.meters(tx), {each.key: each for each in servers}
@@ -79,6 +83,7 @@ class Metering:
                     shown[meter.key] = meter
             self._add(tx, before, shown, now)
             self._budgets.tell(tx, now)
+        self._engine.counted(ended)
         return LOOK_S if any(not each.ended for each in shown.values()) else None
 
     def _add(self, tx: sa.Connection, before: Mapping[str, Reading], shown: Mapping[str, Meter], now: float) -> None:

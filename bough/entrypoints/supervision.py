@@ -55,7 +55,8 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def bring_up(home: Home, wanted: dict[str, Any], began: float) -> Up:
-    """Starts what does not run and returns when all of it answers. `wanted` overrides settings and is remembered."""
+    """Starts what does not run and returns when all of it answers. `wanted` overrides settings and is remembered; a
+    port of 0 is one that is free, or where Bough runs already."""
     prepare(home)
     with locked(home.run / "up.lock"):  # two at once would both find the ports free
         missing = configure(home, wanted)
@@ -146,6 +147,7 @@ def _up(home: Home, started: list[str], began: float) -> Up:
 
 def _settings(home: Home, wanted: dict[str, Any]) -> Platform:
     before = settings.load(home.path)
+    wanted = wanted | _chosen_ports(home, msgspec.structs.replace(before, **wanted))
     platform = msgspec.structs.replace(before, **wanted)
     for name, prefix in ((GATEWAY, "gateway"), (SERVER, "api")):
         runs = listening(home, name)
@@ -172,6 +174,19 @@ def _settings(home: Home, wanted: dict[str, Any]) -> Platform:
     return platform
 
 
+def _chosen_ports(home: Home, platform: Platform) -> dict[str, int]:
+    """In place of those that are 0. Every one is held until all are found, so that none is found twice."""
+    found: dict[str, int] = {}
+    with contextlib.ExitStack() as held:
+        for name, prefix in ((GATEWAY, "gateway"), (SERVER, "api")):
+            if getattr(platform, f"{prefix}_port"):
+                continue
+            trial = held.enter_context(_bound(getattr(platform, f"{prefix}_host"), 0, "bough up --host ADDRESS"))
+            runs = listening(home, name)
+            found[f"{prefix}_port"] = runs.port if runs is not None else trial.getsockname()[1]
+    return found
+
+
 def _check_ports(home: Home, platform: Platform, missing: list[str]) -> None:
     """Before anything is started. Beside a living keeper a port may be that of a part which it has just started again
     and which has not said so yet; if it is somebody else's, the part says that."""
@@ -184,12 +199,18 @@ def _check_ports(home: Home, platform: Platform, missing: list[str]) -> None:
     for name, (host, port, setting) in wanted.items():
         if name not in missing or pid_of(home, name):
             continue
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((host, port))
-            except OSError as error:
-                raise portholder.problem(host, port, error, setting) from error
+        _bound(host, port, setting).close()
+
+
+def _bound(host: str, port: int, setting: str) -> socket.socket:
+    trial = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind((host, port))
+    except OSError as error:
+        trial.close()
+        raise portholder.problem(host, port, error, setting) from error
+    return trial
 
 
 def _wait(home: Home, missing: list[str]) -> None:

@@ -52,6 +52,7 @@ class Watching:
     def __init__(self, engine: Engine, capacity: Capacity, places: Places, here: Here) -> None:
         self._engine, self._capacity, self._places, self._here = engine, capacity, places, here
         self._asked: dict[str, tuple[float, float]] = {}  # when capacity was, and for how long its answer holds
+        self._heard: dict[str, tuple[int, float, float]] = {}  # attempt, its last sign, and how long it had run by then
 
     def situation(self, world: World, run: JobRun, lease: Lease | None) -> Situation:
         """As capacity sees it now."""
@@ -80,7 +81,8 @@ class Watching:
             said = f"{rules.words(ended)}; the other {units.processes(others)} {are} stopped"
             self._stop(turnover, run, "", said, run.manifest.settings.grace_s)
         else:
-            self._look(turnover, run)
+            ran_s = max((each.seconds(turnover.world.now) for each in found if each is not None), default=0.0)
+            self._look(turnover, run, ran_s or turnover.world.now - run.attempt_at)
 
     def _notice_steps(self, turnover: Turnover, run: JobRun, first: Attempt | None) -> JobRun:
         """Notes once in an attempt how long it took until the program made steps."""
@@ -98,7 +100,9 @@ class Watching:
         if turnover.world.lease(run) is None and run.stop_by > turnover.world.now:
             turnover.change(run, stop_by=turnover.world.now)
 
-    def _look(self, turnover: Turnover, run: JobRun) -> None:
+    def _look(self, turnover: Turnover, run: JobRun, ran_s: float) -> None:
+        """`ran_s`: for how long its processes have run, or it has waited for them. The engine knows that of a process,
+        whoever sets the clock."""
         now, settings = turnover.world.now, run.manifest.settings
         lease = turnover.world.lease(run)
         if lease is None:
@@ -107,10 +111,10 @@ class Watching:
             left = max(lease.ends_at - now, 0.0)
             said = f"its capacity will be taken away in {left:.0f} s ({lease.cause or 'noticed'})"
             self._stop(turnover, run, CAPACITY_LOST, said, left)
-        elif now - run.attempt_at > settings.timeout_s:
+        elif ran_s > settings.timeout_s:
             said = f"it ran longer than its limit of {settings.timeout_s:g} s (timeout_s)"
             self._stop(turnover, run, TIME_LIMIT, said, settings.grace_s)
-        elif settings.heartbeat_s and now - self._last_sign(run) > settings.heartbeat_s:
+        elif settings.heartbeat_s and self._silent_s(run, ran_s) > settings.heartbeat_s:
             said = f"no sign of life for {settings.heartbeat_s:g} s (heartbeat_s)"
             self._stop(turnover, run, SILENT, said, min(settings.grace_s, settings.heartbeat_s))
         else:
@@ -158,6 +162,7 @@ class Watching:
         turnover.note(USED, run, attempt=run.attempt, **_payer(run), **rules.used(run, exits))
         run = self.give_back(turnover, run, max(each.at for each in exits) or now)
         self._asked.pop(run.id, None)
+        self._heard.pop(run.id, None)
         shared = {"said": outcome.said, "spent": outcome.spent, "failure": outcome.failure, "stopping_for": "",
                   "devices": [], "port": 0, "stop_by": 0.0,
                   "next_size": run.next_size if run.stopping_for == RESIZING else 0}  # fmt: skip
@@ -197,6 +202,16 @@ class Watching:
         if progress is None:
             return 0.0
         return (progress.total if progress.done else progress.saved_step) * progress.step_s
+
+    def _silent_s(self, run: JobRun, ran_s: float) -> float:
+        """For how long it has run since its last sign of life was seen: what the clock said then only tells one sign
+        from another. A server that has just come gives it the whole time anew."""
+        sign = self._last_sign(run)
+        attempt, before, heard_s = self._heard.get(run.id, (0, 0.0, 0.0))
+        if (attempt, before) != (run.attempt, sign):
+            heard_s = ran_s
+            self._heard[run.id] = run.attempt, sign, heard_s
+        return ran_s - heard_s
 
     def _last_sign(self, run: JobRun) -> float:
         said = self.progress(run)

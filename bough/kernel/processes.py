@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
+from functools import cache
 from pathlib import Path
 
 STATE, SESSION, FLAGS, STARTTIME = 0, 3, 6, 19  # positions in /proc/PID/stat after the command's closing parenthesis
 WORKED = slice(11, 15)  # utime and stime, its own and of children that it has waited for, in clock ticks
+SET_S = 2.0  # a clock that differs by more from what has passed was set; less is rounding, and its own correction
 _PF_EXITING = 0x4  # of the flags: on its way out, and its files may be closed already
 
 
@@ -32,6 +35,14 @@ def has_ended(pid: int, started: int) -> bool:
     return int(fields[STARTTIME]) != started
 
 
+def began_at(starttime: int, said: float) -> float:
+    """When a process began that started at that tick of this boot, by the clock as it is set now: `said`, which is what
+    the clock said then, unless it was set meanwhile. So the time that a process has had is what has passed."""
+    ticks_s = starttime / os.sysconf("SC_CLK_TCK")
+    found = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks_s
+    return found if abs(found - said) > SET_S else said
+
+
 def mark() -> str:
     """This process, written so that another one on its machine can tell whether it still lives."""
     own = os.getpid()
@@ -53,6 +64,7 @@ def _place() -> str:
     return f"{boot()}-{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - a link that leads to no path
 
 
+@cache
 def boot() -> str:
     """Which start of the machine this is: pids and start times are of one. Nothing that a clock says, for it may be
     set."""

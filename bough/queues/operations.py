@@ -161,6 +161,15 @@ def replay(context: Context, request: ReplayItems) -> Commit[ItemsMoved]:
     return lambda context: ItemsMoved(moved=moved)
 
 
+@operation("queues.deliver", role=Role.DEVELOPER, writes=True, slow=True)
+def deliver(context: Context, request: OneQueue) -> Commit[ItemsMoved]:
+    """Tells those who have not heard of results now, instead of after their pause; each result has all its tries once
+    more. `bough queues show` says what came of it."""
+    place = _found(context, request.project, request.environment, request.queue)
+    told = context.part(Queues).hurry(place, context.clock.now())
+    return lambda context: ItemsMoved(moved=told)
+
+
 @operation("queues.purge", role=Role.DEVELOPER, writes=True, slow=True)
 def purge(context: Context, request: Purge) -> Commit[ItemsMoved]:
     """Removes all items of one state for good. What runs is somebody's and stays."""

@@ -64,7 +64,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many replicas are to answer and how many to wait in the pool; `needed` of both, without what only stays since
-    it is there. `why` names the largest need, and `needs` all of them; `now` is what answers until the next look.
+    it is there. `needs` are all needs and `why` names the largest: with ", at max" where it is larger than may answer,
+    `bound` where it is no more than the least; `now` is what answers until the next look.
     `late_cost`: what a late request weighed, in its own work, whether somebody said it or it was learnt."""
 
     active: int

@@ -76,8 +76,10 @@ def decide(
     lately = 0 if outlook.smooth else outlook.lately
     pool = _pool(scale, seen, max(least, needed), lately, bounded, most) if pooled else 0
     why = max(needs, key=lambda name: needs[name], default=BOUND)
-    if bounded != active or rules.whole(needs.get(why, 0.0)) <= least:
+    if rules.whole(needs.get(why, 0.0)) <= least:
         why = BOUND
+    elif bounded != active:
+        why = f"{why}, at max"
     if active > most < scale.most:
         why = SPENT if held < afford else BUDGET
         needs[why] = float(most)

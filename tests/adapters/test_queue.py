@@ -285,6 +285,10 @@ def test_what_has_ended_is_forgotten_in_time_but_not_before_everybody_was_told(q
     assert queues.deliveries(NOW + 9, 10) == []
     [delivery] = queues.deliveries(NOW + 10, 10)
     assert delivery.attempts == 1
+    assert queues.hurry(("shop", "main", "other"), NOW) == 0 and queues.deliveries(NOW, 10) == []
+    assert queues.hurry(PLACE, NOW) == 1
+    [delivery] = queues.deliveries(NOW, 10)
+    assert delivery.attempts == 0, "as if it had never been tried"
     queues.delivered(delivery.id)
     assert queues.deliveries(NOW + 99, 10) == [] and queues.owed(PLACE) == {}
     assert queues.tend(NOW + 3600, nobody).forgotten == 1

@@ -16,7 +16,7 @@ from bough.costs import rules
 from bough.costs.models import GROUPINGS, CostLine, Prices, Reading
 from bough.entrypoints.cli import costsaying
 from bough.entrypoints.cli.session import Session
-from bough.kernel.errors import Invalid
+from bough.kernel.errors import Exhausted, Invalid
 from bough.kernel.paying import DATABASE, SERVICE, Meter, Payer, label
 from bough.kernel.platform import Platform, PoolSettings
 from bough.runtime.spec import UnitSpec
@@ -177,7 +177,15 @@ def test_a_build_is_paid_for_by_the_workload_that_asked_for_it_and_grouped_by_it
     assert {each.name: each.cost for each in by_team.groups}["shop"] == pytest.approx(sum(each.cost for each in of_web))
 
 
-def test_what_ends_and_is_forgotten_between_two_looks_is_counted_once(plane: Plane) -> None:
+@pytest.mark.parametrize("disk", ["", "full"])
+def test_what_ends_and_is_forgotten_between_two_looks_is_counted_once(plane: Plane, disk: str) -> None:
+    """Also where it cannot be written down at first."""
+
+    def full() -> None:
+        refused.append(True)
+        raise Exhausted("the disk is full", code="DISK_FULL", hint="make room")
+
+    refused = list[bool]()
     plane.deploy(FILE)
     plane.let_pass(20.0)
     payer = msgspec.structs.replace(WEB, project="shop", environment="main", kind="gate", workload="churn")
@@ -187,7 +195,10 @@ def test_what_ends_and_is_forgotten_between_two_looks_is_counted_once(plane: Pla
     plane.engine.crash("gr_1-gates", code=0)
     ended = next(each for each in plane.engine.snapshot() if each.unit == "gr_1-gates")
     plane.bough.works.read_to_the_end.forget("gr_1-gates")
+    if disk:
+        plane.before_writing("costs", full)
     plane.let_pass(40.0)
+    assert bool(refused) == bool(disk)
     (gates,) = [line for line in shown(plane).lines if line.kind == "gate"]
     assert ended.exit is not None and gates.seconds == pytest.approx(ended.exit.at - ended.started_at)
     assert gates.cpu_s == pytest.approx(gates.seconds)

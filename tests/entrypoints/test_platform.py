@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
-from bough.entrypoints.processes import KEEPER, PARTS, answers, pid_of, say
+from bough.entrypoints.processes import GATEWAY, KEEPER, PARTS, answers, pid_of, say
 from bough.entrypoints.supervision import configure, prepare, take_down
+from bough.kernel import platform as settings
 from bough.kernel.errors import Invalid, Unavailable
 from bough.kernel.platform import Home
 from tests.ports import free_port
@@ -170,6 +171,19 @@ def test_a_port_that_a_part_has_just_taken_again_does_not_stop_up(tmp_path: Path
             configure(home, wanted)
         say(home, KEEPER, time.time(), "", 0)
         assert configure(home, wanted) == list(PARTS)
+
+
+def test_a_port_of_0_is_a_free_one_that_the_home_keeps(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    prepare(home)
+    configure(home, {"api_port": 0, "gateway_port": 0})
+    first = settings.load(home.path)
+    assert 0 != first.api_port != first.gateway_port != 0
+    configure(home, {})
+    assert settings.load(home.path) == first
+    say(home, GATEWAY, time.time(), "", first.gateway_port)
+    configure(home, {"gateway_port": 0})
+    assert settings.load(home.path) == first, "what runs already is left as it is"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -218,6 +218,22 @@ def test_a_program_without_a_sign_of_life_is_ended(jobs: Jobs) -> None:
     assert (run.state, run.said) == (FAILED, "no sign of life for 3 s (heartbeat_s)")
 
 
+def test_a_clock_that_is_set_forward_by_days_ends_no_run_by_what_has_not_passed(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE + "timeout_s = 30\nheartbeat_s = 20\n")
+    jobs.let_pass(5.0)
+    jobs.say(made.id, step=1)
+    jobs.let_pass(5.0)
+    jobs.clock.advance(3 * 86_400.0)
+    jobs.engine.clock_was_set(3 * 86_400.0)
+    jobs.let_pass(5.0)
+    assert jobs.run(made.id).state == RUNNING, "it has run for 15 s, and been silent for 10"
+    jobs.say(made.id, step=2)
+    jobs.let_pass(20.0)
+    run = jobs.run(made.id)
+    assert (run.state, run.said) == (FAILED, "it ran longer than its limit of 30 s (timeout_s)")
+
+
 def test_what_is_cancelled_is_stopped_and_gives_back_what_it_held(jobs: Jobs) -> None:
     jobs.does["fit"] = Behaviour()
     made = jobs.ask("fit", FILE)

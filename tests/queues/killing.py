@@ -1,4 +1,5 @@
-"""The real gateway and a real replica as processes that can be killed, and what survives them."""
+"""The real gateway, a real replica and the server's work for queues as processes that can be killed, and what survives
+them."""
 
 from __future__ import annotations
 
@@ -10,18 +11,29 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from bough.adapters.connectors.outside import Outside
+from bough.adapters.connectors.s3 import S3
+from bough.adapters.database.migrate import upgrade
+from bough.adapters.database.sqlite import SqliteDatabase
+from bough.adapters.queue import Kept, Place
+from bough.adapters.queue.sqlite import SqliteQueues
 from bough.entrypoints import gateway
 from bough.gateway.models import Route, Table, Target
-from bough.kernel.queue import Queue
+from bough.kernel.clock import SystemClock
+from bough.kernel.queue import Forward, Queue
 from bough.queues.models import QueueRoute
+from bough.queues.outside import OutsideWork
 from bough.runtime import serve
 from tests.ports import free_port
 
@@ -41,7 +53,12 @@ def handle(numbers: list[int], items: list[bough.Item]) -> list[int]:
 
 # What a process imports is imported once, in one that forks them: a kill costs milliseconds instead of a second.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["bough.entrypoints.gateway", "bough.runtime.serve", "bough.runtime.replica"])
+_FORKS.set_forkserver_preload(
+    ["bough.entrypoints.gateway", "bough.runtime.serve", "bough.runtime.replica", "bough.queues.outside",
+     "bough.adapters.connectors.s3", "bough.adapters.database.sqlite"]
+)  # fmt: skip
+PLACE: Place = ("shop", "main", "numbers")
+DOUBLED: Place = ("shop", "main", "doubled")
 
 
 def be_gateway(folder: Path, port: int) -> None:
@@ -54,10 +71,48 @@ def be_replica(folder: Path) -> None:
     sys.exit(serve.main(["handler:handle", "--folder", str(folder), "--socket", str(folder / "replica.sock")]))
 
 
+def be_server(folder: Path, settings: Queue) -> None:
+    """What the server does for queues, without its pauses: so a kill finds it telling somebody."""
+    _be_quiet(folder)
+    database, queues = SqliteDatabase(folder / "bough.db"), SqliteQueues(folder / "queues.db")
+    work = OutsideWork(
+        queues, database.read, Outside(), lambda tx, place, name: "", SystemClock(), lambda tx: {PLACE: settings},
+        objects=S3(),
+    )  # fmt: skip
+    while True:
+        work.once()
+        time.sleep(0.005)
+
+
 def _be_quiet(folder: Path) -> None:
     os.chdir(folder)
     for stream in (1, 2):
         os.dup2(os.open("log", os.O_WRONLY | os.O_APPEND | os.O_CREAT), stream)
+
+
+class Hook(ThreadingHTTPServer):
+    """A webhook that counts how often it is told of each item."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.told: Counter[str] = Counter()
+        super().__init__(("127.0.0.1", 0), _Told)
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Told(BaseHTTPRequestHandler):
+    server: Hook
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.told[self.headers["webhook-id"]] += 1
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *values: object) -> None:
+        """Nobody reads it."""
 
 
 class Stage:
@@ -72,19 +127,25 @@ class Stage:
         target = Target(unit="model", address=f"unix:{self.folder}/replica.sock")
         route = Route(project="shop", environment="main", service="handler", deployment="dep", release=1, kind="model",
                       targets=[target], timeout_s=5.0)  # fmt: skip
-        queue = QueueRoute(project="shop", environment="main", queue="numbers", service="handler",
-                           settings=Queue(handler="handler", retries=1000, retry_s=0.01, retry_max_s=0.05))  # fmt: skip
+        self.hook = Hook()
+        self.settings = Queue(handler="handler", retries=1000, retry_s=0.01, retry_max_s=0.05, webhook=self.hook.url,
+                              forward=Forward(queue=DOUBLED[2]))  # fmt: skip
+        queue = QueueRoute(project="shop", environment="main", queue=PLACE[2], service="handler",
+                           settings=self.settings)  # fmt: skip
         table = Table(generation=1, routes=[route], queues=[queue])
         (self.folder / "run" / "routes.json").write_bytes(msgspec.json.encode(table))
         self.port = free_port()
-        self.gateway, self.replica = self._gateway(), self._replica()
+        upgrade(self.folder / "bough.db")
+        self.queues = SqliteQueues(self.folder / "queues.db")
+        self.gateway, self.replica, self.server = self._gateway(), self._replica(), self._server()
 
     def kill(self, part: str) -> None:
         """kill -9, and another one in its place."""
         process: BaseProcess = getattr(self, part)
         process.kill()
         process.join()
-        setattr(self, part, self._gateway() if part == "gateway" else self._replica())
+        begin = {"gateway": self._gateway, "replica": self._replica, "server": self._server}[part]
+        setattr(self, part, begin())
 
     def put(self, numbers: list[int]) -> list[str]:
         """Puts each with a dedup id of its own, again and again until it is said to be accepted."""
@@ -113,10 +174,21 @@ class Stage:
         with sqlite3.connect(self.folder / "effects.db", timeout=20) as db:
             return [number for (number,) in db.execute("SELECT number FROM effect ORDER BY number")]
 
+    def forwarded(self) -> list[Kept]:
+        """The items of the queue that results go on to, once everybody has been told of everything."""
+        deadline = time.monotonic() + 60
+        while owed := self.queues.owed(PLACE):
+            assert time.monotonic() < deadline, f"these were not told: {owed}"
+            time.sleep(0.05)
+        return self.queues.after(DOUBLED, "", 1_000_000)
+
     def close(self) -> None:
-        for process in (self.gateway, self.replica):
+        for process in (self.gateway, self.replica, self.server):
             process.kill()
             process.join()
+        self.queues.close()
+        self.hook.shutdown()
+        self.hook.server_close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _gateway(self) -> BaseProcess:
@@ -124,6 +196,9 @@ class Stage:
 
     def _replica(self) -> BaseProcess:
         return self._begin(be_replica, self.folder)
+
+    def _server(self) -> BaseProcess:
+        return self._begin(be_server, self.folder, self.settings)
 
     def _begin(self, function: Callable[..., None], *arguments: object) -> BaseProcess:
         process = _FORKS.Process(target=function, args=arguments, daemon=True)

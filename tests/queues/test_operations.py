@@ -92,6 +92,21 @@ def test_moving_items_says_how_many(plane: Plane, queues: SqliteQueues) -> None:
     assert said("queues.purge", plane.call("queues.purge", **of, state="done")) == "there was nothing to remove"
 
 
+def test_what_waits_for_its_next_try_is_told_now_if_somebody_says_so(plane: Plane, queues: SqliteQueues) -> None:
+    end(queues, DONE, "webhook", "sql")
+    now = plane.clock.now()
+    for each in queues.deliveries(time.time(), 10):
+        queues.postpone(each.id, time.time() + 3600)
+    assert queues.deliveries(now, 10) == []
+    of = {"project": "shop", "queue": "documents"}
+    assert "2 results are being told" in said("queues.deliver", plane.call("queues.deliver", **of))
+    due = queues.deliveries(now, 10)
+    assert {each.to for each in due} == {"webhook", "sql"} and {each.attempts for each in due} == {0}
+    for each in due:
+        queues.delivered(each.id)
+    assert said("queues.deliver", plane.call("queues.deliver", **of)) == "everybody has been told of everything"
+
+
 def test_items_that_are_more_than_were_asked_for_are_mentioned(plane: Plane, queues: SqliteQueues) -> None:
     for _ in range(21):
         end(queues, DEAD)

@@ -13,7 +13,7 @@ from bough.kernel.errors import Invalid
 from bough.kernel.scale import USUAL, Scale
 from bough.scaling import peers, traces
 from bough.scaling.clairvoyant import least_cost
-from bough.scaling.models import Costs, Observation, Outlook, Wish
+from bough.scaling.models import BOUND, LOAD, Costs, Observation, Outlook, Wish
 from bough.scaling.policy import BUSY, Autoscaler, decide
 from bough.scaling.simulating import Arrival, Outcome, Policy, Terms, Trace, simulate
 
@@ -148,6 +148,13 @@ def decided(scale: Scale, *, load: float = 4.0, service_s: float = 0.5, lately: 
     )  # fmt: skip
     observed = Observation(at=100.0, arrived=round(load / service_s), in_flight=load)
     return decide(scale, Costs(activation_s=0.05), msgspec.structs.replace(observed, **seen), outlook)
+
+
+def test_a_decision_at_the_most_names_what_asked_for_more_and_at_the_least_the_bound() -> None:
+    """Whether more money or less work is the answer depends on what it was that asked."""
+    assert decided(Scale(max=30, warm=0)).why == LOAD
+    assert decided(Scale(max=3, warm=0)).why == f"{LOAD}, at max"
+    assert decided(Scale(min=9, max=9, warm=0)).why == BOUND
 
 
 def test_what_is_there_stays_in_the_pool_for_as_long_as_it_was_needed_lately_and_nothing_is_started_for_it() -> None:

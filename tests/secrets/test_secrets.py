@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from bough.client.record import record
 from bough.entrypoints.cli import secrets_set
+from bough.entrypoints.cli.session import Session
 from bough.environments import store as environments
 from bough.kernel import catalog
 from bough.kernel.catalog import LAST, SECRET, SERVICE, Point
@@ -393,6 +394,14 @@ def test_what_is_in_use_is_not_removed_and_what_was_removed_has_a_history(plane:
     assert list(listed(plane)) == ["db-password"]
     history = plane.call("secrets.history", project="shop", name="token")
     assert [each.removed for each in history] == [True, False]
+
+
+def test_a_value_that_is_given_as_an_argument_is_refused_with_the_ways_that_there_are() -> None:
+    for word in ("db-password=@key.pem", "db-password=hunter22"):
+        with pytest.raises(Invalid) as refused:
+            secrets_set._values(Session(), word, None, None)
+        assert "bough secrets set db-password --file PATH" in refused.value.hint
+        assert word.partition("=")[2] not in refused.value.message + refused.value.hint, "it may be the value"
 
 
 def test_unknown_references_are_refused_with_file_line_and_key_before_anything_changes(plane: Plane) -> None:

@@ -121,6 +121,13 @@ class FakeEngine:
             if run.exit is None:
                 self._end(run, code, "killed" if code < 0 else "exited", self.clock.now())
 
+    def clock_was_set(self, seconds: float) -> None:
+        """So much of what the clock says has not passed: whatever runs has begun as much later."""
+        with self._lock:
+            for run in (each for runs in self._units.values() for each in runs.values() if each.exit is None):
+                run.started_at += seconds if run.started_at else 0.0
+                run.renewed_at += seconds
+
     def apply(self, spec: UnitSpec) -> Attempt:
         with self._lock:
             self._settle()

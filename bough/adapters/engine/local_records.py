@@ -15,7 +15,7 @@ from bough.adapters.engine import EXITED, READY, RUNNING, STARTING, STOPPING, At
 from bough.adapters.engine import local_files as files
 from bough.adapters.engine.local_processes import Handle, hold, kill_leftovers
 from bough.kernel.devices import share_of
-from bough.kernel.processes import has_ended
+from bough.kernel.processes import began_at, boot, has_ended
 from bough.runtime.spec import SOCKET_NAME, Exited, Failure, Started, UnitSpec, Usage
 
 _SETTLES_NS = 50_000_000  # several ticks of the slowest usual kernel (100 Hz)
@@ -140,16 +140,30 @@ class Record:
 
     def attempt(self, node: str) -> Attempt:
         spec, started = self.spec, self.started
+        began = self._began_at()
         return Attempt(
             unit=spec.unit, attempt=spec.attempt, state=self._state(), kind=spec.kind, labels=spec.labels, node=node,
-            address=self._address(), pid=started.pid if started else 0, started_at=started.at if started else 0.0,
-            ready_at=self.ready_at, signature=self.signature, exit=self.exit,
+            address=self._address(), pid=started.pid if started else 0, started_at=began,
+            ready_at=self._moved(self.ready_at, began), signature=self.signature, exit=self.exit,
             cold=bool(self.waits_for) and not self.launched, gpus=spec.gpus, devices=self.devices,
             waits=self.waits,
         )  # fmt: skip
 
     def lived_s(self) -> float:
         return self.exit.at - self.started.at if self.exit and self.started and self.started.pid else 0.0
+
+    def _began_at(self) -> float:
+        """By the clock as it is set now: what a unit has had is no more for a clock that was set forward. 0: it has not
+        begun."""
+        started = self.started
+        if started is None or not started.starttime or started.boot != boot():
+            return started.at if started else 0.0
+        found = began_at(started.starttime, started.at)
+        return found if self.exit is None or found <= self.exit.at else started.at  # else it was set after the end
+
+    def _moved(self, at: float, began: float) -> float:
+        """A moment after the beginning, as far from it as it was."""
+        return at + began - self.started.at if at and self.started else at
 
     def _state(self) -> str:
         if self.exit:

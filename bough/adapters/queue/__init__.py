@@ -200,6 +200,9 @@ class Queues(Protocol):
     def owed(self, place: Place) -> dict[str, int]:
         """How many deliveries wait, due or not, by whom they are for."""
 
+    def hurry(self, place: Place, now: float) -> int:
+        """All of its deliveries are due now, their attempts forgotten; says how many."""
+
     def delivered(self, id: int) -> None:
         """Was told, or never will be."""
 

@@ -153,6 +153,13 @@ class MemoryQueues:
         with self._lock:
             return dict(Counter(to for item, to, *_ in self._told.values() if self._items[item].place == place))
 
+    def hurry(self, place: Place, now: float) -> int:
+        with self._lock:
+            owed = {id: (item, to, now, 0) for id, (item, to, *_) in self._told.items()
+                    if self._items[item].place == place}  # fmt: skip
+            self._told |= owed
+            return len(owed)
+
     def delivered(self, id: int) -> None:
         with self._lock:
             self._told.pop(id, None)

@@ -201,6 +201,10 @@ class SqliteQueues:
         with self._reading, self._translated():
             return dict(self._reader.execute(query, (self._number(place),)).fetchall())
 
+    def hurry(self, place: Place, now: float) -> int:
+        with self._lock, self._writing() as db:
+            return db.execute(_HURRY, (now, *place)).rowcount
+
     def delivered(self, id: int) -> None:
         with self._lock, self._writing() as db:
             db.execute("DELETE FROM delivery WHERE id = ?", (id,))
@@ -354,6 +358,10 @@ _SET_BACK = (
     f"UPDATE item SET due = due - ? WHERE state IN ({RUNNING}, {DELAYED}, {BEHIND}) AND due IS NOT NULL",
     "UPDATE delivery SET due = due - ?",
 )
+_HURRY = """
+UPDATE delivery SET due = ?, attempts = 0 WHERE (SELECT queue FROM item WHERE item.seq = delivery.seq) =
+(SELECT id FROM queue WHERE project = ? AND environment = ? AND name = ?)
+"""
 _OWNERS = f"SELECT DISTINCT owner FROM item WHERE {_RUNNING}"
 _FREE = f"""
 UPDATE item SET state = {WAITING}, due = NULL, owner = NULL, attempts = attempts - 1

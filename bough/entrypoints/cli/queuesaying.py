@@ -44,6 +44,13 @@ def replayed(session: Session, answer: Answer) -> str:
     return f"{_items(answer['moved'])} back in the queue" if answer["moved"] else "there are no dead letters"
 
 
+def delivered(session: Session, answer: Answer) -> str:
+    if not answer["moved"]:
+        return "everybody has been told of everything"
+    count = answer["moved"]
+    return f"{count} {'result is' if count == 1 else 'results are'} being told; bough queues show says what came of it"
+
+
 def purged(session: Session, answer: Answer) -> str:
     return f"{_items(answer['moved'])} removed" if answer["moved"] else "there was nothing to remove"
 
@@ -53,6 +60,7 @@ SAYS: dict[str, Callable[[Session, Any], str]] = {
     "queues.show": shown,
     "queues.peek": peeked,
     "queues.replay": replayed,
+    "queues.deliver": delivered,
     "queues.purge": purged,
 }
 

@@ -56,6 +56,12 @@ def run(
 def _values(session: Session, name: str, file: str | None, env_file: str | None) -> dict[str, str]:
     if bool(name) == bool(env_file) or (file and env_file):
         raise Invalid("give either a NAME or --env-file", code="USAGE", hint="bough secrets set --help")
+    word, equals, _ = name.partition("=")
+    if equals:  # the rest is not repeated: it may be the value
+        raise Invalid(
+            f"the value of {word} is not given as an argument, which everyone who lists processes could read",
+            code="USAGE", hint=f"bough secrets set {word}, which asks for it, or bough secrets set {word} --file PATH",
+        )  # fmt: skip
     if env_file:
         found = envfile.parse(_content(env_file), env_file)
         for empty in (key for key, value in found.items() if not value):

@@ -16,8 +16,9 @@ from bough.entrypoints.keeper import Keeper
 _HELP = """Starts Bough on this machine.
 
 A server (API), a gateway (requests) and a node (units) in processes of their own, and a keeper that starts them again
-when they die. What runs already is left as it is. Ports and hosts are remembered in settings.toml of the home. With
-a host other than 127.0.0.1, services ask for a key unless they say access = "public"."""
+when they die. What runs already is left as it is. Ports and hosts are remembered in settings.toml of the home; a port
+of 0 is a free one, which is said and remembered. With a host other than 127.0.0.1, services ask for a key unless they
+say access = "public"."""
 
 
 def run(
@@ -84,13 +85,15 @@ def _absolute(path: str | None) -> str | None:
     return str(Path(path).absolute()) if path else path
 
 
-_PORT = click.IntRange(1, 65_535)
+_PORT, _PORT_OR_ANY = click.IntRange(1, 65_535), click.IntRange(0, 65_535)
 command = make(
     "up",
     _HELP,
     [
-        click.Option(["--gateway-port"], type=_PORT, help="Where requests go.  [default: 7400]"),
-        click.Option(["--api-port"], type=_PORT, help="Where this command line and the SDK go.  [default: 7401]"),
+        click.Option(["--gateway-port"], type=_PORT_OR_ANY, help="Where requests go.  [default: 7400]"),
+        click.Option(
+            ["--api-port"], type=_PORT_OR_ANY, help="Where this command line and the SDK go.  [default: 7401]"
+        ),
         click.Option(["--host"], metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]"),
         click.Option(
             ["--foreground"], is_flag=True, help="Stay, and stop everything but the units on Ctrl-C or SIGTERM."

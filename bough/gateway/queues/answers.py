@@ -41,6 +41,7 @@ class Reading:
         match call.plan.parts[2:]:
             case ():
                 counted = msgspec.structs.asdict(self._counted(place))  # with the figures that are 0
+                del counted["deployment"]  # means nothing to callers, and changes with what is deployed
                 client.respond(call, 200, b"", _encode(counted), monotonic())
                 return
             case (id,) | (id, "result"):

@@ -61,6 +61,7 @@ def test_an_item_is_accepted_handled_and_its_result_waits_to_be_fetched(gateway:
     assert (status, json.loads(body), headers["content-type"]) == (200, {"text": "hello"}, "application/json")
     counted = json.loads(gateway.request("GET", "/queues/documents")[2])
     assert (counted["accepted"], counted["done"], counted["service"]) == (1, 1, "churn")
+    assert "deployment" not in counted, "a name that only Bough knows, and another one after a deploy"
 
 
 def test_items_are_accepted_while_nobody_can_handle_them_and_handled_when_somebody_can(
