@@ -211,13 +211,13 @@ def turn_order(
     had = had_of(used, weights, queues)
     order: list[JobRun] = []
     step_s = 1.0  # as if each that is put in order here had its place for a second: queues that had the same take turns
-    while queues:
+    while len(queues) > 1:
         name = min(queues, key=lambda name: (had[name], name))
         order.append(queues[name].pop())
         had[name] += step_s * part(order[-1]) / max(weights.get(name, 1.0), 1e-9)
         if not queues[name]:
             del queues[name]
-    return order
+    return order + [run for runs in queues.values() for run in reversed(runs)]  # a queue alone has every turn
 
 
 def had_of(used: Mapping[str, float], weights: Mapping[str, float], queues: Iterable[str]) -> dict[str, float]:
