@@ -118,7 +118,7 @@ def test_a_run_whose_checkpoint_is_refused_is_not_tried_again(jobs: Jobs) -> Non
     assert not jobs.run(runs[1]).ended
 
 
-def test_a_queue_that_has_had_more_of_the_machine_waits_though_it_had_it_for_less_time(jobs: Jobs) -> None:
+def test_what_a_queue_has_had_is_what_its_runs_occupied_and_not_how_long_they_took(jobs: Jobs) -> None:
     few = "resources = { cpus = 0.1 }\n"
     file = FILE + few + f'queue = "wide"\nprocesses = 5\n[jobs.slim]\ncommand = "x"\n{few}queue = "slim"\n'
     jobs.does |= {"fit": Behaviour(exit_after_s=10.0), "slim": Behaviour(exit_after_s=20.0)}
