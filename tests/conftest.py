@@ -95,6 +95,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def closed_planes() -> Iterator[None]:
+    """A control plane holds some twenty files, and a process has room for those of so many."""
+    yield
+    if (plane := sys.modules.get("tests.plane")) is not None:  # importing it takes longer than most tests
+        plane.close_all()
+
+
+@pytest.fixture(autouse=True)
 def loopback_only() -> Iterator[list[str]]:
     """Python's own sockets may connect to this machine only; a test whose code tried more fails even if that code took
     the refusal calmly. Subprocesses, and libraries with sockets of their own (libuv), are out of its reach."""

@@ -36,6 +36,13 @@ from bough.serving import store as deployments
 from bough.tracking import schema as tracking_schema
 
 ADMIN = Principal(id="pri_admin", name="admin", role=Role.ADMIN)
+_open: list[Bough] = []
+
+
+def close_all() -> None:
+    """Lets go of the files of all that were made; one that is used on opens them again."""
+    while _open:
+        _open.pop().technologies.close()
 
 
 class Plane:
@@ -72,6 +79,7 @@ class Plane:
             objects=objects,
             durable=False,  # a test takes no power away
         )
+        _open.append(self.bough)
         self.builds_fail: Failure | None = None
         self.behaviour: dict[str, Behaviour] = {}
         self.build_s = 0.0  # for which a build runs

@@ -135,7 +135,9 @@ class Connection:
         return self.collect([1])[1]
 
     def readable(self, timeout_s: float) -> bool:
-        return bool(select.select([self.socket], [], [], timeout_s)[0])
+        poll = select.poll()  # unlike select, whatever the number of the socket is
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(1000 * timeout_s))
 
     def close(self) -> None:
         self.socket.close()
