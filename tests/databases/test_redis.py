@@ -151,6 +151,41 @@ def test_a_log_is_taken_over_whole_whenever_that_was_interrupted(tmp_path: Path,
     assert not log.exists() or log.read_bytes() == b"of the cut, and since"
 
 
+def test_a_rewrite_that_ends_during_a_cut_leaves_it_the_parts_of_its_own_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Redis 7 does it: other parts, then the list in place of the one before, then the old parts go."""
+    source, branch = tmp_path / "source", tmp_path / "branch"
+    log = source / "data" / redis_log.FOLDER
+    log.mkdir(parents=True)
+    (branch / "data").mkdir(parents=True)
+
+    def rewrite(number: int) -> None:
+        names = [f"{redis_log.SINGLE}.{number}.{kind}" for kind in ("base.rdb", "incr.aof")]
+        for name in names:
+            (log / name).write_bytes(name.encode())
+        listed = "".join(f"file {name} seq {number} type {kind}\n" for name, kind in zip(names, "bi", strict=True))
+        (log / "list").write_text(listed)
+        (log / "list").rename(source / "data" / redis_log.MANIFEST)
+
+    def link(path: Path, target: Path) -> None:
+        if not ended:
+            ended.append(True)
+            rewrite(2)  # the parts of the first are still there: a thread removes them when it gets to it
+        os.link(target, path)
+
+    rewrite(1)
+    ended: list[bool] = []
+    monkeypatch.setattr(Path, "hardlink_to", link)
+    size = redis_log.share(source, branch)
+    parts = {name: branch / "data" / name for name in redis_log.files_of(branch / "data")}
+    assert all(path.exists() for path in parts.values()) and len(parts) == 3
+    assert size == sum(path.stat().st_size for path in parts.values())
+    assert [path.read_bytes().decode() for name, path in parts.items() if name != redis_log.MANIFEST] == [
+        f"{redis_log.SINGLE}.2.base.rdb", f"{redis_log.SINGLE}.2.incr.aof",
+    ]  # fmt: skip
+
+
 def test_a_log_that_is_shared_is_never_appended_to_even_without_its_length(tmp_path: Path) -> None:
     source, branch = tmp_path / "source", tmp_path / "branch"
     for each in (source, branch):

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from bough.kernel.files import share_blocks, sync_path, write_whole
+from bough.kernel.trees import remove_tree
 
 SINGLE, FOLDER = "appendonly.aof", "appendonlydir"
 MANIFEST = f"{FOLDER}/{SINGLE}.manifest"
@@ -55,14 +56,18 @@ def size(place: Path, *, growing: bool = False) -> int:
 def share(source: Path, target: Path) -> int:
     """Gives the database in the folder `target` the log of the one in `source`, as it is now; its bytes. Nobody appends
     to it meanwhile."""
-    taken, data = _taken(source), target / "data"
+    taken, there, data = _taken(source), source / "data", target / "data"
     for _ in range(_TRIES):
-        (data / FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
+        remove_tree(data / FOLDER)
+        (data / FOLDER).mkdir(parents=True, mode=0o700)
         lengths = dict[str, int]()
         try:
-            for name in files_of(source / "data"):
-                (data / name).unlink(missing_ok=True)
-                (data / name).hardlink_to(source / "data" / name)
+            if (there / MANIFEST).exists():  # the parts are those of the list that is shared: another may follow it now
+                (data / MANIFEST).hardlink_to(there / MANIFEST)
+            for name in files_of(data) or files_of(there):
+                if name != MANIFEST:
+                    (data / name).unlink(missing_ok=True)
+                    (data / name).hardlink_to(there / name)
                 lengths[name] = taken.get(name, (data / name).stat().st_size)
         except FileNotFoundError:
             continue
