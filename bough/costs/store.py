@@ -13,6 +13,7 @@ from bough.costs.models import DAY_S, CostLine, Reading, Usage
 from bough.costs.rules import Dated
 from bough.kernel.events import Event
 from bough.kernel.paying import JOB, Payer
+from bough.kernel.prepared import Prepared
 from bough.kernel.rows import Rows
 from bough.kernel.tables import metadata
 
@@ -42,14 +43,18 @@ meter = sa.Table(
 _PAYER = ("project", "environment", "cost_center", "kind", "workload")
 _SUMS = ("seconds", "cpu_s", "gpu_s", "cost")
 _METERS = Rows(Reading)
+_NEW = insert(usage)
+_ADD = Prepared(
+    _NEW.on_conflict_do_update(
+        index_elements=list(usage.primary_key), set_={name: usage.c[name] + _NEW.excluded[name] for name in _SUMS}
+    )
+)
 
 
 def add(tx: sa.Connection, payer: Payer, used: Usage, now: float) -> None:
     """To what the workload has used today."""
     named = {name: getattr(payer, name) for name in _PAYER} | {"day": int(now // DAY_S), "tags": _text(payer.tags)}
-    new = insert(usage).values(**named, **{name: getattr(used, name) for name in _SUMS})
-    sums = {name: usage.c[name] + new.excluded[name] for name in _SUMS}
-    tx.execute(new.on_conflict_do_update(index_elements=list(named), set_=sums))
+    _ADD.run(tx, **named, **{name: getattr(used, name) for name in _SUMS})
 
 
 def lines(tx: sa.Connection, first_day: int, project: str = "", environment: str = "") -> list[Dated]:

@@ -14,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.kernel.clock import Clock
+from bough.kernel.prepared import Prepared
 from bough.kernel.tables import event as event_table
 
 
@@ -45,9 +46,9 @@ class Events:
 
     def emit(self, tx: sa.Connection, name: str, subject: str, /, **data: Any) -> Event:
         at = self._clock.now()
-        values = {"at": at, "name": name, "subject": subject, "data": msgspec.json.encode(data).decode()}
-        row = tx.execute(event_table.insert(), values)
-        happened = Event(seq=_new_key(row), at=at, name=name, subject=subject, data=data)
+        text = msgspec.json.encode(data).decode()
+        row = _ADD.first(tx, seq=None, at=at, name=name, subject=subject, data=text)
+        happened = Event(seq=row.seq, at=at, name=name, subject=subject, data=data)
         for listener in (*self._listeners[name], *self._of_all):
             listener(tx, happened)
         return happened
@@ -88,7 +89,4 @@ def _event(row: sa.Row[Any]) -> Event:
     return Event(seq=row.seq, at=row.at, name=row.name, subject=row.subject, data=msgspec.json.decode(row.data))
 
 
-def _new_key(result: sa.CursorResult[Any]) -> int:
-    key = result.inserted_primary_key
-    assert key is not None  # noqa: S101 - an insert into a table with a key always has one
-    return int(key[0])
+_ADD = Prepared(event_table.insert().returning(event_table.c.seq))  # the database gives it its number
