@@ -11,6 +11,7 @@ from bough.access.models import KeyView, PrincipalView, TokenView
 from bough.kernel.context import Principal, Role, Scope
 from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.names import new_id
+from bough.kernel.prepared import Prepared
 from bough.kernel.tables import metadata
 
 principal = sa.Table(
@@ -53,6 +54,8 @@ key = sa.Table(
     sa.Column("environments", sa.Text, nullable=False, server_default="[]"),  # JSON list; empty: all of the project
 )
 
+_CALLED = Prepared(principal.select().where(principal.c.name == sa.bindparam("name_is")))  # at each start of a job
+
 
 def add_principal(tx: sa.Connection, name: str, role: Role, now: float) -> PrincipalView:
     if tx.execute(principal.select().where(principal.c.name == name)).first():
@@ -63,7 +66,7 @@ def add_principal(tx: sa.Connection, name: str, role: Role, now: float) -> Princ
 
 
 def find_principal(tx: sa.Connection, name: str) -> PrincipalView:
-    row = tx.execute(principal.select().where(principal.c.name == name)).first()
+    row = _CALLED.first(tx, name_is=name)
     if row is None:
         raise NotFound(f"there is no principal {name!r}", code="PRINCIPAL_NOT_FOUND", hint="bough principals list")
     return PrincipalView(id=row.id, name=row.name, role=Role(row.role).name.lower(), created_at=row.created_at)
