@@ -106,9 +106,9 @@ def guilty_of(exits: Sequence[Exited]) -> int | None:
     return min(bad, key=lambda at: exits[at].at) if bad else None
 
 
-def used(run: JobRun, exits: Sequence[Exited]) -> dict[str, Any]:
+def used(began_at: float, exits: Sequence[Exited]) -> dict[str, Any]:
     """What an attempt has taken of its machine, all its processes together, and that in words."""
-    seconds = max([each.at for each in exits if each.at] or [run.attempt_at]) - run.attempt_at
+    seconds = max([each.at for each in exits if each.at] or [began_at]) - began_at
     usage = [each.usage for each in exits]
     cpu, gpu = sum(each.cpu_s for each in usage), sum(each.gpu_s for each in usage)
     disk = sum(each.read_bytes for each in usage)

@@ -27,6 +27,7 @@ from bough.runtime.spec import Failure, UnitSpec
 from tests.jobs.conftest import Jobs
 
 FILE = 'name = "lab"\n[jobs.fit]\ncommand = "python run.py"\n'
+DAYS_S = 3 * 86_400.0
 
 
 def test_a_job_is_built_started_and_ends_with_its_reason(jobs: Jobs) -> None:
@@ -224,14 +225,71 @@ def test_a_clock_that_is_set_forward_by_days_ends_no_run_by_what_has_not_passed(
     jobs.let_pass(5.0)
     jobs.say(made.id, step=1)
     jobs.let_pass(5.0)
-    jobs.clock.advance(3 * 86_400.0)
-    jobs.engine.clock_was_set(3 * 86_400.0)
+    jobs.set_clock(DAYS_S)
     jobs.let_pass(5.0)
     assert jobs.run(made.id).state == RUNNING, "it has run for 15 s, and been silent for 10"
     jobs.say(made.id, step=2)
     jobs.let_pass(20.0)
     run = jobs.run(made.id)
     assert (run.state, run.said) == (FAILED, "it ran longer than its limit of 30 s (timeout_s)")
+
+
+@pytest.mark.parametrize("set_by", [DAYS_S, -DAYS_S])
+def test_an_attempt_is_charged_for_what_it_had_whoever_set_the_clock(jobs: Jobs, set_by: float) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=20.0)
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(10.0)
+    jobs.set_clock(set_by)
+    jobs.let_pass(15.0)
+    run = jobs.run(made.id)
+    assert (run.state, run.attempt) == (SUCCEEDED, 1)
+    assert run.seconds == pytest.approx(20.0, abs=1.0) and 0 < run.occupied_s <= run.seconds
+    told = {each.what: each.data for each in jobs.call("jobs.show", id=made.id).timeline}
+    assert told["gave back"]["seconds"] == run.seconds
+    assert told["used"]["seconds"] == pytest.approx(20.0, abs=1.0)
+
+
+def test_what_was_taken_away_before_the_clock_was_set_is_charged_until_then(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(ignores_term=True)
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(10.0)
+    jobs.bough.capacity.interrupt(jobs.lease(made.id), 5.0)
+    jobs.let_pass(1.0)
+    jobs.does["fit"] = Behaviour()
+    jobs.set_clock(DAYS_S)
+    jobs.let_pass(3.0)
+    run = jobs.run(made.id)
+    assert run.attempt == 2 and 9.0 < run.seconds < 16.0
+
+
+def test_a_program_that_gives_signs_of_life_lives_on_when_the_clock_is_set_back(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE + "heartbeat_s = 20\n")
+    jobs.let_pass(5.0)
+    for step in range(1, 5):
+        jobs.say(made.id, step=step)
+        jobs.let_pass(10.0)
+        jobs.set_clock(-DAYS_S if step == 1 else 0.0)
+    assert jobs.run(made.id).state == RUNNING
+    jobs.let_pass(20.0)
+    assert jobs.run(made.id).state != RUNNING
+
+
+def test_a_queue_has_not_had_the_time_by_which_the_clock_was_set(with_devices: Callable[..., Jobs]) -> None:
+    jobs = with_devices("a10:2")
+    file = FILE + "resources = { gpus = 1 }\n"
+    long, short = (file.replace("fit", name) + f'queue = "{name}"\n' for name in ("long", "short"))
+    jobs.does |= {"long": Behaviour(), "short": Behaviour(exit_after_s=30.0)}
+    jobs.ask("short", short)
+    jobs.let_pass(20.0)
+    jobs.ask("long", long)
+    jobs.let_pass(15.0)
+    jobs.set_clock(1200.0)
+    assert jobs.running() == ["long"], "for 15 s, when the other queue has had 30"
+    jobs.ask("short", short)
+    jobs.ask("long", long)
+    jobs.let_pass(2.0)
+    assert jobs.running() == ["long", "long"]
 
 
 def test_what_is_cancelled_is_stopped_and_gives_back_what_it_held(jobs: Jobs) -> None:
