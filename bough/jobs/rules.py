@@ -43,6 +43,7 @@ from bough.tracking.models import Metric, number
 PAUSE_S = (1.0, 300.0)  # after errors in a row, doubling; what was interrupted goes on at once
 WARM_S = 0.1  # of a first step, not worth a word below that
 LIVED_S = 60.0  # an attempt that ran for so long has not failed at once
+SHARE_S = 3600.0  # what a queue had longer ago is forgotten
 _CAUSES = {CAPACITY_LOST: CAPACITY, MOVING: CAPACITY, RESIZING: CAPACITY, TIME_LIMIT: TIMEOUT, SILENT: TIMEOUT}
 _NO_FAULT = (MOVING, RESIZING)  # of nobody: costs nothing of any budget
 
@@ -218,6 +219,12 @@ def turn_order(
         if not queues[name]:
             del queues[name]
     return order + [run for runs in queues.values() for run in reversed(runs)]  # a queue alone has every turn
+
+
+def lately(occupied_s: float, seconds: float, within_s: float = SHARE_S) -> float:
+    """Of what leases of so many seconds in all occupied: what of it lies within the last `within_s`, if it was the same
+    all the time."""
+    return occupied_s * min(within_s / seconds, 1.0) if seconds > 0 else 0.0
 
 
 def had_of(used: Mapping[str, float], weights: Mapping[str, float], queues: Iterable[str]) -> dict[str, float]:

@@ -129,7 +129,7 @@ def test_what_a_queue_has_had_is_what_its_runs_occupied_and_not_how_long_they_to
     assert [run.state for run in had] == [SUCCEEDED] * 2 and had[0].seconds < had[1].seconds
     assert had[0].occupied_s / had[0].seconds == pytest.approx(5 * had[1].occupied_s / had[1].seconds)
     with jobs.bough.database.read() as tx:
-        assert store.shares(tx, 0.0) == {"wide": had[0].occupied_s, "slim": had[1].occupied_s}
+        assert store.shares(tx, jobs.clock.now()) == {"wide": had[0].occupied_s, "slim": had[1].occupied_s}
 
 
 def test_the_reason_of_a_failure_has_the_last_line_that_the_guilty_process_printed(jobs: Jobs) -> None:
@@ -738,3 +738,59 @@ def test_a_run_whose_beginning_is_gone_fails_and_says_so(jobs: Jobs) -> None:
     jobs.let_pass(2.0)
     run = jobs.run(second.id)
     assert run.state == FAILED and run.said == f"it could not be started: the checkpoints of {first.id} are gone"
+
+
+def test_whose_turn_it_is_is_who_has_had_least_when_a_place_becomes_free(with_devices: Callable[..., Jobs]) -> None:
+    jobs = with_devices("a10:1")
+    held = "resources = { gpus = 1 }\n"
+    file = FILE + held + "".join(f'[jobs.{name}]\ncommand = "x"\narray = 4\nqueue = "{name}"\n{held}' for name in "ab")
+    jobs.does |= {
+        "fit": Behaviour(exit_after_s=5.0),
+        "a": Behaviour(exit_after_s=4.0),
+        "b": Behaviour(exit_after_s=2.0),
+    }
+    for name in ("fit", "b", "a"):
+        jobs.ask(name, file)
+        jobs.let_pass(1.0)
+    jobs.let_pass(40.0)
+    begun = sorted((run for run in jobs.all() if run.group), key=lambda run: run.started_at)
+    assert "".join(run.job for run in begun) == "abbabbaa", "each a takes what two b do"
+
+
+def test_what_an_interrupted_run_has_had_counts_while_it_waits(with_devices: Callable[..., Jobs]) -> None:
+    jobs = with_devices("a10:1")
+    held = "resources = { gpus = 1 }\n"
+    file = FILE + held + 'queue = "a"\nretries = { error = 9 }\n' + "".join(
+        f'[jobs.{name}]\ncommand = "x"\nqueue = "{name}"\n{held}' for name in "abc"
+    )  # fmt: skip
+    jobs.does |= {"fit": Behaviour(exit_after_s=20.0, code=1), "b": Behaviour(exit_after_s=10.0), "c": Behaviour()}
+    jobs.ask("fit", file)
+    jobs.let_pass(15.0)
+    jobs.ask("b", file)
+    jobs.let_pass(10.0)
+    jobs.ask("a", file)
+    jobs.ask("c", file)
+    jobs.ask("b", file)
+    jobs.let_pass(10.0)
+    assert jobs.running() == ["c"]
+    jobs.call("jobs.cancel", id=jobs.all("c")[0].id)
+    jobs.let_pass(2.0)
+    assert jobs.running() == ["b"], "which has had 10 s, when an attempt of a queue's run had 20"
+
+
+def test_a_queue_has_had_what_it_had_in_the_last_hour(with_devices: Callable[..., Jobs]) -> None:
+    jobs = with_devices("a10:2")
+    held = "resources = { gpus = 1 }\n"
+    file = FILE + "".join(f'[jobs.{name}]\ncommand = "x"\nqueue = "{name}"\n{held}timeout_s = 86400\n' for name in "ab")
+    jobs.does |= {"a": Behaviour(), "b": Behaviour()}
+    long = [jobs.ask("a", file).id, jobs.ask("a", file).id]
+    jobs.let_pass(2.0)
+    jobs.clock.advance(5 * 3600.0)
+    with jobs.bough.database.read() as tx:
+        assert store.shares(tx, jobs.clock.now()) == {}
+    jobs.call("jobs.cancel", id=long[0])
+    jobs.let_pass(2.0)
+    jobs.ask("b", file)
+    jobs.let_pass(2.0)
+    with jobs.bough.database.read() as tx:
+        assert store.shares(tx, jobs.clock.now())["a"] == pytest.approx(1800.0, abs=10.0), "half of the machine"
