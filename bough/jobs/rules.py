@@ -7,7 +7,7 @@ import math
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -199,26 +199,38 @@ def words(exit: Exited | None) -> str:
 
 
 def turn_order(
-    queued: Iterable[JobRun], used: Mapping[str, float], weights: Mapping[str, float], part: Callable[[JobRun], float]
-) -> list[JobRun]:  # fmt: skip
-    """Who is asked first whether there is room: the queue that has had least of its share, in it who matters most, then
-    who of the same weight waits longest. `used`: seconds of the whole machine that queues had lately or have now;
-    `part`: which part of it a run would take."""
+    queued: Sequence[JobRun], used: Mapping[str, float], weights: Mapping[str, float], part: Callable[[JobRun], float]
+) -> Iterator[JobRun]:  # fmt: skip
+    """Who is asked first whether there is room: whoever goes on with another size, for whom a place is kept; then the
+    queue that has had least of its share, in it who matters most, then who of the same weight waits longest. Thousands
+    may wait where few have room, so no more are put in order than are asked for. `used`: seconds of the whole machine
+    that queues had lately or have now; `part`: which part of it a run would take."""
+    had = had_of(used, weights, {run.manifest.settings.queue for run in queued})
+    kept, others = list[JobRun](), list[JobRun]()
+    for run in queued:
+        (kept if run.next_size else others).append(run)
+    yield from _by_turns(kept, had, weights, part)
+    yield from _by_turns(others, had, weights, part)
+
+
+def _by_turns(
+    queued: Sequence[JobRun], had: dict[str, float], weights: Mapping[str, float], part: Callable[[JobRun], float]
+) -> Iterator[JobRun]:  # fmt: skip
     queues: dict[str, list[JobRun]] = {}
     for run in queued:
         queues.setdefault(run.manifest.settings.queue, []).append(run)
     for runs in queues.values():
         runs.sort(key=lambda run: (-run.manifest.settings.priority, run.created_at, run.index, run.id), reverse=True)
-    had = had_of(used, weights, queues)
-    order: list[JobRun] = []
     step_s = 1.0  # as if each that is put in order here had its place for a second: queues that had the same take turns
     while len(queues) > 1:
         name = min(queues, key=lambda name: (had[name], name))
-        order.append(queues[name].pop())
-        had[name] += step_s * part(order[-1]) / max(weights.get(name, 1.0), 1e-9)
+        run = queues[name].pop()
+        had[name] += step_s * part(run) / max(weights.get(name, 1.0), 1e-9)
+        yield run
         if not queues[name]:
             del queues[name]
-    return order + [run for runs in queues.values() for run in reversed(runs)]  # a queue alone has every turn
+    for runs in queues.values():  # one that is alone has every turn
+        yield from reversed(runs)
 
 
 def lately(occupied_s: float, seconds: float, within_s: float = SHARE_S) -> float:
