@@ -216,8 +216,9 @@ class JobLoop:
                     turnover.note(LAID_OUT, run, **rules.laid_out(data))
                 turnover.change(run, token=self._tokens.issue(tx, run, turnover.world.now))
             for run in turnover.changed:
-                if run.ended and run.token:
+                if run.token and run.state not in (RUNNING, STOPPING):
                     self._tokens.withdraw(tx, run)
+                    run = turnover.change(run, token="")
                 if run.state in (BRINGING, ENDING) or (run.attempt and run.manifest.settings.checkpoints is not None):
                     wake(tx, RUN, run.id)
             return turnover.commit(tx, self._events, self._active)

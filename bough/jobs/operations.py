@@ -325,11 +325,11 @@ def _proposed(context: Context, request: RunJob) -> tuple[int, dict[str, JobMani
 def _cancel(context: Context, found: JobRun) -> None:
     now, said = context.clock.now(), f"cancelled by {context.principal.name}"
     values: dict[str, Any] = {"said": said}
-    if found.state in (RUNNING, STOPPING) and not found.children:
+    if found.state == ENDING:
+        return  # its program has ended well already
+    if found.run and not found.children:  # what it reports to ends with it, and the loop sees to that
         by = now + found.manifest.settings.grace_s
         values |= {"state": STOPPING, "stopping_for": CANCEL, "stop_by": min(found.stop_by or by, by)}
-    elif found.state == ENDING:
-        return  # its program has ended well already
     else:
         values |= {"state": CANCELLED, "finished_at": now}
     _changed(context, found, **values)
@@ -351,7 +351,7 @@ def _take_up(context: Context, found: JobRun) -> None:
     state = RUNNING if found.children else WAITING if waits else BUILDING
     _changed(
         context, found, state=state, said=f"taken up again by {context.principal.name}", spent=Spent(), failure={},
-        finished_at=0.0, not_before=0.0, stopping_for="",
+        finished_at=0.0, not_before=0.0, stopping_for="", ends_as="", next_size=0,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from bough.environments.models import JobManifest
 from bough.jobs import rules
-from bough.jobs.models import ACTIVE, ALL, CANCEL, CANCELLED, ENDING, KIND, RUNNING, SKIPPED, STOPPING, JobRun
+from bough.jobs.models import ACTIVE, ALL, CANCEL, CANCELLED, ENDING, KIND, SKIPPED, STOPPING, JobRun
 from bough.kernel import catalog
 from bough.kernel.errors import NotFound
 from bough.kernel.events import Event
@@ -252,7 +252,7 @@ def on_discarded(tx: sa.Connection, event: Event) -> None:
     for run in runs(tx, place, inner=True, limit=100_000):
         if run.ended:
             continue
-        if run.state in (RUNNING, STOPPING) and not run.children:
+        if run.run and not run.children:
             update(tx, run.id, event.at, state=STOPPING, stopping_for=CANCEL, stop_by=event.at, said=said)
         else:
             update(tx, run.id, event.at, state=CANCELLED, finished_at=event.at, said=said)

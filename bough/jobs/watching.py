@@ -17,6 +17,7 @@ from bough.capacity.models import KEEP, MOVE, NOTICED, ON_DEMAND, Capacity, Leas
 from bough.jobs import rules, units
 from bough.jobs.machine import Here, part_held
 from bough.jobs.models import (
+    CANCELLED,
     CAPACITY_LOST,
     DECIDED,
     ENDING,
@@ -66,6 +67,9 @@ class Watching:
 
     def watch(self, turnover: Turnover, run: JobRun) -> None:
         """One run that is running or stopping."""
+        if run.lease is None:  # it was cancelled between two attempts
+            turnover.change(run, state=CANCELLED, finished_at=turnover.world.now, stopping_for="", stop_by=0.0)
+            return
         found = units.of(run, turnover.world.attempts)
         run = self._notice_steps(turnover, run, found[0])
         if all(each is None or each.state == EXITED for each in found):

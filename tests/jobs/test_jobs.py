@@ -9,7 +9,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
+from bough.access.store import token
 from bough.adapters.capacity import Offer
 from bough.adapters.engine import Attempt
 from bough.adapters.engine.fake import Behaviour
@@ -794,3 +796,50 @@ def test_a_queue_has_had_what_it_had_in_the_last_hour(with_devices: Callable[...
     jobs.let_pass(2.0)
     with jobs.bough.database.read() as tx:
         assert store.shares(tx, jobs.clock.now())["a"] == pytest.approx(1800.0, abs=10.0), "half of the machine"
+
+
+def test_what_is_cancelled_between_two_attempts_reports_no_more(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=1.0, code=1)
+    made = jobs.ask("fit", FILE + "retries = 9\n")
+    jobs.let_pass(5.0)
+    run = jobs.run(made.id)
+    assert run.state == QUEUED and run.attempt == 2 and tokens(jobs) == 0, "it pauses"
+    assert jobs.call("jobs.cancel", id=run.id).said == "cancelled by admin"
+    jobs.let_pass(0.5)
+    assert jobs.run(run.id).state == CANCELLED and jobs.run(run.id).said == "cancelled by admin"
+    assert jobs.call("runs.show", project="lab", id=run.run).status == "killed"
+    used = [each.what for each in jobs.call("jobs.show", id=run.id).timeline].count("used")
+    assert used == 2, "each attempt counts once"
+
+
+def test_a_run_whose_files_are_kept_has_no_token_any_more(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=2.0)
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(1.0)
+    assert tokens(jobs) == 1
+    (Places(jobs.bough.home).output(made.id) / "weights").write_text("1")
+    jobs.let_pass(3.0)
+    assert jobs.run(made.id).state == SUCCEEDED and tokens(jobs) == 0
+
+
+def test_a_group_has_succeeded_once_the_runs_that_failed_were_taken_up_again(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=1.0, code=1)
+    after = '[jobs.after]\ncommand = "x"\nafter = ["fit"]\n'
+    last = jobs.ask("after", FILE + "array = 2\nretries = 0\n" + after)
+    jobs.let_pass(4.0)
+    group = next(run for run in jobs.all("fit") if run.children)
+    assert jobs.run(group.id).state == FAILED and jobs.run(last.id).state == SKIPPED
+    jobs.does["fit"] = Behaviour(exit_after_s=1.0)
+    members = [run.id for run in jobs.all("fit") if run.group]
+    jobs.call("jobs.retry", id=members[0])
+    jobs.let_pass(3.0)
+    assert jobs.run(group.id).state == FAILED and jobs.run(group.id).said.startswith("1 succeeded, 1 failed")
+    jobs.call("jobs.retry", id=members[1])
+    jobs.let_pass(4.0)
+    assert jobs.run(group.id).state == SUCCEEDED and jobs.run(last.id).state == SUCCEEDED
+
+
+def tokens(jobs: Jobs) -> int:
+    """How many of job runs are valid."""
+    with jobs.bough.database.read() as tx:
+        return sum(label.startswith("job run ") for label in tx.execute(sa.select(token.c.label)).scalars())
