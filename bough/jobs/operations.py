@@ -210,6 +210,11 @@ def resize(context: Context, request: ResizeJob) -> JobRunView:
     size = bounds(found.manifest.settings.processes)
     if found.ended:
         raise _over(found)
+    if found.children:
+        raise Conflict(
+            f"{found.id} is a group of {found.children} runs; each of them has processes of its own",
+            code="JOB_RUN_IS_GROUP", hint=f"bough jobs show {found.id} lists them",
+        )  # fmt: skip
     if request.processes and not size.min <= request.processes <= size.max:
         raise Conflict(
             f"{found.job} runs with {size.min} to {size.max} processes, not with {request.processes}",
@@ -327,7 +332,9 @@ def _cancel(context: Context, found: JobRun) -> None:
     values: dict[str, Any] = {"said": said}
     if found.state == ENDING:
         return  # its program has ended well already
-    if found.run and not found.children:  # what it reports to ends with it, and the loop sees to that
+    if found.children:  # it ends with the last of its runs
+        values |= {"state": STOPPING, "stopping_for": CANCEL}
+    elif found.run:  # what it reports to ends with it, and the loop sees to that
         by = now + found.manifest.settings.grace_s
         values |= {"state": STOPPING, "stopping_for": CANCEL, "stop_by": min(found.stop_by or by, by)}
     else:

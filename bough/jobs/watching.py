@@ -103,9 +103,11 @@ class Watching:
         return turnover.change(run, under_way=run.attempt)
 
     def _hurry(self, turnover: Turnover, run: JobRun) -> None:
-        """What it runs on may be gone before the time that it was given."""
-        if turnover.world.lease(run) is None and run.stop_by > turnover.world.now:
-            turnover.change(run, stop_by=turnover.world.now)
+        """What it runs on may be gone before the time that it was given, and a notice of that may have come since."""
+        lease, now = turnover.world.lease(run), turnover.world.now
+        ends_at = now if lease is None else lease.ends_at if lease.state == NOTICED else run.stop_by
+        if run.stop_by > ends_at:
+            turnover.change(run, stop_by=ends_at)
 
     def _look(self, turnover: Turnover, run: JobRun, ran_s: float) -> None:
         """`ran_s`: for how long its processes have run, or it has waited for them. The engine knows that of a process,

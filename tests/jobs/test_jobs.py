@@ -822,6 +822,43 @@ def test_a_run_whose_files_are_kept_has_no_token_any_more(jobs: Jobs) -> None:
     assert jobs.run(made.id).state == SUCCEEDED and tokens(jobs) == 0
 
 
+def test_a_group_that_is_cancelled_ends_with_the_last_of_its_runs(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(ignores_term=True)
+    made = jobs.ask("fit", FILE + "array = 2\ngrace_s = 3\n")
+    jobs.let_pass(1.0)
+    with pytest.raises(Conflict, match="is a group of 2 runs"):
+        jobs.call("jobs.resize", id=made.id, processes=1)
+    assert jobs.call("jobs.cancel", id=made.id).state == STOPPING
+    with pytest.raises(Conflict, match="is stopping"):
+        jobs.call("jobs.retry", id=made.id)
+    jobs.let_pass(1.0)
+    assert jobs.run(made.id).state == STOPPING
+    jobs.let_pass(3.0)
+    group = jobs.run(made.id)
+    assert (group.state, group.said) == (CANCELLED, "2 cancelled") and group.seconds > 6.0
+    jobs.does["fit"] = Behaviour(exit_after_s=1.0)
+    jobs.call("jobs.retry", id=made.id)
+    jobs.let_pass(4.0)
+    assert jobs.states() == [SUCCEEDED] * 3
+
+
+def test_a_second_notice_that_ends_sooner_is_what_counts(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(ignores_term=True)
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(1.0)
+    jobs.bough.capacity.interrupt(jobs.lease(made.id), 60.0)
+    jobs.let_pass(2.0)
+    jobs.bough.capacity.interrupt(jobs.lease(made.id), 5.0)
+    ends_at = jobs.clock.now() + 5.0
+    jobs.let_pass(2.0)
+    assert jobs.run(made.id).state == STOPPING and jobs.run(made.id).stop_by == pytest.approx(ends_at, abs=0.5)
+    jobs.let_pass(5.0)
+    run = jobs.run(made.id)
+    assert (run.attempt, run.spent.capacity) == (2, 1) and run.seconds == pytest.approx(
+        ends_at - run.created_at, abs=0.5
+    )
+
+
 def test_a_group_has_succeeded_once_the_runs_that_failed_were_taken_up_again(jobs: Jobs) -> None:
     jobs.does["fit"] = Behaviour(exit_after_s=1.0, code=1)
     after = '[jobs.after]\ncommand = "x"\nafter = ["fit"]\n'
