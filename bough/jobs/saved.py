@@ -2,9 +2,9 @@
 before a run begins that has none here any more.
 
 Below the prefix and the run's id, objects lie as the files do (`runtime/checkpoints/manifest.py`). Chunks are called
-after their bytes, so each is sent once. A manifest follows when all its chunks have arrived, and only if it is still
-the same then: as long as it is there no chunk of it goes. So whatever dies in between, a manifest in the bucket has all
-its chunks. What gives way on the disk gives way in the bucket, manifests first. `unsent.py` says what goes first.
+after their bytes, so each is sent once. A manifest follows when all its chunks have arrived. So whatever dies in
+between, a manifest in the bucket has all its chunks. What gives way on the disk gives way in the bucket, manifests
+first; but the newest that is whole there stays until a newer one is. `unsent.py` says what goes first.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -35,6 +37,7 @@ from bough.secrets.opening import OpenSecret, filled
 SEND_S = 5.0  # between two looks at what a program has saved
 HURRY_S = 0.25  # when it was told to end: its last save comes any moment
 TELLING_BYTES = 1 << 20  # in one go: less says how long a request takes, and not how fast bytes go
+HELD = "sending"  # the folder of what is on its way
 BYTES, JSON = "application/octet-stream", "application/json"
 
 log = logging.getLogger("bough.jobs")
@@ -109,12 +112,12 @@ class CheckpointBucket:
 
         if found := left():
             one = self._first(turn, run, found)
-            if not self._sent(turn, run, bucket, one.chunks, overtaken):
+            if not self._sent(turn, run, bucket, self._held(run, one), overtaken):
                 return True
-            if unsent.content(folder / one.key.removeprefix(prefix)) == one.content:
-                self._objects.write(bucket, one.key, one.content, JSON)
-                self._manifests[one.key] = one.content
-                there.add(one.key)
+            self._objects.write(bucket, one.key, one.content, JSON)
+            self._manifests[one.key] = one.content
+            there.add(one.key)
+            trees.remove_tree(self._places.folder(run.id) / HELD)
         else:
             early = {key: path for key, path in unsent.chunks(folder, prefix).items() if key not in there}
             self._sent(turn, run, bucket, early, lambda: bool(left()))
@@ -127,6 +130,21 @@ class CheckpointBucket:
 
     def _first(self, turn: Turn, run: JobRun, found: Sequence[Unsent]) -> Unsent:
         return unsent.first(found, self._left_s(turn, run), self._rates.get(run.id, 0.0))
+
+    def _held(self, run: JobRun, one: Unsent) -> dict[str, Path]:
+        """Its chunks by their keys, as links where the disk has room for one more: so they can be sent even if they
+        give way meanwhile. Saves that come faster than they go would leave none otherwise."""
+        folder = self._places.folder(run.id) / HELD
+        trees.remove_tree(folder)
+        if shutil.disk_usage(self._places.home).free < one.lacks_bytes:
+            return one.chunks
+        folder.mkdir(parents=True, mode=0o700)
+        held = dict(one.chunks)
+        for at, (key, path) in enumerate(one.chunks.items()):
+            with contextlib.suppress(OSError):  # it has given way already, or lies on another disk
+                os.link(path, folder / str(at))
+                held[key] = folder / str(at)
+        return held
 
     def _left_s(self, turn: Turn, run: JobRun) -> float | None:
         """Until it is killed, where it was told to end; None: nothing hurries."""
@@ -154,8 +172,12 @@ class CheckpointBucket:
         manifests = unsent.steps(folder, prefix)
         contents = {key: unsent.content(path) for key, path in manifests.items()}  # read before the chunks are listed
         chunks = unsent.chunks(folder, prefix)
-        gone = there - chunks.keys() - manifests.keys()
-        if not gone or not manifests or not unsent.needed(manifests.values(), prefix) <= chunks.keys():
+        last = max((key for key in there if key.startswith(f"{prefix}{manifest.STEPS}/")), default="")
+        if not contents or (last not in contents and last not in self._manifests):
+            return  # the newest that is whole there stays until a newer one is, and nobody knows what it needs
+        kept = {last, *unsent.sizes(self._manifests.get(last, b""), prefix)}
+        gone = there - chunks.keys() - manifests.keys() - kept
+        if not gone or not unsent.needed(contents.values(), prefix) <= chunks.keys():
             return
         if all(content and unsent.content(manifests[key]) == content for key, content in contents.items()):
             self._remove(turn, bucket, prefix, there, gone)

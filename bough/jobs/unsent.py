@@ -44,9 +44,9 @@ def unsent(folder: Path, prefix: str, there: set[str], sent: Mapping[str, bytes]
     have = chunks(folder, prefix) if fresh else {}
     found = list[Unsent]()
     for key in sorted(fresh, reverse=True):
-        sizes = _sizes(manifests[key], prefix)
-        lacks = {each: size for each, size in sizes.items() if each not in there}
-        if sizes and lacks.keys() <= have.keys():
+        whole = sizes(contents[key], prefix)
+        lacks = {each: size for each, size in whole.items() if each not in there}
+        if whole and lacks.keys() <= have.keys():
             paths = {each: have[each] for each in lacks}
             found.append(Unsent(key=key, content=contents[key], chunks=paths, lacks_bytes=sum(lacks.values())))
     return found
@@ -62,9 +62,18 @@ def chunks(folder: Path, prefix: str) -> dict[str, Path]:
     return _found(folder, prefix, f"{manifest.CHUNKS}/*/*")
 
 
-def needed(manifests: Iterable[Path], prefix: str) -> set[str]:
-    """Keys of their chunks; of one that has just given way, none."""
-    return {key for path in manifests for key in _sizes(path, prefix)}
+def needed(manifests: Iterable[bytes], prefix: str) -> set[str]:
+    """Keys of their chunks."""
+    return {key for each in manifests for key in sizes(each, prefix)}
+
+
+def sizes(manifest_said: bytes, prefix: str) -> dict[str, int]:
+    """Of the chunks of a manifest, by their keys; empty when it is damaged, or has given way."""
+    with contextlib.suppress(CheckpointError):
+        shards = manifest.parse(manifest_said).shards
+        place = f"{prefix}{manifest.CHUNKS}"
+        return {f"{place}/{each.rank}/{ref.digest}": ref.size for each in shards for ref in each.chunks}
+    return {}
 
 
 def content(path: Path) -> bytes:
@@ -78,12 +87,3 @@ def content(path: Path) -> bytes:
 def _found(folder: Path, prefix: str, pattern: str) -> dict[str, Path]:
     found = sorted(path for path in folder.glob(pattern) if not path.name.startswith(disk.TEMPORARY))
     return {prefix + path.relative_to(folder).as_posix(): path for path in found}
-
-
-def _sizes(path: Path, prefix: str) -> dict[str, int]:
-    """Of the chunks of a manifest, by key; empty when it has given way, or is damaged."""
-    with contextlib.suppress(CheckpointError, FileNotFoundError):
-        shards = manifest.read(path).shards
-        place = f"{prefix}{manifest.CHUNKS}"
-        return {f"{place}/{each.rank}/{ref.digest}": ref.size for each in shards for ref in each.chunks}
-    return {}

@@ -258,3 +258,33 @@ def test_before_an_end_that_goes_first_which_can_arrive_and_of_those_the_newest(
     assert first(left, None, 1.0).key == "9", "nothing hurries"
     assert first(left, 3.0, 0.0).key == "9", "nobody knows how fast they go"
     assert [first(left, seconds, 10.0).key for seconds in (5.0, 3.0, 2.0, 0.5)] == ["9", "8", "7", "7"]
+
+
+def test_saves_that_come_faster_than_they_go_leave_one_that_is_whole(bench: Bench, bucket: Bucket) -> None:
+    id = bench.begin()
+    ckpt = checkpoint.open(str(bench.folder(id)), every=1, keep=2)
+    ckpt.save(1, {f"part {at}": np.full(100, at) for at in range(3 * AT_ONCE)}, now=True)
+    ckpt.close()
+    when_the_next_goes = list[set[str]]()
+
+    def meanwhile(key: str) -> None:
+        bench.connector.then = len
+        for step in (2, 3, 4):
+            ckpt = checkpoint.open(str(bench.folder(id)), every=1, keep=2)
+            ckpt.save(step, {"same": SAME, "up": np.full(100_000, float(step))}, now=True)
+            ckpt.close()
+        assert not any(path.endswith("1.json") for path in bench.files(id)), "it has given way"
+        bench.connector.then = then
+
+    def then(key: str) -> None:
+        if bench.connector.steps() and not key.endswith(".json"):
+            when_the_next_goes.append(keys(bucket, id))
+            bench.connector.then = len
+
+    bench.connector.then = meanwhile
+    bench.let_pass(SEND_S + 1.0)
+    assert bench.connector.steps() == [1, 4, 3]
+    there = when_the_next_goes[0]
+    assert sum("/chunks/" in key for key in there) > 3 * AT_ONCE and any(key.endswith("1.json") for key in there)
+    assert keys(bucket, id) == bench.files(id), "it is gone once a newer one is whole"
+    assert not (Places(bench.bough.home).folder(id) / "sending").exists()
