@@ -14,7 +14,7 @@ import msgspec
 
 from bough.adapters.engine import Attempt
 from bough.capacity.changeovers import Measured
-from bough.capacity.models import ON_DEMAND
+from bough.capacity.models import ON_DEMAND, Lease
 from bough.data.models import Content
 from bough.jobs.models import (
     CANCEL,
@@ -105,6 +105,14 @@ def guilty_of(exits: Sequence[Exited]) -> int | None:
     """The number of the process that ended badly before the others, which were stopped because of it."""
     bad = [at for at, exit in enumerate(exits) if not _is_well(exit)]
     return min(bad, key=lambda at: exits[at].at) if bad else None
+
+
+def as_set(lease: Lease, set_s: float) -> Lease:
+    """With its times by a clock that was set by so much since it was acquired: an end that would come before its
+    beginning was said before then, too."""
+    acquired_at = lease.acquired_at + set_s
+    ends_at = lease.ends_at + set_s if 0.0 < lease.ends_at < acquired_at else lease.ends_at
+    return msgspec.structs.replace(lease, acquired_at=acquired_at, ends_at=ends_at)
 
 
 def used(began_at: float, exits: Sequence[Exited]) -> dict[str, Any]:

@@ -188,7 +188,7 @@ class Watching:
         held = turnover.world.leases.get(run.id) or run.lease
         if run.lease is None or held is None or held.id != run.lease.id:
             return turnover.change(run, lease=None)
-        held = held.as_set(units.set_s(run, turnover.world.attempts))
+        held = rules.as_set(held, units.set_s(run, turnover.world.attempts))
         until = max(until, held.acquired_at)
         seconds, cost = until - held.acquired_at, held.cost(until)
         offer = held.offer

@@ -53,13 +53,6 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def held_s(self, now: float) -> float:
         return max(min(now, self.ends_at or now) - self.acquired_at, 0.0)
 
-    def as_set(self, seconds: float) -> Lease:
-        """With its times by a clock that was set by so much since it was acquired: an end that would come before its
-        beginning was said before then, too."""
-        acquired_at = self.acquired_at + seconds
-        ends_at = self.ends_at + seconds if 0.0 < self.ends_at < acquired_at else self.ends_at
-        return msgspec.structs.replace(self, acquired_at=acquired_at, ends_at=ends_at)
-
 
 class Provider(Protocol):
     def catalogue(self) -> list[Offer]:
