@@ -39,7 +39,7 @@ def test_a_group_says_how_many_of_its_runs_ended_and_how_and_no_attempt_for_it_h
     assert lines(jobs, made.id)["runs"] == "4 waiting"
     jobs.let_pass(1.0)
     assert lines(jobs, made.id)["runs"] == "2 running, 2 waiting"
-    running = next(each for each in jobs.all() if each.state == RUNNING)
+    running = next(each for each in jobs.all() if each.group and each.state == RUNNING)
     jobs.engine.crash(running.unit(0), code=3)
     jobs.let_pass(3.6)
     assert lines(jobs, made.id)["runs"] == "2 of 4 ended (1 succeeded, 1 failed), 2 running"
