@@ -84,6 +84,7 @@ bench-mirrors: $(READY) ## Measure what a mirror costs callers, and a replay of 
 
 bench-jobs: $(READY) ## Measure short jobs per second, and what a job does to the services beside it (bench/jobs)
 	$(BIN)/python -m bench.jobs.queue $(ARGS)
+	$(BIN)/python -m bench.jobs.order
 	$(BIN)/python -m bench.jobs.beside
 
 bench-wake: $(READY) ## Measure how soon a replica is there: warm pool, zygote, bursts, random silences

@@ -124,6 +124,11 @@ class Plane:
         handler, left = handlers[kind], [happens]
         handlers[kind] = lambda turn: handler(Interrupted(turn, left))
 
+    def set_clock(self, seconds: float) -> None:
+        """By so much, as somebody sets the clock of a machine: nothing passes."""
+        self.clock.set_by(seconds)
+        self.engine.clock_was_set(seconds)
+
     def units(self) -> list[Attempt]:
         return [each for each in self.engine.snapshot() if each.kind in ("replica", "web")]
 

@@ -90,6 +90,7 @@ PROCESSES = {
     "bough.entrypoints.cli.check_resume": ("bough.builds", "bough.adapters.engine.local_runtime"),  # as a unit has it
     "bough.builds.resuming": ("bough.runtime.checkpoints",),  # reads what a program has saved
     "bough.jobs.saved": ("bough.runtime.checkpoints",),  # and sends it to a bucket
+    "bough.jobs.unsent": ("bough.runtime.checkpoints",),  # of which it says what that lacks
     "bough.entrypoints.cli.models_explain": ("bough.registry.explaining",),  # calls an endpoint, from this machine
     "bough.entrypoints.cli.scale_simulate": ("bough.scaling.replaying",),  # only calculates, so nothing has to run
     "bough.entrypoints.cli.secrets_set": ("bough.secrets.envfile",),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
@@ -18,6 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from bough.client.contract import operation
+from bough.kernel.calling import connection_to
 from bough.kernel.errors import Detail, Invalid, Problem, Unavailable, from_detail
 
 TIMEOUT_S = 60.0  # between two pieces of an answer; streams send a sign of life every 10 s
@@ -166,16 +166,9 @@ class Http:
 
     def _send(self, method: str, target: str, body: Any, headers: dict[str, str]) -> http.client.HTTPResponse:
         if self._kept is None:
-            self._kept = self._connect()
+            self._kept = connection_to(self._split, self._timeout_s)
         self._kept.request(method, target, body, headers)
         return self._kept.getresponse()
-
-    def _connect(self) -> http.client.HTTPConnection:
-        host = self._split.hostname or ""
-        if self._split.scheme == "https":
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(host, self._split.port, timeout=self._timeout_s, context=context)
-        return http.client.HTTPConnection(host, self._split.port, timeout=self._timeout_s)
 
     def _read(self, response: http.client.HTTPResponse) -> Any:
         data = response.read()

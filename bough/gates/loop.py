@@ -12,6 +12,7 @@ from bough.gates.checks import Checks
 from bough.gates.models import FAILED, PASSED, RUNNING, GateResult, GateRun
 from bough.gates.needs import Probes
 from bough.gates.units import GateUnits
+from bough.kernel.clock import Waits
 from bough.kernel.errors import NotFound, Problem, Unavailable
 from bough.kernel.events import Events
 from bough.kernel.reconcile import Handler, Turn
@@ -31,6 +32,7 @@ class GateLoop:
     def __init__(self, blobs: Blobs, events: Events, units: GateUnits, probes: Probes, checks: Checks) -> None:
         self._blobs, self._events, self._units, self._probes = blobs, events, units, probes
         self._checks = checks
+        self._waits = Waits()
 
     def handle(self, turn: Turn) -> float | None:
         with turn.read() as tx:
@@ -55,6 +57,7 @@ class GateLoop:
         kept = [keep(self._blobs, run, each) for each in results]
         with turn.apply() as tx:
             finish(tx, self._events, run, kept, turn.clock.now())
+        self._waits.over(run.id)
         self._probes.stop(run)
         self._units.forget(run)
         self._checks.forget(run)
@@ -94,7 +97,8 @@ class GateLoop:
             }
         addresses = self._probes.ensure(turn, run, deployment, key)
         if addresses is None:
-            if turn.clock.now() - run.started_at > deployment.settings.health_timeout_s + PROBE_PATIENCE_S:
+            waited_s = self._waits.seconds(turn.clock, run.id, run.started_at)
+            if waited_s > deployment.settings.health_timeout_s + PROBE_PATIENCE_S:
                 raise Unavailable("the replicas that gates ask did not come up", code="PROBE_FAILED")
             return None
         return msgspec.structs.replace(request, replicas=addresses, signature=deployment.signature, **read)

@@ -9,7 +9,7 @@ data) is let go. So a turn that dies anywhere is made good by the next one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 import sqlalchemy as sa
@@ -65,7 +65,6 @@ BUILD_CHECK_S = 0.25
 REST_S = 60.0  # while nothing does
 TOGETHER_S = 0.01  # ends that come so close after each other are handled in one turn
 COUNT_S = 10.0  # between two looks at what queues have had
-SHARE_S = 3600.0  # what a queue had longer ago is forgotten
 VIEW = "BOUGH_DATA"
 
 Place = tuple[str, str]  # project, environment
@@ -110,20 +109,21 @@ class JobLoop:
         with turn.read() as tx:
             self._given, self._data = {}, {}
             moves = any(run.state == QUEUED or rules.is_elastic(run) for run in turnover.world.singles)
-            held, shares = (self._holding(tx, now), self._shares(tx, now)) if moves else ({}, {})
-            self._placing.place(turnover, shares, lambda run: self._is_ready(tx, run), held)
+            if moves and (now - self._counted_at > COUNT_S or now < self._counted_at):
+                self._had, self._counted_at = store.shares(tx, now), now
+            self._count(run for run in turnover.changed if run.ended or run.state == ENDING)
+            held = self._holding(tx, now) if moves else {}
+            self._placing.place(turnover, self._had, lambda run: self._is_ready(tx, run), held)
         moved = self._commit(turn, turnover)
-        for run in turnover.ended:
-            queue = run.manifest.settings.queue
-            self._had[queue] = self._had.get(queue, 0.0) + run.occupied_s
         self._act(turn, turnover, moved)
         return self._pause(turnover, moved)
 
-    def _shares(self, tx: sa.Connection, now: float) -> Mapping[str, float]:
-        """What queues have had lately. Thousands of runs may have ended in an hour: they are counted now and then."""
-        if now - self._counted_at > COUNT_S or now < self._counted_at:
-            self._had, self._counted_at = store.shares(tx, now - SHARE_S), now
-        return self._had
+    def _count(self, over: Iterable[JobRun]) -> None:
+        """What is over in this turn is part of what its queue has had, before anybody takes its place. All that was
+        over lately, which may be thousands, is counted anew now and then."""
+        for run in over:
+            queue = run.manifest.settings.queue
+            self._had[queue] = self._had.get(queue, 0.0) + rules.lately(run.occupied_s, run.seconds)
 
     def _advance(self, turnover: Turnover, needed: Mapping[str, Standing]) -> None:
         for run in turnover.world.singles:
@@ -216,8 +216,9 @@ class JobLoop:
                     turnover.note(LAID_OUT, run, **rules.laid_out(data))
                 turnover.change(run, token=self._tokens.issue(tx, run, turnover.world.now))
             for run in turnover.changed:
-                if run.ended and run.token:
+                if run.token and run.state not in (RUNNING, STOPPING):
                     self._tokens.withdraw(tx, run)
+                    run = turnover.change(run, token="")
                 if run.state in (BRINGING, ENDING) or (run.attempt and run.manifest.settings.checkpoints is not None):
                     wake(tx, RUN, run.id)
             return turnover.commit(tx, self._events, self._active)

@@ -210,6 +210,11 @@ def resize(context: Context, request: ResizeJob) -> JobRunView:
     size = bounds(found.manifest.settings.processes)
     if found.ended:
         raise _over(found)
+    if found.children:
+        raise Conflict(
+            f"{found.id} is a group of {found.children} runs; each of them has processes of its own",
+            code="JOB_RUN_IS_GROUP", hint=f"bough jobs show {found.id} lists them",
+        )  # fmt: skip
     if request.processes and not size.min <= request.processes <= size.max:
         raise Conflict(
             f"{found.job} runs with {size.min} to {size.max} processes, not with {request.processes}",
@@ -325,11 +330,13 @@ def _proposed(context: Context, request: RunJob) -> tuple[int, dict[str, JobMani
 def _cancel(context: Context, found: JobRun) -> None:
     now, said = context.clock.now(), f"cancelled by {context.principal.name}"
     values: dict[str, Any] = {"said": said}
-    if found.state in (RUNNING, STOPPING) and not found.children:
+    if found.state == ENDING:
+        return  # its program has ended well already
+    if found.children:  # it ends with the last of its runs
+        values |= {"state": STOPPING, "stopping_for": CANCEL}
+    elif found.run:  # what it reports to ends with it, and the loop sees to that
         by = now + found.manifest.settings.grace_s
         values |= {"state": STOPPING, "stopping_for": CANCEL, "stop_by": min(found.stop_by or by, by)}
-    elif found.state == ENDING:
-        return  # its program has ended well already
     else:
         values |= {"state": CANCELLED, "finished_at": now}
     _changed(context, found, **values)
@@ -351,7 +358,7 @@ def _take_up(context: Context, found: JobRun) -> None:
     state = RUNNING if found.children else WAITING if waits else BUILDING
     _changed(
         context, found, state=state, said=f"taken up again by {context.principal.name}", spent=Spent(), failure={},
-        finished_at=0.0, not_before=0.0, stopping_for="",
+        finished_at=0.0, not_before=0.0, stopping_for="", ends_as="", next_size=0,
     )  # fmt: skip
 
 

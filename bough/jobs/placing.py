@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from bough.capacity.market import LOCAL
 from bough.capacity.models import START, Capacity, Decision
@@ -35,19 +35,26 @@ class Placing:
         begin now, and why."""
         world = turnover.world
         running = [run for run in world.singles if run.state in (RUNNING, STOPPING)]
-        queued = [run for run in world.singles if run.state == QUEUED and not rules.waits_s(run, world.now)]
+        waiting = [run for run in world.singles if run.state == QUEUED]
+        queued = [run for run in waiting if not rules.waits_s(run, world.now)]
         self._waits = {id: waits for id, waits in self._waits.items() if id in world.runs}
         if not queued and not any(map(units.is_parallel, running)):
             return
         machine, used = self._here(), dict(shares)
         for run in running:
-            queue, lately_s = run.manifest.settings.queue, max(world.now - run.attempt_at, 0.0) + 1.0
-            used[queue] = used.get(queue, 0.0) + lately_s * part_held(machine, run)
+            queue, ran_s = run.manifest.settings.queue, world.now - units.began_at(run, world.attempts)
+            lately_s = min(max(ran_s, 0.0) + 1.0, rules.SHARE_S)
+            earlier_s = rules.lately(run.occupied_s, run.seconds, rules.SHARE_S - lately_s)
+            used[queue] = used.get(queue, 0.0) + lately_s * part_held(machine, run) + earlier_s
+        for run in waiting:
+            if run.occupied_s:  # by earlier attempts: only what is over is part of the shares
+                queue, earlier_s = run.manifest.settings.queue, rules.lately(run.occupied_s, run.seconds)
+                used[queue] = used.get(queue, 0.0) + earlier_s
         had = rules.had_of(used, self._weights, {run.manifest.settings.queue for run in (*queued, *running)})
         room = Room(machine, running, world.lent)
-        order = rules.turn_order(queued, used, self._weights, lambda run: part_asked(machine, run))
-        order.sort(key=lambda run: not run.next_size)  # the place of whoever goes on with another size is kept
-        waiting = self._start_all(turnover, order, room, had, ready, held)
+        turns = rules.turn_order(queued, used, self._weights, lambda run: part_asked(machine, run))
+        order = _Order(queued, turns)
+        short = self._start_all(turnover, order, room, had, ready, held)
         resizing = Resizing(turnover, self._watching, machine, had, held)
         resizing.obey()
         told = set[str]()  # what else they wait for
@@ -57,28 +64,28 @@ class Placing:
                 told.add(run.id)
             return decision
 
-        makers = resizing.give_back(waiting.for_room, asks)
-        for run, simulated in waiting.for_room:
+        makers = resizing.give_back(short.for_room, asks)
+        for run, simulated in short.for_room:
             if run.id not in told:
                 by = f"; {makers[run.id]} makes room for it at its next save" if run.id in makers else ""
                 self._wait(turnover, run, room.lacks(run, simulated=simulated) + by)
-        if not waiting.for_room and not waiting.a_moment:
+        if not short.for_room and not short.a_moment:
             resizing.grow()
 
     def _start_all(
-        self, turnover: Turnover, order: Sequence[JobRun], room: Room, had: Mapping[str, float], ready: Ready,
+        self, turnover: Turnover, order: _Order, room: Room, had: Mapping[str, float], ready: Ready,
         held: Mapping[Place, str],
     ) -> _Waiting:  # fmt: skip
         """Those whose turn it is, as far as there is room. Elastic ones get their least where others wait who may have
         the rest, and what nobody has taken at the end."""
         world, at_once, waiting, frugal = turnover.world, _Groups(turnover.world.singles), _Waiting(), list[JobRun]()
-        for at, run in enumerate(order):
+        for run in order:
             if run.group and not at_once.room(run):
                 continue
             if (why := held.get(run.place)) is not None:
                 self._wait(turnover, run, why)
                 continue
-            least = rules.is_elastic(run) and any(rules.may_take(each, run, had) for each in order[at + 1 :])
+            least = rules.is_elastic(run) and any(rules.may_take(each, run, had) for each in order.left)
             if (old := world.leases.get(run.id)) is not None:  # it is given back first
                 waiting.a_moment.append(run)
                 fit = room.fit(run, simulated=old.offer.pool != LOCAL, least=least)
@@ -185,6 +192,22 @@ class Placing:
         if fit is not None and fit.size > run.size:
             run = turnover.change(run, size=fit.size, devices=list(fit.devices))
         room.take(run, run.size, run.devices)
+
+
+class _Order:
+    """Those who wait for a place, as their turn comes; `left`: who has not been asked yet."""
+
+    def __init__(self, queued: Iterable[JobRun], turns: Iterator[JobRun]) -> None:
+        self._left, self._turns = {run.id: run for run in queued}, turns
+
+    def __iter__(self) -> Iterator[JobRun]:
+        for run in self._turns:
+            del self._left[run.id]
+            yield run
+
+    @property
+    def left(self) -> Collection[JobRun]:
+        return self._left.values()
 
 
 class _Waiting:

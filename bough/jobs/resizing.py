@@ -65,7 +65,7 @@ class Resizing:
             if run.state != RUNNING or not run.wanted_size or run.wanted_size == run.size:
                 continue
             size = min(run.wanted_size, max(room.could_grow(run), run.size))
-            settled = self._turnover.world.now - run.attempt_at >= CHANGED_AFTER_S
+            settled = self._ran_s(run) >= CHANGED_AFTER_S
             if size != run.size and (size == run.wanted_size or settled):
                 self._resize(run, size, f"goes on with {units.processes(size)} instead of {run.size}")
 
@@ -86,10 +86,10 @@ class Resizing:
 
     def grow(self) -> None:
         """With nobody waiting for room, a run that could use more processes gets them at its next save."""
-        room, now = self._room(), self._turnover.world.now
+        room = self._room()
         for id, progress in self._free.items():
             run = self._running[id]
-            if now - run.attempt_at < _grown_after_s(run) or (size := room.could_grow(run)) <= run.size:
+            if self._ran_s(run) < _grown_after_s(run) or (size := room.could_grow(run)) <= run.size:
                 continue
             if rules.left_s(progress) * (1.0 - run.size / size) > _start_s(run, progress):
                 why = f"goes on with {units.processes(size)} instead of {run.size}: there is room for them"
@@ -98,10 +98,14 @@ class Resizing:
 
     def _ready(self, run: JobRun) -> Progress | None:
         """What it says of itself, where it can be changed."""
-        if self._turnover.world.now - run.attempt_at < CHANGED_AFTER_S:
+        if self._ran_s(run) < CHANGED_AFTER_S:
             return None
         progress = self._watching.progress(run)
         return progress if progress is not None and progress.made and progress.began_at >= run.attempt_at else None
+
+    def _ran_s(self, run: JobRun) -> float:
+        world = self._turnover.world
+        return world.now - units.began_at(run, world.attempts)
 
     def _for(self, short: Short, asks: Asks) -> list[JobRun]:
         waiting = short.run

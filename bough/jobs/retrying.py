@@ -11,8 +11,8 @@ LOST = (FAILED, CANCELLED, SKIPPED)
 
 
 def together(tx: sa.Connection, run: JobRun) -> list[JobRun]:
-    """The run and those of its group; all that it comes after; and what was skipped because of any of these. Only what
-    has ended without success."""
+    """The run and those of its group, or the group that it belongs to; all that it comes after; and what was skipped
+    because of any of these. Only what has ended without success."""
     found: dict[str, JobRun] = {}
     left = [run]
     while left:
@@ -20,6 +20,8 @@ def together(tx: sa.Connection, run: JobRun) -> list[JobRun]:
         if each.state in LOST and each.id not in found:
             found[each.id] = each
             left += [*store.members(tx, each.id), *store.several(tx, each.needs)]
+    around = store.several(tx, {each.group for each in found.values() if each.group})
+    found |= {each.id: each for each in around if each.state in LOST}
     left = list(found.values())
     while left:
         skipped = store.skipped_after(tx, left.pop())

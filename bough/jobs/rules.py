@@ -7,14 +7,14 @@ import math
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from bough.adapters.engine import Attempt
 from bough.capacity.changeovers import Measured
-from bough.capacity.models import ON_DEMAND
+from bough.capacity.models import ON_DEMAND, Lease
 from bough.data.models import Content
 from bough.jobs.models import (
     CANCEL,
@@ -43,6 +43,7 @@ from bough.tracking.models import Metric, number
 PAUSE_S = (1.0, 300.0)  # after errors in a row, doubling; what was interrupted goes on at once
 WARM_S = 0.1  # of a first step, not worth a word below that
 LIVED_S = 60.0  # an attempt that ran for so long has not failed at once
+SHARE_S = 3600.0  # what a queue had longer ago is forgotten
 _CAUSES = {CAPACITY_LOST: CAPACITY, MOVING: CAPACITY, RESIZING: CAPACITY, TIME_LIMIT: TIMEOUT, SILENT: TIMEOUT}
 _NO_FAULT = (MOVING, RESIZING)  # of nobody: costs nothing of any budget
 
@@ -106,9 +107,17 @@ def guilty_of(exits: Sequence[Exited]) -> int | None:
     return min(bad, key=lambda at: exits[at].at) if bad else None
 
 
-def used(run: JobRun, exits: Sequence[Exited]) -> dict[str, Any]:
+def as_set(lease: Lease, set_s: float) -> Lease:
+    """With its times by a clock that was set by so much since it was acquired: an end that would come before its
+    beginning was said before then, too."""
+    acquired_at = lease.acquired_at + set_s
+    ends_at = lease.ends_at + set_s if 0.0 < lease.ends_at < acquired_at else lease.ends_at
+    return msgspec.structs.replace(lease, acquired_at=acquired_at, ends_at=ends_at)
+
+
+def used(began_at: float, exits: Sequence[Exited]) -> dict[str, Any]:
     """What an attempt has taken of its machine, all its processes together, and that in words."""
-    seconds = max([each.at for each in exits if each.at] or [run.attempt_at]) - run.attempt_at
+    seconds = max([each.at for each in exits if each.at] or [began_at]) - began_at
     usage = [each.usage for each in exits]
     cpu, gpu = sum(each.cpu_s for each in usage), sum(each.gpu_s for each in usage)
     disk = sum(each.read_bytes for each in usage)
@@ -198,26 +207,44 @@ def words(exit: Exited | None) -> str:
 
 
 def turn_order(
-    queued: Iterable[JobRun], used: Mapping[str, float], weights: Mapping[str, float], part: Callable[[JobRun], float]
-) -> list[JobRun]:  # fmt: skip
-    """Who is asked first whether there is room: the queue that has had least of its share, in it who matters most, then
-    who of the same weight waits longest. `used`: seconds of the whole machine that queues had lately or have now;
-    `part`: which part of it a run would take."""
+    queued: Sequence[JobRun], used: Mapping[str, float], weights: Mapping[str, float], part: Callable[[JobRun], float]
+) -> Iterator[JobRun]:  # fmt: skip
+    """Who is asked first whether there is room: whoever goes on with another size, for whom a place is kept; then the
+    queue that has had least of its share, in it who matters most, then who of the same weight waits longest. Thousands
+    may wait where few have room, so no more are put in order than are asked for. `used`: seconds of the whole machine
+    that queues had lately or have now; `part`: which part of it a run would take."""
+    had = had_of(used, weights, {run.manifest.settings.queue for run in queued})
+    kept, others = list[JobRun](), list[JobRun]()
+    for run in queued:
+        (kept if run.next_size else others).append(run)
+    yield from _by_turns(kept, had, weights, part)
+    yield from _by_turns(others, had, weights, part)
+
+
+def _by_turns(
+    queued: Sequence[JobRun], had: dict[str, float], weights: Mapping[str, float], part: Callable[[JobRun], float]
+) -> Iterator[JobRun]:  # fmt: skip
     queues: dict[str, list[JobRun]] = {}
     for run in queued:
         queues.setdefault(run.manifest.settings.queue, []).append(run)
     for runs in queues.values():
         runs.sort(key=lambda run: (-run.manifest.settings.priority, run.created_at, run.index, run.id), reverse=True)
-    had = had_of(used, weights, queues)
-    order: list[JobRun] = []
     step_s = 1.0  # as if each that is put in order here had its place for a second: queues that had the same take turns
     while len(queues) > 1:
         name = min(queues, key=lambda name: (had[name], name))
-        order.append(queues[name].pop())
-        had[name] += step_s * part(order[-1]) / max(weights.get(name, 1.0), 1e-9)
+        run = queues[name].pop()
+        had[name] += step_s * part(run) / max(weights.get(name, 1.0), 1e-9)
+        yield run
         if not queues[name]:
             del queues[name]
-    return order + [run for runs in queues.values() for run in reversed(runs)]  # a queue alone has every turn
+    for runs in queues.values():  # one that is alone has every turn
+        yield from reversed(runs)
+
+
+def lately(occupied_s: float, seconds: float, within_s: float = SHARE_S) -> float:
+    """Of what leases of so many seconds in all occupied: what of it lies within the last `within_s`, if it was the same
+    all the time."""
+    return occupied_s * min(within_s / seconds, 1.0) if seconds > 0 else 0.0
 
 
 def had_of(used: Mapping[str, float], weights: Mapping[str, float], queues: Iterable[str]) -> dict[str, float]:

@@ -9,7 +9,8 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.environments.models import JobManifest
-from bough.jobs.models import ACTIVE, ALL, CANCEL, CANCELLED, KIND, RUNNING, SKIPPED, STOPPING, JobRun
+from bough.jobs import rules
+from bough.jobs.models import ACTIVE, ALL, CANCEL, CANCELLED, ENDING, KIND, SKIPPED, STOPPING, JobRun
 from bough.kernel import catalog
 from bough.kernel.errors import NotFound
 from bough.kernel.events import Event
@@ -193,15 +194,18 @@ def under_way(tx: sa.Connection, place: tuple[str, str], job: str) -> bool:
     return tx.execute(query.limit(1)).first() is not None
 
 
-def shares(tx: sa.Connection, since: float) -> dict[str, float]:
-    """Seconds of the whole machine that runs occupied which ended since then, by queue."""
-    found: dict[str, float] = {}
-    query = sa.select(job_run.c.manifest, job_run.c.occupied_s).where(
-        job_run.c.finished_at >= since, job_run.c.occupied_s > 0
+def shares(tx: sa.Connection, now: float) -> dict[str, float]:
+    """Seconds of the whole machine that runs occupied lately whose programs are over, by queue."""
+    found, since = dict[str, float](), now - rules.SHARE_S
+    columns = job_run.c.manifest, job_run.c.occupied_s, job_run.c.seconds, job_run.c.finished_at
+    query = sa.select(*columns).where(
+        sa.or_(job_run.c.finished_at >= since, sa.and_(job_run.c.finished_at == 0, job_run.c.state == ENDING)),
+        job_run.c.occupied_s > 0,
     )
-    for manifest, occupied_s in tx.execute(query):
+    for manifest, occupied_s, seconds, finished_at in tx.execute(query):
         queue = msgspec.json.decode(manifest, type=JobManifest).settings.queue
-        found[queue] = found.get(queue, 0.0) + occupied_s
+        had_s = rules.lately(occupied_s, seconds, (finished_at or now) - since)
+        found[queue] = found.get(queue, 0.0) + had_s
     return found
 
 
@@ -248,7 +252,7 @@ def on_discarded(tx: sa.Connection, event: Event) -> None:
     for run in runs(tx, place, inner=True, limit=100_000):
         if run.ended:
             continue
-        if run.state in (RUNNING, STOPPING) and not run.children:
+        if run.run and not run.children:
             update(tx, run.id, event.at, state=STOPPING, stopping_for=CANCEL, stop_by=event.at, said=said)
         else:
             update(tx, run.id, event.at, state=CANCELLED, finished_at=event.at, said=said)

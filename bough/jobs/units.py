@@ -114,6 +114,16 @@ def of(run: JobRun, attempts: Mapping[str, Attempt]) -> list[Attempt | None]:
     return [each if each is not None and each.attempt == run.attempt else None for each in found]
 
 
+def set_s(run: JobRun, attempts: Mapping[str, Attempt]) -> float:
+    """By how much the clock was set since the processes of its present attempt began."""
+    return max((each.set_s for each in of(run, attempts) if each is not None), key=abs, default=0.0)
+
+
+def began_at(run: JobRun, attempts: Mapping[str, Attempt]) -> float:
+    """When its present attempt did, by the clock as it is set now."""
+    return run.attempt_at + set_s(run, attempts)
+
+
 def free_port(taken: Sequence[int]) -> int:
     """Where processes of one run can meet, on loopback; 0: none is free."""
     for port in PORTS:

@@ -17,6 +17,7 @@ from bough.capacity.models import KEEP, MOVE, NOTICED, ON_DEMAND, Capacity, Leas
 from bough.jobs import rules, units
 from bough.jobs.machine import Here, part_held
 from bough.jobs.models import (
+    CANCELLED,
     CAPACITY_LOST,
     DECIDED,
     ENDING,
@@ -52,7 +53,8 @@ class Watching:
     def __init__(self, engine: Engine, capacity: Capacity, places: Places, here: Here) -> None:
         self._engine, self._capacity, self._places, self._here = engine, capacity, places, here
         self._asked: dict[str, tuple[float, float]] = {}  # when capacity was, and for how long its answer holds
-        self._heard: dict[str, tuple[int, float, float]] = {}  # attempt, its last sign, and how long it had run by then
+        # Attempt, its last sign of life, and how long it had run by then.
+        self._heard: dict[str, tuple[int, tuple[float, ...], float]] = {}
 
     def situation(self, world: World, run: JobRun, lease: Lease | None) -> Situation:
         """As capacity sees it now."""
@@ -65,6 +67,9 @@ class Watching:
 
     def watch(self, turnover: Turnover, run: JobRun) -> None:
         """One run that is running or stopping."""
+        if run.lease is None:  # it was cancelled between two attempts
+            turnover.change(run, state=CANCELLED, finished_at=turnover.world.now, stopping_for="", stop_by=0.0)
+            return
         found = units.of(run, turnover.world.attempts)
         run = self._notice_steps(turnover, run, found[0])
         if all(each is None or each.state == EXITED for each in found):
@@ -89,16 +94,20 @@ class Watching:
         if run.under_way == run.attempt or first is None:
             return run
         said, over = self.progress(run), first.state == EXITED
-        if said is None or said.began_at < run.attempt_at or said.made < (1 if over else SETTLED_STEPS):
+        since = run.attempt_at + min(first.set_s, 0.0)
+        if said is None or said.began_at < since or said.made < (1 if over else SETTLED_STEPS):
             return run
-        turnover.note(UNDER_WAY, run, attempt=run.attempt, project=run.project, job=run.job,
-                      **rules.under_way(run, first, said))  # fmt: skip
+        if not first.set_s:  # else nobody knows how long it took
+            turnover.note(UNDER_WAY, run, attempt=run.attempt, project=run.project, job=run.job,
+                          **rules.under_way(run, first, said))  # fmt: skip
         return turnover.change(run, under_way=run.attempt)
 
     def _hurry(self, turnover: Turnover, run: JobRun) -> None:
-        """What it runs on may be gone before the time that it was given."""
-        if turnover.world.lease(run) is None and run.stop_by > turnover.world.now:
-            turnover.change(run, stop_by=turnover.world.now)
+        """What it runs on may be gone before the time that it was given, and a notice of that may have come since."""
+        lease, now = turnover.world.lease(run), turnover.world.now
+        ends_at = now if lease is None else lease.ends_at if lease.state == NOTICED else run.stop_by
+        if run.stop_by > ends_at:
+            turnover.change(run, stop_by=ends_at)
 
     def _look(self, turnover: Turnover, run: JobRun, ran_s: float) -> None:
         """`ran_s`: for how long its processes have run, or it has waited for them. The engine knows that of a process,
@@ -153,13 +162,14 @@ class Watching:
             run = msgspec.structs.replace(run, said=_taken_away(turnover.world.leases.get(run.id)))
         progress = self.progress(run)
         done = progress is not None and progress.done
-        fresh = progress is not None and progress.at >= run.attempt_at
+        began = units.began_at(run, turnover.world.attempts)
+        fresh = progress is not None and progress.at >= min(began, run.attempt_at)
         came_on = progress is not None and fresh and progress.saved_step > progress.restored_step
-        came_on = came_on or max(each.at for each in exits) - run.attempt_at > rules.LIVED_S
+        came_on = came_on or max(each.at for each in exits) - began > rules.LIVED_S
         refused = progress.refused if progress is not None and fresh and not progress.made else None
         last_line = self._last_line(run, exits)
         outcome = rules.outcome(run, exits, done=done, came_on=came_on, refused=refused, last_line=last_line)
-        turnover.note(USED, run, attempt=run.attempt, **_payer(run), **rules.used(run, exits))
+        turnover.note(USED, run, attempt=run.attempt, **_payer(run), **rules.used(began, exits))
         run = self.give_back(turnover, run, max(each.at for each in exits) or now)
         self._asked.pop(run.id, None)
         self._heard.pop(run.id, None)
@@ -178,6 +188,7 @@ class Watching:
         held = turnover.world.leases.get(run.id) or run.lease
         if run.lease is None or held is None or held.id != run.lease.id:
             return turnover.change(run, lease=None)
+        held = rules.as_set(held, units.set_s(run, turnover.world.attempts))
         until = max(until, held.acquired_at)
         seconds, cost = until - held.acquired_at, held.cost(until)
         offer = held.offer
@@ -206,19 +217,20 @@ class Watching:
     def _silent_s(self, run: JobRun, ran_s: float) -> float:
         """For how long it has run since its last sign of life was seen: what the clock said then only tells one sign
         from another. A server that has just come gives it the whole time anew."""
-        sign = self._last_sign(run)
-        attempt, before, heard_s = self._heard.get(run.id, (0, 0.0, 0.0))
+        sign = self._signs(run)
+        attempt, before, heard_s = self._heard.get(run.id, (0, (), 0.0))
         if (attempt, before) != (run.attempt, sign):
             heard_s = ran_s
             self._heard[run.id] = run.attempt, sign, heard_s
         return ran_s - heard_s
 
-    def _last_sign(self, run: JobRun) -> float:
+    def _signs(self, run: JobRun) -> tuple[float, ...]:
+        """Of life: any of them moves with the next one, in whichever direction the clock was set."""
         said = self.progress(run)
-        signs = [run.attempt_at, said.at if said is not None else 0.0]
+        signs = [said.at if said is not None else 0.0]
         with contextlib.suppress(OSError):
             signs.append((self._places.checkpoints(run.id) / ALIVE).stat().st_mtime)
-        return max(signs)
+        return tuple(signs)
 
     def _last_line(self, run: JobRun, exits: Sequence[Exited]) -> str:
         """Of the kept output of the process that is to blame."""

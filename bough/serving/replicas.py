@@ -22,7 +22,7 @@ from bough.environments import store as environments
 from bough.environments.models import ServiceManifest
 from bough.environments.references import Filled
 from bough.kernel import catalog
-from bough.kernel.clock import left_s
+from bough.kernel.clock import Waits, left_s
 from bough.kernel.errors import Problem
 from bough.kernel.events import Events
 from bough.kernel.paying import Payer
@@ -59,6 +59,7 @@ class Replicas:
         self._views, self._models, self._databases = views, models, databases
         # Of sleeping deployments: up to which change they are to show data, from when on, and whether they do.
         self._shown: dict[str, tuple[int, float, bool]] = {}
+        self._starts = Waits()
 
     def handle(self, turn: Turn) -> float | None:
         with turn.read() as tx:
@@ -144,7 +145,9 @@ class Replicas:
             and (look.explained or deployment.crashes + 1 >= rules.START_TRIES)
         ):
             return self._change(turn, deployment, state=FAILED, failure=look.failure, then=0.0)
-        if deployment.state == STARTING and now - deployment.changed_at > deployment.settings.health_timeout_s + 5.0:
+        if deployment.state != STARTING:
+            self._starts.over(deployment.id)
+        elif self._starts.seconds(turn.clock, deployment.id, deployment.changed_at) > _patience_s(deployment):
             failure = self._not_ready(deployment, attempts)
             return self._change(turn, deployment, state=FAILED, failure=failure, then=0.0)
         if look.start:
@@ -342,6 +345,11 @@ class Replicas:
             "message": f"{deployment.service} was not ready within {settings.health_timeout_s:.0f} s: {asked}",
             "hint": f"bough logs {deployment.service}, or raise health_timeout_s",
         }
+
+
+def _patience_s(deployment: Deployment) -> float:
+    """For how long it may start: the engine says why it does not, if it does so a little later."""
+    return deployment.settings.health_timeout_s + 5.0
 
 
 def handler(

@@ -39,10 +39,12 @@ def test_a_clock_that_was_set_moves_the_beginning_of_what_runs(tmp_path: Path, b
     found = shown(tmp_path, began - set_by, ready_at=began - set_by + 1.5)
     assert found.started_at == pytest.approx(began, abs=ROUNDED_S)
     assert found.ready_at - found.started_at == pytest.approx(1.5, abs=ROUNDED_S), "it took as long as it took"
+    assert found.set_s == pytest.approx(set_by, abs=ROUNDED_S)
 
 
 def test_one_that_nobody_has_set_is_believed_as_what_began_before_the_machine_did(tmp_path: Path, began: float) -> None:
-    assert shown(tmp_path, began + 0.5).started_at == began + 0.5
+    found = shown(tmp_path, began + 0.5)
+    assert (found.started_at, found.set_s) == (began + 0.5, 0.0)
     assert shown(tmp_path, began - DAYS_S, of="another").started_at == began - DAYS_S
 
 

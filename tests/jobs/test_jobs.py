@@ -9,7 +9,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
+from bough.access.store import token
 from bough.adapters.capacity import Offer
 from bough.adapters.engine import Attempt
 from bough.adapters.engine.fake import Behaviour
@@ -27,6 +29,7 @@ from bough.runtime.spec import Failure, UnitSpec
 from tests.jobs.conftest import Jobs
 
 FILE = 'name = "lab"\n[jobs.fit]\ncommand = "python run.py"\n'
+DAYS_S = 3 * 86_400.0
 
 
 def test_a_job_is_built_started_and_ends_with_its_reason(jobs: Jobs) -> None:
@@ -128,7 +131,7 @@ def test_what_a_queue_has_had_is_what_its_runs_occupied_and_not_how_long_they_to
     assert [run.state for run in had] == [SUCCEEDED] * 2 and had[0].seconds < had[1].seconds
     assert had[0].occupied_s / had[0].seconds == pytest.approx(5 * had[1].occupied_s / had[1].seconds)
     with jobs.bough.database.read() as tx:
-        assert store.shares(tx, 0.0) == {"wide": had[0].occupied_s, "slim": had[1].occupied_s}
+        assert store.shares(tx, jobs.clock.now()) == {"wide": had[0].occupied_s, "slim": had[1].occupied_s}
 
 
 def test_the_reason_of_a_failure_has_the_last_line_that_the_guilty_process_printed(jobs: Jobs) -> None:
@@ -224,14 +227,71 @@ def test_a_clock_that_is_set_forward_by_days_ends_no_run_by_what_has_not_passed(
     jobs.let_pass(5.0)
     jobs.say(made.id, step=1)
     jobs.let_pass(5.0)
-    jobs.clock.advance(3 * 86_400.0)
-    jobs.engine.clock_was_set(3 * 86_400.0)
+    jobs.set_clock(DAYS_S)
     jobs.let_pass(5.0)
     assert jobs.run(made.id).state == RUNNING, "it has run for 15 s, and been silent for 10"
     jobs.say(made.id, step=2)
     jobs.let_pass(20.0)
     run = jobs.run(made.id)
     assert (run.state, run.said) == (FAILED, "it ran longer than its limit of 30 s (timeout_s)")
+
+
+@pytest.mark.parametrize("set_by", [DAYS_S, -DAYS_S])
+def test_an_attempt_is_charged_for_what_it_had_whoever_set_the_clock(jobs: Jobs, set_by: float) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=20.0)
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(10.0)
+    jobs.set_clock(set_by)
+    jobs.let_pass(15.0)
+    run = jobs.run(made.id)
+    assert (run.state, run.attempt) == (SUCCEEDED, 1)
+    assert run.seconds == pytest.approx(20.0, abs=1.0) and 0 < run.occupied_s <= run.seconds
+    told = {each.what: each.data for each in jobs.call("jobs.show", id=made.id).timeline}
+    assert told["gave back"]["seconds"] == run.seconds
+    assert told["used"]["seconds"] == pytest.approx(20.0, abs=1.0)
+
+
+def test_what_was_taken_away_before_the_clock_was_set_is_charged_until_then(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(ignores_term=True)
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(10.0)
+    jobs.bough.capacity.interrupt(jobs.lease(made.id), 5.0)
+    jobs.let_pass(1.0)
+    jobs.does["fit"] = Behaviour()
+    jobs.set_clock(DAYS_S)
+    jobs.let_pass(3.0)
+    run = jobs.run(made.id)
+    assert run.attempt == 2 and 9.0 < run.seconds < 16.0
+
+
+def test_a_program_that_gives_signs_of_life_lives_on_when_the_clock_is_set_back(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE + "heartbeat_s = 20\n")
+    jobs.let_pass(5.0)
+    for step in range(1, 5):
+        jobs.say(made.id, step=step)
+        jobs.let_pass(10.0)
+        jobs.set_clock(-DAYS_S if step == 1 else 0.0)
+    assert jobs.run(made.id).state == RUNNING
+    jobs.let_pass(20.0)
+    assert jobs.run(made.id).state != RUNNING
+
+
+def test_a_queue_has_not_had_the_time_by_which_the_clock_was_set(with_devices: Callable[..., Jobs]) -> None:
+    jobs = with_devices("a10:2")
+    file = FILE + "resources = { gpus = 1 }\n"
+    long, short = (file.replace("fit", name) + f'queue = "{name}"\n' for name in ("long", "short"))
+    jobs.does |= {"long": Behaviour(), "short": Behaviour(exit_after_s=30.0)}
+    jobs.ask("short", short)
+    jobs.let_pass(20.0)
+    jobs.ask("long", long)
+    jobs.let_pass(15.0)
+    jobs.set_clock(1200.0)
+    assert jobs.running() == ["long"], "for 15 s, when the other queue has had 30"
+    jobs.ask("short", short)
+    jobs.ask("long", long)
+    jobs.let_pass(2.0)
+    assert jobs.running() == ["long", "long"]
 
 
 def test_what_is_cancelled_is_stopped_and_gives_back_what_it_held(jobs: Jobs) -> None:
@@ -680,3 +740,143 @@ def test_a_run_whose_beginning_is_gone_fails_and_says_so(jobs: Jobs) -> None:
     jobs.let_pass(2.0)
     run = jobs.run(second.id)
     assert run.state == FAILED and run.said == f"it could not be started: the checkpoints of {first.id} are gone"
+
+
+def test_whose_turn_it_is_is_who_has_had_least_when_a_place_becomes_free(with_devices: Callable[..., Jobs]) -> None:
+    jobs = with_devices("a10:1")
+    held = "resources = { gpus = 1 }\n"
+    file = FILE + held + "".join(f'[jobs.{name}]\ncommand = "x"\narray = 4\nqueue = "{name}"\n{held}' for name in "ab")
+    jobs.does |= {
+        "fit": Behaviour(exit_after_s=5.0),
+        "a": Behaviour(exit_after_s=4.0),
+        "b": Behaviour(exit_after_s=2.0),
+    }
+    for name in ("fit", "b", "a"):
+        jobs.ask(name, file)
+        jobs.let_pass(1.0)
+    jobs.let_pass(40.0)
+    begun = sorted((run for run in jobs.all() if run.group), key=lambda run: run.started_at)
+    assert "".join(run.job for run in begun) == "abbabbaa", "each a takes what two b do"
+
+
+def test_what_an_interrupted_run_has_had_counts_while_it_waits(with_devices: Callable[..., Jobs]) -> None:
+    jobs = with_devices("a10:1")
+    held = "resources = { gpus = 1 }\n"
+    file = FILE + held + 'queue = "a"\nretries = { error = 9 }\n' + "".join(
+        f'[jobs.{name}]\ncommand = "x"\nqueue = "{name}"\n{held}' for name in "abc"
+    )  # fmt: skip
+    jobs.does |= {"fit": Behaviour(exit_after_s=20.0, code=1), "b": Behaviour(exit_after_s=10.0), "c": Behaviour()}
+    jobs.ask("fit", file)
+    jobs.let_pass(15.0)
+    jobs.ask("b", file)
+    jobs.let_pass(10.0)
+    jobs.ask("a", file)
+    jobs.ask("c", file)
+    jobs.ask("b", file)
+    jobs.let_pass(10.0)
+    assert jobs.running() == ["c"]
+    jobs.call("jobs.cancel", id=jobs.all("c")[0].id)
+    jobs.let_pass(2.0)
+    assert jobs.running() == ["b"], "which has had 10 s, when an attempt of a queue's run had 20"
+
+
+def test_a_queue_has_had_what_it_had_in_the_last_hour(with_devices: Callable[..., Jobs]) -> None:
+    jobs = with_devices("a10:2")
+    held = "resources = { gpus = 1 }\n"
+    file = FILE + "".join(f'[jobs.{name}]\ncommand = "x"\nqueue = "{name}"\n{held}timeout_s = 86400\n' for name in "ab")
+    jobs.does |= {"a": Behaviour(), "b": Behaviour()}
+    long = [jobs.ask("a", file).id, jobs.ask("a", file).id]
+    jobs.let_pass(2.0)
+    jobs.clock.advance(5 * 3600.0)
+    with jobs.bough.database.read() as tx:
+        assert store.shares(tx, jobs.clock.now()) == {}
+    jobs.call("jobs.cancel", id=long[0])
+    jobs.let_pass(2.0)
+    jobs.ask("b", file)
+    jobs.let_pass(2.0)
+    with jobs.bough.database.read() as tx:
+        assert store.shares(tx, jobs.clock.now())["a"] == pytest.approx(1800.0, abs=10.0), "half of the machine"
+
+
+def test_what_is_cancelled_between_two_attempts_reports_no_more(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=1.0, code=1)
+    made = jobs.ask("fit", FILE + "retries = 9\n")
+    jobs.let_pass(5.0)
+    run = jobs.run(made.id)
+    assert run.state == QUEUED and run.attempt == 2 and tokens(jobs) == 0, "it pauses"
+    assert jobs.call("jobs.cancel", id=run.id).said == "cancelled by admin"
+    jobs.let_pass(0.5)
+    assert jobs.run(run.id).state == CANCELLED and jobs.run(run.id).said == "cancelled by admin"
+    assert jobs.call("runs.show", project="lab", id=run.run).status == "killed"
+    used = [each.what for each in jobs.call("jobs.show", id=run.id).timeline].count("used")
+    assert used == 2, "each attempt counts once"
+
+
+def test_a_run_whose_files_are_kept_has_no_token_any_more(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=2.0)
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(1.0)
+    assert tokens(jobs) == 1
+    (Places(jobs.bough.home).output(made.id) / "weights").write_text("1")
+    jobs.let_pass(3.0)
+    assert jobs.run(made.id).state == SUCCEEDED and tokens(jobs) == 0
+
+
+def test_a_group_that_is_cancelled_ends_with_the_last_of_its_runs(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(ignores_term=True)
+    made = jobs.ask("fit", FILE + "array = 2\ngrace_s = 3\n")
+    jobs.let_pass(1.0)
+    with pytest.raises(Conflict, match="is a group of 2 runs"):
+        jobs.call("jobs.resize", id=made.id, processes=1)
+    assert jobs.call("jobs.cancel", id=made.id).state == STOPPING
+    with pytest.raises(Conflict, match="is stopping"):
+        jobs.call("jobs.retry", id=made.id)
+    jobs.let_pass(1.0)
+    assert jobs.run(made.id).state == STOPPING
+    jobs.let_pass(3.0)
+    group = jobs.run(made.id)
+    assert (group.state, group.said) == (CANCELLED, "2 cancelled") and group.seconds > 6.0
+    jobs.does["fit"] = Behaviour(exit_after_s=1.0)
+    jobs.call("jobs.retry", id=made.id)
+    jobs.let_pass(4.0)
+    assert jobs.states() == [SUCCEEDED] * 3
+
+
+def test_a_second_notice_that_ends_sooner_is_what_counts(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(ignores_term=True)
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(1.0)
+    jobs.bough.capacity.interrupt(jobs.lease(made.id), 60.0)
+    jobs.let_pass(2.0)
+    jobs.bough.capacity.interrupt(jobs.lease(made.id), 5.0)
+    ends_at = jobs.clock.now() + 5.0
+    jobs.let_pass(2.0)
+    assert jobs.run(made.id).state == STOPPING and jobs.run(made.id).stop_by == pytest.approx(ends_at, abs=0.5)
+    jobs.let_pass(5.0)
+    run = jobs.run(made.id)
+    assert (run.attempt, run.spent.capacity) == (2, 1) and run.seconds == pytest.approx(
+        ends_at - run.created_at, abs=0.5
+    )
+
+
+def test_a_group_has_succeeded_once_the_runs_that_failed_were_taken_up_again(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=1.0, code=1)
+    after = '[jobs.after]\ncommand = "x"\nafter = ["fit"]\n'
+    last = jobs.ask("after", FILE + "array = 2\nretries = 0\n" + after)
+    jobs.let_pass(4.0)
+    group = next(run for run in jobs.all("fit") if run.children)
+    assert jobs.run(group.id).state == FAILED and jobs.run(last.id).state == SKIPPED
+    jobs.does["fit"] = Behaviour(exit_after_s=1.0)
+    members = [run.id for run in jobs.all("fit") if run.group]
+    jobs.call("jobs.retry", id=members[0])
+    jobs.let_pass(3.0)
+    assert jobs.run(group.id).state == FAILED and jobs.run(group.id).said.startswith("1 succeeded, 1 failed")
+    jobs.call("jobs.retry", id=members[1])
+    jobs.let_pass(4.0)
+    assert jobs.run(group.id).state == SUCCEEDED and jobs.run(last.id).state == SUCCEEDED
+
+
+def tokens(jobs: Jobs) -> int:
+    """How many of job runs are valid."""
+    with jobs.bough.database.read() as tx:
+        return sum(label.startswith("job run ") for label in tx.execute(sa.select(token.c.label)).scalars())

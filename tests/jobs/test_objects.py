@@ -284,6 +284,22 @@ def test_parquet_files_become_objects_once_and_all_files_artifacts(
     assert [each.path for each in files] == ["a.parquet", "day=1/b.parquet", "notes.txt"]
 
 
+def test_what_could_not_be_sent_and_then_fails_has_failed_wherever_it_is_asked(jobs: Jobs, bucket: Bucket) -> None:
+    jobs.does["clicks"] = Behaviour(exit_after_s=2.0)
+    id = jobs.ask(
+        "clicks", file(bucket, source="", target="out/").replace(f"s3://{bucket.name}/", "s3://nobody-has-it/")
+    ).id
+    jobs.let_pass(1.0)
+    (Places(jobs.bough.home).output(id) / "day.parquet").write_bytes(b"PAR1")
+    jobs.let_pass(4.0)
+    assert jobs.run(id).state == FAILED and "could not be sent" in jobs.run(id).said
+    jobs.does["clicks"] = Behaviour(exit_after_s=0.5, code=1)
+    jobs.call("jobs.retry", id=id)
+    jobs.let_pass(3.0)
+    assert jobs.run(id).state == FAILED and jobs.run(id).said == "exit status 1"
+    assert jobs.call("runs.show", project="lab", id=jobs.run(id).run).status == "failed"
+
+
 def test_what_a_branch_makes_goes_nowhere(jobs: Jobs, bucket: Bucket) -> None:
     jobs.deploy(file(bucket, source="", target="out/"))
     jobs.call("environments.create", project="lab", branch="try")

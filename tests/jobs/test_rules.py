@@ -95,15 +95,30 @@ def test_queues_take_turns_by_their_weights_and_in_a_queue_the_priority_counts()
     assert order[:6].count("big") == 4
     order = [run.manifest.settings.queue for run in rules.turn_order([*many, *few], {"big": 100.0}, {}, _whole)]
     assert order[:3] == ["small"] * 3, "who has had much lately waits"
-    first = rules.turn_order([*many, a_run("jr_99", queue="big", priority=5)], {}, {}, _whole)[0]
+    first = next(rules.turn_order([*many, a_run("jr_99", queue="big", priority=5)], {}, {}, _whole))
     assert first.id == "jr_99"
+
+
+def test_no_more_are_put_in_order_than_are_asked_for() -> None:
+    weighed = list[str]()
+
+    def part(run: JobRun) -> float:
+        weighed.append(run.id)
+        return 1.0
+
+    order = rules.turn_order([a_run(f"jr_{at}", queue=f"q{at % 3}") for at in range(300)], {}, {}, part)
+    assert [next(order).id for _ in range(4)] == ["jr_0", "jr_1", "jr_2", "jr_3"]
+    assert weighed == ["jr_0", "jr_1", "jr_2", "jr_3"]
+    kept = msgspec.structs.replace(a_run("jr_7", queue="big"), next_size=2)
+    order = rules.turn_order([a_run("jr_1", queue="small"), kept], {"big": 9.0}, {}, part)
+    assert next(order) is kept, "whoever goes on with another size has its place"
 
 
 def test_a_queue_whose_runs_take_eight_times_as_much_gets_an_eighth_as_many_turns() -> None:
     machine = Machine(cpus=16.0, memory_mb=64_000)
     wide = [a_run(f"jr_{at}", queue="wide", processes=8, resources=Resources(cpus=1)) for at in range(20)]
     slim = [a_run(f"jr_{at}", queue="slim", resources=Resources(cpus=1)) for at in range(20, 60)]
-    order = rules.turn_order([*wide, *slim], {}, {}, lambda run: part_asked(machine, run))
+    order = list(rules.turn_order([*wide, *slim], {}, {}, lambda run: part_asked(machine, run)))
     assert [run.manifest.settings.queue for run in order[:18]].count("wide") == 2
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,11 @@ import pytest
 from bough import checkpoint
 from bough.adapters.connectors import Bucket
 from bough.adapters.engine.fake import Behaviour
-from bough.jobs.many import AGAIN_S
-from bough.jobs.models import FAILED, RUNNING, SUCCEEDED
+from bough.jobs.many import AGAIN_S, AT_ONCE
+from bough.jobs.models import FAILED, RUNNING, STOPPING, SUCCEEDED
 from bough.jobs.saved import SEND_S
 from bough.jobs.units import Places
+from bough.jobs.unsent import Unsent, first
 from bough.kernel.errors import NotFound
 from tests.buckets import THERE, made, s3_server
 from tests.jobs.conftest import Jobs
@@ -34,11 +35,35 @@ def bucket(endpoint: str, request: pytest.FixtureRequest) -> Bucket:
     return made(endpoint, request.node.name)
 
 
+class Arriving(Meanwhile):
+    """`arrived`: keys in their order; `then` is called with each of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived = list[str]()
+        self.then: Callable[[str], object] = len
+
+    def send(self, bucket: Bucket, key: str, path: Path, kind: str) -> None:
+        super().send(bucket, key, path, kind)
+        self._came(key)
+
+    def write(self, bucket: Bucket, key: str, content: bytes, kind: str) -> None:
+        super().write(bucket, key, content, kind)
+        self._came(key)
+
+    def steps(self) -> list[int]:
+        return [int(Path(key).stem) for key in self.arrived if key.endswith(".json")]
+
+    def _came(self, key: str) -> None:
+        self.arrived.append(key)
+        self.then(key)
+
+
 class Bench(Jobs):
     """A Bough whose job `fit` keeps its checkpoints in the bucket."""
 
     def __init__(self, folder: Path, bucket: Bucket) -> None:
-        self.connector = Meanwhile()
+        self.connector = Arriving()
         super().__init__(folder, objects=self.connector)
         self.call("projects.create", name="lab")
         self.call("secrets.set", project="lab", values={"s3": "s3cret"})
@@ -64,6 +89,11 @@ class Bench(Jobs):
             assert ckpt.flush()
         ckpt.close()
         self.let_pass(seconds)
+
+    def notice(self, id: str) -> None:
+        """It ends in 20 s, and its program is in no hurry."""
+        self.bough.capacity.interrupt(self.lease(id), 20.0)
+        self.let_pass(1.2)
 
     def files(self, id: str) -> set[str]:
         root = self.folder(id)
@@ -178,3 +208,83 @@ def test_a_bucket_that_refuses_costs_no_training_and_is_said_once(bench: Bench, 
     assert len(kept) == 1 and kept[0].startswith("checkpoints are not sent: ") and "NoSuchBucket" in kept[0]
     bench.let_pass(20.0)
     assert bench.run(id).state == SUCCEEDED
+
+
+def test_the_newest_goes_first(bench: Bench) -> None:
+    id = bench.begin()
+    bench.save(id, 1, 2)
+    assert bench.connector.steps() == [2, 1]
+
+
+def test_before_an_end_what_has_begun_to_go_is_left_for_the_newest(bench: Bench, bucket: Bucket) -> None:
+    bench.does["fit"] = Behaviour(ignores_term=True)
+    id = bench.begin()
+    ckpt = checkpoint.open(str(bench.folder(id)), every=1)
+    ckpt.save(1, {f"part {at}": np.full(100, at) for at in range(3 * AT_ONCE)}, now=True)
+    ckpt.close()
+
+    def meanwhile(key: str) -> None:
+        bench.connector.then = len
+        bench.notice(id)
+        bench.save(id, 2, seconds=0.1)
+
+    bench.connector.then = meanwhile
+    bench.let_pass(SEND_S + 1.0)
+    assert bench.run(id).state == STOPPING and bench.connector.steps() == [2, 1]
+    before = [key for key in bench.connector.arrived if "/chunks/" in key or key.endswith("2.json")]
+    newest = len([key for key in bench.files(id) if "/chunks/" in key]) - 3 * AT_ONCE
+    assert before.index(next(key for key in before if key.endswith("2.json"))) <= AT_ONCE + newest
+    assert len(before) == len(set(before)), "what had arrived was not sent again"
+
+
+def test_before_an_end_a_save_is_sent_at_once(bench: Bench) -> None:
+    bench.does["fit"] = Behaviour(ignores_term=True)
+    id = bench.begin()
+    bench.save(id, 1)
+    bench.notice(id)
+    bench.save(id, 2, seconds=0.5)
+    assert bench.connector.steps() == [1, 2]
+    bench.connector.answers = 0
+    bench.save(id, 3, seconds=0.5)
+    assert bench.connector.steps() == [1, 2] and "are sent later" in told(bench, id)["kept"]
+    bench.connector.answers = 1000
+    bench.let_pass(0.5)
+    assert bench.run(id).state == STOPPING and bench.connector.steps() == [1, 2, 3]
+
+
+def test_before_an_end_that_goes_first_which_can_arrive_and_of_those_the_newest() -> None:
+    sizes = {"9": 50, "8": 30, "7": 10}
+    left = [Unsent(key=key, content=b"", chunks={}, lacks_bytes=size) for key, size in sizes.items()]
+    assert first(left, None, 1.0).key == "9", "nothing hurries"
+    assert first(left, 3.0, 0.0).key == "9", "nobody knows how fast they go"
+    assert [first(left, seconds, 10.0).key for seconds in (5.0, 3.0, 2.0, 0.5)] == ["9", "8", "7", "7"]
+
+
+def test_saves_that_come_faster_than_they_go_leave_one_that_is_whole(bench: Bench, bucket: Bucket) -> None:
+    id = bench.begin()
+    ckpt = checkpoint.open(str(bench.folder(id)), every=1, keep=2)
+    ckpt.save(1, {f"part {at}": np.full(100, at) for at in range(3 * AT_ONCE)}, now=True)
+    ckpt.close()
+    when_the_next_goes = list[set[str]]()
+
+    def meanwhile(key: str) -> None:
+        bench.connector.then = len
+        for step in (2, 3, 4):
+            ckpt = checkpoint.open(str(bench.folder(id)), every=1, keep=2)
+            ckpt.save(step, {"same": SAME, "up": np.full(100_000, float(step))}, now=True)
+            ckpt.close()
+        assert not any(path.endswith("1.json") for path in bench.files(id)), "it has given way"
+        bench.connector.then = then
+
+    def then(key: str) -> None:
+        if bench.connector.steps() and not key.endswith(".json"):
+            when_the_next_goes.append(keys(bucket, id))
+            bench.connector.then = len
+
+    bench.connector.then = meanwhile
+    bench.let_pass(SEND_S + 1.0)
+    assert bench.connector.steps() == [1, 4, 3]
+    there = when_the_next_goes[0]
+    assert sum("/chunks/" in key for key in there) > 3 * AT_ONCE and any(key.endswith("1.json") for key in there)
+    assert keys(bucket, id) == bench.files(id), "it is gone once a newer one is whole"
+    assert not (Places(bench.bough.home).folder(id) / "sending").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import duckdb
 
@@ -158,3 +159,37 @@ def test_an_etl_job_reads_what_is_new_in_a_bucket_and_writes_parquet_to_another(
     away = machine.run("jobs", "show", done["id"], cwd=folder).stdout
     assert "1 object, 0.0 MB" in away and "1 Parquet file" in away
     assert not [path for path in machine.home.rglob("log*") if path.is_file() and b"wJalrXUtnFEMI" in path.read_bytes()]
+
+
+def test_queues_share_a_machine_by_what_they_had_of_it_for_their_weights(own_machine: Machine) -> None:
+    settings = own_machine.home / "settings.toml"
+    settings.write_text(settings.read_text().replace("job_queues = {", "job_queues = { favoured = 2"))
+    own_machine.bough("down")
+    own_machine.up()
+    whole = f"resources = {{ cpus = {len(os.sched_getaffinity(0))} }}\n"
+    seconds = {"plain": 0.3, "favoured": 0.5}
+    toml = f'[jobs.hold]\ncommand = "until [ -e $BOUGH_CHECKPOINTS/go ]; do sleep 0.05; done"\n{whole}' + "".join(
+        f'[jobs.{name}]\ncommand = "sleep {long}"\nqueue = "{name}"\narray = 4\n{whole}'
+        for name, long in seconds.items()
+    )
+    folder = own_machine.project("share", toml)
+    hold = own_machine.bough("train", "hold", "--detach", cwd=folder)
+    wait_until(
+        lambda: list((own_machine.home / "units").glob(f"{hold['id']}-0/1/pid.json")), "nobody else has room", 60
+    )
+    for name in seconds:
+        own_machine.bough("train", name, "--detach", cwd=folder)
+
+    def runs(state: str) -> list[Any]:
+        found = own_machine.bough("jobs", "list", "--all", "--state", state, cwd=folder)
+        return [each for each in found if not each.get("children") and each["job"] in seconds]
+
+    wait_until(lambda: len(runs("queued")) == 8, "all wait", 60)
+    (own_machine.home / "checkpoints" / hold["id"] / "go").touch()
+    wait_until(lambda: len(runs("succeeded")) == 8, "all have ended", 60)
+    left, had = dict.fromkeys(seconds, 4), dict.fromkeys(seconds, 0.0)
+    for run in sorted(runs("succeeded"), key=lambda run: float(run["started_at"])):
+        least = min(had[name] for name in seconds if left[name])
+        assert had[run["job"]] <= least + 0.002, (run, had)  # seconds are rounded where they are shown
+        left[run["job"]] -= 1
+        had[run["job"]] += run["seconds"] / (2 if run["job"] == "favoured" else 1)

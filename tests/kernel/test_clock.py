@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from bough.kernel.clock import SystemClock, VirtualClock
+from bough.kernel.clock import SystemClock, VirtualClock, Waits
 
 
 def test_the_virtual_clock_moves_only_when_told() -> None:
@@ -46,3 +46,23 @@ def test_the_system_clock_is_utc_and_wakes_for_its_event() -> None:
     assert not clock.wait(event, 0.001)
     threading.Timer(0.01, event.set).start()
     assert clock.wait(event, 30.0)
+
+
+def test_what_has_passed_is_the_same_whoever_sets_the_clock() -> None:
+    clock, waits = VirtualClock(100.0), Waits()
+    assert waits.seconds(clock, "unit", 100.0) == 0.0
+    clock.advance(3.0)
+    clock.set_by(-50.0)
+    assert clock.now() == 53.0 and waits.seconds(clock, "unit", 100.0) == 3.0
+    clock.set_by(5000.0)
+    clock.advance(2.0)
+    assert waits.seconds(clock, "unit", 100.0) == 5.0
+    assert waits.seconds(clock, "unit", 5055.0) == 0.0, "another beginning"
+    clock.advance(1.0)
+    waits.over("unit")
+    assert waits.seconds(clock, "unit", 5055.0) == 0.0
+
+
+def test_what_has_passed_on_a_machine_is_what_its_boot_clock_says() -> None:
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= SystemClock().passed() <= time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -12,7 +12,7 @@ from bough.kernel.errors import Conflict, Forbidden
 from bough.kernel.reconcile import wake
 from tests.plane import ADMIN
 
-from .conftest import ANN, BOB, EVE, STEPS, Shop
+from .conftest import ANN, BOB, EVE, SERVICE, STEPS, Shop
 
 GATES = "\n[models.churn.gates.metrics.auc]\nmin = 0.8\nworse = 0.01\n"
 PROMOTION = "\n[models.churn.promotion]\n"
@@ -241,6 +241,21 @@ def test_a_failing_threshold_blocks_promote(shop: Shop) -> None:
     run = shop.plane.call("gates.show", id=found.gate_run)
     evidence = shop.plane.bough.blobs.read(run.results[0].evidence).decode()
     assert found.digest in evidence and '"value":0.7' in evidence
+
+
+def test_a_gate_waits_for_its_replicas_as_long_as_has_passed_whoever_sets_the_clock(shop: Shop) -> None:
+    shop.first("\n[models.churn.gates.load]\nrequests = 10\n", service=SERVICE + "health_timeout_s = 5\n")
+    shop.register("two")
+    never = Behaviour(ready_after_s=None)
+    shop.plane.engine.script_by(lambda spec: never if spec.unit.endswith("-candidate") else None)
+    made = shop.plane.call("gates.run", project="shop", model="churn@candidate")
+    shop.plane.let_pass(3)
+    shop.plane.set_clock(3 * 86_400.0)
+    shop.plane.let_pass(3)
+    assert shop.plane.call("gates.show", id=made.id).state == "running"
+    shop.plane.let_pass(65)
+    [result] = shop.plane.call("gates.show", id=made.id).results
+    assert "did not come up" in result.said
 
 
 def test_a_deploy_from_a_laptop_past_the_gates_is_refused(shop: Shop) -> None:

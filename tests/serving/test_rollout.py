@@ -172,6 +172,21 @@ def test_a_replica_that_dies_after_the_clock_was_set_back_by_days_is_started_aga
         assert plane.running() == [unit]
 
 
+def test_a_rollout_has_the_time_that_has_passed_and_not_what_the_clock_says(plane: Plane) -> None:
+    plane.behaviour["churn"] = Behaviour(ready_after_s=6.0)
+    slow = plane.create(ONE + "health_timeout_s = 8\n")
+    plane.let_pass(3)
+    plane.set_clock(3 * 86_400.0)
+    plane.let_pass(6)
+    assert plane.release(slow).state == "live"
+    plane.behaviour["churn"] = Behaviour(ready_after_s=None)
+    never = plane.create(ONE + "health_timeout_s = 8\n", content="two")
+    plane.let_pass(3)
+    plane.set_clock(-3 * 86_400.0)
+    plane.let_pass(15)
+    assert plane.release(never).failure["code"] == "NOT_READY_IN_TIME"
+
+
 def test_rollback_skips_releases_that_never_served(plane: Plane) -> None:
     first = plane.deploy(ONE)
     plane.behaviour["churn"] = Behaviour(ready_after_s=None, exit_after_s=0.05, code=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from bough.adapters.connectors import Row
+from bough.kernel.calling import connection_to
 from bough.kernel.errors import Invalid, TooLarge, Unavailable
 
 TIMEOUT_S = 10.0
@@ -49,7 +49,7 @@ class Outside:
         split = urlsplit(url)
         if split.scheme not in ("http", "https") or not split.hostname:
             raise Invalid("the address is no http or https URL", code="URL_INVALID", hint=hint)
-        connection = self._connect(split.scheme, split.hostname, split.port)
+        connection = connection_to(split, TIMEOUT_S)
         try:
             target = (split.path or "/") + (f"?{split.query}" if split.query else "")
             connection.request(method, target, body, dict(headers))
@@ -60,11 +60,6 @@ class Outside:
             raise Unavailable(said, code=away, hint="it is tried again") from error
         finally:
             connection.close()
-
-    def _connect(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
-        if scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=ssl.create_default_context())
-        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
 
     @contextlib.contextmanager
     def _database(self, url: str) -> Iterator[sa.Connection]:

@@ -35,6 +35,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     address: str = ""  # unix:/path or 127.0.0.1:PORT, once known: of a model replica also while it is asleep
     pid: int = 0
     started_at: float = 0.0  # by the clock as it is set now: `seconds` is what has passed, whoever sets it meanwhile
+    set_s: float = 0.0  # by how much the clock was set since it began: what was said before then is so much off
     ready_at: float = 0.0
     signature: dict[str, Any] = {}  # of a model replica: frames.Signature as plain data
     exit: Exited | None = None

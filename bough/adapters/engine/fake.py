@@ -56,6 +56,7 @@ class _Run:
         self.port = port
         self.pid = pid
         self.started_at = 0.0  # 0: waits for an older attempt to end, or for accelerators
+        self.set_s = 0.0
         self.devices: list[str] = []
         self.waits = ""
         self.renewed_at = 0.0
@@ -125,7 +126,10 @@ class FakeEngine:
         """So much of what the clock says has not passed: whatever runs has begun as much later."""
         with self._lock:
             for run in (each for runs in self._units.values() for each in runs.values() if each.exit is None):
-                run.started_at += seconds if run.started_at else 0.0
+                if run.started_at:
+                    run.started_at, run.set_s = run.started_at + seconds, run.set_s + seconds
+                if run.kill_at is not None:
+                    run.kill_at += seconds
                 run.renewed_at += seconds
 
     def apply(self, spec: UnitSpec) -> Attempt:
@@ -423,7 +427,7 @@ class FakeEngine:
         address = f"unix:/fake/{spec.unit}" if spec.model else f"127.0.0.1:{run.port}" if run.port else ""
         return Attempt(
             unit=spec.unit, attempt=spec.attempt, state=state, kind=spec.kind, labels=spec.labels, node=self.node,
-            address=address, pid=run.pid, started_at=run.started_at,
+            address=address, pid=run.pid, started_at=run.started_at, set_s=run.set_s,
             ready_at=run.ready_at() if run.was_ready else 0.0, exit=run.exit,
             signature=run.behaviour.signature if run.was_ready else {}, gpus=spec.gpus, devices=run.devices,
             waits=run.waits,

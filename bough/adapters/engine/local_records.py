@@ -141,10 +141,11 @@ class Record:
     def attempt(self, node: str) -> Attempt:
         spec, started = self.spec, self.started
         began = self._began_at()
+        set_s = began - started.at if started else 0.0
         return Attempt(
             unit=spec.unit, attempt=spec.attempt, state=self._state(), kind=spec.kind, labels=spec.labels, node=node,
-            address=self._address(), pid=started.pid if started else 0, started_at=began,
-            ready_at=self._moved(self.ready_at, began), signature=self.signature, exit=self.exit,
+            address=self._address(), pid=started.pid if started else 0, started_at=began, set_s=set_s,
+            ready_at=self.ready_at and self.ready_at + set_s, signature=self.signature, exit=self.exit,
             cold=bool(self.waits_for) and not self.launched, gpus=spec.gpus, devices=self.devices,
             waits=self.waits,
         )  # fmt: skip
@@ -160,10 +161,6 @@ class Record:
             return started.at if started else 0.0
         found = began_at(started.starttime, started.at)
         return found if self.exit is None or found <= self.exit.at else started.at  # else it was set after the end
-
-    def _moved(self, at: float, began: float) -> float:
-        """A moment after the beginning, as far from it as it was."""
-        return at + began - self.started.at if at and self.started else at
 
     def _state(self) -> str:
         if self.exit:

@@ -26,7 +26,7 @@ _INHERITED = (
 )  # fmt: skip
 # The runtime, and what a program reports with; of the kernel what those two need.
 _STAGED = ("checkpoint.py", "runtime/**/*.py", "client/*.py", "client/contract.json", "kernel/__init__.py",
-           *(f"kernel/{name}.py" for name in ("errors", "names", "platform", "settings")))  # fmt: skip
+           *(f"kernel/{name}.py" for name in ("calling", "errors", "names", "platform", "settings")))  # fmt: skip
 _INHERITED_PREFIXES = ("LC_", "NVIDIA_", "UV_", "PIP_")
 
 

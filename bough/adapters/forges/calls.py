@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import http.client
-import ssl
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bough.adapters.forges import TIMEOUT_S
+from bough.kernel.calling import connection_to
 from bough.kernel.errors import Forbidden, Invalid, NotFound, Unavailable
 
 LARGEST_BYTES = 4 << 20  # of an answer
@@ -29,7 +29,7 @@ class Calls:
     def send(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> Any:
         data = None if body is None else msgspec.json.encode(body)
         sent = self._headers | dict(headers) | ({"Content-Type": "application/json"} if data else {})
-        connection = self._connect()
+        connection = connection_to(self._split, TIMEOUT_S)
         try:
             connection.request(method, self._split.path + path, data, sent)
             answer = connection.getresponse()
@@ -51,12 +51,6 @@ class Calls:
             return msgspec.json.decode(said) if said else None
         except msgspec.DecodeError as error:
             raise self._away(f"its answer is no JSON: {error}") from error
-
-    def _connect(self) -> http.client.HTTPConnection:
-        host, port = self._split.hostname or "", self._split.port
-        if self._split.scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=ssl.create_default_context())
-        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
 
     def _away(self, why: str) -> Unavailable:
         return Unavailable(f"{self._split.netloc} does not answer as a forge does; {why}", code="FORGE_AWAY",

@@ -9,11 +9,11 @@ OPENLINEAGE_DISABLED  true: nothing is sent
 from __future__ import annotations
 
 import http.client
-import ssl
 from collections.abc import Mapping
 from urllib.parse import urljoin, urlsplit
 
 from bough.adapters.lineage import EventRefused, Receiver
+from bough.kernel.calling import connection_to
 from bough.kernel.errors import Invalid, Unavailable
 
 TIMEOUT_S = 5.0  # between two signs of life; a turn of the loop must stay far below its lease
@@ -37,7 +37,7 @@ class HttpReceiver:
             self._headers["Authorization"] = f"Bearer {key}"
 
     def send(self, event: bytes) -> None:
-        connection = self._connect()
+        connection = connection_to(self._split, TIMEOUT_S)
         try:
             query = f"?{self._split.query}" if self._split.query else ""
             connection.request("POST", (self._split.path or "/") + query, event, self._headers)
@@ -51,12 +51,6 @@ class HttpReceiver:
             raise EventRefused(f"{self._split.netloc} refused an event with {answer.status}; {said}")
         if not 200 <= answer.status < 300:
             raise self._away(f"it answered {answer.status}")
-
-    def _connect(self) -> http.client.HTTPConnection:
-        host, port = self._split.hostname or "", self._split.port
-        if self._split.scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=ssl.create_default_context())
-        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
 
     def _away(self, why: str) -> Unavailable:
         return Unavailable(

@@ -11,6 +11,7 @@ from bough.entrypoints.cli.session import Session
 
 Answer = Mapping[str, Any]
 _STATES = {"stopped": "stopped early"}  # as they are said, where a word is not enough
+_WAITING, _RUNNING = ("waiting", "building", "bringing", "queued"), ("running", "stopping", "ending")
 
 
 def begun(session: Session, answer: Answer) -> str:
@@ -29,13 +30,11 @@ def run(session: Session, answer: Answer) -> str:
         "job run": f"{of['id']}, of {of['job']} in {of['project']}/{of['environment']}",
         "state": f"{paint_state(of['state'], session.colour)}: {of['said']}",
         "try": of.get("failure", {}).get("hint", "") if of["state"] == "failed" else "",
-        "runs": ", ".join(
-            f"{number} {_STATES.get(state, state)}" for state, number in answer.get("totals", {}).items()
-        ),
+        "runs": _members(answer.get("totals", {})),
         "progress": _progress(progress) if progress else "",
         "params": " ".join(f"{key}={value}" for key, value in params.items()),
         "begins with": f"the checkpoints of {of['start_from']}" if of.get("start_from") else "",
-        "attempt": str(of.get("attempt", 0)) + (f", {of['size']} processes" if of.get("size", 1) > 1 else ""),
+        "attempt": _attempt(of),
         "runs on": of.get("capacity", ""),
         "devices": ", ".join(of.get("devices", [])),
         "took": f"{of['seconds']:.1f} s" if of.get("seconds") else "",
@@ -65,10 +64,27 @@ SAYS: dict[str, Callable[[Session, Any], str]] = {
 
 def _row(of: Answer) -> dict[str, Any]:
     return {
-        "id": of["id"], "job": of["job"], "state": of["state"], "attempt": of.get("attempt", 0),
-        "created_at": of["created_at"], "seconds": of.get("seconds", 0.0), "cost": of.get("cost", 0.0),
-        "said": of["said"],
+        "id": of["id"], "job": of["job"], "state": of["state"],
+        "attempt": "" if of.get("children") else of.get("attempt", 0), "created_at": of["created_at"],
+        "seconds": of.get("seconds", 0.0), "cost": of.get("cost", 0.0), "said": of["said"],
     }  # fmt: skip
+
+
+def _members(totals: Mapping[str, int]) -> str:
+    """Of a group: how many of its runs have ended, and how; how many run, and how many wait."""
+    active = {"running": _RUNNING, "waiting": _WAITING}
+    parts = {word: sum(totals.get(state, 0) for state in states) for word, states in active.items()}
+    whole, left = sum(totals.values()), sum(parts.values())
+    ends = {state: number for state, number in totals.items() if state not in (*_RUNNING, *_WAITING)}
+    how = ", ".join(f"{number} {_STATES.get(state, state)}" for state, number in ends.items())
+    said = [f"{whole - left} of {whole} ended ({how})"] if how else []
+    return ", ".join([*said, *(f"{number} {word}" for word, number in parts.items() if number)])
+
+
+def _attempt(of: Answer) -> str:
+    """Empty for a group, which is never started itself."""
+    processes = f", {of['size']} processes" if of.get("size", 1) > 1 else ""
+    return "" if of.get("children") else f"{of.get('attempt', 0)}{processes}"
 
 
 def _params(of: Answer) -> str:

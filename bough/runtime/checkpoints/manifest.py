@@ -80,11 +80,16 @@ def write(path: Path, value: Any) -> None:
 
 def read(path: Path) -> Manifest:
     """Raises `FileNotFoundError`, and CHECKPOINT_DAMAGED for what nobody has written so."""
-    line = _checked(path)
+    return parse(path.read_bytes(), str(path))
+
+
+def parse(content: bytes, called: str = "a manifest") -> Manifest:
+    """What such a file says. Raises as `read` does."""
+    line = _checked(content, called)
     found = msgspec.json.decode(line, type=dict[str, Any]).get("format")
     if found != FORMAT and found is not None:
         raise CheckpointError(
-            "CHECKPOINT_FORMAT_UNKNOWN", f"{path} has format {found}, and this Bough knows {FORMAT}",
+            "CHECKPOINT_FORMAT_UNKNOWN", f"{called} has format {found}, and this Bough knows {FORMAT}",
             "run the program with the Bough that saved it",
         )  # fmt: skip
     return msgspec.json.decode(line, type=Manifest)
@@ -93,7 +98,7 @@ def read(path: Path) -> Manifest:
 def read_shard(path: Path) -> Optional[Shard]:
     """None when it is not there yet."""
     with contextlib.suppress(OSError, CheckpointError, msgspec.DecodeError):
-        return msgspec.json.decode(_checked(path), type=Shard)
+        return msgspec.json.decode(_checked(path.read_bytes(), str(path)), type=Shard)
     return None
 
 
@@ -105,8 +110,8 @@ def steps(folder: Path) -> list[int]:
     return []
 
 
-def _checked(path: Path) -> bytes:
-    line, _, rest = path.read_bytes().partition(b"\n")
+def _checked(content: bytes, called: str) -> bytes:
+    line, _, rest = content.partition(b"\n")
     if rest != hashlib.sha256(line).hexdigest().encode() + b"\n":
-        raise damaged(f"{path} is not what was written")
+        raise damaged(f"{called} is not what was written")
     return line

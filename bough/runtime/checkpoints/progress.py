@@ -66,7 +66,8 @@ class Reporter:
 
     @property
     def is_due(self) -> bool:
-        return self._clock() - self._written_at >= APART_S
+        """Also when somebody has set the clock back meanwhile."""
+        return not 0.0 <= self._clock() - self._written_at < APART_S
 
     def say(self, *, whole: bool = False, **changed: Any) -> None:
         """Takes in what has changed; `whole` writes it at once, whenever the last time was."""

@@ -47,7 +47,6 @@ class Ranks:
         self._seen: tuple[int, Optional[Wanted]] = (0, None)
         self._announced: Optional[Wanted] = None
         self._session = secrets.token_hex(8)
-        self._given_up = False
         if self.many and rank == 0:
             for name in (_WANTED, _RESTORED):
                 with contextlib.suppress(OSError):
@@ -84,7 +83,7 @@ class Ranks:
                 other = manifest.read_shard(self._pending(step, rank))
                 if other is not None and other.session == self._session:
                     shards[rank] = other
-            if self._given_up or time.monotonic() > until:
+            if time.monotonic() > until:
                 missing = ", ".join(str(rank) for rank in range(self.world) if rank not in shards)
                 raise CheckpointError(
                     "CHECKPOINT_RANKS_LOST", f"process {missing} of {self.world} did not save its shard"
@@ -94,10 +93,6 @@ class Ranks:
             with contextlib.suppress(OSError):
                 self._pending(step, rank).unlink()
         return [shards[rank] for rank in range(self.world)]
-
-    def give_up(self) -> None:
-        """Whoever waits for shards waits no more."""
-        self._given_up = True
 
     def agree_on(self, step: Optional[int]) -> int:
         """The step that all go on from, which the first process has chosen; the others pass None."""

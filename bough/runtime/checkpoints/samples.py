@@ -41,6 +41,10 @@ class Samples:
         self.epochs, self.drop_last = epochs, drop_last
         self._rank = int(os.environ.get("RANK", "0")) if rank < 0 else rank
         self._world = int(os.environ.get("WORLD_SIZE", "1")) if world < 1 else world
+        if drop_last and batch_size * self._world > count:  # every batch would be dropped: nothing is trained
+            raise ValueError(
+                f"drop_last leaves nothing of {count} samples, for {self._world} x {batch_size} make a step"
+            )
         self.epoch = 0
         self.position = 0  # samples of this epoch that all processes have had
         self._taken = 0  # of the epochs before
@@ -103,7 +107,7 @@ class Samples:
         over = position + step > self.count if self.drop_last else position >= self.count
         if over and position:
             epoch, position = epoch + 1, 0
-        if (self.epochs and epoch >= self.epochs) or (self.drop_last and step > self.count):
+        if self.epochs and epoch >= self.epochs:
             return None
         order = self.order(epoch)
         end = min(position + step, self.count)

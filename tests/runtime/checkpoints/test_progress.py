@@ -39,3 +39,12 @@ def test_a_folder_that_takes_nothing_stops_nobody(tmp_path: Path, clock: Virtual
     reporter = Reporter(tmp_path / "missing", clock.now)
     reporter.say(whole=True, step=1)
     assert reporter.now.step == 1
+
+
+def test_it_is_written_on_when_the_clock_was_set_back(tmp_path: Path, clock: VirtualClock) -> None:
+    reporter = Reporter(tmp_path, clock.now)
+    reporter.say(step=1)
+    clock.set_by(-3 * 86_400.0)
+    reporter.say(step=2)
+    found = read_progress(tmp_path)
+    assert found is not None and found.step == 2

@@ -15,6 +15,8 @@ from bough.checkpoint import CheckpointError, Samples
 def test_interrupted_anywhere_the_order_is_the_same(
     count: int, size: int, shuffle: bool, drop_last: bool, at: int
 ) -> None:
+    size = min(size, count) if drop_last else size
+
     def made() -> Samples:
         return Samples(count, batch_size=size, shuffle=shuffle, drop_last=drop_last, seed=4, epochs=5)
 
@@ -41,6 +43,12 @@ def test_other_processes_go_on_with_what_is_left() -> None:
         samples.load_state_dict(two[0].state_dict())
     left = [index for samples in three for batch in samples for index in batch]
     assert sorted(seen + left) == list(range(24))
+
+
+def test_more_processes_than_there_are_samples_for_do_not_pass_for_the_end_of_the_data() -> None:
+    assert len(list(Samples(10, batch_size=5, world=2, rank=0, drop_last=True, epochs=1))) == 1
+    with pytest.raises(ValueError, match="drop_last leaves nothing of 10 samples, for 3 x 5 make a step"):
+        Samples(10, batch_size=5, world=3, rank=0, drop_last=True)
 
 
 def test_what_a_loader_fetched_ahead_does_not_count() -> None:
