@@ -147,7 +147,7 @@ def _up(home: Home, started: list[str], began: float) -> Up:
 
 def _settings(home: Home, wanted: dict[str, Any]) -> Platform:
     before = settings.load(home.path)
-    wanted = wanted | _chosen_ports(home, msgspec.structs.replace(before, **wanted))
+    wanted = wanted | _chosen_ports(home, before, msgspec.structs.replace(before, **wanted))
     platform = msgspec.structs.replace(before, **wanted)
     for name, prefix in ((GATEWAY, "gateway"), (SERVER, "api")):
         runs = listening(home, name)
@@ -174,16 +174,21 @@ def _settings(home: Home, wanted: dict[str, Any]) -> Platform:
     return platform
 
 
-def _chosen_ports(home: Home, platform: Platform) -> dict[str, int]:
-    """In place of those that are 0. Every one is held until all are found, so that none is found twice."""
+def _chosen_ports(home: Home, before: Platform, wanted: Platform) -> dict[str, int]:
+    """In place of those that are 0: where Bough listens already, else free ones, each held until all are found, so that
+    none is found twice."""
+    gateway, server = listening(home, GATEWAY), listening(home, SERVER)
+    places = {
+        "gateway_port": (wanted.gateway_host, gateway.port if gateway is not None else 0),
+        "tls_port": (wanted.gateway_host, before.tls_port if gateway is not None else 0),
+        "api_port": (wanted.api_host, server.port if server is not None else 0),
+    }
     found: dict[str, int] = {}
     with contextlib.ExitStack() as held:
-        for name, prefix in ((GATEWAY, "gateway"), (SERVER, "api")):
-            if getattr(platform, f"{prefix}_port"):
-                continue
-            trial = held.enter_context(_bound(getattr(platform, f"{prefix}_host"), 0, "bough up --host ADDRESS"))
-            runs = listening(home, name)
-            found[f"{prefix}_port"] = runs.port if runs is not None else trial.getsockname()[1]
+        for key, (host, taken) in places.items():
+            if not getattr(wanted, key):
+                trial = held.enter_context(_bound(host, 0, "bough up --host ADDRESS"))
+                found[key] = taken or trial.getsockname()[1]
     return found
 
 

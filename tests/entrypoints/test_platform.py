@@ -176,13 +176,13 @@ def test_a_port_that_a_part_has_just_taken_again_does_not_stop_up(tmp_path: Path
 def test_a_port_of_0_is_a_free_one_that_the_home_keeps(tmp_path: Path) -> None:
     home = Home(tmp_path)
     prepare(home)
-    configure(home, {"api_port": 0, "gateway_port": 0})
+    configure(home, {"api_port": 0, "gateway_port": 0, "tls_port": 0})
     first = settings.load(home.path)
-    assert 0 != first.api_port != first.gateway_port != 0
+    assert len({first.api_port, first.gateway_port, first.tls_port, 0}) == 4
     configure(home, {})
     assert settings.load(home.path) == first
     say(home, GATEWAY, time.time(), "", first.gateway_port)
-    configure(home, {"gateway_port": 0})
+    configure(home, {"gateway_port": 0, "tls_port": 0})
     assert settings.load(home.path) == first, "what runs already is left as it is"
 
 

@@ -85,15 +85,13 @@ def _absolute(path: str | None) -> str | None:
     return str(Path(path).absolute()) if path else path
 
 
-_PORT, _PORT_OR_ANY = click.IntRange(1, 65_535), click.IntRange(0, 65_535)
+_PORT = click.IntRange(0, 65_535)
 command = make(
     "up",
     _HELP,
     [
-        click.Option(["--gateway-port"], type=_PORT_OR_ANY, help="Where requests go.  [default: 7400]"),
-        click.Option(
-            ["--api-port"], type=_PORT_OR_ANY, help="Where this command line and the SDK go.  [default: 7401]"
-        ),
+        click.Option(["--gateway-port"], type=_PORT, help="Where requests go.  [default: 7400]"),
+        click.Option(["--api-port"], type=_PORT, help="Where this command line and the SDK go.  [default: 7401]"),
         click.Option(["--host"], metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]"),
         click.Option(
             ["--foreground"], is_flag=True, help="Stay, and stop everything but the units on Ctrl-C or SIGTERM."
