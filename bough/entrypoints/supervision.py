@@ -165,6 +165,7 @@ def _settings(home: Home, wanted: dict[str, Any]) -> Platform:
             code="ALREADY_RUNNING",
             hint="bough down, then the same command again",
         )
+    _check_different(platform)
     if {"tls_certificate", "tls_key"} & wanted.keys() and platform.tls_certificate:
         key = Path(platform.tls_key) if platform.tls_key else None
         Certificate(Path(platform.tls_certificate), key).load()
@@ -197,14 +198,30 @@ def _check_ports(home: Home, platform: Platform, missing: list[str]) -> None:
     and which has not said so yet; if it is somebody else's, the part says that."""
     if pid_of(home, KEEPER):
         return
-    wanted = {
-        GATEWAY: (platform.gateway_host, platform.gateway_port, "bough up --gateway-port PORT"),
-        SERVER: (platform.api_host, platform.api_port, "bough up --api-port PORT"),
-    }
-    for name, (host, port, setting) in wanted.items():
-        if name not in missing or pid_of(home, name):
-            continue
-        _bound(host, port, setting).close()
+    for name, key, host in _listeners(platform):
+        if name in missing and not pid_of(home, name):
+            _bound(host, getattr(platform, key), f"bough up {_option(key)} PORT").close()
+
+
+def _check_different(platform: Platform) -> None:
+    """Their sockets would let two of them listen on one port, and callers would meet either."""
+    found: dict[tuple[str, int], str] = {}
+    for _, key, host in _listeners(platform):
+        place = (host, getattr(platform, key))
+        if place in found:
+            said = f"{_option(found[place])} and {_option(key)} are both {place[1]}"
+            raise Invalid(said, code="PORTS_EQUAL", hint=f"bough up {_option(key)} 0 takes one that is free")
+        found[place] = key
+
+
+def _listeners(platform: Platform) -> list[tuple[str, str, str]]:
+    """What listens, the setting of its port, and its address."""
+    found = [(GATEWAY, "gateway_port", platform.gateway_host), (SERVER, "api_port", platform.api_host)]
+    return [*found, (GATEWAY, "tls_port", platform.gateway_host)] if platform.has_tls else found
+
+
+def _option(key: str) -> str:
+    return "--" + key.replace("_", "-")
 
 
 def _bound(host: str, port: int, setting: str) -> socket.socket:

@@ -162,6 +162,21 @@ def test_a_certificate_that_cannot_be_used_is_refused_before_it_is_remembered(tm
     assert not (tmp_path / "settings.toml").exists()
 
 
+def test_a_port_for_tls_in_use_or_given_twice_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Sockets that may be shared had let gateway and server listen on one port, and both say that they are up."""
+    home = Home(tmp_path)
+    prepare(home)
+    settings.save(home.path, settings.Platform(gateway_port=free_port(), api_port=free_port(), domains=["a.example"]))
+    with socket.create_server(("127.0.0.1", 0)) as holder, pytest.raises(Unavailable, match="in use") as busy:
+        configure(home, {"tls_port": holder.getsockname()[1]})
+    assert busy.value.hint.endswith("(bough up --tls-port PORT)")
+    twice = free_port()
+    for pair in (("gateway_port", "api_port"), ("gateway_port", "tls_port")):
+        with pytest.raises(Invalid, match=f"are both {twice}") as equal:
+            configure(home, dict.fromkeys(pair, twice))
+        assert equal.value.own_code == "PORTS_EQUAL"
+
+
 def test_a_port_that_a_part_has_just_taken_again_does_not_stop_up(tmp_path: Path) -> None:
     home = Home(tmp_path)
     prepare(home)
