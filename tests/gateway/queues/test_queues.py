@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,22 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(gateway: Running, repli
     assert statuses[:3] == [202] * 3 and statuses[-1] == 429
     _, headers, body = gateway.request("POST", "/queues/documents", b"1")
     assert json.loads(body)["error"]["code"] == "QUEUE_FULL" and int(headers["retry-after"]) >= 1
+
+
+def test_no_more_wait_than_may_however_many_come_at_once(gateway: Running, replicas: Make) -> None:
+    """Those that are on their way to the disk wait, too; and the items of one request are all taken or none."""
+    replica = replicas()
+    replica.gate.clear()
+    begin(gateway, replica, queues=[queue(max_waiting=10)])
+    later = {"X-Bough-Delay": "600"}
+    lines = {"Content-Type": "application/x-ndjson", **later}
+    status, _, body = gateway.request("POST", "/queues/documents", b"1\n" * 11, **lines)
+    assert (status, json.loads(body)["error"]["code"]) == (422, "ITEM_INVALID"), "there will never be room for these"
+    assert gateway.request("POST", "/queues/documents", b"1\n" * 5, **lines)[0] == 202
+    assert gateway.request("POST", "/queues/documents", b"1\n" * 6, **lines)[0] == 429
+    with ThreadPoolExecutor(32) as pool:
+        asked = [pool.submit(gateway.request, "POST", "/queues/documents", b"1", **later) for _ in range(32)]
+    assert sorted(each.result()[0] for each in asked) == [202] * 5 + [429] * 27
 
 
 def test_what_a_full_queue_refuses_takes_nothing_from_its_callers_quota(gateway: Running, replicas: Make) -> None:
