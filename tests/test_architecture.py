@@ -91,7 +91,8 @@ PROCESSES = {
     "bough.builds.resuming": ("bough.runtime.checkpoints",),  # reads what a program has saved
     "bough.jobs.saved": ("bough.runtime.checkpoints",),  # and sends it to a bucket
     "bough.entrypoints.cli.models_explain": ("bough.registry.explaining",),  # calls an endpoint, from this machine
-    "bough.entrypoints.cli.scale_simulate": ("bough.scaling.replaying",),  # only calculates, so nothing has to run
+    # only calculates, so nothing has to run
+    "bough.entrypoints.cli.scale_simulate": ("bough.scaling.replaying", "bough.scaling.traces"),
     "bough.entrypoints.cli.secrets_set": ("bough.secrets.envfile",),
     "bough.entrypoints.cli.data_store": ("bough.data", "bough.adapters.blobs.directory"),  # the blobs of this machine
     # packs folders, and reads and writes files of this machine
