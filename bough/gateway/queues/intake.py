@@ -219,5 +219,5 @@ def _as_route(route: QueueRoute) -> Route:
     return Route(
         project=route.project, environment=route.environment, service=route.queue, deployment="", release=0,
         kind="model", api="queues", access=route.access, allow=route.allow, tls_required=route.tls_required,
-        max_body_bytes=route.max_body_bytes, bare=route.bare,
+        scopes=route.scopes, issuers=route.issuers, max_body_bytes=route.max_body_bytes, bare=route.bare,
     )  # fmt: skip
