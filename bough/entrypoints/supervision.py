@@ -52,6 +52,7 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
     started: list[str]
     seconds: float
     tls_url: str = ""  # empty: nothing is encrypted
+    certified: bool = True  # False: nothing listens there yet, an authority is being asked for a certificate
 
 
 def bring_up(home: Home, wanted: dict[str, Any], began: float) -> Up:
@@ -140,6 +141,7 @@ def _up(home: Home, started: list[str], began: float) -> Up:
         gateway_url=platform.gateway_url,
         api_url=platform.api_url,
         tls_url=platform.tls_url,
+        certified=bool(platform.tls_certificate) or not platform.domains or home.certificate.exists(),
         started=started,
         seconds=round(time.monotonic() - began, 3),
     )
@@ -166,9 +168,12 @@ def _settings(home: Home, wanted: dict[str, Any]) -> Platform:
             hint="bough down, then the same command again",
         )
     _check_different(platform)
-    if {"tls_certificate", "tls_key"} & wanted.keys() and platform.tls_certificate:
-        key = Path(platform.tls_key) if platform.tls_key else None
-        Certificate(Path(platform.tls_certificate), key).load()
+    if found := settings.wrong(platform):
+        raise Invalid(found[0], code="SETTINGS_INVALID", hint=found[1])
+    if {"tls_certificate", "tls_key"} & wanted.keys():
+        certificate = Certificate(Path(platform.tls_certificate), Path(platform.tls_key) if platform.tls_key else None)
+        certificate.load()
+        certificate.check_time(time.time())
     if platform != before or not (home.path / settings.FILE_NAME).exists():
         with as_exhausted(home.path):
             settings.save(home.path, platform)

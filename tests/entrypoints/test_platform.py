@@ -158,7 +158,7 @@ def test_a_certificate_that_cannot_be_used_is_refused_before_it_is_remembered(tm
     for path in (str(broken), str(tmp_path / "nowhere.pem")):
         with pytest.raises(Invalid, match="cannot be used") as refused:
             configure(home, {"tls_certificate": path})
-        assert refused.value.own_code == "CERTIFICATE_INVALID"
+        assert refused.value.own_code == "CERTIFICATE_INVALID" and path in refused.value.message
     assert not (tmp_path / "settings.toml").exists()
 
 
@@ -175,6 +175,21 @@ def test_a_port_for_tls_in_use_or_given_twice_is_refused_before_anything_starts(
         with pytest.raises(Invalid, match=f"are both {twice}") as equal:
             configure(home, dict.fromkeys(pair, twice))
         assert equal.value.own_code == "PORTS_EQUAL"
+
+
+def test_what_nobody_can_follow_of_tls_is_refused_before_it_is_remembered(tmp_path: Path) -> None:
+    """Each had been answered with an address at which nothing would ever listen."""
+    home = Home(tmp_path)
+    prepare(home)
+    for wanted in (
+        {"tls_key": "/key.pem"}, {"domains": ["localhost"]}, {"domains": ["*.example.com"]}, {"domains": ["10.0.0.1"]},
+        {"domains": ["a_b.example.com"]}, {"domains": ["a.example.com"], "acme_directory": "ftp://x"},
+        {"domains": ["a.example.com"], "acme_email": "nobody"},
+    ):  # fmt: skip
+        with pytest.raises(Invalid) as refused:
+            configure(home, wanted)
+        assert refused.value.own_code == "SETTINGS_INVALID" and refused.value.hint.startswith("bough up --")
+    assert not (tmp_path / "settings.toml").exists()
 
 
 def test_a_port_that_a_part_has_just_taken_again_does_not_stop_up(tmp_path: Path) -> None:

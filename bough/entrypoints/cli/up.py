@@ -76,7 +76,8 @@ def _in_the_foreground(session: Session, wanted: dict[str, Any], began: float) -
 
 def _text(up: supervision.Up) -> str:
     how = f"is up after {up.seconds:.1f} s" if up.started else "is up already"
-    encrypted = f"\n  TLS      {up.tls_url}" if up.tls_url else ""
+    later = "" if up.certified else "  once it is certified: bough logs server"
+    encrypted = f"\n  TLS      {up.tls_url}{later}" if up.tls_url else ""
     return f"Bough {how}\n  gateway  {up.gateway_url}{encrypted}\n  API      {up.api_url}\n  home     {up.home}"
 
 
