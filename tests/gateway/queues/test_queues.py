@@ -111,6 +111,15 @@ def test_one_request_brings_many_items_and_they_share_calls(gateway: Running, re
     assert len(replica.frames) < 60
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_keys_and_dedup_ids_are_what_their_sender_wrote(gateway: Running, replicas: Make, encoding: str) -> None:
+    begin(gateway, replicas())
+    heads = "POST /queues/documents HTTP/1.1\r\nHost: x\r\nX-Bough-Key: Größe\r\nIdempotency-Key: é\r\n"
+    answer = gateway.exchange(heads.encode(encoding) + b"Content-Length: 1\r\nConnection: close\r\n\r\n1")
+    found = item(gateway, json.loads(answer.rpartition(b"\r\n")[2])["id"])
+    assert (found["key"], found["dedup"]) == ("Größe", "é")
+
+
 def test_a_dedup_id_puts_once(gateway: Running, replicas: Make) -> None:
     replica = replicas()
     begin(gateway, replica)
