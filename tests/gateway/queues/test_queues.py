@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from bough.queues.models import QueueRoute
 from bough.runtime.frames import Reply, Request
 from tests.queues.test_outside import PLACE, World
 
-from ..conftest import Replica, Running, route
+from ..conftest import Replica, Running, read_all, route
 
 Make = Callable[..., Replica]
 
@@ -274,6 +275,19 @@ def test_what_a_full_queue_refuses_takes_nothing_from_its_callers_quota(gateway:
     accepted = [status for status, _ in found].count(202)
     assert 2 <= accepted <= 3 and {status for status, _ in found} == {202, 429}
     assert found[-1] == (429, str(6 - accepted)), "and what is left is said as it is"
+
+
+def test_who_asks_for_a_queue_that_leaves_meanwhile_is_told_so(gateway: Running, replicas: Make) -> None:
+    """Its request waits behind another one of its connection; it had waited for ever."""
+    replica = replicas()
+    begin(gateway, replica)
+    id = put(gateway, 3, X_Bough_Delay="600")
+    asked = f"GET /queues/documents/{id}?wait=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    with gateway.raw(f"{asked}GET /queues/documents HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()) as two:
+        gateway.queues = []
+        gateway.apply([route("churn", replica)])
+        answers = read_all(two)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"404"] and b"QUEUE_NOT_FOUND" in answers
 
 
 def test_news_of_an_item_come_as_they_happen(gateway: Running, replicas: Make) -> None:
