@@ -22,10 +22,12 @@ from cryptography.x509.oid import NameOID
 from bough.gateway.certificates import Certificate
 from bough.gateway.server import Options, Tls
 from bough.kernel.errors import Invalid
+from tests.ports import free_port
 
 from ..conftest import Replica, Running, read_all, route
 
 Make = Callable[..., Replica]
+POST = b"POST /v1/churn/predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
 
 
 def certify(folder: Path, serial: int, *, begins_h: float = -1, ends_h: float = 1, password: bytes = b"") -> None:
@@ -88,6 +90,25 @@ def test_a_client_that_verifies_is_answered(secure: Running, replicas: Make) -> 
         assert [ask(connection, n) for n in range(3)] == [(200, 0), (200, 1), (200, 2)]
         assert connection.sock.version() in ("TLSv1.2", "TLSv1.3")
     assert secure.post("churn", 5)[0] == 200  # plain HTTP still answers on its own port
+
+
+def test_nobody_is_answered_before_the_table_is_read(secure: Running, replicas: Make) -> None:
+    """Whoever comes in the moment of a start is refused the connection, not told that there is no such service."""
+    answers: list[bytes] = []
+    secure.port = free_port()
+
+    def ask() -> None:
+        while not answers:
+            with contextlib.suppress(ConnectionRefusedError), secure.raw(POST) as connection:
+                answers.append(read_all(connection))
+
+    asking = [threading.Thread(target=ask) for _ in range(4)]
+    for each in asking:
+        each.start()
+    secure.start(routes=[route("churn", replicas())])
+    for each in asking:
+        each.join()
+    assert {each[:13] for each in answers} == {b"HTTP/1.1 200 "}
 
 
 def test_a_new_certificate_is_used_without_dropping_a_connection(secure: Running, replicas: Make) -> None:
