@@ -27,10 +27,10 @@ from bough.entrypoints.processes import (
     command,
     environment,
     has_served,
+    leave,
     presence,
 )
 from bough.kernel.errors import Conflict
-from bough.kernel.files import write_whole
 from bough.kernel.platform import Home
 from bough.kernel.processes import boot, starttime
 
@@ -108,7 +108,7 @@ class Keeper:
                 signal.signal(number, self._stop)
             signal.signal(signal.SIGHUP, self._hurry)
             state = Presence(pid=os.getpid(), starttime=starttime(os.getpid()), started_at=time.time(), boot=boot())
-            write_whole(self._home.run / "keeper.json", msgspec.json.encode(state))
+            leave(self._home.run / "keeper.json", msgspec.json.encode(state))
             while not self._stopping:
                 self._look(time.monotonic())
                 if until is not None and until():
