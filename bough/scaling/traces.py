@@ -25,7 +25,7 @@ class _Columns(NamedTuple):
     """Where a line says what; -1: nowhere. `unit`: of its times, how many are a second."""
 
     at: int = -1
-    count: int = -1
+    requests: int = -1
     service: int = -1
     unit: float = 1.0
 
@@ -49,11 +49,11 @@ def read(name: str, text: str, *, service_s: float, slots: int, seed: int = 0) -
     times = [_value(name, line, columns.at) / columns.unit for line in lines] if columns.at >= 0 else []
     if times and min(times) > EPOCH_S:
         times = [each - math.floor(min(times)) for each in times]
-    if columns.count < 0:
+    if columns.requests < 0:
         services = [_value(name, line, columns.service, service_s) for line in lines]
         arrivals = [Arrival(*each) for each in sorted(zip(times, services, strict=True))]
         return _checked(name, arrivals, int(arrivals[-1].at) + 1, slots)
-    counts = [_value(name, line, columns.count) for line in lines]
+    counts = [_value(name, line, columns.requests) for line in lines]
     whole = _whole(name, _placed(name, times, counts) if times else counts)
     return of_counts(name, whole, service_s=service_s, slots=slots, seed=seed)
 
@@ -71,16 +71,16 @@ def of_counts(name: str, counts: list[int], *, service_s: float, slots: int = 1,
 def _columns(name: str, heading: list[str], first: list[str]) -> _Columns:
     """Without a heading a line has a count, or a time and a service time; below one of a single word, counts."""
     if not heading:
-        return _Columns(count=0) if len([each for each in first if each]) == 1 else _Columns(at=0, service=1)
+        return _Columns(requests=0) if len([each for each in first if each]) == 1 else _Columns(at=0, service=1)
     at = next((number for number, each in enumerate(heading) if each in _TIMES), -1)
     count = next((number for number, each in enumerate(heading) if each in _COUNTS), -1)
     if at < 0 and count < 0:
         if len(heading) == 1:
-            return _Columns(count=0)
+            return _Columns(requests=0)
         said = f"{name} does not say when requests came, or how many: its heading is {','.join(heading)[:80]!r}"
         raise Invalid(said, code="TRACE_INVALID", hint=_FORMS)
     service = heading.index("service_s") if "service_s" in heading else -1
-    return _Columns(at=at, count=count, service=service, unit=_TIMES[heading[at]] if at >= 0 else 1.0)
+    return _Columns(at=at, requests=count, service=service, unit=_TIMES[heading[at]] if at >= 0 else 1.0)
 
 
 def _value(name: str, line: Line, column: int, otherwise: float = -1.0) -> float:

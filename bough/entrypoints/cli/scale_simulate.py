@@ -113,7 +113,8 @@ command = make(
     "Replays traffic through the rule that scales services.\n\nTRACE holds the requests of each second, one number a "
     "line, or SECONDS,SERVICE for each request, or TIME,REQUESTS for each second below a heading such as second,count; "
     "it may be gzipped, or a pipe. Says what the replicas would have cost and how many requests would have waited too "
-    "long, with --service under the settings of bough.toml and what is given beside them. Other policies are simulated as their documentation describes them. Needs no running Bough.",
+    "long, with --service under the settings of bough.toml and what is given beside them. Other policies are "
+    "simulated as their documentation describes them. Needs no running Bough.",
     [
         click.Argument(["trace"], metavar="TRACE", help="The file."),
         click.Option(["--service"], default="", metavar="NAME", help="Takes `scale` of this one in bough.toml."),
