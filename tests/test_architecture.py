@@ -92,7 +92,8 @@ PROCESSES = {
     "bough.jobs.saved": ("bough.runtime.checkpoints",),  # and sends it to a bucket
     "bough.jobs.unsent": ("bough.runtime.checkpoints",),  # of which it says what that lacks
     "bough.entrypoints.cli.models_explain": ("bough.registry.explaining",),  # calls an endpoint, from this machine
-    "bough.entrypoints.cli.scale_simulate": ("bough.scaling.replaying",),  # only calculates, so nothing has to run
+    # only calculates, so nothing has to run
+    "bough.entrypoints.cli.scale_simulate": ("bough.scaling.replaying", "bough.scaling.traces"),
     "bough.entrypoints.cli.secrets_set": ("bough.secrets.envfile",),
     "bough.entrypoints.cli.data_store": ("bough.data", "bough.adapters.blobs.directory"),  # the blobs of this machine
     # packs folders, and reads and writes files of this machine

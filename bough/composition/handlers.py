@@ -38,6 +38,7 @@ from bough.optimizing import store as optimizations
 from bough.optimizing.units import OptimizingUnits
 from bough.promotions import loop as promotions_loop
 from bough.promotions import store as promotions
+from bough.queues import leaving
 from bough.scaling import idleness
 from bough.scaling import loop as scaling_loop
 from bough.scaling.listening import Listening
@@ -88,6 +89,7 @@ def handlers(
             works.read_to_the_end, _payers, works.database_meters, works.prices(), works.budgets
         ),
         lineage_loop.KIND: lineage_loop.handler(technologies.receiver, works.tracked),
+        leaving.KIND: leaving.handler(technologies.queues),
         webhooks.KIND: webhooks_loop.handler(technologies.connectors, open_with(works.vault)),
         **databases_loop.handlers(works.databases, events),
         tables_loop.KIND: tables_loop.handler(works.table_files, technologies.tables, events),

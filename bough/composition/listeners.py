@@ -17,6 +17,7 @@ from bough.jobs.models import GAVE_BACK, UNDER_WAY, USED
 from bough.kernel.clock import Clock
 from bough.kernel.events import Events
 from bough.ledger.recording import Recorder
+from bough.queues import leaving
 from bough.registry import operations_signing as model_signing
 from bough.registry import using as model_use
 from bough.scaling import idleness
@@ -57,4 +58,5 @@ def events(clock: Clock, recorder: Recorder) -> Events:
     training_loop.listen(made)
     made.on(branching.BRANCHED, inheriting.on_branched)
     made.on(branching.DISCARDED, inheriting.on_discarded)
+    made.on(branching.DISCARDED, leaving.on_discarded)
     return made

@@ -27,10 +27,10 @@ from bough.entrypoints.processes import (
     command,
     environment,
     has_served,
+    leave,
     presence,
 )
 from bough.kernel.errors import Conflict
-from bough.kernel.files import write_whole
 from bough.kernel.platform import Home
 from bough.kernel.processes import boot, starttime
 
@@ -69,6 +69,11 @@ class Part:
         self.failures = self.failures + 1 if failed else 0
         self.due_at = now + pause_s(self.ends, self.failures)
 
+    def put_off(self, now: float) -> None:
+        """It could not even be begun."""
+        self.failures += 1
+        self.due_at = now + pause_s(self.ends, self.failures)
+
     def hurry(self) -> None:
         self.due_at, self.ends, self.failures = 0.0, 0, 0
 
@@ -103,7 +108,7 @@ class Keeper:
                 signal.signal(number, self._stop)
             signal.signal(signal.SIGHUP, self._hurry)
             state = Presence(pid=os.getpid(), starttime=starttime(os.getpid()), started_at=time.time(), boot=boot())
-            write_whole(self._home.run / "keeper.json", msgspec.json.encode(state))
+            leave(self._home.run / "keeper.json", msgspec.json.encode(state))
             while not self._stopping:
                 self._look(time.monotonic())
                 if until is not None and until():
@@ -120,6 +125,9 @@ class Keeper:
                 part.hold(living.pid if living else _spawn(self._home, part.name, part.argv), now)
             except ProcessLookupError:  # adopted one died in this instant
                 part.due_at = now
+            except OSError as error:  # no room for its log, or for one more process
+                part.put_off(now)
+                _say(f"{part.name} cannot be started now: {error}")
 
     def _wait(self, now: float, at_most_s: float | None) -> None:
         poller = select.poll()
@@ -134,7 +142,7 @@ class Keeper:
             os.read(self._wake_read, 4096)
         for part in self._parts:
             if part.pidfd in ready:
-                print(f"{part.name} (pid {part.pid}) ended", file=sys.stderr, flush=True)
+                _say(f"{part.name} (pid {part.pid}) ended")
                 part.ended(time.monotonic(), failed=has_failed(self._home, part))
 
     def _stop(self, *_: object) -> None:
@@ -163,6 +171,12 @@ def _spawn(home: Home, name: str, argv: list[str]) -> int:
         )  # fmt: skip
     started.returncode = 0  # a pidfd tells of its end, or it outlives us: Popen need not warn that it still runs
     return started.pid
+
+
+def _say(text: str) -> None:
+    """In the keeper's log, if there is room: a disk that is full must not end who starts everything again."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _log(home: Home, name: str) -> IO[bytes]:

@@ -20,8 +20,9 @@ import msgspec
 from bough.adapters.accelerators.chosen import accelerators
 from bough.adapters.engine import wire
 from bough.adapters.engine.local import LocalEngine
-from bough.adapters.engine.local_files import read_whole, write_whole
+from bough.adapters.engine.local_files import read_whole
 from bough.entrypoints.node_http import NodeServer
+from bough.entrypoints.processes import leave
 from bough.kernel.errors import Conflict, Problem
 from bough.kernel.files import as_exhausted
 from bough.kernel.learning import learn_all
@@ -48,7 +49,7 @@ def run(home: Path, *, node: str = "local", loader: str = "", zygote_idle_s: flo
             home, node=node, loader=loader, zygote_idle_s=zygote_idle_s, unseal=unseal, devices=accelerators().devices
         )
         server = NodeServer(run_folder / "node.sock", engine, state)
-        write_whole(run_folder / "node.json", msgspec.json.encode(state))
+        leave(run_folder / "node.json", msgspec.json.encode(state))
         gc.collect()
         gc.freeze()
         threading.Thread(target=server.serve_forever, args=(LOOK_S,), name="node-http", daemon=True).start()

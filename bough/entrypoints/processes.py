@@ -59,8 +59,18 @@ def say(home: Home, name: str, started_at: float, host: str, port: int) -> Path:
     own = os.getpid()
     state = Listening(pid=own, starttime=starttime(own), started_at=started_at, boot=boot(), host=host, port=port)
     path = home.run / f"{name}.json"
-    write_whole(path, msgspec.json.encode(state))
+    leave(path, msgspec.json.encode(state))
     return path
+
+
+def leave(path: Path, content: bytes) -> None:
+    """Where a disk is full, in the room that the word of the one before has left: who was killed is there again."""
+    try:
+        write_whole(path, content)
+    except OSError:
+        with path.open("r+b") as file:  # who reads it half written takes it for none, and looks again
+            file.write(content)
+            file.truncate()
 
 
 def presence(home: Home, name: str) -> Presence | None:

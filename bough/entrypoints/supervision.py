@@ -52,6 +52,7 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
     started: list[str]
     seconds: float
     tls_url: str = ""  # empty: nothing is encrypted
+    certified: bool = True  # False: nothing listens there yet, an authority is being asked for a certificate
 
 
 def bring_up(home: Home, wanted: dict[str, Any], began: float) -> Up:
@@ -140,6 +141,7 @@ def _up(home: Home, started: list[str], began: float) -> Up:
         gateway_url=platform.gateway_url,
         api_url=platform.api_url,
         tls_url=platform.tls_url,
+        certified=bool(platform.tls_certificate) or not platform.domains or home.certificate.exists(),
         started=started,
         seconds=round(time.monotonic() - began, 3),
     )
@@ -147,7 +149,7 @@ def _up(home: Home, started: list[str], began: float) -> Up:
 
 def _settings(home: Home, wanted: dict[str, Any]) -> Platform:
     before = settings.load(home.path)
-    wanted = wanted | _chosen_ports(home, msgspec.structs.replace(before, **wanted))
+    wanted = wanted | _chosen_ports(home, before, msgspec.structs.replace(before, **wanted))
     platform = msgspec.structs.replace(before, **wanted)
     for name, prefix in ((GATEWAY, "gateway"), (SERVER, "api")):
         runs = listening(home, name)
@@ -165,25 +167,34 @@ def _settings(home: Home, wanted: dict[str, Any]) -> Platform:
             code="ALREADY_RUNNING",
             hint="bough down, then the same command again",
         )
-    if {"tls_certificate", "tls_key"} & wanted.keys() and platform.tls_certificate:
-        key = Path(platform.tls_key) if platform.tls_key else None
-        Certificate(Path(platform.tls_certificate), key).load()
+    _check_different(platform)
+    if found := settings.wrong(platform):
+        raise Invalid(found[0], code="SETTINGS_INVALID", hint=found[1])
+    if {"tls_certificate", "tls_key"} & wanted.keys():
+        certificate = Certificate(Path(platform.tls_certificate), Path(platform.tls_key) if platform.tls_key else None)
+        certificate.load()
+        certificate.check_time(time.time())
     if platform != before or not (home.path / settings.FILE_NAME).exists():
         with as_exhausted(home.path):
             settings.save(home.path, platform)
     return platform
 
 
-def _chosen_ports(home: Home, platform: Platform) -> dict[str, int]:
-    """In place of those that are 0. Every one is held until all are found, so that none is found twice."""
+def _chosen_ports(home: Home, before: Platform, wanted: Platform) -> dict[str, int]:
+    """In place of those that are 0: where Bough listens already, else free ones, each held until all are found, so that
+    none is found twice."""
+    gateway, server = listening(home, GATEWAY), listening(home, SERVER)
+    places = {
+        "gateway_port": (wanted.gateway_host, gateway.port if gateway is not None else 0),
+        "tls_port": (wanted.gateway_host, before.tls_port if gateway is not None else 0),
+        "api_port": (wanted.api_host, server.port if server is not None else 0),
+    }
     found: dict[str, int] = {}
     with contextlib.ExitStack() as held:
-        for name, prefix in ((GATEWAY, "gateway"), (SERVER, "api")):
-            if getattr(platform, f"{prefix}_port"):
-                continue
-            trial = held.enter_context(_bound(getattr(platform, f"{prefix}_host"), 0, "bough up --host ADDRESS"))
-            runs = listening(home, name)
-            found[f"{prefix}_port"] = runs.port if runs is not None else trial.getsockname()[1]
+        for key, (host, taken) in places.items():
+            if not getattr(wanted, key):
+                trial = held.enter_context(_bound(host, 0, "bough up --host ADDRESS"))
+                found[key] = taken or trial.getsockname()[1]
     return found
 
 
@@ -192,14 +203,30 @@ def _check_ports(home: Home, platform: Platform, missing: list[str]) -> None:
     and which has not said so yet; if it is somebody else's, the part says that."""
     if pid_of(home, KEEPER):
         return
-    wanted = {
-        GATEWAY: (platform.gateway_host, platform.gateway_port, "bough up --gateway-port PORT"),
-        SERVER: (platform.api_host, platform.api_port, "bough up --api-port PORT"),
-    }
-    for name, (host, port, setting) in wanted.items():
-        if name not in missing or pid_of(home, name):
-            continue
-        _bound(host, port, setting).close()
+    for name, key, host in _listeners(platform):
+        if name in missing and not pid_of(home, name):
+            _bound(host, getattr(platform, key), f"bough up {_option(key)} PORT").close()
+
+
+def _check_different(platform: Platform) -> None:
+    """Their sockets would let two of them listen on one port, and callers would meet either."""
+    found: dict[tuple[str, int], str] = {}
+    for _, key, host in _listeners(platform):
+        place = (host, getattr(platform, key))
+        if place in found:
+            said = f"{_option(found[place])} and {_option(key)} are both {place[1]}"
+            raise Invalid(said, code="PORTS_EQUAL", hint=f"bough up {_option(key)} 0 takes one that is free")
+        found[place] = key
+
+
+def _listeners(platform: Platform) -> list[tuple[str, str, str]]:
+    """What listens, the setting of its port, and its address."""
+    found = [(GATEWAY, "gateway_port", platform.gateway_host), (SERVER, "api_port", platform.api_host)]
+    return [*found, (GATEWAY, "tls_port", platform.gateway_host)] if platform.has_tls else found
+
+
+def _option(key: str) -> str:
+    return "--" + key.replace("_", "-")
 
 
 def _bound(host: str, port: int, setting: str) -> socket.socket:

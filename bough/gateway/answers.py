@@ -100,7 +100,7 @@ def error_headers(problem: Problem) -> bytes:
     if isinstance(problem, Busy):
         lines += b"Retry-After: %d\r\n" % max(1, int(problem.retry_after_s))
     elif problem.http_status in (503, 504):
-        lines += b"Retry-After: 1\r\n"
+        lines += b"Retry-After: %d\r\n" % max(1, int(problem.fields.get("retry_after_s", 1)))
     elif problem.http_status == 401:  # RFC 6750, 3.1: who shows nothing is not told of an error
         wrong = b"" if problem.own_code in ("TOKEN_MISSING", "KEY_MISSING") else b', error="invalid_token"'
         lines += b'WWW-Authenticate: Bearer realm="bough"%b\r\n' % wrong

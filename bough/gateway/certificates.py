@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import ssl
+import time
 from pathlib import Path
 
 from bough.kernel.errors import Invalid
@@ -40,19 +41,49 @@ class Certificate:
             still = "what was there before stays in use" if self.loaded else "nothing is answered over TLS yet"
             log.error("%s; %s", problem.message, still)
             return False
+        try:
+            self.check_time(time.time())
+        except Invalid as problem:
+            log.error("%s; it is in use all the same", problem.message)
         return True
 
     def load(self) -> None:
         """Raises `Invalid` (CERTIFICATE_INVALID)."""
+        for path in (self._certificate, self._key):
+            if path is not None and not path.is_file():
+                raise _unusable(path, "there is no such file")
         try:
-            _context().load_cert_chain(self._certificate, self._key)
-            self.context.load_cert_chain(self._certificate, self._key)
+            for context in (_context(), self.context):
+                context.load_cert_chain(self._certificate, self._key, _no_password)
         except (OSError, ssl.SSLError) as error:
-            raise Invalid(
-                f"the certificate {self._certificate} cannot be used: {error}", code="CERTIFICATE_INVALID",
-                hint="bough up --tls-certificate FILE --tls-key FILE, both PEM, without a password",
-            ) from error  # fmt: skip
+            raise _unusable(self._certificate, str(error)) from error
         self.loaded = True
+
+    def check_time(self, now: float) -> None:
+        """Raises `Invalid` (CERTIFICATE_INVALID) for one that has ended, or has not begun."""
+        from cryptography import x509  # slow to import, and most homes have no certificate
+
+        try:
+            found = x509.load_pem_x509_certificate(self._certificate.read_bytes())
+        except (OSError, ValueError) as error:
+            raise _unusable(self._certificate, str(error)) from error
+        begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
+        if now > ends.timestamp():
+            raise _unusable(self._certificate, f"it ended at {ends:%Y-%m-%d %H:%M} UTC, and nobody trusts it any more")
+        if now < begins.timestamp():
+            raise _unusable(self._certificate, f"it begins at {begins:%Y-%m-%d %H:%M} UTC, and nobody trusts it yet")
+
+
+def _no_password() -> str:
+    """In place of OpenSSL's question for it, which a process in the background would wait for."""
+    return ""
+
+
+def _unusable(path: Path, why: str) -> Invalid:
+    return Invalid(
+        f"{path} cannot be used for TLS: {why}", code="CERTIFICATE_INVALID",
+        hint="bough up --tls-certificate FILE --tls-key FILE, both PEM, without a password",
+    )  # fmt: skip
 
 
 def _context() -> ssl.SSLContext:

@@ -134,11 +134,15 @@ class Gateway:
         """Listens and serves. Raises `Unavailable` (code PORT_IN_USE) naming who holds the port."""
         self._run.mkdir(parents=True, exist_ok=True)
         self._host = host
-        server = await self._listen(host, port, None, "gateway.port, or --port")
+        server = await self._listen(host, port, None, "gateway_port, or --gateway-port", serving=False)
         self._servers.append(server)
-        self.addresses = [sock.getsockname()[:2] for sock in server.sockets]
+        await self.reload(quiet=True)  # before anybody is answered: without its table it would know no service
         await self._renew()
-        await self.reload(quiet=True)
+        try:
+            await server.start_serving()
+        except OSError as error:  # somebody has begun to listen meanwhile
+            raise portholder.problem(host, port, error, "gateway_port, or --gateway-port") from error
+        self.addresses = [sock.getsockname()[:2] for sock in server.sockets]
         await self._control.start(self._run / "gateway.sock")
         self._chores = [asyncio.create_task(chore) for chore in (self._watch(), self._tick(), self._flush())]
         gc.collect()
@@ -296,12 +300,15 @@ class Gateway:
         self.tls_addresses = [sock.getsockname()[:2] for sock in server.sockets]
 
     async def _listen(
-        self, host: str, port: int, route: Route | None, setting: str, tls: ssl.SSLContext | None = None
-    ) -> asyncio.Server:
+        self, host: str, port: int, route: Route | None, setting: str, tls: ssl.SSLContext | None = None, *,
+        serving: bool = True,
+    ) -> asyncio.Server:  # fmt: skip
         loop = asyncio.get_running_loop()
         make: Callable[[], Connection] = functools.partial(Connection, self.front, route)
         try:
-            return await loop.create_server(make, host, port, backlog=BACKLOG, reuse_address=True, ssl=tls)
+            return await loop.create_server(
+                make, host, port, backlog=BACKLOG, reuse_address=True, ssl=tls, start_serving=serving
+            )
         except OSError as error:
             raise portholder.problem(host, port, error, setting) from error
 

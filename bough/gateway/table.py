@@ -278,6 +278,7 @@ def _queues(tx: sa.Connection, platform: Platform, release: Release, manifest: M
                 project=release.project, environment=release.environment, queue=name, settings=told,
                 service=service.route or (name if settings.is_function else settings.handler), api=service.api,
                 access=access_rule, allow=service.allow, tls_required=service.tls == "required",
+                scopes=service.scopes, issuers=service.issuers,
                 max_body_bytes=int(service.max_body_mb * (1 << 20)), timeout_s=service.timeout_s,
             )
         )  # fmt: skip

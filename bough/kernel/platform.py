@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,8 @@ import msgspec
 from bough.kernel.settings import Document
 
 FILE_NAME = "settings.toml"
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?=.{{4,253}}\Z)(?:{_LABEL}\.)+(?=[a-z]){_LABEL}", re.IGNORECASE)
 Price = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 
 
@@ -148,6 +151,21 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_toml(key)} = {_toml(each)}" for key, each in value.items()) + " }"
     return msgspec.json.encode(value).decode()
+
+
+def wrong(platform: Platform) -> tuple[str, str] | None:
+    """What of these settings nobody can follow, and what to type instead; None: nothing."""
+    if platform.tls_key and not platform.tls_certificate:
+        return "a key for TLS is nothing without its certificate", "bough up --tls-certificate FILE --tls-key FILE"
+    for name in platform.domains:
+        if not _DOMAIN.fullmatch(name):
+            said = f"{name!r} is no name that an authority certifies by asking for it over HTTP"
+            return said, "bough up --domain models.example.com, once for each name; no address, and no *"
+    if platform.acme_directory and not platform.acme_directory.startswith(("https://", "http://")):
+        return f"{platform.acme_directory!r} is no address of an authority", "bough up --acme-directory https://…"
+    if platform.acme_email and not re.fullmatch(r"[^@\s]+@[^@\s]+", platform.acme_email):
+        return f"{platform.acme_email!r} is no address for mail", "bough up --acme-email ops@example.com"
+    return None
 
 
 def is_local(host: str) -> bool:

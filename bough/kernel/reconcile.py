@@ -35,6 +35,7 @@ import msgspec
 import sqlalchemy as sa
 
 from bough.kernel.clock import Clock
+from bough.kernel.errors import Exhausted, Unavailable
 from bough.kernel.prepared import Prepared
 from bough.kernel.processes import is_gone, mark
 from bough.kernel.tables import step as step_table
@@ -294,7 +295,10 @@ class Loop:
             self._release(turn, RETRY_S[0])
         except Exception as error:  # whatever a handler raises is kept, shown and tried again; the loop goes on
             pause = min(RETRY_S[0] * 2 ** min(failures, _DOUBLINGS), RETRY_S[1])
-            log.exception("%s %s failed, again in %.1f s", turn.kind, turn.id, pause)
+            if isinstance(error, Unavailable | Exhausted):  # of the world: where it arose says nothing
+                log.warning("%s %s waits, again in %.1f s: %s", turn.kind, turn.id, pause, error.message)
+            else:
+                log.exception("%s %s failed, again in %.1f s", turn.kind, turn.id, pause)
             self._release(turn, pause, error=f"{type(error).__name__}: {error}")
         else:
             self._release(turn, after)

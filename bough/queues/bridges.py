@@ -19,11 +19,11 @@ def draft(item: Kept, forward: Forward) -> Draft:
 
 
 def headers(item: Kept, forward: Forward, authorization: str) -> dict[str, str]:
-    """For a queue of another one."""
+    """For a queue of another one. A key goes as UTF-8: what writes headers takes Latin-1 and nothing else."""
     said = {
         "Content-Type": item.result_kind or "application/json", "Idempotency-Key": dedup(item),
-        "Authorization": authorization, "X-Bough-Key": item.key, "X-Bough-Project": forward.project,
-        "X-Bough-Environment": forward.environment,
+        "Authorization": authorization, "X-Bough-Key": item.key.encode().decode("latin-1"),
+        "X-Bough-Project": forward.project, "X-Bough-Environment": forward.environment,
     }  # fmt: skip
     return {name: value for name, value in said.items() if value}
 

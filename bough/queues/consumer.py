@@ -72,6 +72,11 @@ class Consumer:
     def in_flight(self) -> int:
         return len(self._at)
 
+    @property
+    def wanted(self) -> int:
+        """Items that it takes as soon as they are there."""
+        return self._asked
+
     def state(self) -> QueueState:
         route, now, handler = self.route, self._hours.now(), self._hand.state()
         age_s = max(0.0, now - self.oldest_at) if self.oldest_at and self.depth else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bough.kernel.queue import Queue
+from bough.kernel.traffic import TokenIssuer
 
 
 class QueueRoute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -17,8 +18,10 @@ class QueueRoute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     settings: Queue
     api: str = "v1"
     access: str = "public"
-    allow: list[str] = []  # as the handler's
-    tls_required: bool = False  # as the handler's
+    allow: list[str] = []  # as the handler's, and so are …
+    tls_required: bool = False
+    scopes: list[str] = []
+    issuers: list[TokenIssuer] = []
     max_body_bytes: int = 16 << 20
     timeout_s: float = 30.0
     bare: bool = True  # found by its name alone; False where an older project has that name

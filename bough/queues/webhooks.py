@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from typing import Any
 
@@ -14,8 +15,20 @@ def body(item: Kept) -> bytes:
     data: dict[str, Any] = {"id": item.id, "queue": item.place[2], "state": item.state, "attempts": item.attempts}
     data |= {name: value for name in ("key", "dedup", "error") if (value := getattr(item, name))}
     if item.state == DONE:
-        data["result"] = _value(item.result)
+        data["result"] = readable(item.result, item.result_kind)
     return json_of({"type": f"item.{item.state}", "timestamp": item.ended_at, "data": data})
+
+
+def readable(content: bytes, kind: str) -> Any:
+    """A result in JSON: as such where it is that, a text as a text, else in base64 with its content type."""
+    if not content:
+        return None
+    if not kind or kind.startswith("application/json"):
+        return msgspec.Raw(content)
+    if kind.startswith("text/") or "ndjson" in kind:
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode()
+    return {"content_type": kind, "base64": base64.b64encode(content).decode()}
 
 
 def columns(item: Kept) -> dict[str, Any]:

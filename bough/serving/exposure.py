@@ -13,6 +13,7 @@ from bough.kernel.operations import operation
 from bough.kernel.platform import Platform, is_local
 from bough.kernel.project import PRODUCTION
 from bough.kernel.queue import Queue
+from bough.kernel.traffic import RateLimits
 from bough.kernel.workloads import Service
 
 PLAIN, BOTH, TLS = "plain", "plain and TLS", "TLS"
@@ -94,9 +95,9 @@ def exposed(platform: Platform, release: Release, manifest: Manifest) -> list[Ex
 
 
 def _as_asked(queue: Queue, handler: Service) -> Service:
-    """A queue stands behind its handler's door; who may put items it may say itself."""
+    """A queue stands behind its handler's door, and its quotas are the keys'; who may put items it may say itself."""
     access = handler.access if queue.access == "auto" else queue.access
-    return msgspec.structs.replace(handler, access=access, port=0)
+    return msgspec.structs.replace(handler, access=access, port=0, limits=RateLimits())
 
 
 def _exposed(platform: Platform, release: Release, name: str, what: str, settings: Service) -> Exposed:

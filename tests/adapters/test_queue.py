@@ -294,6 +294,28 @@ def test_what_has_ended_is_forgotten_in_time_but_not_before_everybody_was_told(q
     assert queues.tend(NOW + 3600, nobody).forgotten == 1
 
 
+def test_a_queue_is_cleared_of_all_that_came_until_then(queues: Queues) -> None:
+    """Whatever its state, with what was to be told of it and what was noted; what came later stays, and may run."""
+    ended, running = put(queues, b"1", b"2")
+    [one, other] = take(queues)
+    end(queues, one, tell=("webhook",))
+    put(queues, b"3", due_at=NOW + 60)
+    put(queues, b"4", b"5" * 5000, key="k")
+    [later] = put(queues, b"6", key="k", now=NOW + 1)
+    elsewhere: Place = ("shop", "main", "more-documents")
+    put(queues, b"7", place=elsewhere)
+    for name in ("schedule/shop/main/documents", "refused/webhook/shop/main/documents", "schedule/other", "changes"):
+        queues.note(name, "far")
+    assert queues.clear(PLACE, NOW) == 5
+    assert [each.id for each in queues.after(PLACE, "", 9)] == [later]
+    assert not end(queues, other) and queues.find(PLACE, ended) is queues.find(PLACE, running) is None
+    assert queues.deliveries(NOW + 9, 9) == []
+    assert [each.body for each in take(queues)] == [b"6"], "nothing of its key is before it any more"
+    assert queues.tally()[elsewhere].waiting == 1
+    assert [queues.mark(f"{name}/shop/main/documents") for name in ("schedule", "refused/webhook")] == ["", ""]
+    assert (queues.mark("changes"), queues.mark("schedule/other")) == ("far", "far")
+
+
 def test_a_mark_is_kept(queues: Queues) -> None:
     assert queues.mark("feed") == ""
     queues.note("feed", "7")

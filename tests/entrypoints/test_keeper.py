@@ -56,10 +56,11 @@ class Bench:
         (folder / "part.py").write_text(PART)
         self.keepers: list[subprocess.Popen[bytes]] = []
 
-    def keep(self, **how: str) -> subprocess.Popen[bytes]:
+    def keep(self, *, log: str = os.devnull, **how: str) -> subprocess.Popen[bytes]:
         words = [f"{name}={value}" for name, value in how.items()]
         command = [sys.executable, "-c", KEEPER, str(self.home.path), *words]
-        self.keepers.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        with Path(log).open("wb") as stderr:
+            self.keepers.append(subprocess.Popen(command, stderr=stderr))
         return self.keepers[-1]
 
     def pid(self, name: str) -> int:
@@ -109,6 +110,23 @@ def test_a_part_that_is_killed_is_started_again(bench: Bench) -> None:
         wait_until(lambda: bench.pid("one") != before)  # noqa: B023
     assert bench.starts("one") == 4
     assert bench.pid("two") == other
+
+
+def test_a_full_disk_does_not_end_the_keeper(bench: Bench) -> None:
+    """It can write no log then, nor may there be room for its parts' own."""
+    keeper = bench.keep(log="/dev/full", one="well")
+    first = bench.pid("one")
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: bench.starts("one") == 2)
+    second = bench.pid("one")
+    shutil.rmtree(bench.home.logs)
+    bench.home.logs.write_text("in place of the folder")
+    os.kill(second, signal.SIGKILL)
+    wait_until(lambda: presence(bench.home, "one") is None)
+    time.sleep(3 * FIRST_DELAY_S)
+    assert keeper.poll() is None
+    bench.home.logs.unlink()
+    wait_until(lambda: bench.starts("one") == 3)
 
 
 def test_a_keeper_that_is_killed_stops_nothing_and_the_next_one_adopts(bench: Bench) -> None:

@@ -158,7 +158,37 @@ def test_a_certificate_that_cannot_be_used_is_refused_before_it_is_remembered(tm
     for path in (str(broken), str(tmp_path / "nowhere.pem")):
         with pytest.raises(Invalid, match="cannot be used") as refused:
             configure(home, {"tls_certificate": path})
-        assert refused.value.own_code == "CERTIFICATE_INVALID"
+        assert refused.value.own_code == "CERTIFICATE_INVALID" and path in refused.value.message
+    assert not (tmp_path / "settings.toml").exists()
+
+
+def test_a_port_for_tls_in_use_or_given_twice_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Sockets that may be shared had let gateway and server listen on one port, and both say that they are up."""
+    home = Home(tmp_path)
+    prepare(home)
+    settings.save(home.path, settings.Platform(gateway_port=free_port(), api_port=free_port(), domains=["a.example"]))
+    with socket.create_server(("127.0.0.1", 0)) as holder, pytest.raises(Unavailable, match="in use") as busy:
+        configure(home, {"tls_port": holder.getsockname()[1]})
+    assert busy.value.hint.endswith("(bough up --tls-port PORT)")
+    twice = free_port()
+    for pair in (("gateway_port", "api_port"), ("gateway_port", "tls_port")):
+        with pytest.raises(Invalid, match=f"are both {twice}") as equal:
+            configure(home, dict.fromkeys(pair, twice))
+        assert equal.value.own_code == "PORTS_EQUAL"
+
+
+def test_what_nobody_can_follow_of_tls_is_refused_before_it_is_remembered(tmp_path: Path) -> None:
+    """Each had been answered with an address at which nothing would ever listen."""
+    home = Home(tmp_path)
+    prepare(home)
+    for wanted in (
+        {"tls_key": "/key.pem"}, {"domains": ["localhost"]}, {"domains": ["*.example.com"]}, {"domains": ["10.0.0.1"]},
+        {"domains": ["a_b.example.com"]}, {"domains": ["a.example.com"], "acme_directory": "ftp://x"},
+        {"domains": ["a.example.com"], "acme_email": "nobody"},
+    ):  # fmt: skip
+        with pytest.raises(Invalid) as refused:
+            configure(home, wanted)
+        assert refused.value.own_code == "SETTINGS_INVALID" and refused.value.hint.startswith("bough up --")
     assert not (tmp_path / "settings.toml").exists()
 
 
@@ -176,13 +206,13 @@ def test_a_port_that_a_part_has_just_taken_again_does_not_stop_up(tmp_path: Path
 def test_a_port_of_0_is_a_free_one_that_the_home_keeps(tmp_path: Path) -> None:
     home = Home(tmp_path)
     prepare(home)
-    configure(home, {"api_port": 0, "gateway_port": 0})
+    configure(home, {"api_port": 0, "gateway_port": 0, "tls_port": 0})
     first = settings.load(home.path)
-    assert 0 != first.api_port != first.gateway_port != 0
+    assert len({first.api_port, first.gateway_port, first.tls_port, 0}) == 4
     configure(home, {})
     assert settings.load(home.path) == first
     say(home, GATEWAY, time.time(), "", first.gateway_port)
-    configure(home, {"gateway_port": 0})
+    configure(home, {"gateway_port": 0, "tls_port": 0})
     assert settings.load(home.path) == first, "what runs already is left as it is"
 
 

@@ -276,7 +276,7 @@ def test_a_port_in_use_names_who_holds_it_and_what_to_change(gateway: Running) -
     assert refused.value.own_code == "PORT_IN_USE"
     assert str(gateway.port) in refused.value.message
     assert f"(pid {os.getpid()})" in refused.value.message
-    assert "--port" in refused.value.hint
+    assert "--gateway-port" in refused.value.hint
 
 
 def test_a_service_whose_own_port_is_in_use_answers_elsewhere_and_that_is_known(

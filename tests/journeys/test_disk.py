@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bough.entrypoints.processes import pid_of
+from bough.kernel.platform import Home
 from tests.journeys.machine import Machine
 
 SERVICE = "class Plus:\n    def predict(self, n: int) -> int:\n        return n + {step}\n"
@@ -56,6 +60,28 @@ def test_a_full_disk_refuses_a_deploy_clearly_and_loses_nothing(small_disk: Mach
     small_disk.deploy(project)
     assert small_disk.predict("plus", 1) == 3
     assert [each["state"] for each in small_disk.bough("releases", "--project", "plus")] == ["live", "superseded"]
+
+
+def test_what_is_killed_on_a_full_disk_is_there_again_and_answers(small_disk: Machine) -> None:
+    """Nobody frees space in the second in which a process dies. The keeper can write no log then, and a server that
+    cannot open its database comes later."""
+    project = small_disk.project("plus", TOML, service_py=SERVICE.format(step=1))
+    small_disk.deploy(project)
+    filler = small_disk.home / "filler"
+    _fill(filler)
+    killed = {name: small_disk.part(name) for name in ("node", "gateway", "server")}
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while any(pid_of(Home(small_disk.home), name) in (0, killed[name]) for name in ("node", "gateway")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert small_disk.predict("plus", 1) == 2
+    filler.unlink()
+    (project / "service.py").write_text(SERVICE.format(step=2))
+    small_disk.up()
+    small_disk.deploy(project)
+    assert small_disk.predict("plus", 1) == 3
 
 
 def test_a_disk_that_fills_while_data_is_written_loses_none_of_what_was_committed(small_disk: Machine) -> None:

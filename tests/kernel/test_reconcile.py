@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.kernel.clock import SystemClock, VirtualClock
+from bough.kernel.errors import Unavailable
 from bough.kernel.events import Events, read
 from bough.kernel.processes import mark, starttime
 from bough.kernel.reconcile import IDLE_S, LEASE_S, RETRY_S, LeaseLost, Loop, Turn, drop, is_awaited, renew, wake
@@ -337,6 +338,24 @@ def test_what_a_handler_records_renews_its_lease(database: SqliteDatabase, clock
     assert make(database, clock, thing=long).run_once()
     assert turns == []
     assert row(database, "a").token is None
+
+
+def test_what_is_away_is_told_in_a_line_and_a_fault_with_its_place(
+    database: SqliteDatabase, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(turn: Turn) -> None:
+        raise Unavailable("the node does not answer")
+
+    def faulty(turn: Turn) -> None:
+        raise KeyError("node")
+
+    caplog.set_level(logging.WARNING, "bough.reconcile")
+    for handler, said, place in ((away, "again in 0.2 s: the node does not answer", False), (faulty, "failed", True)):
+        caplog.clear()
+        wake_now(database, "a")
+        clock.advance(60)
+        make(database, clock, thing=handler).run_once()
+        assert said in caplog.text and ("Traceback" in caplog.text) is place
 
 
 def test_a_turn_that_outlived_its_lease_is_told_in_the_log(

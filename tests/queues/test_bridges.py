@@ -37,6 +37,15 @@ def test_a_result_becomes_an_item_of_another_queue_of_this_bough_once(world: Wor
     assert len(world.queues.peek(OTHER, "waiting", 10)) == 1
 
 
+def test_a_key_goes_on_as_it_was_whatever_letters_it_has(world: World) -> None:
+    """Headers are written in Latin-1, and one that could not be would have been tried for ever."""
+    world.declared[PLACE] = Queue(handler="c", forward=Forward(url="https://central/queues/orders"))
+    world.end("queue", key="Größe 😀")
+    assert world.work.once() == 1
+    sent = world.receiver.told[-1][1]["X-Bough-Key"]
+    assert sent.encode("latin-1").decode() == "Größe 😀"
+
+
 def test_another_bough_is_asked_until_it_has_said_yes_however_long_that_takes(world: World) -> None:
     """Days of silence and refusals, after which a webhook would have been given up."""
     forward = Forward(

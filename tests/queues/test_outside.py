@@ -72,11 +72,17 @@ class World:
     def secret(self, tx: sa.Connection, place: tuple[str, str], name: str) -> str:
         return {"hook": "s3cret", "path": "inside"}[name]
 
-    def end(self, *tell: str, result: bytes = b'{"label": "letter"}', place: Place = PLACE) -> str:
+    def end(
+        self, *tell: str, result: bytes = b'{"label": "letter"}', place: Place = PLACE, key: str = "", kind: str = ""
+    ) -> str:  # fmt: skip
         now = self.clock.now()
         asked = [Take(place=place, owner="me", count=1, until=now + 9)]
-        taken = self.queues.round(Round(drafts=[Draft(place=place, body=b"1")], takes=asked, now=now)).taken[0][0]
-        outcome = Outcome(taken=taken, state=DONE, at=now, until=now + 60, result=result, status=200, tell=tell)
+        taken = self.queues.round(Round(drafts=[Draft(place=place, body=b"1", key=key)], takes=asked, now=now)).taken[
+            0
+        ][0]
+        outcome = Outcome(
+            taken=taken, state=DONE, at=now, until=now + 60, result=result, status=200, tell=tell, kind=kind
+        )  # fmt: skip
         self.queues.round(Round(outcomes=[outcome], now=now))
         return taken.id
 
@@ -103,6 +109,17 @@ def test_a_webhook_is_told_of_an_end_and_can_tell_that_it_is_us(world: World) ->
     signed = f"{id}.{headers['webhook-timestamp']}.".encode() + body
     expected = base64.b64encode(hmac.digest(b"s3cret", signed, "sha256")).decode()
     assert (headers["webhook-id"], headers["webhook-signature"]) == (id, f"v1,{expected}")
+
+
+def test_a_webhook_gets_results_that_are_no_text_whole(world: World) -> None:
+    world.declared[PLACE] = Queue(handler="c", webhook="https://example.com/hook")
+    sent = {"image/png": b"\x89PNG\xff", "text/plain": "größe".encode(), "": b'{"a": 1}'}
+    for kind, result in sent.items():
+        world.end("webhook", result=result, kind=kind)
+    world.work.once()
+    image, text, value = (json.loads(body)["data"]["result"] for _, _, body in world.receiver.told)
+    assert (image["content_type"], base64.b64decode(image["base64"])) == ("image/png", sent["image/png"])
+    assert (text, value) == ("größe", {"a": 1})
 
 
 def test_a_webhook_that_is_down_for_an_hour_is_told_everything_once_it_is_back(world: World) -> None:

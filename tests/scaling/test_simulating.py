@@ -9,7 +9,7 @@ from statistics import mean
 import msgspec
 import pytest
 
-from bough.kernel.errors import Invalid
+from bough.kernel.errors import Invalid, TooLarge
 from bough.kernel.scale import USUAL, Scale
 from bough.scaling import peers, traces
 from bough.scaling.clairvoyant import least_cost
@@ -239,6 +239,32 @@ def test_traces_are_counts_or_requests_and_anything_else_is_refused() -> None:
     assert [(each.at, each.service_s) for each in timed.arrivals] == [(0.5, 0.1), (1.5, 0.1)]
     pairs = traces.read("c", "0.5,2\n1.5,3\n", service_s=0.1, slots=1)
     assert [each.service_s for each in pairs.arrivals] == [2.0, 3.0]
-    for text in ("", "count\n", "1\nmany\n", "-1,2\n"):
+    for text in ("", "count\n", "1\nmany\n", "-1,2\n", "0,0\n", "0,1e300\n", "fn,minutes\n1,2\n"):
         with pytest.raises(Invalid):
             traces.read("d", text, service_s=0.1, slots=1)
+
+
+@pytest.mark.parametrize("heading", ["second,count", "timestamp,requests", "requests,time"])
+def test_counts_beside_their_seconds_are_so_many_requests_each(heading: str) -> None:
+    """Not one request for each line; times since 1970 count from the first, and seconds without a line are silent."""
+    first = 1_700_000_000 if "time" in heading else 0
+    rows = [(first, 5), (first + 2, 7), (first + 2, 1)]
+    text = "\n".join(f"{b},{a}" if heading.startswith("requests") else f"{a},{b}" for a, b in rows)
+    found = traces.read("a", f"{heading}\n{text}\n", service_s=0.1, slots=1)
+    assert found.seconds == 3
+    assert [int(each.at) for each in found.arrivals] == [0] * 5 + [2] * 8
+
+
+def test_no_line_of_a_trace_is_passed_over() -> None:
+    """A mark at the beginning of the file is no heading; fractions add up; what is no count is told with its line."""
+    assert len(traces.read("a", "\ufeff5\n6\n", service_s=0.1, slots=1).arrivals) == 11
+    assert len(traces.read("a", "0.4\n" * 10, service_s=0.1, slots=1).arrivals) == 4
+    for wrong in ("-5", "nan", "inf", "1e999", "2;3"):
+        with pytest.raises(Invalid, match="line 4"):
+            traces.read("a", f"# of May\n1\n\n{wrong}\n", service_s=0.1, slots=1)
+
+
+def test_traces_beyond_all_bounds_are_refused_before_they_take_memory() -> None:
+    for text in ("1\n" * (traces.MOST_REQUESTS + 1), "1e9\n", "1e8,1\n", "second,count\n1e8,1\n", "0\n" * 1_000_001):
+        with pytest.raises(TooLarge):
+            traces.read("a", text, service_s=0.1, slots=1)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from bough.gateway.models import Table
 from bough.kernel.errors import Forbidden
 from bough.kernel.platform import Platform
 from bough.kernel.project import resolve
@@ -17,6 +19,7 @@ FILE = """name = "shop"
 [services.churn]
 model = "service:Churn"
 allow = ["10.0.0.0/8"]
+scopes = ["predict"]
 limits = { key = "10/s" }
 [services.site]
 command = "python app.py"
@@ -52,6 +55,9 @@ def test_every_door_is_shown(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (site.what, site.ports, site.tls, site.asks_for) == ("web service", [7400, 7443, 8080], "TLS", "key or jwt")
     assert (letters.what, letters.asks_for, letters.allow) == ("queue", "key", ["10.0.0.0/8"])
+    assert letters.limits == {}, "the service's are for who asks it"
+    table = msgspec.json.decode(plane.bough.home.table.read_bytes(), type=Table)
+    assert [(each.scopes, each.access) for each in table.queues] == [(["predict"], "key")]
     assert shown(plane, project="other")[1] == {}
     routes = {each.service: each for each in plane.routes()}
     assert routes["churn"].allow == ["10.0.0.0/8"] and routes["site"].tls_required

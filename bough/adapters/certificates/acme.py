@@ -40,7 +40,9 @@ class AcmeAuthority:
         except (messages.Error, errors.Error) as error:
             raise CertificateRefused(f"{self._directory} refuses: {error}", hint="bough logs server") from error
         except (requests.RequestException, OSError, TimeoutError) as error:
-            raise Unavailable(f"{self._directory} does not answer: {error}", code="AUTHORITY_UNREACHABLE") from error
+            said = f"{self._directory} does not answer: {error}"
+            hint = "curl this address from here, or choose another authority: bough up --acme-directory URL"
+            raise Unavailable(said, code="AUTHORITY_UNREACHABLE", hint=hint) from error
 
     def _certify(self, names: list[str], show: Show) -> bytes:
         session = self._session()

@@ -184,6 +184,10 @@ class Queues(Protocol):
         """Removes these items for good, and what was to be told of them; the ids of those that stay because they run
         are returned. Unknown ones are passed over."""
 
+    def clear(self, place: Place, before: float) -> int:
+        """Removes all items that came until then, whatever their state, what was to be told of them, and what was noted
+        for the queue; says how many items. Who has one at work hears that its answer counts no more."""
+
     def tend(self, now: float, is_mine: Callable[[str], bool]) -> Tended:
         """What has come due becomes ready, leases that have ended go back unless the owner `is_mine`, what is to be
         forgotten goes. A bounded part at once."""

@@ -30,7 +30,7 @@ from bough.adapters.queue import (
     Tended,
 )
 from bough.adapters.queue.sequence import Sequence as Numbers
-from bough.adapters.queue.sequence import at_of, number_of, text_of
+from bough.adapters.queue.sequence import at_of, last_of, number_of, text_of
 
 _LIVE = (WAITING, BEHIND, DELAYED, RUNNING)
 replace = msgspec.structs.replace
@@ -105,6 +105,16 @@ class MemoryQueues:
             for each in gone:
                 self._promote(place, each.key)
             return [each.id for each in found if each.state == RUNNING]
+
+    def clear(self, place: Place, before: float) -> int:
+        with self._lock:
+            gone = [each for each in self._of(place) if number_of(each.id) <= last_of(before)]
+            self._forget(number_of(each.id) for each in gone)
+            for each in gone:
+                self._promote(place, each.key)
+            end = "/" + "/".join(place)
+            self._marks = {name: text for name, text in self._marks.items() if not name.endswith(end)}
+            return len(gone)
 
     def tend(self, now: float, is_mine: Callable[[str], bool]) -> Tended:
         with self._lock:

@@ -31,6 +31,11 @@ def at_of(number: int) -> float:
     return (number >> _SHIFT) / 1000.0
 
 
+def last_of(at: float) -> int:
+    """The largest that can have been given until then, unless the clock went back."""
+    return (int(at * 1000) + 1 << _SHIFT) - 1
+
+
 def text_of(number: int) -> str:
     return "itm_" + "".join([_ALPHABET[number >> shift & 31] for shift in range(5 * (_LENGTH - 1), -1, -5)])
 

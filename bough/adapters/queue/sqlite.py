@@ -21,7 +21,7 @@ from bough.adapters.queue import (
 )
 from bough.adapters.queue import sqlite_rounds as rounds
 from bough.adapters.queue.sequence import Sequence as Numbers
-from bough.adapters.queue.sequence import at_of, number_of, text_of
+from bough.adapters.queue.sequence import at_of, last_of, number_of, text_of
 from bough.adapters.queue.sqlite_rounds import BODY, RESULT, chunks
 from bough.adapters.queue.sqlite_schema import BEHIND, DEAD, DELAYED, DONE, RUNNING, WAITING, prepare
 from bough.kernel.errors import Exhausted, Problem, Unavailable
@@ -149,6 +149,17 @@ class SqliteQueues:
                 running += [text_of(seq) for seq, state in states.items() if state == RUNNING]
                 _remove(db, queue, [seq for seq, state in states.items() if state != RUNNING])
         return running
+
+    def clear(self, place: Place, before: float) -> int:
+        query, end = "SELECT seq FROM item WHERE queue = ? AND seq <= ?", "/" + "/".join(place)
+        with self._reading, self._translated():
+            numbers = [seq for (seq,) in self._reader.execute(query, (self._number(place), last_of(before)))]
+        for part in chunks(numbers, TENDED):
+            with self._lock, self._writing() as db:
+                _remove(db, self._known(db, {place})[place], part)
+        with self._lock, self._writing() as db:
+            db.execute("DELETE FROM mark WHERE substr(name, -length(?)) = ?", (end, end))
+        return len(numbers)
 
     def tend(self, now: float, is_mine: Callable[[str], bool]) -> Tended:
         with self._lock:

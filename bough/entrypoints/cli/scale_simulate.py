@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from bough.entrypoints.cli.session import Session, find_project, load_project
 from bough.kernel.errors import Invalid, NotFound
 from bough.kernel.files import write_whole
 from bough.kernel.scale import MOST, Scale
+from bough.scaling import traces
 from bough.scaling.replaying import POLICIES, Simulate, Simulation, replayed
 
 _LAST = 20  # changes that are listed
@@ -61,11 +63,18 @@ def _of_project(service: str, environment: str) -> Scale:
 
 
 def _text_of(trace: str) -> str:
-    path = Path(trace)
-    if not path.is_file():
-        raise NotFound(f"there is no file {trace}", code="TRACE_NOT_FOUND", hint="bough scale simulate --help")
-    content = path.read_bytes()
-    return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8", "replace")
+    """Of a file or a pipe, no more than is read of it; a byte that is no UTF-8 is told with its line."""
+    try:
+        with Path(trace).open("rb") as file:
+            packed = file.peek(2)[:2] == b"\x1f\x8b"
+            content = (gzip.GzipFile(fileobj=file) if packed else file).read(traces.MOST_BYTES + 1)
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"there is no file {trace}", code="TRACE_NOT_FOUND", hint="bough scale simulate --help"
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise Invalid(f"{trace} cannot be read: {error}", code="TRACE_INVALID", hint=f"file {trace}") from error
+    return content.decode("utf-8", "replace")
 
 
 def _step(text: str) -> dict[str, Any]:
@@ -102,9 +111,10 @@ def _text(found: Simulation) -> str:
 command = make(
     "simulate",
     "Replays traffic through the rule that scales services.\n\nTRACE holds the requests of each second, one number a "
-    "line, or SECONDS,SERVICE for each request; it may be gzipped. Says what the replicas would have cost and how many "
-    "requests would have waited too long, with --service under the settings of bough.toml and what is given beside "
-    "them. Other policies are simulated as their documentation describes them. Needs no running Bough.",
+    "line, or SECONDS,SERVICE for each request, or TIME,REQUESTS for each second below a heading such as second,count; "
+    "it may be gzipped, or a pipe. Says what the replicas would have cost and how many requests would have waited too "
+    "long, with --service under the settings of bough.toml and what is given beside them. Other policies are "
+    "simulated as their documentation describes them. Needs no running Bough.",
     [
         click.Argument(["trace"], metavar="TRACE", help="The file."),
         click.Option(["--service"], default="", metavar="NAME", help="Takes `scale` of this one in bough.toml."),

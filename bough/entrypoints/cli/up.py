@@ -76,7 +76,8 @@ def _in_the_foreground(session: Session, wanted: dict[str, Any], began: float) -
 
 def _text(up: supervision.Up) -> str:
     how = f"is up after {up.seconds:.1f} s" if up.started else "is up already"
-    encrypted = f"\n  TLS      {up.tls_url}" if up.tls_url else ""
+    later = "" if up.certified else "  once it is certified: bough logs server"
+    encrypted = f"\n  TLS      {up.tls_url}{later}" if up.tls_url else ""
     return f"Bough {how}\n  gateway  {up.gateway_url}{encrypted}\n  API      {up.api_url}\n  home     {up.home}"
 
 
@@ -85,15 +86,13 @@ def _absolute(path: str | None) -> str | None:
     return str(Path(path).absolute()) if path else path
 
 
-_PORT, _PORT_OR_ANY = click.IntRange(1, 65_535), click.IntRange(0, 65_535)
+_PORT = click.IntRange(0, 65_535)
 command = make(
     "up",
     _HELP,
     [
-        click.Option(["--gateway-port"], type=_PORT_OR_ANY, help="Where requests go.  [default: 7400]"),
-        click.Option(
-            ["--api-port"], type=_PORT_OR_ANY, help="Where this command line and the SDK go.  [default: 7401]"
-        ),
+        click.Option(["--gateway-port"], type=_PORT, help="Where requests go.  [default: 7400]"),
+        click.Option(["--api-port"], type=_PORT, help="Where this command line and the SDK go.  [default: 7401]"),
         click.Option(["--host"], metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]"),
         click.Option(
             ["--foreground"], is_flag=True, help="Stay, and stop everything but the units on Ctrl-C or SIGTERM."

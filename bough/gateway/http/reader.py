@@ -43,8 +43,8 @@ class Reader(asyncio.Protocol):
 
     __slots__ = (
         "_advancing", "_bound", "_call", "_closing", "_deaf", "_front", "_head_bytes", "_header_list",
-        "_in_head", "_learn", "_parser", "_parsing", "_paused_at", "_quiet", "_reading", "_since", "_slow",
-        "_unread", "_url", "_waiting", "_write", "transport", "tunnel",
+        "_in_head", "_learn", "_muted", "_parser", "_parsing", "_passed_over", "_paused_at", "_quiet", "_reading",
+        "_since", "_slow", "_unread", "_url", "_waiting", "_write", "transport", "tunnel",
     )  # fmt: skip
 
     def __init__(self, front: Front, bound: Route | None = None) -> None:
@@ -60,6 +60,8 @@ class Reader(asyncio.Protocol):
         self._deaf = False  # the input cannot be read any further
         self._advancing = False
         self._in_head = False
+        self._passed_over = False  # the head before asks for an upgrade that nobody takes
+        self._muted = False  # what is read is no client's
         self._reading = True
         self._learn: Plan | None = None
         self._head_bytes = 0
@@ -128,6 +130,8 @@ class Reader(asyncio.Protocol):
         return self._parser is not None
 
     def on_message_begin(self) -> None:
+        if self._muted:
+            return
         self._in_head = True
         self._url = b""
         self._header_list = []
@@ -139,14 +143,14 @@ class Reader(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head or self._closing:
-            return  # a trailer, or we have stopped listening
+            return  # a trailer, or nobody listens
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes + len(self._url) <= HEAD_BYTES:
             self._header_list.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._closing:
+        if self._closing or self._muted:
             return
         parser, front, now = self._parser, self._front, monotonic()
         front.count += 1
@@ -162,6 +166,7 @@ class Reader(asyncio.Protocol):
         call = Call(front.count, self._client(), plan, now, head)
         call.body = []
         call.complete = False
+        self._passed_over = parser.should_upgrade() and not (plan.act == PROXY and head.upgrade == b"websocket")  # type: ignore[union-attr]
         if head.length > plan.max_body and plan.act not in (PROXY, REFUSE):
             self._too_large(call)
         self._parsing = call
@@ -200,6 +205,8 @@ class Reader(asyncio.Protocol):
                 self.pause_reading()  # it is not its turn: what has come is enough for now
 
     def on_message_complete(self) -> None:
+        if self._passed_over:
+            return  # it has said that it is over before its body
         call, self._parsing = self._parsing, None
         if call is None:
             return
@@ -326,6 +333,9 @@ class Reader(asyncio.Protocol):
             self.refuse(call, call.plan.problem, monotonic())
 
     def _upgraded(self, rest: bytes) -> None:
+        if self._passed_over:
+            self._pass_over(rest)
+            return
         call = self._call
         if call is not None and call.plan.act == PROXY and call.proxy.upgrade(rest):
             return
@@ -333,6 +343,24 @@ class Reader(asyncio.Protocol):
             call.head.close = True  # the upgrade is not taken; what follows in the stream would be ambiguous
         elif call is None and not self._closing:
             self._shut()
+
+    def _pass_over(self, rest: bytes) -> None:
+        """The message goes on as it would without the upgrade (RFC 9110, 7.8), such as the one to HTTP/2 that Java's
+        client asks for with every request. The parser has left HTTP; another one hears how long the body is."""
+        self._passed_over = False
+        self._parser = httptools.HttpRequestParser(self)
+        head = self._parsing.head if self._parsing is not None else None
+        if head is not None and (head.chunked or head.length > 0):
+            self._muted = True
+            framing = b"Transfer-Encoding: chunked" if head.chunked else b"Content-Length: %d" % head.length
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
+            self._muted = False
+        else:
+            self.on_message_complete()
+        if rest:
+            self._feed(rest)
+        elif self._call is None:
+            self._advance()
 
     def _advance(self) -> None:
         """Goes on to what has been pipelined; when there is nothing, the connection is quiet again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 from collections.abc import Callable
 from time import monotonic
@@ -17,6 +16,7 @@ from bough.gateway.call import Call, Head
 from bough.gateway.http.connection import Connection
 from bough.kernel.errors import Invalid, NotFound, Unavailable
 from bough.queues.models import QueueState
+from bough.queues.webhooks import readable
 from bough.runtime.frames import CHUNK, END, Reply
 
 LONGEST_WAIT_S = 60.0
@@ -134,7 +134,7 @@ class Reading:
 
 
 def view(item: Kept) -> dict[str, Any]:
-    """An item as its sender sees it. A result that is JSON stands as such, a text as a text, else in base64."""
+    """An item as its sender sees it."""
     said: dict[str, Any] = {
         "id": item.id, "queue": item.place[2], "state": item.state, "attempts": item.attempts,
         "queued_at": item.queued_at,
@@ -145,17 +145,6 @@ def view(item: Kept) -> dict[str, Any]:
     if item.state == DONE:
         said["result"] = readable(item.result, item.result_kind)
     return said
-
-
-def readable(content: bytes, kind: str) -> Any:
-    if not content:
-        return None
-    if not kind or kind.startswith("application/json"):
-        return msgspec.Raw(content)
-    if kind.startswith("text/") or "ndjson" in kind:
-        with contextlib.suppress(UnicodeDecodeError):
-            return content.decode()
-    return {"content_type": kind, "base64": base64.b64encode(content).decode()}
 
 
 def _respond(call: Call, client: Connection, item: Kept) -> None:

@@ -33,25 +33,19 @@ class QueueWay:
             kind="model",
         )  # fmt: skip
         self.stats = LaneStats(self.route)
+        self._coming, self._held = 0, 0  # drafts on their way to the disk; those that cannot run at once
 
     def submit(self, call: Call, verb: int, body: bytes, meta: str, now: float) -> None:
         """Answers when the item is on disk. Raises `Busy` (QUEUE_FULL, QUEUE_BUSY) or `Invalid`."""
         asked: Wanted = call.plan.wanted
-        limit = self.queue.settings.max_waiting
-        if limit and self._consumer.depth >= limit:
-            rate = self._consumer.state().rate
-            raise Busy(
-                f"{self._consumer.depth} items wait in {self.queue.queue} and it takes no more", code="QUEUE_FULL",
-                hint="come back after Retry-After seconds; or raise max_waiting of the queue",
-                retry_after_s=min(60.0, max(1.0, self._consumer.depth / rate if rate else 1.0)),
-            )  # fmt: skip
         bodies = [body]
         if asked.lines:
             bodies = [line for line in body.splitlines() if line.strip()]
             if not 0 < len(bodies) <= MOST_LINES:
                 raise invalid(f"the body has {len(bodies)} lines", f"1 to {MOST_LINES} items, one on each line")
+        self._check_room(len(bodies))
         held = bool(asked.key or asked.delay_s)
-        putting = _Putting(call, self._consumer, asked.lines, len(bodies), held)
+        putting = _Putting(call, self, asked.lines, len(bodies), held)
         due_at = time.time() + asked.delay_s if asked.delay_s else 0.0
         drafts = [
             Draft(
@@ -62,6 +56,13 @@ class QueueWay:
             for number, each in enumerate(bodies)
         ]  # fmt: skip
         self._rounds.put(drafts, putting.done)
+        self._count(len(drafts), held=held)
+
+    def came(self, receipt: Receipt | Problem, *, held: bool) -> None:
+        """What became of one of the drafts that were on their way."""
+        self._count(-1, held=held)
+        if isinstance(receipt, Receipt) and receipt.fresh:
+            self._consumer.arrived(held=held)
 
     def update(self, route: QueueRoute | Route) -> None:
         if isinstance(route, QueueRoute):
@@ -88,24 +89,45 @@ class QueueWay:
     def close(self) -> None:
         """As above."""
 
+    def _count(self, number: int, *, held: bool) -> None:
+        if held:
+            self._held += number
+        else:
+            self._coming += number
+
+    def _check_room(self, more: int) -> None:
+        limit, name = self.queue.settings.max_waiting, self.queue.queue
+        if not limit:
+            return
+        if more > limit:
+            raise invalid(f"the body has {more} items, and {name} lets {limit} wait", f"1 to {limit} items a request")
+        at_once = max(0, self._coming - self._consumer.wanted)  # beyond those that somebody takes as they come
+        waiting = max(0, self._consumer.depth) + self._held + at_once
+        if waiting + more > limit:
+            rate = self._consumer.state().rate
+            raise Busy(
+                f"{waiting} items wait in {name} and it takes no more than {limit}", code="QUEUE_FULL",
+                hint="come back after Retry-After seconds; or raise max_waiting of the queue",
+                retry_after_s=min(60.0, max(1.0, waiting / rate if rate else 1.0)),
+            )  # fmt: skip
+
 
 class _Putting:
     """The items of one call, until all are on disk or all were refused."""
 
-    __slots__ = ("_call", "_consumer", "_held", "_left", "_lines", "_problem", "_receipts")
+    __slots__ = ("_call", "_held", "_left", "_lines", "_problem", "_receipts", "_way")
 
-    def __init__(self, call: Call, consumer: Consumer, lines: bool, count: int, held: bool) -> None:
-        self._call, self._consumer, self._lines, self._left, self._held = call, consumer, lines, count, held
+    def __init__(self, call: Call, way: QueueWay, lines: bool, count: int, held: bool) -> None:
+        self._call, self._way, self._lines, self._left, self._held = call, way, lines, count, held
         self._receipts: list[Receipt] = []
         self._problem: Problem | None = None
 
     def done(self, receipt: Receipt | Problem) -> None:
+        self._way.came(receipt, held=self._held)
         if isinstance(receipt, Problem):
             self._problem = receipt
         else:
             self._receipts.append(receipt)
-            if receipt.fresh:
-                self._consumer.arrived(held=self._held)
         self._left -= 1
         if self._left:
             return

@@ -91,10 +91,7 @@ class GatewayQueues:
             if place[1:] == (environment, name) and scope.project in ("", place[0])
         ]  # fmt: skip
         if not found:
-            raise NotFound(
-                f"there is no queue {name} in environment {environment}", code="QUEUE_NOT_FOUND",
-                hint="bough queues list; queues are declared as [queues.NAME] in bough.toml",
-            )  # fmt: skip
+            raise _no_queue(environment, name)
         found = [entry for entry in found if entry.route.bare] or found
         if len(found) > 1:
             projects = sorted(entry.route.project for entry in found)
@@ -176,7 +173,10 @@ class GatewayQueues:
         return way
 
     def _found(self, place: Place) -> QueueState:
-        return self._consumers[place].state()
+        consumer = self._consumers.get(place)
+        if consumer is None:  # it has left the table while the request waited for its turn
+            raise _no_queue(*place[1:])
+        return consumer.state()
 
     def _tended(self, tended: Tended, changed: bool) -> None:
         """Something has come due, or somebody else has written."""
@@ -214,10 +214,17 @@ class GatewayQueues:
             await asyncio.sleep(1.0)
 
 
+def _no_queue(environment: str, name: str) -> NotFound:
+    return NotFound(
+        f"there is no queue {name} in environment {environment}", code="QUEUE_NOT_FOUND",
+        hint="bough queues list; queues are declared as [queues.NAME] in bough.toml",
+    )  # fmt: skip
+
+
 def _as_route(route: QueueRoute) -> Route:
     """As the planner and the keys see it."""
     return Route(
         project=route.project, environment=route.environment, service=route.queue, deployment="", release=0,
         kind="model", api="queues", access=route.access, allow=route.allow, tls_required=route.tls_required,
-        max_body_bytes=route.max_body_bytes, bare=route.bare,
+        scopes=route.scopes, issuers=route.issuers, max_body_bytes=route.max_body_bytes, bare=route.bare,
     )  # fmt: skip

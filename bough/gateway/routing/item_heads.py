@@ -32,7 +32,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 def wanted(head: Head) -> Wanted:
     """Raises `Invalid` (ITEM_INVALID)."""
-    said: dict[bytes, str] = {name: value.decode("latin-1").strip() for name, value in head.headers}
+    said: dict[bytes, str] = {name: _text(value) for name, value in head.headers}
     kind = said.get(b"content-type", "")
     dedup = next((unquote(said[name]) for name in _DEDUP if said.get(name)), "")
     key = said.get(b"x-bough-key", "")
@@ -53,6 +53,14 @@ def wanted(head: Head) -> Wanted:
         kind="" if kind.startswith("application/json") else kind, dedup=dedup, key=key, delay_s=delay_s,
         rank=9 - int(priority), lines="ndjson" in kind,
     )  # fmt: skip
+
+
+def _text(value: bytes) -> str:
+    """As its sender meant it: today's clients write UTF-8, and HTTP itself once said Latin-1."""
+    try:
+        return value.decode().strip()
+    except UnicodeDecodeError:
+        return value.decode("latin-1").strip()
 
 
 def invalid(what: str, hint: str) -> Invalid:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -342,6 +344,22 @@ def test_scaling_is_simulated_without_a_running_bough(bough: Bough, tmp_path: Pa
     assert code != 0 and "'rumour' is not one of load" in err
     code, _, err = bough("scale", "simulate", "busy.csv", "--min", "5", "--max", "2", connected=False)
     assert code != 0 and "2 is less than min = 5" in err
+
+
+def test_a_trace_that_cannot_be_read_is_named_and_a_pipe_is_read(bough: Bough, tmp_path: Path) -> None:
+    packed = gzip.compress(b"5\n6\n")
+    (tmp_path / "cut.gz").write_bytes(packed[:-9])
+    (tmp_path / "bad.gz").write_bytes(packed[:10] + b"\xff" * 20)
+    for name in ("cut.gz", "bad.gz", "."):
+        code, _, err = bough("scale", "simulate", name, connected=False)
+        assert (code, "TRACE_INVALID" in err) == (2, True), err
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(packed,))
+    writer.start()
+    code, out, _ = bough("scale", "simulate", "pipe", connected=False)
+    writer.join()
+    assert code == 0 and "11 requests in 2 s" in out
 
 
 def test_what_a_late_request_weighed_is_drawn_where_it_was_learnt_and_only_there(bough: Bough, tmp_path: Path) -> None:

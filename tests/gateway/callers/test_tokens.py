@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -24,6 +25,7 @@ from bough.gateway.models import Route
 from bough.kernel.traffic import Quota, TokenIssuer
 
 from ..conftest import Replica, Running, route
+from ..queues.test_queues import queue
 from ..test_serving import code
 from .test_limits import key
 
@@ -267,6 +269,25 @@ def test_a_service_may_take_both_keys_and_tokens(gateway: Running, replicas: Mak
     assert [ask(gateway, text) for text in ("good", issuer.token(), "bad")] == [200, 200, 401]
     log = [json.loads(line) for line in _access_log(gateway)]
     assert {"key_good", "ada"} <= {line.get("caller") for line in log}
+
+
+def test_a_queue_takes_the_tokens_of_its_handler_with_its_scopes(
+    gateway: Running, replicas: Make, issuer: Issuer
+) -> None:
+    """Whoever may not ask the service may not have it asked through its queue."""
+    found = asks(issuer, replicas(), scopes=["predict"])
+    doors = {"access": "jwt", "scopes": found.scopes, "issuers": found.issuers}
+    gateway.queues = [
+        msgspec.structs.replace(queue(), **doors), msgspec.structs.replace(queue("by-key"), **doors | {"access": "key"})
+    ]  # fmt: skip
+    start(gateway, found, issuer, keys=[key("good", scopes=["predict"]), key("bad")])
+
+    def puts(name: str, token: str) -> int:
+        return gateway.request("POST", f"/queues/{name}", b"1", Authorization=f"Bearer {token}")[0]
+
+    assert puts("documents", issuer.token(scope="predict")) == 202
+    assert [puts("documents", token) for token in (issuer.token(), issuer.token(aud="other"))] == [403, 401]
+    assert [puts("by-key", text) for text in ("good", "bad")] == [202, 403]
 
 
 def _access_log(gateway: Running) -> list[str]:

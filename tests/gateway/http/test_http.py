@@ -57,6 +57,28 @@ def test_what_is_not_one_clear_request_is_400_and_the_end(gateway: Running, repl
     assert not replica.frames
 
 
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 2\r\n\r\n17", b"Transfer-Encoding: chunked\r\n\r\n2\r\n17\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("cut", [0, 30, -8, -1])
+def test_an_upgrade_that_nobody_takes_is_passed_over_with_its_body_in_place(
+    gateway: Running, replicas: Make, framing: bytes, cut: int
+) -> None:
+    """Java's client asks for HTTP/2 with every request, and sends the body behind it."""
+    gateway.start(routes=[route("churn", replicas())])
+    gateway.until_up("dep-churn")
+    asked = (POST + H2C + framing) * 2 + b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + H2C + b"Connection: close\r\n\r\n"
+    with gateway.raw(asked[:cut]) as connection:
+        time.sleep(0.05)
+        connection.sendall(asked[cut:])
+        answer = read_all(connection)
+    assert bodies(answer) == [b"17", b"17", b"ok\n"]
+    assert answer.count(b"HTTP/1.1 200 ") == 3
+
+
 def test_a_head_that_is_too_large_is_431(gateway: Running) -> None:
     gateway.start(routes=[])
     assert gateway.exchange(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100_000).startswith(b"HTTP/1.1 431 ")

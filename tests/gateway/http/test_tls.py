@@ -8,6 +8,7 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,15 +19,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from bough.gateway.certificates import Certificate
 from bough.gateway.server import Options, Tls
+from bough.kernel.errors import Invalid
+from tests.ports import free_port
 
 from ..conftest import Replica, Running, read_all, route
 
 Make = Callable[..., Replica]
+POST = b"POST /v1/churn/predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
 
 
-def certify(folder: Path, serial: int) -> None:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
+def certify(folder: Path, serial: int, *, begins_h: float = -1, ends_h: float = 1, password: bytes = b"") -> None:
+    """A certificate for 127.0.0.1 that signs itself, and its key. Hours from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -36,14 +41,13 @@ def certify(folder: Path, serial: int) -> None:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(serial)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now + datetime.timedelta(hours=begins_h))
+        .not_valid_after(now + datetime.timedelta(hours=ends_h))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    sealed = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, sealed)
     (folder / "key.pem").write_bytes(private)
     (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
@@ -86,6 +90,25 @@ def test_a_client_that_verifies_is_answered(secure: Running, replicas: Make) -> 
         assert [ask(connection, n) for n in range(3)] == [(200, 0), (200, 1), (200, 2)]
         assert connection.sock.version() in ("TLSv1.2", "TLSv1.3")
     assert secure.post("churn", 5)[0] == 200  # plain HTTP still answers on its own port
+
+
+def test_nobody_is_answered_before_the_table_is_read(secure: Running, replicas: Make) -> None:
+    """Whoever comes in the moment of a start is refused the connection, not told that there is no such service."""
+    answers: list[bytes] = []
+    secure.port = free_port()
+
+    def ask() -> None:
+        while not answers:
+            with contextlib.suppress(ConnectionRefusedError), secure.raw(POST) as connection:
+                answers.append(read_all(connection))
+
+    asking = [threading.Thread(target=ask) for _ in range(4)]
+    for each in asking:
+        each.start()
+    secure.start(routes=[route("churn", replicas())])
+    for each in asking:
+        each.join()
+    assert {each[:13] for each in answers} == {b"HTTP/1.1 200 "}
 
 
 def test_a_new_certificate_is_used_without_dropping_a_connection(secure: Running, replicas: Make) -> None:
@@ -133,6 +156,26 @@ def test_files_that_do_not_fit_change_nothing(secure: Running, replicas: Make) -
         threading.Event().wait(0.1)  # five looks at the files
         with connect(secure, trusted) as connection:
             assert ask(connection) == (200, 1)
+
+
+@pytest.mark.parametrize(("begins_h", "ends_h", "said"), [(-9, -1, "it ended at"), (1, 9, "it begins at")])
+def test_a_certificate_that_nobody_trusts_now_is_told_with_its_time(
+    folder: Path, begins_h: float, ends_h: float, said: str
+) -> None:
+    """It is taken all the same: whoever renews it may be late, and a gateway that is away helps nobody."""
+    certify(folder, 1, begins_h=begins_h, ends_h=ends_h)
+    found = Certificate(folder / "cert.pem", folder / "key.pem")
+    assert found.look()
+    with pytest.raises(Invalid, match=said):
+        found.check_time(time.time())
+
+
+def test_a_key_with_a_password_and_a_key_that_is_away_are_refused_without_a_question(folder: Path) -> None:
+    certify(folder, 1, password=b"secret")
+    with pytest.raises(Invalid, match="cannot be used"):
+        Certificate(folder / "cert.pem", folder / "key.pem").load()
+    with pytest.raises(Invalid, match=f"{folder}/away.pem cannot be used for TLS: there is no such file"):
+        Certificate(folder / "cert.pem", folder / "away.pem").load()
 
 
 def test_a_certificate_that_comes_later_is_used_then(folder: Path, replicas: Make) -> None:

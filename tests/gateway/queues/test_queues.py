@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from bough.queues.models import QueueRoute
 from bough.runtime.frames import Reply, Request
 from tests.queues.test_outside import PLACE, World
 
-from ..conftest import Replica, Running, route
+from ..conftest import Replica, Running, read_all, route
 
 Make = Callable[..., Replica]
 
@@ -108,6 +110,15 @@ def test_one_request_brings_many_items_and_they_share_calls(gateway: Running, re
     assert (status, len(set(said["ids"])), said["new"]) == (202, 500, 500)
     assert [item(gateway, id)["result"] for id in said["ids"]] == list(range(500))
     assert len(replica.frames) < 60
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_keys_and_dedup_ids_are_what_their_sender_wrote(gateway: Running, replicas: Make, encoding: str) -> None:
+    begin(gateway, replicas())
+    heads = "POST /queues/documents HTTP/1.1\r\nHost: x\r\nX-Bough-Key: Größe\r\nIdempotency-Key: é\r\n"
+    answer = gateway.exchange(heads.encode(encoding) + b"Content-Length: 1\r\nConnection: close\r\n\r\n1")
+    found = item(gateway, json.loads(answer.rpartition(b"\r\n")[2])["id"])
+    assert (found["key"], found["dedup"]) == ("Größe", "é")
 
 
 def test_a_dedup_id_puts_once(gateway: Running, replicas: Make) -> None:
@@ -233,6 +244,22 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(gateway: Running, repli
     assert json.loads(body)["error"]["code"] == "QUEUE_FULL" and int(headers["retry-after"]) >= 1
 
 
+def test_no_more_wait_than_may_however_many_come_at_once(gateway: Running, replicas: Make) -> None:
+    """Those that are on their way to the disk wait, too; and the items of one request are all taken or none."""
+    replica = replicas()
+    replica.gate.clear()
+    begin(gateway, replica, queues=[queue(max_waiting=10)])
+    later = {"X-Bough-Delay": "600"}
+    lines = {"Content-Type": "application/x-ndjson", **later}
+    status, _, body = gateway.request("POST", "/queues/documents", b"1\n" * 11, **lines)
+    assert (status, json.loads(body)["error"]["code"]) == (422, "ITEM_INVALID"), "there will never be room for these"
+    assert gateway.request("POST", "/queues/documents", b"1\n" * 5, **lines)[0] == 202
+    assert gateway.request("POST", "/queues/documents", b"1\n" * 6, **lines)[0] == 429
+    with ThreadPoolExecutor(32) as pool:
+        asked = [pool.submit(gateway.request, "POST", "/queues/documents", b"1", **later) for _ in range(32)]
+    assert sorted(each.result()[0] for each in asked) == [202] * 5 + [429] * 27
+
+
 def test_what_a_full_queue_refuses_takes_nothing_from_its_callers_quota(gateway: Running, replicas: Make) -> None:
     replica = replicas()
     replica.gate.clear()
@@ -248,6 +275,19 @@ def test_what_a_full_queue_refuses_takes_nothing_from_its_callers_quota(gateway:
     accepted = [status for status, _ in found].count(202)
     assert 2 <= accepted <= 3 and {status for status, _ in found} == {202, 429}
     assert found[-1] == (429, str(6 - accepted)), "and what is left is said as it is"
+
+
+def test_who_asks_for_a_queue_that_leaves_meanwhile_is_told_so(gateway: Running, replicas: Make) -> None:
+    """Its request waits behind another one of its connection; it had waited for ever."""
+    replica = replicas()
+    begin(gateway, replica)
+    id = put(gateway, 3, X_Bough_Delay="600")
+    asked = f"GET /queues/documents/{id}?wait=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    with gateway.raw(f"{asked}GET /queues/documents HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()) as two:
+        gateway.queues = []
+        gateway.apply([route("churn", replica)])
+        answers = read_all(two)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"404"] and b"QUEUE_NOT_FOUND" in answers
 
 
 def test_news_of_an_item_come_as_they_happen(gateway: Running, replicas: Make) -> None:
