@@ -25,7 +25,7 @@ from tests.plane import laid
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-EXAMPLES = times("API_EXAMPLES", quick=4, deep=10)  # of each operation and mode
+EXAMPLES = times("API_EXAMPLES", quick=2, deep=10)  # of each operation and mode
 
 
 class Plane:
