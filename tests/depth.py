@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+DEEP = bool(os.environ.get("BOUGH_DEEP"))
+
 
 def times(variable: str, *, quick: int, deep: int) -> int:
-    return int(os.environ.get(variable) or (deep if os.environ.get("BOUGH_DEEP") else quick))
+    return int(os.environ.get(variable) or (deep if DEEP else quick))

@@ -64,9 +64,8 @@ class Plane:
         self.shares: list[ShareState] = []  # the same, of routes that are split
         self.queues: list[QueueState] = []  # and of queues
         self.asked_gateway = 0  # how often somebody wanted to know all of it
-        _lay(Home(folder / "home"))
         self.bough = Bough(
-            folder / "home",
+            laid(folder / "home"),
             platform or Platform(),
             engine=through(self.engine) if through else self.engine,
             clock=self.clock,
@@ -199,13 +198,13 @@ class Interrupted(Turn):
             yield tx
 
 
-def _lay(home: Home) -> None:
-    """The databases of a home that has none: making their tables would be most of a control plane's first start."""
-    if home.database.exists():
-        return
-    home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name, content in _fresh().items():
-        (home.path / name).write_bytes(content)
+def laid(home: Path) -> Path:
+    """The home, with databases where it has none: to make their tables is most of a control plane's first start."""
+    if not Home(home).database.exists():
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name, content in _fresh().items():
+            (home / name).write_bytes(content)
+    return home
 
 
 @cache

@@ -136,42 +136,39 @@ def imports() -> tuple[Import, ...]:
     return tuple(found for path in files() for found in imports_of(path))
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
 def imports_of(path: Path) -> Iterator[Import]:
-    tree = ast.parse(path.read_text("utf-8"))
-    hidden = {
-        id(inner)
-        for outer in ast.walk(tree)
-        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef)
-        for inner in ast.walk(outer)
-    }
-    typing_only = {
-        id(inner)
-        for outer in ast.walk(tree)
-        if isinstance(outer, ast.If) and "TYPE_CHECKING" in ast.unparse(outer.test)
-        for inner in ast.walk(outer)
-    }
-    guarded = {
-        id(inner)
-        for outer in ast.walk(tree)
-        if isinstance(outer, ast.Try) and "ImportError" in "".join(ast.unparse(each) for each in outer.handlers)
-        for statement in outer.body
-        for inner in ast.walk(statement)
-    }
     package = module_of(path) if path.name == "__init__.py" else module_of(path).rpartition(".")[0]
-    for node in ast.walk(tree):
+    for node, hidden, for_types, optional in placed(tree(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
             start = ".".join(filter(None, (base, node.module)))
             names = [f"{start}.{alias.name}" for alias in node.names]
-        else:
-            continue
         for name in names:
-            place = id(node)
-            yield Import(
-                module_of(path), name, path, node.lineno, place in hidden, place in typing_only, place in guarded
-            )
+            yield Import(module_of(path), name, path, node.lineno, hidden, for_types, optional)
+
+
+def placed(
+    node: ast.AST, hidden: bool = False, for_types: bool = False, optional: bool = False
+) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool, bool, bool]]:
+    """The imports at and below a statement, and where they stand; expressions hold none."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield node, hidden, for_types, optional
+        return
+    hidden = hidden or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    for_types = for_types or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+    tried: list[ast.stmt] = []
+    if isinstance(node, ast.Try) and "ImportError" in "".join(ast.unparse(each) for each in node.handlers):
+        tried = node.body
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.stmt | ast.excepthandler | ast.match_case):
+            yield from placed(inner, hidden, for_types, optional or inner in tried)
 
 
 def own(found: Import) -> str:
@@ -330,13 +327,13 @@ def test_there_is_no_drawer() -> None:
 )
 def test_a_package_opens_with_its_card(path: Path) -> None:
     """A sentence and what it promises, at most 25 lines; then, in an interface, names and signatures, and no code."""
-    tree = ast.parse(path.read_text("utf-8"))
-    card = ast.get_docstring(tree) or ""
+    parsed = tree(path)
+    card = ast.get_docstring(parsed) or ""
     assert len(card) > 20, f"{path.relative_to(ROOT)} does not say what the package is"
     assert len(card.splitlines()) <= 25
     body = [
         node
-        for outer in tree.body
+        for outer in parsed.body
         for node in (outer.body if isinstance(outer, ast.ClassDef) else [outer])
         if not isinstance(node, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.Expr | ast.Pass)
     ]
@@ -359,7 +356,7 @@ def statements(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.stm
 
 def test_capability_files_have_the_agreed_names_or_say_what_they_are() -> None:
     """Every module opens with a sentence: it is the first thing that a newcomer reads."""
-    silent = [path.relative_to(ROOT) for path in files() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
+    silent = [path.relative_to(ROOT) for path in files() if not ast.get_docstring(tree(path))]
     assert silent == []
 
 
@@ -370,7 +367,7 @@ def test_every_noun_of_a_card_is_in_the_list_of_words() -> None:
         f"{path.parent.name}: {noun}"
         for path in files()
         if path.name == "__init__.py"
-        for noun in nouns(ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "")
+        for noun in nouns(ast.get_docstring(tree(path)) or "")
         if not re.search(rf"^\| {re.escape(noun)}s? \|", words, re.M)
     ]
     print("docs/words.md misses:", ", ".join(missing) or "nothing")

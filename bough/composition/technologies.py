@@ -17,7 +17,7 @@ from bough.adapters.certificates import Authority
 from bough.adapters.connectors import Connectors, Objects
 from bough.adapters.connectors.outside import Outside
 from bough.adapters.connectors.s3 import S3
-from bough.adapters.database.migrate import upgrade
+from bough.adapters.database.migrate import bring_up_to_date
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.engine import Engine
 from bough.adapters.engine.remote import RemoteEngine
@@ -64,8 +64,8 @@ class Technologies:
 
     def __init__(self, home: Home, platform: Platform, instead: Instead, *, durable: bool) -> None:
         self.clock: Clock = instead.get("clock") or SystemClock()
-        upgrade(home.database, durable=durable)
         self.database = SqliteDatabase(home.database, durable=durable)
+        bring_up_to_date(self.database)
         self.tracking = SqliteDatabase(home.tracking, durable=False)
         tracking_schema.prepare(self.tracking)
         self.queues = SqliteQueues(home.queues)

@@ -24,6 +24,7 @@ says what to do, not what should be true, so a lost or doubled one is a fault; h
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 import threading
@@ -170,7 +171,7 @@ class Loop:
     ) -> None:
         self._store, self._clock, self._handlers, self._lease_s = store, clock, dict(handlers), lease_s
         self._mark = mark()
-        self._following, self._take = Prepared(_following(handlers)), Prepared(_take(handlers))
+        self._following, self._take = _statements(frozenset(handlers))
         self._latest = clock.now()
         self._poked = threading.Event()
         self._looking = threading.Lock()
@@ -328,6 +329,12 @@ class Loop:
 
 
 # The statements of every turn, built once: their building would cost more than their running.
+
+
+@functools.cache
+def _statements(kinds: frozenset[str]) -> tuple[Prepared, Prepared]:
+    """When the next object is due, and taking it."""
+    return Prepared(_following(kinds)), Prepared(_take(kinds))
 
 
 def _following(kinds: Iterable[str]) -> sa.Select[Any]:

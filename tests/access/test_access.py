@@ -19,7 +19,6 @@ from bough.kernel.context import Parts, Principal, Role
 from bough.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from bough.kernel.events import Events
 from bough.kernel.operations import Operations
-from bough.kernel.tables import metadata
 
 ADMIN = Principal(id="pri_admin", name="admin", role=Role.ADMIN)
 
@@ -35,13 +34,10 @@ class Shop:
 
 
 class Bench:
-    def __init__(self, folder: Path) -> None:
-        self.clock = VirtualClock()
-        self.database = SqliteDatabase(folder / "bough.db")
-        with self.database.write() as tx:
-            metadata.create_all(tx)
-            access.bootstrap(tx, folder / "token", self.clock.now())
-        self.token_file = folder / "token"
+    def __init__(self, database: SqliteDatabase) -> None:
+        self.clock, self.database = VirtualClock(), database
+        self.token_file = database.path.with_name("token")
+        self.bootstrap()
         self.callers = Callers(self.database.read, self.clock)
         self.database.on_commit(self.callers.forget)
         parts = Parts({Opened: Shop()})
@@ -59,8 +55,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(database: SqliteDatabase) -> Bench:
+    return Bench(database)
 
 
 def person(bench: Bench, name: str, role: str) -> Principal:

@@ -16,7 +16,7 @@ from bough.capacity.savings import GivenBack, savings
 from bough.kernel.clock import VirtualClock
 from bough.kernel.errors import Invalid, NotFound, Unavailable
 from bough.kernel.platform import Platform, PoolSettings, load, save
-from tests.plane import ADMIN
+from tests.plane import ADMIN, laid
 
 SPEED = 60.0
 POOLS = {
@@ -27,8 +27,12 @@ POOLS = {
 
 @pytest.fixture
 def bough(tmp_path: Path) -> Bough:
+    return with_pools(tmp_path / "home", POOLS)
+
+
+def with_pools(home: Path, pools: dict[str, PoolSettings]) -> Bough:
     clock = VirtualClock()
-    return Bough(tmp_path / "home", Platform(pools=POOLS), engine=FakeEngine(clock), clock=clock)
+    return Bough(laid(home), Platform(pools=pools), durable=False, engine=FakeEngine(clock), clock=clock)
 
 
 def test_settings_with_pools_are_what_they_were_after_they_were_written(tmp_path: Path) -> None:
@@ -56,8 +60,7 @@ def test_the_price_book_says_what_is_there_now(tmp_path: Path) -> None:
     trace = tmp_path / "zones.csv"
     trace.write_text("trace,gap_s,rle\na,3600,1x100\nb,3600,0x100\n")
     market = PoolSettings(kind="spot", provider="replay", zones={"a": 0.97, "b": 1.1}, trace=str(trace))
-    clock = VirtualClock()
-    bough = Bough(tmp_path / "home", Platform(pools={"market": market}), engine=FakeEngine(clock), clock=clock)
+    bough = with_pools(tmp_path / "home", {"market": market})
     book = bough.operations.call("capacity.pools", {}, ADMIN)
     assert {(line.zone, line.available) for line in book} == {("a", True), ("b", False), ("here", True)}
 
@@ -100,16 +103,14 @@ def test_pools_are_compared_by_what_an_hour_of_work_costs_and_a_plan_names_those
     tmp_path: Path,
 ) -> None:
     """A zone at 0.90 for each of its own hours costs 1.80 for an hour of work where it goes twice as fast."""
-    clock, hasty = VirtualClock(), PoolSettings(kind="spot", provider="replay", zones={"c": 0.9}, speed=2 * SPEED)
-    pools = POOLS | {"hasty": hasty}
-    bough = Bough(tmp_path / "home", Platform(pools=pools), engine=FakeEngine(clock), clock=clock)
+    hasty = PoolSettings(kind="spot", provider="replay", zones={"c": 0.9}, speed=2 * SPEED)
+    bough = with_pools(tmp_path / "home", POOLS | {"hasty": hasty})
     asked = {"work_h": 10.0 / SPEED, "deadline_h": 20.0 / SPEED}
     plan = bough.operations.call("capacity.plan", asked, ADMIN)
     assert (plan.zones, plan.left_out) == (["market/a", "market/b"], ["hasty/c"])
     book = {line.pool: line for line in bough.operations.call("capacity.pools", {}, ADMIN)}
     assert (book["hasty"].on_demand_per_h, book["hasty"].saving) == (1.53, pytest.approx(1 - 0.9 / 1.53, abs=1e-3))
-    alone = Platform(pools={"hasty": hasty, "sure": POOLS["sure"]})
-    bough = Bough(tmp_path / "other", alone, engine=FakeEngine(clock), clock=clock)
+    bough = with_pools(tmp_path / "other", {"hasty": hasty, "sure": POOLS["sure"]})
     plan = bough.operations.call("capacity.plan", asked, ADMIN)
     assert (plan.zones, plan.left_out) == (["hasty/c"], [])
     assert plan.on_demand_cost == pytest.approx(10.0 * 3.06, rel=0.15), "however fast the market goes"

@@ -17,12 +17,13 @@ from bough.kernel.clock import VirtualClock
 from bough.kernel.context import Principal, Role
 from bough.kernel.errors import Forbidden, NotFound, Unauthenticated
 from bough.kernel.platform import Platform
+from tests.plane import laid
 
 
 @pytest.fixture
 def bough(tmp_path: Path) -> Any:
     clock = VirtualClock()
-    made = Bough(tmp_path / "home", Platform(), engine=FakeEngine(clock), clock=clock)
+    made = Bough(laid(tmp_path / "home"), Platform(), durable=False, engine=FakeEngine(clock), clock=clock)
     yield made
     made.stop()
 

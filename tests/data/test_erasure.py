@@ -15,11 +15,12 @@ from bough.kernel import catalog
 from bough.kernel.context import SYSTEM
 from bough.kernel.errors import NotFound
 from bough.kernel.platform import Platform
+from tests.plane import laid
 
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Bough]:
-    made = Bough(tmp_path / "home", Platform())
+    made = Bough(laid(tmp_path / "home"), Platform(), durable=False)
     yield made
     made.database.close()
 

@@ -17,13 +17,14 @@ from bough.entrypoints.cli.main import run
 from bough.entrypoints.cli.session import Session
 from bough.kernel.context import SYSTEM
 from bough.kernel.platform import Platform
+from tests.plane import laid
 
 Run = Callable[..., Any]
 
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Bough]:
-    made = Bough(tmp_path / "home", Platform())
+    made = Bough(laid(tmp_path / "home"), Platform(), durable=False)
     yield made
     made.database.close()
 

@@ -22,6 +22,7 @@ from bough.kernel.clock import SystemClock, VirtualClock
 from bough.kernel.errors import Conflict, NotFound
 from bough.kernel.points import RETENTION_S
 from bough.kernel.tables import metadata
+from tests.depth import times
 from tests.programs import OURS
 
 MAIN = ("shop", "main")
@@ -184,7 +185,7 @@ def test_what_is_committed_while_garbage_is_collected_is_not_lost(world: World) 
     assert world.texts() == {"again"}
 
 
-ROUNDS = int(os.environ.get("BOUGH_KILLS", "12"))
+ROUNDS = times("BOUGH_KILLS", quick=5, deep=12)
 CHURN = """
 import random, sys, time
 from pathlib import Path

@@ -25,6 +25,7 @@ from bough.data.models import File
 from bough.data.trees import CLONE, COPY, OVERLAY, Changes, Tree, Trees, Way
 from bough.kernel.errors import Invalid, NotFound
 from bough.kernel.trees import remove_tree
+from tests.depth import times
 
 SOMEBODY = 65534  # a user without any rights, for when the tests run as root
 CONTENTS = {"a": b"one", "b": b"two two", "run": b"#!/bin/sh\n", "sub/c": b"three", "sub/deep/d": b"", "sub2/e": b"1"}
@@ -160,6 +161,7 @@ def test_a_tree_for_reading_without_an_overlay_is_made_of_other_files(ground: Gr
     ground.check_blobs()
 
 
+EXAMPLES = times("BOUGH_EXAMPLES", quick=12, deep=30)
 PATHS = st.sampled_from([*CONTENTS, "sub", "sub/deep", "sub2", "new", "sub/new", "sub2/b/x", "."])
 TEXTS = st.sampled_from(["", "one", "x" * 700])
 OPERATIONS = st.one_of(
@@ -173,7 +175,7 @@ OPERATIONS = st.one_of(
 
 @pytest.mark.parametrize("way", [CLONE, OVERLAY, COPY])
 @given(operations=st.lists(OPERATIONS, max_size=12))
-@settings(max_examples=30)
+@settings(max_examples=EXAMPLES)
 def test_whatever_a_program_does_no_blob_changes_and_nothing_of_it_is_missed(
     way: str, operations: list[Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -17,10 +17,11 @@ import pytest
 
 from bough.kernel.reconcile import LEASE_S
 from tests.databases.conftest import PROJECT, Rows
+from tests.depth import times
 from tests.dying import Doom, in_a_process
 from tests.plane import Plane
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "4"))
+KILLS = times("BOUGH_KILLS", quick=2, deep=4)
 COMMITS, TAKES_S = 24, 0.4  # of all that `work` does
 ALL = "SELECT customer FROM orders ORDER BY id"
 AT_FIRST, MORE, LESS = ["Ada", "Bob"], ["Ada", "Bob", "Eve"], ["Ada"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import select
 import shutil
@@ -23,8 +22,9 @@ from bough.adapters.sql.pages import DEEPEST, Pages
 from bough.adapters.sql.sqlite import Sqlite
 from bough.kernel.errors import Busy
 from bough.runtime.pages import extension, format, opening, vfs
+from tests.depth import times
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "6"))
+KILLS = times("BOUGH_KILLS", quick=3, deep=6)
 MODES = ("wal", "delete", "truncate", "persist")
 
 

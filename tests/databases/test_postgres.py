@@ -103,9 +103,7 @@ def test_a_server_that_was_killed_is_started_again_with_what_was_committed(first
     engine.ensure(handle)
     pid = int((engine.path(handle) / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and Path(f"/proc/{pid}").exists():
-        time.sleep(0.05)
+    wait_until(lambda: not engine._server(handle).pid())
     engine.keep(handle)
     assert emails(engine, handle) == BOTH
     engine.close(handle)

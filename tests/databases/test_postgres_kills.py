@@ -22,10 +22,11 @@ from bough.adapters.sql.postgres import Postgres
 from bough.adapters.sql.postgres_follower import WARM
 from bough.adapters.sql.postgres_server import Programs
 from bough.adapters.sql.postgres_settling import settle
+from tests.depth import times
 
 pytest.importorskip("psycopg")
 pytestmark = pytest.mark.skipif(bool(Programs().why_not), reason=Programs().why_not or "-")
-KILLS, FIRST = int(os.environ.get("BOUGH_KILLS", "2")), int(os.environ.get("BOUGH_KILLS_FIRST", "0"))
+KILLS, FIRST = times("BOUGH_KILLS", quick=1, deep=2), int(os.environ.get("BOUGH_KILLS_FIRST", "0"))
 COUNT = "SELECT coalesce(max(id), 0) FROM rows"
 
 

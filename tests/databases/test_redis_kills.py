@@ -19,9 +19,10 @@ import pytest
 
 from bough.adapters.sql.redis import Redis
 from bough.adapters.sql.redis_server import Program
+from tests.depth import times
 
 pytestmark = pytest.mark.skipif(bool(Program().why_not), reason=Program().why_not or "-")
-KILLS, FIRST = int(os.environ.get("BOUGH_KILLS", "3")), int(os.environ.get("BOUGH_KILLS_FIRST", "0"))
+KILLS, FIRST = times("BOUGH_KILLS", quick=2, deep=3), int(os.environ.get("BOUGH_KILLS_FIRST", "0"))
 
 
 @pytest.mark.timeout(100 + 20 * KILLS)

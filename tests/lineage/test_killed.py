@@ -21,10 +21,11 @@ import pytest
 from bough.client import Client
 from bough.client.http import Http
 from bough.kernel.errors import Problem
+from tests.depth import times
 from tests.ports import free_port
 from tests.programs import control_plane
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "4"))
+KILLS = times("BOUGH_KILLS", quick=2, deep=4)
 SEED = int(os.environ.get("BOUGH_SEED", "1"))
 PATIENCE_S = 60.0
 LONGEST_S = 0.05  # between a request and the kill: about what commit and sending take

@@ -28,8 +28,8 @@ from tests.plane import Plane
 
 ENDPOINTS = Table(experiments, runs, logged_models, registry, traces, traces_v2).endpoints
 API = "/api/2.0"
-EXAMPLES = times("API_EXAMPLES", quick=5, deep=12)  # of each endpoint
-SPANS = times("BOUGH_EXAMPLES", quick=100, deep=300)
+EXAMPLES = times("API_EXAMPLES", quick=2, deep=12)  # of each endpoint
+SPANS = times("BOUGH_EXAMPLES", quick=50, deep=300)
 TRACE_FILTERS = (
     *("span.attributes.a.b > 1", "span.attributes.`x` LIKE '%*%'", "feedback.good >= 1 AND expectation.x IS NULL"),
     *("run_id = 'x'", "run_id IN ('x')", "text LIKE '%'", "span.name IS NULL", "end_time > 1e300", "name > 1"),

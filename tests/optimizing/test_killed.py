@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -18,10 +17,11 @@ import pytest
 
 from bough.adapters.engine import EXITED
 from bough.kernel.reconcile import LEASE_S
+from tests.depth import times
 from tests.dying import Doom, in_a_process
 from tests.optimizing.conftest import Bench, prepared, run_units
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "4"))
+KILLS = times("BOUGH_KILLS", quick=2, deep=4)
 COMMITS = 32  # from where a worker is asked for to the version and what is cleared away after it
 ASKED = {"model": "digits@champion", "data": "images/test.npz", "label": "digit", "method": "dynamic"}
 

@@ -17,7 +17,6 @@ import sqlalchemy as sa
 
 from bough.adapters.connectors.outside import Outside
 from bough.adapters.connectors.s3 import S3
-from bough.adapters.database.migrate import upgrade
 from bough.adapters.database.sqlite import SqliteDatabase
 from bough.adapters.queue import DONE, Draft, Outcome, Place, Round, Take
 from bough.adapters.queue.memory import MemoryQueues
@@ -27,6 +26,7 @@ from bough.kernel.events import Events
 from bough.kernel.queue import Forward, HttpSource, Queue, SqlSink, SqlSource
 from bough.queues.outside import OutsideWork
 from bough.queues.rules import refusal_mark
+from tests.plane import laid
 
 PLACE: Place = ("shop", "main", "documents")
 HOUR_S = 3600.0
@@ -60,8 +60,7 @@ class Receiver(Outside):
 class World:
     def __init__(self, folder: Path) -> None:
         self.queues, self.clock, self.receiver = MemoryQueues(), VirtualClock(), Receiver()
-        upgrade(folder / "bough.db")
-        self.database = SqliteDatabase(folder / "bough.db")
+        self.database = SqliteDatabase(laid(folder) / "bough.db", durable=False)
         self.events = Events(self.clock)
         self.declared: dict[Place, Queue] = {}
         self.work = OutsideWork(

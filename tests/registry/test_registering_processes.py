@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.depth import times
 from tests.plane import Plane
 from tests.programs import OURS
 
-SEED, ROUNDS = 20260503, int(os.environ.get("BOUGH_KILLS", "8"))
+SEED, ROUNDS = 20260503, times("BOUGH_KILLS", quick=4, deep=8)
 
 
 @pytest.mark.timeout(600 + 10 * ROUNDS)

@@ -15,10 +15,11 @@ from bough.runtime.spec import UnitSpec
 from bough.scaling import store
 from bough.scaling.models import Learnt, Place
 from bough.scaling.scaled import WARM_UP_S
+from tests.depth import times
 from tests.plane import Plane
 from tests.scaling.test_loop import FILE, Traffic, route, service, shown
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "8"))
+KILLS = times("BOUGH_KILLS", quick=4, deep=8)
 SEED = int(os.environ.get("BOUGH_SEED", "1"))
 RATES = (0, 2, 6, 14, 30)  # requests a second
 

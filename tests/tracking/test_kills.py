@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
 import textwrap
 import time
 from pathlib import Path
 
+from tests.depth import times
 from tests.programs import OURS
 
-ROUNDS = int(os.environ.get("BOUGH_KILLS", "10"))
+ROUNDS = times("BOUGH_KILLS", quick=4, deep=10)
 THREADS = 3
 WRITER = textwrap.dedent("""
     import os, sys, threading

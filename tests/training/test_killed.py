@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 from pathlib import Path
@@ -13,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from bough.kernel.reconcile import LEASE_S
+from tests.depth import times
 from tests.dying import Doom, in_a_process
 
 from .test_registering import FILE, Lab
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "4"))
+KILLS = times("BOUGH_KILLS", quick=2, deep=4)
 COMMITS = 110  # of a run from its beginning to its version, and a few more
 PATIENCE = 30  # rounds of a second
 

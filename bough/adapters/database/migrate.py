@@ -26,16 +26,21 @@ def upgrade(path: Path, *, durable: bool = True) -> None:
     refused (code DATABASE_NEWER)."""
     database = SqliteDatabase(path, durable=durable)
     try:
-        with database.read() as tx:
-            if _version(tx) == HEAD:
-                return
-        with database.write() as tx:
-            if not _tables(tx):  # not done by another process meanwhile
-                _make(tx)
-            if _version(tx) != HEAD:
-                _run(tx, path)
+        bring_up_to_date(database)
     finally:
         database.close()
+
+
+def bring_up_to_date(database: SqliteDatabase) -> None:
+    """The same for one that is open."""
+    with database.read() as tx:
+        if _version(tx) == HEAD:
+            return
+    with database.write() as tx:
+        if not _tables(tx):  # not done by another process meanwhile
+            _make(tx)
+        if _version(tx) != HEAD:
+            _run(tx, database.path)
 
 
 def schema(folder: Path) -> str:

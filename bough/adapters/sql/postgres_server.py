@@ -48,8 +48,8 @@ PLAIN = ("-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1")  # words o
 _STATUS = 7  # the line of postmaster.pid, from 0, that says how far it is
 _LEFT_OVER = ("pre-existing shared memory block", "Is another postmaster")
 _NEWER = [(17, "summarize_wal = off\n"), (18, "file_copy_method = clone\n")]  # settings, by version
-# Recovery syncs the disk, and not file by file: to open a file is to copy it into the overlay.
-_WITHOUT_OPENING = "-c recovery_init_sync_method=syncfs"
+# Recovery syncs the disk, and not file by file: a branch has a thousand, and in an overlay to open one is to copy it.
+_AT_ONCE = "-c recovery_init_sync_method=syncfs"
 
 
 class Programs:
@@ -199,7 +199,7 @@ class Server:
         """Starts it; what it said if that failed."""
         log, over = self.place / "log", self.place if self.is_overlay else None
         before = log.stat().st_size if log.exists() else 0
-        options = f"-k {self.sockets}" + (f" {_WITHOUT_OPENING}" if self.is_overlay else "")
+        options = f"-k {self.sockets} {_AT_ONCE}"
         words = ["-D", str(self.seen), "-l", str(log), "-o", options, "-w", "-t", str(int(START_S)), "start"]
         try:
             self._programs.run("pg_ctl", *words, timeout_s=START_S * 2, over=over)
@@ -355,8 +355,10 @@ def _is_stopped(pid: int) -> bool:
 
 
 def _until_gone(pid: int) -> None:
+    """One that has ended counts, though nobody may have waited for it: its parent is the system's first process, which
+    takes its time, or in a container never does."""
     deadline = time.monotonic() + STOP_S
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+    while _state(pid) not in ("", "Z", "X") and time.monotonic() < deadline:
         time.sleep(0.01)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,15 @@ SHARED = Path(os.environ.get("BOUGH_SHARED_DATA") or Path(__file__).parents[4] /
 class Shop(Plane):
     """A project with production, and short words for what tests do with tables."""
 
-    def __init__(self, folder: Path, *, tables: Tables | None = None) -> None:
+    def __init__(self, folder: Path, *, tables: Tables | None = None, fresh: bool = True) -> None:
+        """Not `fresh`: over what another one has left in the folder."""
         super().__init__(folder, tables=tables)
         self.folder = folder
-        self._files = 0
+        self._files = len(list(folder.glob("*.parquet")))
         self.tables = DuckTables(folder / "sessions")
-        with self.bough.database.write() as tx:
-            catalog.open_head(tx, PROJECT, "main", None)
+        if fresh:
+            with self.bough.database.write() as tx:
+                catalog.open_head(tx, PROJECT, "main", None)
 
     def do(self, verb: str, name: str = "", **fields: Any) -> Any:
         given = {"project": PROJECT, "name": name, **fields} if name else {"project": PROJECT, **fields}
@@ -72,10 +75,27 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     made.bough.stop()
 
 
+@pytest.fixture(scope="session")
+def of_orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one with a table of 1,000 orders, keyed by id, has left in its folder."""
+    return left_by(with_orders(Shop(tmp_path_factory.mktemp("orders"))))
+
+
 @pytest.fixture
-def orders(shop: Shop) -> Shop:
-    """With a table of 1,000 orders, keyed by id."""
-    return with_orders(shop)
+def orders(of_orders: Path, tmp_path: Path) -> Iterator[Shop]:
+    made = over_copy(of_orders, tmp_path)
+    yield made
+    made.bough.stop()
+
+
+def left_by(shop: Shop) -> Path:
+    shop.bough.stop()
+    return shop.folder
+
+
+def over_copy(left: Path, folder: Path) -> Shop:
+    shutil.copytree(left, folder, dirs_exist_ok=True)
+    return Shop(folder, fresh=False)
 
 
 def with_orders(shop: Shop) -> Shop:

@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import os
 import random
 import textwrap
 import time
 
 from tests.data.tables.conftest import Shop
+from tests.depth import times
 from tests.programs import OURS
 
-ROUNDS = int(os.environ.get("BOUGH_KILLS", "4"))
+ROUNDS = times("BOUGH_KILLS", quick=2, deep=4)
 WRITER = textwrap.dedent("""
     import sys
     from pathlib import Path

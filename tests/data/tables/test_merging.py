@@ -25,7 +25,7 @@ from bough.kernel.merging import Choices
 from tests.depth import times
 
 Rows = dict[int, int]  # id -> v
-EXAMPLES = times("BOUGH_HISTORIES", quick=12, deep=30)
+EXAMPLES = times("BOUGH_HISTORIES", quick=6, deep=30)
 NONE = Choices()
 
 

@@ -21,10 +21,11 @@ from bough.kernel.context import Principal, Role
 from bough.kernel.operations import collect
 from bough.kernel.platform import Platform
 from tests.depth import times
+from tests.plane import laid
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-EXAMPLES = times("API_EXAMPLES", quick=4, deep=10)  # of each operation and mode
+EXAMPLES = times("API_EXAMPLES", quick=2, deep=10)  # of each operation and mode
 
 
 class Plane:
@@ -32,7 +33,7 @@ class Plane:
 
     def __init__(self, folder: Path) -> None:
         clock = VirtualClock()
-        self._bough = Bough(folder / "home", Platform(), engine=FakeEngine(clock), clock=clock)
+        self._bough = Bough(laid(folder / "home"), Platform(), durable=False, engine=FakeEngine(clock), clock=clock)
         self.operations, self.blobs = self._bough.operations, self._bough.blobs
         with self._bough.database.write() as tx:
             access.bootstrap(tx, self._bough.home.token, clock.now())

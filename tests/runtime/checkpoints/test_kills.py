@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -16,9 +15,10 @@ import pytest
 
 from bough.runtime.checkpoints import manifest, restoring
 from bough.runtime.checkpoints.checking import Interruptions
+from tests.depth import times
 from tests.runtime.checkpoints import trained
 
-KILLS = int(os.environ.get("BOUGH_KILLS", "10"))
+KILLS = times("BOUGH_KILLS", quick=5, deep=10)
 OUTSIDE = max(2, KILLS // 10)
 STEPS, EVERY, PAUSE_S = 40, 3, 0.002  # long enough for a save to end while the training goes on
 MOMENTS = 130  # that a start of so many steps passes
