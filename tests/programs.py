@@ -2,8 +2,8 @@
 interpreter of its own. For programs that are started often: those that are killed, and `bough`. That the latter is the
 same in an interpreter of its own, tests/entrypoints show, and the pages that are run word for word.
 
-As a program it is that process, in any Python. A program to run comes with files for what it prints and complains of,
-and one end of a line on which its words come and its exit status goes back.
+As a program it is that process, in any Python. A program to run comes with files for what it reads, prints and
+complains of, and one end of a line on which its words come and its exit status goes back.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ import tempfile
 import threading
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
-FILES = 3  # with each program: what it prints, what it complains of, its line
+FILES = 4  # with each program: what it reads, what it prints, what it complains of, its line
+Files = tuple[int, int, int]  # the first three of them
 
 
 class Program:
@@ -74,16 +75,20 @@ class Programs:
     ) -> Program:
         """`settings`: environment variables beside those that all have."""
         read, write = os.pipe()
-        line = self._ask(code, words, self._settings | (settings or {}), folder, write, stderr)
+        with Path(os.devnull).open() as given:
+            files = (given.fileno(), write, stderr)
+            line = self._ask(code, words, self._settings | (settings or {}), folder, files)
         os.close(write)
         return Program(read, line)
 
     def run(
-        self, code: str, *words: object, environment: dict[str, str], folder: Path, timeout_s: float
+        self, code: str, *words: object, environment: dict[str, str], folder: Path, timeout_s: float, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """A program to its end; it has these environment variables and no others."""
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            line = self._ask(code, words, environment, folder, out.fileno(), err.fileno())
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            given.write(stdin.encode())
+            given.seek(0)
+            line = self._ask(code, words, environment, folder, (given.fileno(), out.fileno(), err.fileno()))
             program = Program(os.dup(out.fileno()), line)
             in_time = program.ended(timeout_s)
             program.kill()
@@ -95,12 +100,12 @@ class Programs:
             return subprocess.CompletedProcess([*map(str, words)], status, said, err.read().decode())
 
     def _ask(
-        self, code: str, words: tuple[object, ...], environment: dict[str, str], folder: Path, out: int, err: int
+        self, code: str, words: tuple[object, ...], environment: dict[str, str], folder: Path, files: Files
     ) -> socket.socket:
         """The line of a program that has begun."""
         line, its = socket.socketpair()
         with its, self._lock:
-            socket.send_fds(self._started(), [b"."], [out, err, its.fileno()])
+            socket.send_fds(self._started(), [b"."], [*files, its.fileno()])
         asked = {"code": code, "words": [*map(str, words)], "environment": environment, "folder": str(folder)}
         line.sendall(json.dumps(asked).encode() + b"\n")
         return line
@@ -137,23 +142,23 @@ def main(loaded: str) -> None:
     while files := socket.recv_fds(asked, 1, FILES)[1]:
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            sys.exit(_run(*files))
+            _end(_run(*files))
         for each in files:
             os.close(each)
 
 
-def _run(out: int, err: int, line: int) -> int:
-    """One program, in a process of its own, which then ends as any interpreter does; its exit status."""
+def _run(given: int, out: int, err: int, line: int) -> int:
+    """One program, in a process of its own; its exit status."""
     code = 1
     with socket.socket(fileno=line) as told:
         try:
             socket.send_fds(told, [b"."], [os.pidfd_open(os.getpid())])
             with told.makefile() as said:
                 asked = json.loads(said.readline())
+            os.dup2(given, 0)
             os.dup2(out, 1)
             os.dup2(err, 2)
-            for each in (out, err):
+            for each in (given, out, err):
                 os.close(each)
             os.chdir(asked["folder"])
             os.environ.clear()
@@ -169,6 +174,16 @@ def _run(out: int, err: int, line: int) -> int:
             traceback.print_exc()
         told.sendall(str(code).encode())
     return code
+
+
+def _end(code: int) -> NoReturn:
+    """As any interpreter ends, but that what it has in memory stays there: to take that apart, module by module, copies
+    the pages of the process that it was forked from, and takes longer than most commands."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for each in (sys.stdout, sys.stderr):
+        each.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bough.client import Client, connect
 from tests.ports import free_port
 from tests.programs import ROOT, Programs
 
@@ -21,19 +23,21 @@ import importlib
 from bough.client.contract import contract
 from bough.entrypoints.cli import main
 contract()
-for name in main.HAND_WRITTEN:
+in_groups = [f"{group}_{word}" for group, words in main.IN_GROUPS.items() for word in words]
+for name in [*main.HAND_WRITTEN, *main.IN_PLACE, *in_groups]:
     importlib.import_module(f"bough.entrypoints.cli.{name}")
 """)
 COMMAND = "import sys; from bough.entrypoints.cli import main; sys.exit(main.run(sys.argv[1:]))"
 
 
 class Machine:
-    def __init__(self, home: Path, environments: Path | None = None) -> None:
-        """`environments`: a folder of built Python environments that is shared with other homes."""
+    def __init__(self, home: Path, shared: Mapping[str, Path] | None = None) -> None:
+        """`shared`: folders of this home that it has in common with others, by their names in it."""
         self.home = home
-        if environments is not None:
-            home.mkdir(mode=0o700, parents=True)
-            (home / "envs").symlink_to(environments)
+        for name, folder in (shared or {}).items():
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (home / name).symlink_to(folder)
+        self._client: Client | None = None
         self.gateway_port, self.api_port = free_port(), free_port()
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("BOUGH_", "COV_"))}
         self.environment |= {"BOUGH_HOME": str(home), "NO_COLOR": "1"}
@@ -47,19 +51,29 @@ class Machine:
         return self.bough("up", "--gateway-port", str(self.gateway_port), "--api-port", str(self.api_port))
 
     def down(self) -> None:
+        if self._client is not None:
+            self._client.close()
         self.run("down", "--all")
         for pid in self.processes():
             kill(pid)
 
-    def run(self, *words: str, cwd: Path | None = None, timeout_s: float = 300.0) -> subprocess.CompletedProcess[str]:
-        folder = cwd or self.home.parent
-        return COMMANDS.run(COMMAND, *words, environment=self.environment, folder=folder, timeout_s=timeout_s)
+    def run(
+        self, *words: str, cwd: Path | None = None, timeout_s: float = 300.0, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        folder, variables = cwd or self.home.parent, self.environment
+        return COMMANDS.run(COMMAND, *words, environment=variables, folder=folder, timeout_s=timeout_s, stdin=stdin)
 
     def bough(self, *words: str, cwd: Path | None = None, code: int = 0) -> Any:
         """The JSON answer of a command, which must end with `code`."""
         done = self.run(*words, "--json", cwd=cwd)
         assert done.returncode == code, f"bough {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout.strip().splitlines()[-1])
+
+    def asked(self, operation: str, **fields: Any) -> Any:
+        """What an operation answers: for what is waited for, as a command takes ten times as long."""
+        if self._client is None:
+            self._client = connect(self.home)
+        return self._client.call(operation, **fields)
 
     def deploy(self, project: Path, *words: str, code: int = 0) -> Any:
         return self.bough("deploy", *words, cwd=project, code=code)
@@ -159,4 +173,4 @@ def wait_until(condition: Any, what: str, timeout_s: float = 60.0) -> None:
     ends = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < ends, f"still not after {timeout_s} s: {what}"
-        time.sleep(0.02)
+        time.sleep(0.1)

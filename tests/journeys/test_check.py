@@ -13,7 +13,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "fastapi-app"
 def test_the_fastapi_example_keeps_the_container_contract(machine: Machine) -> None:
     copy = machine.home.parent / "checked"
     shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    found = machine.bough("check", "container", "--slow", "/count?to=200000", cwd=copy)["services"]
+    found = machine.bough("check", "container", "--slow", "/count?to=100000", cwd=copy)["services"]
     assert [each["service"] for each in found] == ["web"]
     states = {each["name"]: each["state"] for each in found[0]["promises"]}
     assert states.pop("drain") in ("kept", "unproven")  # how long the answer takes is the machine's affair
@@ -22,7 +22,7 @@ def test_the_fastapi_example_keeps_the_container_contract(machine: Machine) -> N
 
 def test_a_broken_contract_ends_with_8_and_names_the_promise(machine: Machine) -> None:
     project = machine.project("deaf", '[services.deaf]\ncommand = "sleep 60"\n')
-    error = machine.bough("check", "container", "--start-s", "1", cwd=project, code=8)["error"]
+    error = machine.bough("check", "container", "--start-s", "0.2", cwd=project, code=8)["error"]
     assert error["code"] == "CONTRACT_BROKEN"
     assert "deaf: port" in error["message"] and "deaf: exit_status" in error["message"]
     assert error["fields"]["services"][0]["promises"][0]["hint"]
@@ -42,7 +42,7 @@ def test_a_service_may_be_named_instead_of_a_folder(machine: Machine) -> None:
     (project / "web" / "app.py").write_text("")
 
     def checked(*words: str, cwd: Path) -> list[str]:
-        error = machine.bough("check", "container", *words, "--start-s", "1", cwd=cwd, code=8)["error"]
+        error = machine.bough("check", "container", *words, "--start-s", "0.2", cwd=cwd, code=8)["error"]
         return [each["service"] for each in error["fields"]["services"]]
 
     assert checked("other", cwd=project) == ["other"]

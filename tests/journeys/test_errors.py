@@ -79,9 +79,9 @@ def test_every_mistake_has_its_words(
     assert hint in error["hint"]
 
 
-def test_a_port_in_use_is_named_with_its_holder(machine: Machine, own_machine: Machine) -> None:
-    own_machine.bough("down")
-    done = own_machine.run("up", "--gateway-port", str(machine.gateway_port))
+def test_a_port_in_use_is_named_with_its_holder(machine: Machine, our_machine: Machine) -> None:
+    our_machine.bough("down")
+    done = our_machine.run("up", "--gateway-port", str(machine.gateway_port))
     assert done.returncode == 6
     assert f"port {machine.gateway_port}" in done.stderr
     assert str(machine.part("gateway")) in done.stderr
@@ -106,8 +106,8 @@ def test_no_service_takes_a_port_from_bough_itself(machine: Machine) -> None:
     assert machine.deploy(project, code=5)["error"]["code"] == "PORT_RESERVED"
 
 
-def test_a_command_for_a_bough_that_does_not_run_says_how_to_start_it(own_machine: Machine) -> None:
-    own_machine.bough("down")
-    done = own_machine.run("status", "--project", "any")
+def test_a_command_for_a_bough_that_does_not_run_says_how_to_start_it(our_machine: Machine) -> None:
+    our_machine.bough("down")
+    done = our_machine.run("status", "--project", "any")
     assert done.returncode == 6
     assert "bough up" in done.stderr

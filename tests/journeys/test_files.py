@@ -52,7 +52,7 @@ def test_a_service_that_sleeps_is_woken_with_the_data_of_then(machine: Machine) 
         machine.bough("data", "put", str(folder), "news", cwd=project)
 
     def asleep() -> bool:
-        (found,) = machine.bough("services", "list", "--project", "daily")
+        (found,) = machine.asked("services.list", project="daily")
         return found["state"] == "asleep" and not units("pid") - units("exit")
 
     def units(file: str) -> set[Path]:

@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.depth import times
 from tests.journeys.machine import Machine, kill, wait_until
 from tests.pushes.remote import Working
 
@@ -15,6 +16,7 @@ class Greeter:
         return "{word}, " + name
 """
 TOML = '\n[services.{name}]\nmodel = "service:Greeter"\n'
+KILLS = times("BOUGH_KILLS", quick=2, deep=4)
 
 
 def project(machine: Machine, name: str) -> Working:
@@ -58,24 +60,24 @@ def test_push_a_branch_see_its_url_update_it_and_delete_it(machine: Machine) -> 
     assert pushes["live"] == 2 and pushes["median_s"] > 0
 
 
-def test_a_server_that_is_killed_during_a_push_takes_it_the_second_time(own_machine: Machine) -> None:
-    work = project(own_machine, "killed")
-    own_machine.bough("git", "remote", cwd=work.folder)
-    for at in range(4):
+def test_a_server_that_is_killed_during_a_push_takes_it_the_second_time(machine: Machine) -> None:
+    work = project(machine, "killed")
+    machine.bough("git", "remote", cwd=work.folder)
+    for at in range(KILLS):
         work.commit(f"change {at}", service_py=SERVICE.format(word=f"Hello {at}"))
-        before = own_machine.part("server")
+        before = machine.part("server")
         pushing = subprocess.Popen(
             ["git", "push", "bough", "HEAD"], cwd=work.folder, env=work.environment, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
-        time.sleep(0.1 + 0.15 * at)
+        time.sleep(0.1 + 0.6 * at / KILLS)
         kill(before)
         pushing.communicate(timeout=100)
-        wait_until(lambda: own_machine.part("server") != before, "the keeper starts the server again")  # noqa: B023
-        own_machine.bough("whoami")  # waits for it
+        wait_until(lambda: machine.part("server") != before, "the keeper starts the server again")  # noqa: B023
+        machine.bough("whoami")  # waits for it
         said = work.git("push", "bough", "HEAD")
         assert "live after" in said or "up-to-date" in said, said
-        answers(own_machine, "killed", "main", f"Hello {at}")
+        answers(machine, "killed", "main", f"Hello {at}")
 
 
 def test_hooks_make_update_and_remove_the_environment_of_a_branch(machine: Machine) -> None:
@@ -104,4 +106,4 @@ def said_in(log: Path) -> str:
 
 
 def names(machine: Machine, project: str) -> set[str]:
-    return {each["name"] for each in machine.bough("branch", "list", "--project", project)}
+    return {each["name"] for each in machine.asked("environments.list", project=project)}

@@ -72,7 +72,7 @@ def test_processes_meet_and_go_on_with_fewer_of_them(machine: Machine) -> None:
     wait_until(lambda: all((saved / f"met-2-{rank}").exists() for rank in range(2)), "two processes have met", 60)
     assert (saved / "met-2-0").read_text() == "10", "a job gives way to services"
     machine.bough("jobs", "resize", made["id"], "1", cwd=folder)
-    wait_until(lambda: machine.bough("jobs", "show", made["id"], cwd=folder)["run"].get("finished_at"), "its end", 60)
+    wait_until(lambda: machine.asked("jobs.show", id=made["id"])["run"].get("finished_at"), "its end", 60)
     shown = machine.bough("jobs", "show", made["id"], cwd=folder)
     assert shown["run"]["state"] == "succeeded" and shown["run"]["attempt"] == 2
     assert (saved / "met-1-0").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -39,12 +38,12 @@ def test_a_change_is_seen_on_productions_requests_before_anybody_gets_it(machine
     mirror = machine.bough("mirror", "main", "--to", "dearer", "--sample", "50%", "--for", "10m", cwd=project)
     again = machine.bough("mirror", "main", "--to", "dearer", cwd=project, code=5)
     assert again["error"]["code"] == "MIRROR_RUNNING"
-    wait(lambda: machine.bough("mirrors", "report", mirror["id"], cwd=project)["state"] == "running")
+    wait(lambda: machine.asked("mirrors.report", id=mirror["id"])["state"] == "running")
     wait(lambda: mirrored(machine))
     for n in range(40):
         asked = {"rooms": n % 5, "note": "call Ada"}
         assert machine.predict("price.homes", asked) == {"price": n % 5 * 100, "rooms": n % 5}
-    found = wait(lambda: compared(machine, project, mirror["id"], seen=40))
+    found = wait(lambda: compared(machine, mirror["id"], seen=40))
     (service,) = found["services"]
     assert (service["compared"], service["seen"], service["same"]) == (20, 40, 4)
     assert [(each["path"], each["different"]) for each in service["fields"]] == [(".price", 16)]
@@ -53,7 +52,8 @@ def test_a_change_is_seen_on_productions_requests_before_anybody_gets_it(machine
     assert machine.bough("mirrors", "list", cwd=project)[0]["state"] == "stopped"
 
     replay = machine.bough("replay", "--to", "dearer", "--last", "30", cwd=project)
-    done = wait(lambda: finished(machine, project, replay["id"]))
+    wait(lambda: machine.asked("replays.show", id=replay["id"])["state"] != "running")
+    done = machine.bough("replays", "show", replay["id"], cwd=project)
     assert done["state"] == "done", done
     (service,) = machine.bough("mirrors", "report", replay["id"], cwd=project)["services"]
     assert (service["compared"], service["same"]) == (30, 6)
@@ -82,19 +82,14 @@ def mirrored(machine: Machine) -> bool:
     return there and state is not None and state.generation >= table.generation
 
 
-def compared(machine: Machine, project: Path, id: str, *, seen: int) -> Any:
-    found = machine.bough("mirrors", "report", id, cwd=project)
+def compared(machine: Machine, id: str, *, seen: int) -> Any:
+    found = machine.asked("mirrors.report", id=id)
     return found if found["services"] and found["services"][0]["seen"] >= seen else None
-
-
-def finished(machine: Machine, project: Path, id: str) -> Any:
-    found = machine.bough("replays", "show", id, cwd=project)
-    return found if found["state"] != "running" else None
 
 
 def wait(until: Any, seconds: float = 60.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := until()):
         assert time.monotonic() < deadline, json.dumps(found)
-        time.sleep(0.2)
+        time.sleep(0.05)
     return found

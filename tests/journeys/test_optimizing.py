@@ -47,8 +47,8 @@ def test_a_smaller_version_is_made_and_a_student_learns_from_its_teacher(machine
     few = ["--params", "epochs=40"]  # the default is tried in tests/training/test_distilling.py
     trained = machine.run("train", *few, cwd=folder, timeout_s=500)
     assert trained.returncode == 0 and "it is measured beside its teacher digits/1" in trained.stdout, trained
-    wait_until(lambda: student(machine, folder)["state"] != "running", "the student is measured")
-    made = student(machine, folder)
+    wait_until(lambda: student(machine)["state"] != "running", "the student is measured")
+    made = machine.bough("optimize", "show", student(machine)["id"], cwd=folder)
     before, after = made["contenders"]
     assert (made["state"], made["version"], before["name"], after["name"]) == ("done", 1, "before", "after"), made
     assert after.get("loss", 0.0) <= 0.05 and after["bytes"] < before["bytes"] / 10 and after["p50_ms"] > 0
@@ -67,6 +67,6 @@ def test_a_smaller_version_is_made_and_a_student_learns_from_its_teacher(machine
     assert said.startswith("digits-small/1 from digits/1: ")
 
 
-def student(machine: Machine, folder: Path) -> Any:
-    (found,) = (each for each in machine.bough("optimize", "list", cwd=folder) if each["kind"] == "distill")
+def student(machine: Machine) -> Any:
+    (found,) = (each for each in machine.asked("optimize.list", project="small") if each["kind"] == "distill")
     return found

@@ -13,9 +13,9 @@ from tests.journeys import pages
 from tests.journeys.machine import ROOT, Machine
 
 
-def test_the_page_works_as_written(own_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_works_as_written(new_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    said = pages.run("docs/parts.md", own_machine)
+    said = pages.run("docs/parts.md", new_machine)
     assert "42.0" in said and "['price']" in said
 
 

@@ -8,8 +8,6 @@ import hashlib
 import json
 import os
 import secrets
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -81,10 +79,7 @@ class Canaries:
 
     def bough(self, *words: str, stdin: str = "", code: int = 0) -> str:
         """A command with something on its standard input; what it said is searched later."""
-        done = subprocess.run(
-            [sys.executable, "-m", "bough.entrypoints.cli.main", *words], cwd=self._project,
-            env=self._machine.environment, capture_output=True, text=True, timeout=120, input=stdin,
-        )  # fmt: skip
+        done = self._machine.run(*words, cwd=self._project, stdin=stdin)
         assert done.returncode == code, (words, done.stdout, done.stderr)
         self.said += [done.stdout.encode(), done.stderr.encode()]
         return done.stdout

@@ -39,13 +39,9 @@ sleep_after_s = 1
 """
 
 
-def states(machine: Machine, project: str, environment: str) -> dict[str, str]:
-    words = ("services", "list", "--project", project, "--environment", environment)
-    return {each["service"]: each["state"] for each in machine.bough(*words)}
-
-
 def asleep(machine: Machine, project: str, environment: str) -> bool:
-    return set(states(machine, project, environment).values()) == {"asleep"}
+    found = machine.asked("services.list", project=project, environment=environment)
+    return {each["state"] for each in found} == {"asleep"}
 
 
 def test_services_sleep_wake_and_sleep_again_whatever_dies(own_machine: Machine) -> None:

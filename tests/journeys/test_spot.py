@@ -59,13 +59,11 @@ speed = 60
 """
 
 
-def test_a_job_is_planned_taken_away_goes_on_and_is_counted(own_machine: Machine) -> None:
-    machine = own_machine
-    machine.bough("down", "--all")
+def test_a_job_is_planned_taken_away_goes_on_and_is_counted(new_machine: Machine) -> None:
+    machine = new_machine
     trace = machine.home / "always.csv"
     trace.write_text("trace,gap_s,rle\nhere,3600,1x1000\nthere,3600,1x1000\n")
-    with (machine.home / "settings.toml").open("a") as file:
-        file.write(POOLS.format(trace=trace))
+    (machine.home / "settings.toml").write_text(POOLS.format(trace=trace))
     machine.up()
     project = machine.project("spots", TOML, train_py=TRAIN)
     machine.deploy(project)
@@ -110,10 +108,10 @@ def trained(machine: Machine, project: Path, *, preempted: bool) -> tuple[str, s
     """What a run comes to, and what is said of its places."""
     id = machine.bough("train", "fit", "--detach", "--params", "pause=0.05", cwd=project)["id"]
     if preempted:
-        wait(lambda: machine.bough("jobs", "show", id, cwd=project).get("progress", {}).get("step", 0) > 20)
+        wait(lambda: machine.asked("jobs.show", id=id).get("progress", {}).get("step", 0) > 20)
         (taken,) = machine.bough("chaos", "preempt", id, "--notice", "2s", cwd=project)
         assert taken["run"] == id, taken
-    ended = wait(lambda: end_of(machine, project, id), 150)
+    ended = wait(lambda: end_of(machine, id), 150)
     assert ended["state"] == "succeeded", ended
     assert (ended["attempt"] >= 2) == preempted
     said = machine.run("jobs", "logs", id, cwd=project).stdout
@@ -121,8 +119,8 @@ def trained(machine: Machine, project: Path, *, preempted: bool) -> tuple[str, s
     return said[said.index("sum ") :].split()[1], "; ".join(places)
 
 
-def end_of(machine: Machine, project: Path, id: str) -> Any:
-    found = machine.bough("jobs", "show", id, cwd=project)["run"]
+def end_of(machine: Machine, id: str) -> Any:
+    found = machine.asked("jobs.show", id=id)["run"]
     return found if found["state"] in ("succeeded", "failed", "cancelled") else None
 
 

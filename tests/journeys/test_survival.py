@@ -10,18 +10,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import times
 from tests.journeys.machine import Machine, kill, wait_until
 
+# It takes a while and no processor, as one that asks a database: whatever is killed, somebody waits for it, and what
+# brings it back has the machine.
 SERVICE = """
-import os
+import os, time
 
 class Double:
     def predict(self, n: int) -> dict:
         if n == 666:
             os._exit(3)
+        time.sleep(0.005)
         return {"twice": n * 2}
 """
 TOML = '\n[services.double]\nmodel = "service:Double"\n'
+KILLS = times("BOUGH_KILLS", quick=2, deep=3)  # of the server
 
 
 def start(machine: Machine, name: str, extra: str = "replicas = 2\n") -> Path:
@@ -35,7 +40,7 @@ def test_kill_9_of_the_server_under_load_fails_no_request(machine: Machine) -> N
     start(machine, "server-dies")
     load = machine.load("/v1/server-dies/predict", 4, expect='"twice":8')
     time.sleep(0.5)
-    for _ in range(3):
+    for _ in range(KILLS):
         before = machine.part("server")
         kill(before)
         wait_until(lambda: machine.part("server") != before, "the keeper starts the server again")  # noqa: B023
@@ -85,16 +90,17 @@ def test_a_request_that_kills_its_replica_is_given_up_and_takes_no_other_with_it
     assert found["failed"] == 0, found
 
 
-def test_without_any_control_plane_the_data_plane_serves_and_heals(own_machine: Machine) -> None:
+def test_without_any_control_plane_the_data_plane_serves_and_heals(our_machine: Machine) -> None:
     """Keeper and server are dead: a killed replica and a killed gateway still come back to their work."""
-    start(own_machine, "orphan", "")
+    start(our_machine, "orphan", "")
     for part in ("keeper", "server"):
-        kill(own_machine.part(part))
-    load = own_machine.load("/v1/orphan/predict", 4, expect='"twice":8')
+        kill(our_machine.part(part))
+    load = our_machine.load("/v1/orphan/predict", 4, expect='"twice":8')
     time.sleep(0.5)
-    kill(own_machine.replicas()[0])
+    kill(next(p for p in our_machine.replicas() if _service_of(our_machine, p) == "orphan"))
     time.sleep(1.5)
     found = load.stop()
+    our_machine.up()
     assert found["failed"] == 0, found
     assert found["requests"] > 100
 
@@ -107,17 +113,17 @@ def test_kill_9_of_the_gateway_and_the_next_one_serves(machine: Machine) -> None
         wait_until(lambda: _answers(machine, "gateway-dies"), "the next gateway serves")
 
 
-def test_kill_9_of_everything_then_up_brings_the_same_releases_back(own_machine: Machine) -> None:
-    start(own_machine, "alpha")
-    start(own_machine, "beta")
-    before = [own_machine.bough("releases", "--project", name) for name in ("alpha", "beta")]
-    for pid in own_machine.processes():
+def test_kill_9_of_everything_then_up_brings_the_same_releases_back(our_machine: Machine) -> None:
+    start(our_machine, "alpha")
+    start(our_machine, "beta")
+    before = [our_machine.bough("releases", "--project", name) for name in ("alpha", "beta")]
+    for pid in our_machine.processes():
         kill(pid)
-    wait_until(lambda: not own_machine.processes(), "all are dead")
-    own_machine.up()
+    wait_until(lambda: not our_machine.processes(), "all are dead")
+    our_machine.up()
     for name in ("alpha", "beta"):
-        wait_until(lambda: _answers(own_machine, name), f"{name} answers again")  # noqa: B023
-    assert [own_machine.bough("releases", "--project", name) for name in ("alpha", "beta")] == before
+        wait_until(lambda: _answers(our_machine, name), f"{name} answers again")  # noqa: B023
+    assert [our_machine.bough("releases", "--project", name) for name in ("alpha", "beta")] == before
 
 
 def test_followed_logs_miss_and_double_no_line_over_kill_9_of_the_server(machine: Machine) -> None:
@@ -127,15 +133,15 @@ def test_followed_logs_miss_and_double_no_line_over_kill_9_of_the_server(machine
     words = [sys.executable, "-m", "bough.entrypoints.cli.main", "logs", "talkative", "--follow", "--json"]
     with subprocess.Popen(words, cwd=project, env=machine.environment, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout
-        for round in range(3):
+        for round in range(KILLS):
             for n in range(round * 20, round * 20 + 20):
                 machine.predict("talkative", n)
             before = machine.part("server")
             kill(before)
             wait_until(lambda: machine.part("server") != before, "the keeper starts the server again")  # noqa: B023
-        read = [json.loads(next(reader.stdout))["text"] for _ in range(60)]
+        read = [json.loads(next(reader.stdout))["text"] for _ in range(20 * KILLS)]
         reader.terminate()
-    assert read == [f"got {n}" for n in range(60)]
+    assert read == [f"got {n}" for n in range(20 * KILLS)]
 
 
 def test_releases_under_load_lose_no_request(machine: Machine) -> None:
@@ -153,11 +159,11 @@ def test_releases_under_load_lose_no_request(machine: Machine) -> None:
     assert found["failed"] == 0, found
 
 
-def test_down_and_up_again_keeps_everything(own_machine: Machine) -> None:
-    start(own_machine, "calm")
-    own_machine.bough("down")
-    own_machine.up()
-    wait_until(lambda: _answers(own_machine, "calm"), "calm answers again")
+def test_down_and_up_again_keeps_everything(our_machine: Machine) -> None:
+    start(our_machine, "calm")
+    our_machine.bough("down")
+    our_machine.up()
+    wait_until(lambda: _answers(our_machine, "calm"), "calm answers again")
 
 
 def _answers(machine: Machine, service: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -58,6 +59,7 @@ IN_GROUPS = {
 IN_PLACE = ("lineage",)
 _EVERYDAY = ("status", "releases", "rollback")
 INTERRUPTED, PIPE_CLOSED = 130, 141
+GARBAGE = 100_000  # new objects before one looks for garbage: more than a command loads, little for one that goes on
 
 
 class Bough(click.Group):
@@ -224,8 +226,12 @@ def _version(context: click.Context, parameter: click.Parameter, value: bool) ->
 
 
 def main() -> NoReturn:
-    """The installed command."""
-    sys.exit(run(sys.argv[1:]))
+    """The installed command. Looking for garbage in what it loads, and in all of it once more as the interpreter ends,
+    would be a quarter of a short one."""
+    gc.set_threshold(GARBAGE)
+    code = run(sys.argv[1:])
+    gc.freeze()
+    sys.exit(code)
 
 
 if __name__ == "__main__":
