@@ -312,7 +312,7 @@ def _deployed(context: Context, place: tuple[str, str]) -> tuple[int, dict[str, 
 
 def _proposed(context: Context, request: RunJob) -> tuple[int, dict[str, JobManifest]]:
     proposal = ProposeRelease(file=request.file, bundles=request.bundles, environment=request.environment)
-    name, manifest = environments.propose(context, proposal, jobs_only=True)
+    name, manifest = environments.propose(context, proposal, job=request.job)
     if name != request.project:
         raise Conflict(
             f"the file is of the project {name}, not of {request.project}", code="PROJECT_DIFFERS",
@@ -325,7 +325,9 @@ def _proposed(context: Context, request: RunJob) -> tuple[int, dict[str, JobMani
 def _cancel(context: Context, found: JobRun) -> None:
     now, said = context.clock.now(), f"cancelled by {context.principal.name}"
     values: dict[str, Any] = {"said": said}
-    if found.state in (RUNNING, STOPPING) and not found.children:
+    if found.children:
+        values |= {"state": STOPPING}  # until the last of its runs has ended
+    elif found.state in (RUNNING, STOPPING):
         by = now + found.manifest.settings.grace_s
         values |= {"state": STOPPING, "stopping_for": CANCEL, "stop_by": min(found.stop_by or by, by)}
     elif found.state == ENDING:

@@ -11,8 +11,8 @@ LOST = (FAILED, CANCELLED, SKIPPED)
 
 
 def together(tx: sa.Connection, run: JobRun) -> list[JobRun]:
-    """The run and those of its group; all that it comes after; and what was skipped because of any of these. Only what
-    has ended without success."""
+    """The run and those of its group; all that it comes after; and what was skipped because of any of these. Of a group
+    of which one run alone is meant, the group without the others. Only what has ended without success."""
     found: dict[str, JobRun] = {}
     left = [run]
     while left:
@@ -20,6 +20,7 @@ def together(tx: sa.Connection, run: JobRun) -> list[JobRun]:
         if each.state in LOST and each.id not in found:
             found[each.id] = each
             left += [*store.members(tx, each.id), *store.several(tx, each.needs)]
+    found |= {each.id: each for each in store.several(tx, [run.group]) if each.state in LOST}
     left = list(found.values())
     while left:
         skipped = store.skipped_after(tx, left.pop())

@@ -411,6 +411,23 @@ def test_what_is_taken_up_again_brings_along_what_it_needs_and_what_was_skipped_
         jobs.call("jobs.retry", id=jobs.all(taken_up)[0].id)
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_run_of_a_group_is_taken_up_alone_and_its_group_is_counted_anew(jobs: Jobs, which: int) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=0.1, code=1)
+    jobs.ask("letter", LINE)
+    jobs.let_pass(6.0)
+    assert jobs.states("fit") == [FAILED] * 3
+    del jobs.does["fit"]
+    members = [run for run in jobs.all("fit") if run.group]
+    jobs.call("jobs.retry", id=members[which].id)
+    jobs.let_pass(6.0)
+    assert [jobs.run(each.id).state for each in members].count(SUCCEEDED) == 1
+    assert jobs.states("letter") == [SKIPPED], "the other one still lacks"
+    jobs.call("jobs.retry", id=members[1 - which].id)
+    jobs.let_pass(10.0)
+    assert jobs.states() == [SUCCEEDED] * 6
+
+
 def test_jobs_for_one_device_never_overlap(with_devices: Callable[..., Jobs]) -> None:
     jobs = with_devices("t4:1")
     jobs.deploy(FILE + "resources = { gpus = 1, cpus = 0.1 }\n")
@@ -601,6 +618,37 @@ def test_a_group_is_cancelled_and_taken_up_again_as_one(jobs: Jobs) -> None:
     assert jobs.states() == [SUCCEEDED] * 4
 
 
+def test_a_group_that_is_cancelled_ends_with_its_last_run_and_says_what_came_of_it(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(ignores_term=True)
+    made = jobs.ask("fit", FILE + 'grace_s = 2\n[jobs.fit.sweep]\ngrid = { lr = [1, 2] }\nmetric = "loss"\n')
+    jobs.let_pass(1.0)
+    first = next(run for run in jobs.all() if run.run)
+    jobs.call("runs.log", project="lab", id=first.run, metrics=[{"key": "loss", "value": 0.1, "timestamp_ms": 1}])
+    jobs.call("jobs.cancel", id=made.id)
+    jobs.let_pass(0.5)
+    assert jobs.run(made.id).state == STOPPING
+    with pytest.raises(Conflict, match="is stopping"):
+        jobs.call("jobs.retry", id=made.id)  # its runs would end as cancelled all the same
+    jobs.let_pass(4.0)
+    group, members = jobs.run(made.id), [run for run in jobs.all() if run.group]
+    assert group.state == CANCELLED and group.said.startswith("cancelled by admin: 2 cancelled; best is"), group.said
+    assert group.seconds == pytest.approx(sum(run.seconds for run in members)) and group.seconds > 1.0
+
+
+def test_the_best_of_a_sweep_is_looked_for_among_all_of_its_points(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=3.0)
+    made = jobs.ask("fit", FILE + '[jobs.fit.sweep]\ngrid = { lr = [1, 2] }\nmetric = "loss"\n')
+    jobs.let_pass(1.0)
+    early, late = [run for run in jobs.all() if run.group]
+    for run, last in ((early, 0.5), (late, 0.1)):
+        values = [0.9] * 10_000 + [last] if run is late else [last]
+        points = [{"key": "loss", "value": value, "step": at, "timestamp_ms": at} for at, value in enumerate(values)]
+        for at in range(0, len(points), 1000):
+            jobs.call("runs.log", project="lab", id=run.run, metrics=points[at : at + 1000])
+    jobs.let_pass(5.0)
+    assert f"best is {late.id}, loss 0.1 " in jobs.run(made.id).said
+
+
 def test_the_sums_of_all_cost_centres_are_the_whole(jobs: Jobs) -> None:
     both = 'name = "lab"\n[jobs.one]\ncommand = "x"\ncost_center = "a"\n[jobs.two]\ncommand = "x"\nkind = "train"\n'
     for job in ("one", "two", "two"):
@@ -680,3 +728,16 @@ def test_a_run_whose_beginning_is_gone_fails_and_says_so(jobs: Jobs) -> None:
     jobs.let_pass(2.0)
     run = jobs.run(second.id)
     assert run.state == FAILED and run.said == f"it could not be started: the checkpoints of {first.id} are gone"
+
+
+def test_a_run_of_one_job_needs_nothing_that_only_others_lack(jobs: Jobs) -> None:
+    lacking = 'command = "x"\npath = "elsewhere"\nenv = { TOKEN = "${secrets.none}" }\n'
+    others = f'[jobs.other]\n{lacking}[services.api]\n{lacking}[jobs.last]\ncommand = "x"\nafter = ["other"]\n'
+    made = jobs.ask("fit", FILE + others)
+    jobs.let_pass(2.0)
+    assert jobs.run(made.id).state == SUCCEEDED
+    for needing in ("other", "last"):
+        with pytest.raises(Invalid, match="there is no bundle for elsewhere"):
+            jobs.ask(needing, FILE + others)
+    with pytest.raises(Invalid, match=r"jobs.other.env.TOKEN: there is no secret 'none'"):
+        jobs.ask("last", FILE + others.replace('path = "elsewhere"\n', ""))

@@ -16,7 +16,7 @@ from bough.entrypoints.cli import check_building, choosing, sending
 from bough.entrypoints.cli.drawing import DIM, GREEN, RED, YELLOW, columns_of, paint
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import environment
-from bough.entrypoints.cli.session import Session, find_project
+from bough.entrypoints.cli.session import Session, find_project, load_project
 from bough.kernel.errors import Invalid, WorkloadFailed
 from bough.kernel.workloads import Job
 
@@ -34,8 +34,8 @@ taken away, until its files or its command change."""
 
 def run(session: Session, job: str, folder: str, environment: str, **asked: Any) -> None:
     root = find_project(Path(folder))
-    prepared = sending.prepare(root, environment, jobs_only=True)
-    job = choosing.job_meant(prepared.project, job, "bough check resume")
+    job = choosing.job_meant(load_project(root, environment), job, "bough check resume")
+    prepared = sending.prepare(root, environment, job=job)
     settings = prepared.project.jobs[job]
     if not settings.command and not settings.dockerfile:
         raise Invalid(f"{job} has no command to run", code="NO_COMMAND", hint="write command in bough.toml")
