@@ -12,8 +12,8 @@ import click
 from bough.builds import resumable
 from bough.entrypoints.cli import choosing, sending
 from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, paint
+from bough.entrypoints.cli.options import NumberRange, environment_here
 from bough.entrypoints.cli.options import command as make
-from bough.entrypoints.cli.options import environment_here
 from bough.entrypoints.cli.session import Session, find_project, load_project
 from bough.kernel.errors import Invalid
 
@@ -60,7 +60,8 @@ def run(
     answer = {**plan, "resume": resumes}
     start = _start(plan.changeover, given=changeover_s is not None)
     resumed = _resumes(job, settings.capacity, resumes)
-    lines = [_text(session, job, plan), start, *_speed(plan.speed), *_left_out(plan.left_out), resumed]
+    lines = [_text(session, job, plan), *_drawn(plan, deadline), start, *_speed(plan.speed)]
+    lines += [*_left_out(plan.left_out), resumed]
     session.answer(answer, text="\n  ".join(lines))
 
 
@@ -72,6 +73,14 @@ def _resumes(job: str, capacity: str, found: str) -> str:
         return f"{job} has passed check resume, so it may use spot"
     why = "has not passed check resume" if found == "untried" else "did not pass check resume"
     return f"{job} {why}, so it will run on-demand: bough check resume {job}"
+
+
+def _drawn(plan: Any, deadline_h: float) -> list[str]:
+    """Where the deadline is further away than the plan is drawn for."""
+    if plan.across_h > 0.9 * deadline_h:  # less by what a start may take
+        return []
+    said = f"planned as if it were due in {_time(plan.across_h)}"
+    return [f"{said}: with {_time(deadline_h)} it costs no more, and may take longer"]
 
 
 def _speed(speed: float) -> list[str]:
@@ -101,7 +110,7 @@ def _start(changeover: Any, *, given: bool) -> str:
 def _text(session: Session, job: str, plan: Any) -> str:
     lines = [
         f"{job}: {_money(plan.cost)} expected, {_money(plan.low)} to {_money(plan.high)} in eight of ten; on-demand"
-        f" {_money(plan.on_demand_cost)}, so {plan.saving:.0%} less",
+        f" {_money(plan.on_demand_cost)}, so {abs(plan.saving):.0%} {'less' if plan.saving > -0.005 else 'more'}",
         f"  now: {plan.first}; done after {_time(plan.done_after_h)}, {plan.losses:g} losses expected",
         f"  chances: spot alone {plan.only_spot:.0%}, some on-demand {plan.some_on_demand:.0%}, on-demand alone"
         f" {plan.only_on_demand:.0%}, deadline missed {plan.missed:.0%}",
@@ -138,6 +147,8 @@ def _map(session: Session, plan: Any, cells: list[str]) -> list[str]:
 def _time(hours: float) -> str:
     if hours * 60.0 < 1.0:
         return f"{hours * 3600.0:.3g} s"
+    if hours >= 100.0:
+        return f"{hours:,.0f} h"
     return f"{hours:.3g} h" if hours >= 1.0 else f"{hours * 60.0:.3g} min"
 
 
@@ -177,6 +188,7 @@ def picture(job: str, plan: Any) -> str:
         at = _SIDE + number * 90
         shapes += [f'<rect class="{_CLASSES[mark]}" x="{at}" y="{top}" width="10" height="10"/>',
                    _words(at + 16, top + 10, meaning)]  # fmt: skip
+    shapes.append(_words(_SIDE + 3 * 90 + 16, top + 10, "blank: too late"))
     width, height = _SIDE + across + _MARGIN, top + 10 + _MARGIN
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
@@ -210,12 +222,12 @@ command = make(
         click.Argument(["job"], default="", required=False, metavar="[JOB]", help="A job of bough.toml; the only one."),
         click.Option(["--folder"], default=".", metavar="FOLDER", help="The project's folder, or one inside it."),
         environment_here(),
-        click.Option(["--work-h"], type=click.FloatRange(0), default=0.0, help="Hours of work, instead of work_s."),
+        click.Option(["--work-h"], type=NumberRange(0), default=0.0, help="Hours of work, instead of work_s."),
         click.Option(
-            ["--deadline-h"], type=click.FloatRange(0), default=0.0, help="Hours until it must be done."
+            ["--deadline-h"], type=NumberRange(0), default=0.0, help="Hours until it must be done."
         ),
         click.Option(
-            ["--changeover-s"], type=click.FloatRange(0), default=None,
+            ["--changeover-s"], type=NumberRange(0), default=None,
             help="Seconds from a machine to the first new step, instead of what its attempts have shown.",
         ),
         click.Option(["--svg"], default="", metavar="FILE", help="Write the picture there, too."),
