@@ -67,7 +67,7 @@ def test_a_program_that_keeps_everything_passes(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("steps", "seed"), [(2, 0), (12, 0), (20, 1)])
+@pytest.mark.parametrize(("steps", "seed"), [(2, 0), (5, 0), (6, 1)])
 def test_it_passes_wherever_it_is_interrupted(tmp_path: Path, steps: int, seed: int) -> None:
     found = tried(tmp_path, GOOD.replace("14", "60"), steps=steps, interruptions=5, seed=seed)
     assert {each.state for each in found.values()} == {KEPT}, found
