@@ -184,6 +184,11 @@ def retry(context: Context, request: OneJobRun) -> JobRunView:
     if found.state not in retrying.LOST:
         said = f"{found.id} has {found.state}" if found.state == SUCCEEDED else f"{found.id} is {found.state}"
         raise Conflict(said, code="JOB_RUN_NOT_FAILED", hint=f"bough jobs show {found.id}")
+    if not releases.exists(context.tx, found.place):
+        raise NotFound(
+            f"{found.id} ran in {'/'.join(found.place)}, which is not there any more", code="ENVIRONMENT_NOT_FOUND",
+            hint=f"bough train {found.job}",
+        )  # fmt: skip
     for each in retrying.together(context.tx, found):
         _take_up(context, each)
     return showing.view(store.get(context.tx, request.id))

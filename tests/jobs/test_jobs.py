@@ -141,6 +141,10 @@ def test_the_reason_of_a_failure_has_the_last_line_that_the_guilty_process_print
     made = jobs.ask("fit", FILE + "retries = 0\n")
     jobs.let_pass(4.0)
     assert jobs.run(made.id).said == "exit status 1; its last line: CheckpointError: saved by another", "not the hint"
+    jobs.does["fit"] = Behaviour(exit_after_s=0.2, code=1, output=b"\x1b[1;31mno \x07\x00rows\x1b[0m\n\x1b[2K\r\n")
+    made = jobs.ask("fit", FILE + "retries = 0\n")
+    jobs.let_pass(4.0)
+    assert jobs.run(made.id).said == "exit status 1; its last line: no rows", "nothing that moves a terminal"
 
 
 def test_a_run_whose_environment_is_discarded_while_its_output_is_kept_has_not_succeeded(jobs: Jobs) -> None:
@@ -161,6 +165,19 @@ def test_a_run_whose_environment_is_discarded_while_its_output_is_kept_has_not_s
     jobs.let_pass(2.0)
     found = jobs.run(made.id)
     assert (found.state, found.said) == (CANCELLED, "its environment was discarded")
+
+
+def test_what_ran_in_an_environment_that_is_gone_is_not_taken_up_again(jobs: Jobs) -> None:
+    jobs.deploy(FILE)
+    jobs.call("environments.create", project="lab", branch="try")
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", environment="try")
+    jobs.let_pass(2.0)
+    jobs.call("environments.discard", project="lab", branch="try")
+    jobs.let_pass(2.0)
+    assert (jobs.run(made.id).state, jobs.run(made.id).said) == (CANCELLED, "its environment was discarded")
+    with pytest.raises(NotFound, match="lab/try, which is not there any more"):
+        jobs.call("jobs.retry", id=made.id)
 
 
 def test_a_group_says_which_of_its_runs_failed_and_has_no_output_of_its_own(jobs: Jobs) -> None:
