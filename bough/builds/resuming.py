@@ -89,10 +89,11 @@ def _try(trial: Trial, place: Path, tell: Callable[[str], None], kept: list[Prom
     last = _check_runs(whole, ended, kept)
     chance, cut = random.Random(trial.seed), _Place(trial, place / "cut")  # noqa: S311 - places to interrupt
     _interrupt(cut, last, chance, tell, kept)
-    tell("to the end")
-    ended = cut.start(stop_at_step=trial.steps)
-    if ended.status:
-        raise Broken("restores", f"after the interruptions it {_how(ended)}")
+    if manifest.steps(cut.folder)[:1] != [last]:
+        tell("to the end")
+        ended = cut.start(stop_at_step=trial.steps)
+        if ended.status:
+            raise Broken("restores", f"after the interruptions it {_how(ended)}")
     samples = _compared_samples(whole, cut, last)
     kept.append(samples)
     differing = differences(whole.folder, cut.folder)
@@ -135,7 +136,9 @@ def _interrupt(cut: _Place, last: int, chance: random.Random, tell: Callable[[st
     restored, noticed = 0, 0
     for number in range(cut.trial.interruptions):
         begins = next(iter(manifest.steps(cut.folder)), 0) + 1
-        at = chance.randint(min(begins, max(1, last - _LEFT)), max(1, last - _LEFT))
+        if begins >= last:
+            break  # the last step is for the end: a start from it would make one more
+        at = chance.randint(begins, max(begins, last - _LEFT))
         every = chance.randint(1, max(1, last // 4))
         if number % 3 == 1:
             tell(f"told to end at step {at}")
@@ -147,12 +150,10 @@ def _interrupt(cut: _Place, last: int, chance: random.Random, tell: Callable[[st
             ended = cut.start(kill_at_moment=moment, stop_at_step=at, save_every=1)
         else:
             tell(f"killed at step {at}")
-            ended = cut.start(kill_at_step=at, save_every=every)
+            ended = cut.start(kill_at_step=at, stop_at_step=last, save_every=every)
         if ended.status and ended.status not in _KILLED:
             raise Broken("restores", f"started after an interruption it {_how(ended)}")
         restored = max(restored, ended.restored)
-        if manifest.steps(cut.folder)[:1] == [last]:
-            break
     notice = f"told {noticed} times, it ended with that step saved" if noticed else "no step was left to tell it at"
     kept.append(Promise(name="stops", state=KEPT if noticed else UNPROVEN, detail=notice))
     if not restored and manifest.steps(cut.folder) and last > 1:

@@ -117,7 +117,7 @@ def _why(ask: Ask, choice: Choice, now: Now, *, late: bool) -> str:
     seen = now.seen
 
     def own(hours: float) -> str:
-        return _hours(hours / now.usable.speed)
+        return time_said(hours / now.usable.speed)
 
     start = f"a start taken as {own(ask.changeover)}"
     slack = f"{own(max(ask.time_left - ask.work_left, 0.0))} more than the work needs, {start}"
@@ -161,6 +161,7 @@ def again_s(speed: float) -> float:
     return min(max(LOOK_MARKET_S / speed, LOOK_S[0]), LOOK_S[1])
 
 
-def _hours(hours: float) -> str:
+def time_said(hours: float) -> str:
+    """In words."""
     minutes = hours * 60.0
     return f"{hours:.1f} h" if hours >= 1.0 else f"{minutes:.0f} min" if minutes >= 1.0 else f"{minutes * 60.0:.0f} s"

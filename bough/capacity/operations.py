@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from bough.adapters.capacity import SPOT
 from bough.capacity import rules, store
 from bough.capacity.changeovers import Changeover
-from bough.capacity.deciding import again_s
+from bough.capacity.deciding import again_s, time_said
 from bough.capacity.market import Usable, price_of_work
 from bough.capacity.pools import Pools
 from bough.capacity.rates import step_of
@@ -25,6 +25,9 @@ Hours = Annotated[float, msgspec.Meta(gt=0, le=100_000)]
 GAVE_BACK = "job.gave_back"
 NOTICE_S = 120.0  # what clouds give
 LOOKS_AHEAD_H = 24.0
+# Time beyond its work that a job's plan is drawn for: with more, waiting costs no more and the grid of the plan, which
+# has so many steps however long they are, becomes coarser than the work. By hours, and by the work as a multiple.
+DRAWN_SLACK_H, DRAWN_SLACK_LEAST, DRAWN_SLACK_MOST = 48.0, 4.0, 48.0
 
 
 class PoolPrice(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +65,8 @@ class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
     """`cost` is expected; of ten courses one costs less than `low` and one more than `high`. Chances are from 0 to 1.
     The pictures show what the plan does from nothing running, while a zone is available (for `age_h` so far, which
     matters much) and while none is: time goes to the right over `across_h`, work that is left upwards to `up_h`, of
-    which the job has `work_h`; s spot, . waits, o on-demand."""
+    which the job has `work_h`; s spot, . waits, o on-demand. `across_h` ends before a deadline that leaves far more
+    time than the work needs: with that the job costs no more than is said here."""
 
     cost: float
     low: float
@@ -148,10 +152,11 @@ def plan(context: Context, request: PlanJob) -> JobPlan:
     )  # fmt: skip
     if rules.is_late(ask):
         raise Invalid(
-            f"{request.work_h:g} h of work and a start of {changeover.usual_s:.3g} s exceed {request.deadline_h:g} h",
+            f"{time_said(request.work_h)} of work and a start of {changeover.usual_s:.3g} s take longer than"
+            f" {time_said(request.deadline_h)}",
             code="DEADLINE_IMPOSSIBLE", hint="a later deadline, or less work",
         )  # fmt: skip
-    return _plan(every, rules.sooner(ask), seen, usable, changeover)
+    return _plan(every, _drawn(rules.sooner(ask)), seen, usable, changeover)
 
 
 @operation("capacity.savings", role=Role.VIEWER)
@@ -191,6 +196,13 @@ def _changeover(context: Context, request: PlanJob) -> Changeover:
     place = request.project, request.job
     with context.read() as tx:
         return store.changeovers(tx, [place])[place]
+
+
+def _drawn(ask: rules.Ask) -> rules.Ask:
+    """With a deadline so near that the plan shows what it does: what it costs then it costs at most."""
+    work = ask.work_left
+    most = min(max(DRAWN_SLACK_H, DRAWN_SLACK_LEAST * work), DRAWN_SLACK_MOST * work)
+    return ask._replace(time_left=min(ask.time_left, work + max(most, 2.0 * (ask.changeover + ask.loss + ask.tick))))
 
 
 def _plan(every: Pools, ask: rules.Ask, seen: MarketSeen, usable: Usable, changeover: Changeover) -> JobPlan:

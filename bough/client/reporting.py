@@ -17,12 +17,14 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from bough.client.client import Client, connect
+from bough.client.http import PATIENCE_S, Http
 from bough.kernel.errors import Invalid
 from bough.kernel.names import new_id
 
 PROJECT_FILE = "bough.toml"
 OF_JOB = "BOUGH_RUN"  # the run that Bough has begun for a job, and ends when that has ended
 MOST_AT_ONCE = 1000  # metrics in one call
+AWAY_S = 600.0  # that Bough may be away while a job reports: it is started anew, and days of training go on
 _UNKNOWN_S = 5.0  # that git may take to answer
 
 
@@ -33,8 +35,9 @@ def begin(
     """`client` is by default that of BOUGH_URL and BOUGH_TOKEN, or of this machine's Bough. In a job it is the run that
     Bough has begun for it; its experiment is the job's name."""
     url, token = os.environ.get("BOUGH_URL", ""), os.environ.get("BOUGH_TOKEN", "")
-    found = client or (Client(url, token) if url else connect(token=token))
-    if (id := os.environ.get(OF_JOB, "")) and not project:
+    id = os.environ.get(OF_JOB, "") if not project else ""
+    found = client or (_reporter(url, token, of_job=bool(id)) if url else connect(token=token))
+    if id:
         joined = found.runs.update(project=_project(), id=id, name=name, source=source())
         run = Run(found, joined, owned=client is None, joined=True)
         if tags:
@@ -143,6 +146,10 @@ class Run:
         if not changes:
             raise Invalid(f"{environment} has no {kind} {name!r}", code="INPUT_UNKNOWN", hint="give its version")
         return f"#{changes[0].change}"
+
+
+def _reporter(url: str, token: str, *, of_job: bool) -> Client:
+    return Client(url, transport=Http(url, token, patience_s=AWAY_S if of_job else PATIENCE_S))
 
 
 def source() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from bough.kernel.errors import Conflict, Forbidden, Invalid
 from bough.kernel.names import check_name
 from bough.kernel.operations import Nothing, operation
 from bough.kernel.platform import Platform
-from bough.kernel.project import FILE_NAME, PRODUCTION, resolve
+from bough.kernel.project import FILE_NAME, PRODUCTION, of_job, resolve
 from bough.kernel.reconcile import wake
 from bough.kernel.settings import Document
 
@@ -207,20 +207,22 @@ def _open(context: Context, place: tuple[str, str]) -> None:
 
 
 def propose(
-    context: Context, request: ProposeRelease, *, check_bundles: bool = True, jobs_only: bool = False
+    context: Context, request: ProposeRelease, *, check_bundles: bool = True, job: str = ""
 ) -> tuple[str, Manifest]:
-    """The project's name, and what a release of this file would consist of. `jobs_only`: the services' folders have not
-    been sent, and models that they load are not looked up."""
+    """The project's name, and what a release of this file would consist of. `job`: for a run of this one alone, so that
+    what others are made of has not been sent, and need not be there."""
     document = Document(request.file, FILE_NAME)
     project = resolve(document, request.environment)
-    workloads = ([] if jobs_only else list(project.services.values())) + list(project.jobs.values())
+    if job in project.jobs:
+        project = of_job(project, job)
+    workloads = ([] if job else list(project.services.values())) + list(project.jobs.values())
     if missing := sorted({each.path for each in workloads} - request.bundles.keys()):
         raise Invalid(f"there is no bundle for {', '.join(missing)}", code="BUNDLE_MISSING", hint="bough deploy")
     if check_bundles:
         _check_complete(context.part(Blobs), set(request.bundles.values()))
     pins = references.pins(context.tx, project, document)
-    models = {} if jobs_only else references.model_pins(context, project, document)
-    bundles = {each.path: "" for each in project.services.values()} if jobs_only else {}
+    models = {} if job else references.model_pins(context, project, document)
+    bundles = {each.path: "" for each in project.services.values()} if job else {}
     return project.name, rules.manifest(project, bundles | request.bundles, pins, models)
 
 

@@ -33,6 +33,7 @@ from bough.kernel import buckets, catalog
 from bough.kernel.catalog import LAST, SERVICE, Point, Write
 from bough.kernel.context import Context
 from bough.kernel.errors import NotFound, Problem
+from bough.kernel.jobs import BUCKETS
 from bough.kernel.platform import Platform
 from bough.kernel.project import PRODUCTION, Project
 from bough.kernel.project_checks import place_of
@@ -68,6 +69,13 @@ def pins(tx: sa.Connection, project: Project, document: Document) -> dict[str, s
             if name not in known:
                 raise _unknown(document, place, place_of(document, project.environment, path, variable), name, known)
             found[name] = known[name]
+    for job, settings in project.jobs.items():
+        for key in BUCKETS:
+            for name in buckets.secrets_of(getattr(settings, key)):
+                if name not in known:
+                    own = ("environments", project.environment, "jobs", job)
+                    at = own if key in document.table(own) else ("jobs", job)
+                    raise _unknown(document, place, (*at, key), name, known)
     if seen is None or (seen == place and _acts(tx, place)):
         for queue, settings in project.queues.items():
             for name, key in settings.secrets.items():
@@ -243,7 +251,7 @@ class SecretUsers:
         for name, job in current[1].jobs.items() if current else ():
             for secret in job.secrets:
                 users.setdefault(secret, []).append(f"jobs.{name}")
-            for key in ("source", "target"):
+            for key in BUCKETS:
                 for secret in buckets.secrets_of(getattr(job.settings, key)):
                     users.setdefault(secret, []).append(f"jobs.{name}.{key}")
         for name, queue in current[1].queues.items() if current and _acts(context.tx, place) else ():

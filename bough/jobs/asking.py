@@ -12,7 +12,7 @@ from bough.jobs import rules, store
 from bough.jobs.models import BUILDING, QUEUED, WAITING, JobRun
 from bough.kernel import catalog
 from bough.kernel.errors import NotFound
-from bough.kernel.jobs import Value
+from bough.kernel.jobs import Value, order
 from bough.kernel.names import new_id
 
 
@@ -41,7 +41,8 @@ def ask(tx: sa.Connection, asked: Asked, job: str, params: Mapping[str, Value], 
     seen = catalog.newest(tx)
     made: list[JobRun] = []
     known_ids: dict[str, str] = {}
-    for name in [job] if alone else order(asked.jobs, job):
+    after = {name: each.settings.after for name, each in asked.jobs.items()}
+    for name in [job] if alone else order(after, job):
         needs = [] if alone else [known_ids[before] for before in asked.jobs[name].settings.after]
         given = dict(asked.jobs[name].settings.params) | (dict(params) if name == job else {})
         own = asked if name == job else msgspec.structs.replace(asked, register="", start_from="")
@@ -50,21 +51,6 @@ def ask(tx: sa.Connection, asked: Asked, job: str, params: Mapping[str, Value], 
         made += runs
     store.add(tx, made)
     return next(each for each in made if each.id == known_ids[job])
-
-
-def order(jobs: Mapping[str, JobManifest], job: str) -> list[str]:
-    """The job and all that it comes after, each after what it needs."""
-    found: list[str] = []
-
-    def visit(name: str) -> None:
-        if name in found:
-            return
-        for before in jobs[name].settings.after:
-            visit(before)
-        found.append(name)
-
-    visit(job)
-    return found
 
 
 def _runs(asked: Asked, name: str, params: dict[str, Value], needs: list[str], seen: int) -> list[JobRun]:

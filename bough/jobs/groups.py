@@ -12,6 +12,7 @@ from bough.jobs.turning import Turnover
 from bough.kernel.reconcile import Turn
 
 COMPARE_S = 2.0  # between two looks at the metrics of a sweep
+MOST_POINTS = 1_000_000  # of a run, among which the best is looked for
 
 
 class Groups:
@@ -44,6 +45,8 @@ class Groups:
         if counts[SUCCEEDED] + counts[STOPPED] < len(members) and state == SUCCEEDED:
             state = FAILED
         said = rules.totals(each.state for each in members)
+        if state == CANCELLED and group.state == STOPPING:
+            said = f"{group.said}: {said}"
         said += next((f"; {each.id}: {each.said}" for each in members if each.state == FAILED), "")
         best, value = best_of(self._tracked, group, members)
         if best is not None:
@@ -85,6 +88,9 @@ def best_of(tracked: Tracked, group: JobRun, members: Sequence[JobRun]) -> tuple
     if not sweep.metric:
         return None, 0.0
     pick = max if sweep.goal == "max" else min
-    found = [(each, rules.counted_once(tracked.points(each.project, each.run, sweep.metric), each)) for each in members]
+    found = [
+        (each, rules.counted_once(tracked.points(each.project, each.run, sweep.metric, most=MOST_POINTS), each))
+        for each in members
+    ]
     best = [(each, rules.best(points, sweep.goal)) for each, points in found if points]
     return pick(best, key=lambda each: each[1]) if best else (None, 0.0)

@@ -184,6 +184,11 @@ def retry(context: Context, request: OneJobRun) -> JobRunView:
     if found.state not in retrying.LOST:
         said = f"{found.id} has {found.state}" if found.state == SUCCEEDED else f"{found.id} is {found.state}"
         raise Conflict(said, code="JOB_RUN_NOT_FAILED", hint=f"bough jobs show {found.id}")
+    if not releases.exists(context.tx, found.place):
+        raise NotFound(
+            f"{found.id} ran in {'/'.join(found.place)}, which is not there any more", code="ENVIRONMENT_NOT_FOUND",
+            hint=f"bough train {found.job}",
+        )  # fmt: skip
     for each in retrying.together(context.tx, found):
         _take_up(context, each)
     return showing.view(store.get(context.tx, request.id))
@@ -317,7 +322,7 @@ def _deployed(context: Context, place: tuple[str, str]) -> tuple[int, dict[str, 
 
 def _proposed(context: Context, request: RunJob) -> tuple[int, dict[str, JobManifest]]:
     proposal = ProposeRelease(file=request.file, bundles=request.bundles, environment=request.environment)
-    name, manifest = environments.propose(context, proposal, jobs_only=True)
+    name, manifest = environments.propose(context, proposal, job=request.job)
     if name != request.project:
         raise Conflict(
             f"the file is of the project {name}, not of {request.project}", code="PROJECT_DIFFERS",

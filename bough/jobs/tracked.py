@@ -45,13 +45,13 @@ class Tracked:
         with self._write() as tx:
             artifacts.put(tx, blobs, run.run, path, digest, round(now * 1000))
 
-    def points(self, project: str, id: str, key: str) -> list[Metric]:
-        """A metric, oldest point first."""
+    def points(self, project: str, id: str, key: str, *, most: int = 10_000) -> list[Metric]:
+        """A metric, oldest point first; not more than `most`."""
         if not id:
             return []
         with self._read() as tx:
             try:
-                return runs.history(tx, project, id, key, 10_000, 0)
+                return runs.history(tx, project, id, key, most, 0)[:most]
             except NotFound:
                 return []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ SETTLED_STEPS = 3  # of an attempt: then it is seen whether its first one took l
 SAVED_WITHIN = 3.0  # times what a step and a save take lately: the step that runs, the save, and what varies
 ALIVE = "alive"  # a program that does not use `bough.checkpoint` touches this file beside its checkpoints
 LAST_BYTES, LINE_SAID = 4096, 200  # of what it printed: so much is read, and so many characters of it are said
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f]")  # colours, and what else moves a terminal
 HINT = "try: "  # so an error of `bough.checkpoint` says what to do below what is wrong
 SILENT_EXIT = Exited(code=-9, reason="lost", at=0.0)  # of a process that nobody knows any more
 
@@ -239,7 +241,7 @@ class Watching:
             return ""
         with contextlib.suppress(OSError), self._places.log(run.id, run.attempt, rank).open("rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
-            lines = [line for each in file.read().splitlines() if (line := text_of(each).strip())]
+            lines = [line for each in file.read().splitlines() if (line := _readable(text_of(each)))]
             while len(lines) > 1 and lines[-1].startswith(HINT):
                 lines.pop()
             return lines[-1][:LINE_SAID] if lines else ""
@@ -252,6 +254,11 @@ class Watching:
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 _keep(self._engine, run.unit(rank), run.attempt, path)
+
+
+def _readable(line: str) -> str:
+    """As it can stand in a sentence; a program may print anything."""
+    return _CONTROL.sub("", line).strip()
 
 
 def situation(run: JobRun, lease: Lease | None, progress: Progress | None, *, proven: bool) -> Situation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ MOST_CHILDREN = 10_000  # of one sweep or array: more belong into a loop inside 
 MOST_PROCESSES = 1024
 CATCH_UPS = ("none", "latest", "all")
 GOALS = ("max", "min")
+BUCKETS = ("source", "target", "checkpoints")  # keys of a job that say where objects are
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 
@@ -101,6 +102,21 @@ def bounds(processes: int | Processes) -> Processes:
     return processes if isinstance(processes, Processes) else Processes(min=processes, max=processes)
 
 
+def order(after: Mapping[str, Sequence[str]], job: str) -> list[str]:
+    """The job and all that it comes after, each after what it needs. `after`: by job, those that it names."""
+    found: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in found:
+            return
+        for before in after[name]:
+            visit(before)
+        found.append(name)
+
+    visit(job)
+    return found
+
+
 def wrong(job: Any, name: str, jobs: Mapping[str, Any]) -> tuple[str, str, str] | None:
     """The key of a `Job` that cannot be meant, what is wrong with it, and what may be written; None: all is well."""
     size = bounds(job.processes)
@@ -123,7 +139,7 @@ def wrong(job: Any, name: str, jobs: Mapping[str, Any]) -> tuple[str, str, str] 
             "a student needs rows to be measured on, and a model to be a version of",
             'register = "small", distill = { teacher = "large@champion", data = "rows/test.csv" }',
         )
-    for key in ("source", "target", "checkpoints"):
+    for key in BUCKETS:
         if (place := getattr(job, key)) is not None and (found := buckets.wrong(place)) is not None:
             return key, f"{found[0]}: {found[1]}", found[2]
     if job.source is not None and (job.array or job.sweep.wanted):

@@ -18,6 +18,7 @@ import msgspec
 
 from bough.kernel import project_checks, queue, traffic
 from bough.kernel.errors import Problem
+from bough.kernel.jobs import order
 from bough.kernel.model_references import check_name as check_model
 from bough.kernel.names import check_name
 from bough.kernel.policy import ModelPolicy
@@ -75,6 +76,16 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     origins: dict[str, str]
     models: dict[str, ModelPolicy] = {}
     queues: dict[str, QueueTable] = {}
+
+
+def of_job(project: Project, job: str) -> Project:
+    """What a run of one job needs of it: that job and those that it comes after; of services no more than where they
+    answer."""
+    kept = order({name: each.after for name, each in project.jobs.items()}, job)
+    services = {name: msgspec.structs.replace(each, env={}) for name, each in project.services.items()}
+    return msgspec.structs.replace(
+        project, jobs={name: project.jobs[name] for name in kept}, services=services, queues={}
+    )
 
 
 def resolve(document: Document, environment: str = PRODUCTION) -> Project:

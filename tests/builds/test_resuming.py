@@ -47,12 +47,12 @@ BAD = {
 }  # fmt: skip
 
 
-def tried(folder: Path, program: str) -> dict[str, Promise]:
+def tried(folder: Path, program: str, *, steps: int = 10, interruptions: int = 2, seed: int = 2) -> dict[str, Promise]:
     (folder / "train.py").write_text(program)
     known = {name: value for name, value in os.environ.items() if not name.startswith("BOUGH_")}
     trial = resuming.Trial(
         argv=[sys.executable, "train.py"], cwd=str(folder), environment=known | {"PYTHONPATH": str(ROOT)},
-        steps=10, interruptions=2, seed=2,
+        steps=steps, interruptions=interruptions, seed=seed,
     )  # fmt: skip
     told: list[str] = []
     found = {each.name: each for each in resuming.check(trial, told.append)}
@@ -65,6 +65,12 @@ def test_a_program_that_keeps_everything_passes(tmp_path: Path) -> None:
     assert {name: each.state for name, each in found.items()} == dict.fromkeys(
         ("runs", "saves", "stops", "restores", "samples", "weights"), KEPT
     )
+
+
+@pytest.mark.parametrize(("steps", "seed"), [(2, 0), (5, 0), (6, 1)])
+def test_it_passes_wherever_it_is_interrupted(tmp_path: Path, steps: int, seed: int) -> None:
+    found = tried(tmp_path, GOOD.replace("14", "60"), steps=steps, interruptions=5, seed=seed)
+    assert {each.state for each in found.values()} == {KEPT}, found
 
 
 @pytest.mark.parametrize("broken", BAD)

@@ -13,6 +13,7 @@ from bough.app import Bough
 from bough.capacity.changeovers import PRIOR_S
 from bough.capacity.pools import Pools
 from bough.capacity.savings import GivenBack, savings
+from bough.entrypoints.cli import plan_train
 from bough.kernel.clock import VirtualClock
 from bough.kernel.errors import Invalid, NotFound, Unavailable
 from bough.kernel.platform import Platform, PoolSettings, load, save
@@ -82,6 +83,19 @@ def test_a_plan_says_cost_range_chances_and_shows_itself(bough: Bough) -> None:
     assert set("".join(plan.away)) <= set("so. ") and "o" in "".join(plan.away)
     tight = bough.operations.call("capacity.plan", {"work_h": 10.0 / SPEED, "deadline_h": 11.5 / SPEED}, ADMIN)
     assert tight.cost > plan.cost
+
+
+def test_more_time_than_it_takes_to_wait_makes_a_plan_neither_dearer_nor_emptier(bough: Bough) -> None:
+    """In a grid of so many steps, a step would be longer than the work, and all of it bought at the end."""
+    asked = {"work_h": 1.0 / SPEED, "changeover_s": 3600.0 * 0.05 / SPEED}
+    plans = [
+        bough.operations.call("capacity.plan", asked | {"deadline_h": hours / SPEED}, ADMIN)
+        for hours in (24, 240, 9000)
+    ]
+    assert plans[1].cost <= plans[0].cost * 1.02 and plans[2].cost == plans[1].cost < 0.5 * plans[1].on_demand_cost
+    assert plans[2].only_on_demand < 0.05 and plans[2].across_h < 100.0 / SPEED
+    assert "it costs no more" in plan_train._drawn(plans[2], 9000 / SPEED)[0]
+    assert plan_train._drawn(plans[0], 24 / SPEED) == []
 
 
 def test_a_plan_counts_a_start_as_the_job_has_shown_it(bough: Bough) -> None:

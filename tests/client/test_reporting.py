@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ import pytest
 import bough
 from bough.client import Client
 from bough.client.inprocess import InProcess
-from bough.kernel.errors import Invalid, Problem
+from bough.kernel.errors import Invalid, Problem, Unavailable
+from tests.client.scripted import Scripted, answer, hang_up
 from tests.plane import ADMIN, Plane
 
 
@@ -50,6 +53,26 @@ def test_a_run_that_breaks_off_says_so(client: Client, error: BaseException, sta
     with pytest.raises(type(error)), bough.run(project="shop", client=client) as run:
         raise error
     assert client.runs.show(project="shop", id=run.id).status == status
+
+
+@pytest.mark.parametrize("in_job", [True, False])
+def test_in_a_job_a_report_waits_for_a_bough_that_is_started_anew(
+    monkeypatch: pytest.MonkeyPatch, in_job: bool
+) -> None:
+    ticks = itertools.count(step=5)
+    server = Scripted(
+        hang_up, hang_up, hang_up, answer('{"id": "run_1", "name": "a", "project": "shop", "environment": "main"}')
+    )
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))  # each look at the clock is 5 s later
+    for name, value in (("URL", server.url), ("TOKEN", "t"), ("PROJECT", "shop"), ("RUN", "run_1" if in_job else "")):
+        monkeypatch.setenv(f"BOUGH_{name}", value)
+    if in_job:
+        with bough.run() as run:
+            assert run.id == "run_1" and len(server.requests) == 4
+    else:
+        with pytest.raises(Unavailable):
+            bough.run()
+    server.close()
 
 
 def test_a_dataset_is_an_input_as_it_is_now(client: Client) -> None:

@@ -144,6 +144,10 @@ def test_the_reason_of_a_failure_has_the_last_line_that_the_guilty_process_print
     made = jobs.ask("fit", FILE + "retries = 0\n")
     jobs.let_pass(4.0)
     assert jobs.run(made.id).said == "exit status 1; its last line: CheckpointError: saved by another", "not the hint"
+    jobs.does["fit"] = Behaviour(exit_after_s=0.2, code=1, output=b"\x1b[1;31mno \x07\x00rows\x1b[0m\n\x1b[2K\r\n")
+    made = jobs.ask("fit", FILE + "retries = 0\n")
+    jobs.let_pass(4.0)
+    assert jobs.run(made.id).said == "exit status 1; its last line: no rows", "nothing that moves a terminal"
 
 
 def test_a_run_whose_environment_is_discarded_while_its_output_is_kept_has_not_succeeded(jobs: Jobs) -> None:
@@ -164,6 +168,19 @@ def test_a_run_whose_environment_is_discarded_while_its_output_is_kept_has_not_s
     jobs.let_pass(2.0)
     found = jobs.run(made.id)
     assert (found.state, found.said) == (CANCELLED, "its environment was discarded")
+
+
+def test_what_ran_in_an_environment_that_is_gone_is_not_taken_up_again(jobs: Jobs) -> None:
+    jobs.deploy(FILE)
+    jobs.call("environments.create", project="lab", branch="try")
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", environment="try")
+    jobs.let_pass(2.0)
+    jobs.call("environments.discard", project="lab", branch="try")
+    jobs.let_pass(2.0)
+    assert (jobs.run(made.id).state, jobs.run(made.id).said) == (CANCELLED, "its environment was discarded")
+    with pytest.raises(NotFound, match="lab/try, which is not there any more"):
+        jobs.call("jobs.retry", id=made.id)
 
 
 def test_a_group_says_which_of_its_runs_failed_and_has_no_output_of_its_own(jobs: Jobs) -> None:
@@ -471,6 +488,23 @@ def test_what_is_taken_up_again_brings_along_what_it_needs_and_what_was_skipped_
         jobs.call("jobs.retry", id=jobs.all(taken_up)[0].id)
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_run_of_a_group_is_taken_up_alone_and_its_group_is_counted_anew(jobs: Jobs, which: int) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=0.1, code=1)
+    jobs.ask("letter", LINE)
+    jobs.let_pass(6.0)
+    assert jobs.states("fit") == [FAILED] * 3
+    del jobs.does["fit"]
+    members = [run for run in jobs.all("fit") if run.group]
+    jobs.call("jobs.retry", id=members[which].id)
+    jobs.let_pass(6.0)
+    assert [jobs.run(each.id).state for each in members].count(SUCCEEDED) == 1
+    assert jobs.states("letter") == [SKIPPED], "the other one still lacks"
+    jobs.call("jobs.retry", id=members[1 - which].id)
+    jobs.let_pass(10.0)
+    assert jobs.states() == [SUCCEEDED] * 6
+
+
 def test_jobs_for_one_device_never_overlap(with_devices: Callable[..., Jobs]) -> None:
     jobs = with_devices("t4:1")
     jobs.deploy(FILE + "resources = { gpus = 1, cpus = 0.1 }\n")
@@ -661,6 +695,37 @@ def test_a_group_is_cancelled_and_taken_up_again_as_one(jobs: Jobs) -> None:
     assert jobs.states() == [SUCCEEDED] * 4
 
 
+def test_a_group_that_is_cancelled_ends_with_its_last_run_and_says_what_came_of_it(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(ignores_term=True)
+    made = jobs.ask("fit", FILE + 'grace_s = 2\n[jobs.fit.sweep]\ngrid = { lr = [1, 2] }\nmetric = "loss"\n')
+    jobs.let_pass(1.0)
+    first = next(run for run in jobs.all() if run.run)
+    jobs.call("runs.log", project="lab", id=first.run, metrics=[{"key": "loss", "value": 0.1, "timestamp_ms": 1}])
+    jobs.call("jobs.cancel", id=made.id)
+    jobs.let_pass(0.5)
+    assert jobs.run(made.id).state == STOPPING
+    with pytest.raises(Conflict, match="is stopping"):
+        jobs.call("jobs.retry", id=made.id)  # its runs would end as cancelled all the same
+    jobs.let_pass(4.0)
+    group, members = jobs.run(made.id), [run for run in jobs.all() if run.group]
+    assert group.state == CANCELLED and group.said.startswith("cancelled by admin: 2 cancelled; best is"), group.said
+    assert group.seconds == pytest.approx(sum(run.seconds for run in members)) and group.seconds > 1.0
+
+
+def test_the_best_of_a_sweep_is_looked_for_among_all_of_its_points(jobs: Jobs) -> None:
+    jobs.does["fit"] = Behaviour(exit_after_s=3.0)
+    made = jobs.ask("fit", FILE + '[jobs.fit.sweep]\ngrid = { lr = [1, 2] }\nmetric = "loss"\n')
+    jobs.let_pass(1.0)
+    early, late = [run for run in jobs.all() if run.group]
+    for run, last in ((early, 0.5), (late, 0.1)):
+        values = [0.9] * 10_000 + [last] if run is late else [last]
+        points = [{"key": "loss", "value": value, "step": at, "timestamp_ms": at} for at, value in enumerate(values)]
+        for at in range(0, len(points), 1000):
+            jobs.call("runs.log", project="lab", id=run.run, metrics=points[at : at + 1000])
+    jobs.let_pass(5.0)
+    assert f"best is {late.id}, loss 0.1 " in jobs.run(made.id).said
+
+
 def test_the_sums_of_all_cost_centres_are_the_whole(jobs: Jobs) -> None:
     both = 'name = "lab"\n[jobs.one]\ncommand = "x"\ncost_center = "a"\n[jobs.two]\ncommand = "x"\nkind = "train"\n'
     for job in ("one", "two", "two"):
@@ -835,7 +900,7 @@ def test_a_group_that_is_cancelled_ends_with_the_last_of_its_runs(jobs: Jobs) ->
     assert jobs.run(made.id).state == STOPPING
     jobs.let_pass(3.0)
     group = jobs.run(made.id)
-    assert (group.state, group.said) == (CANCELLED, "2 cancelled") and group.seconds > 6.0
+    assert (group.state, group.said) == (CANCELLED, "cancelled by admin: 2 cancelled") and group.seconds > 6.0
     jobs.does["fit"] = Behaviour(exit_after_s=1.0)
     jobs.call("jobs.retry", id=made.id)
     jobs.let_pass(4.0)
@@ -880,3 +945,16 @@ def tokens(jobs: Jobs) -> int:
     """How many of job runs are valid."""
     with jobs.bough.database.read() as tx:
         return sum(label.startswith("job run ") for label in tx.execute(sa.select(token.c.label)).scalars())
+
+
+def test_a_run_of_one_job_needs_nothing_that_only_others_lack(jobs: Jobs) -> None:
+    lacking = 'command = "x"\npath = "elsewhere"\nenv = { TOKEN = "${secrets.none}" }\n'
+    others = f'[jobs.other]\n{lacking}[services.api]\n{lacking}[jobs.last]\ncommand = "x"\nafter = ["other"]\n'
+    made = jobs.ask("fit", FILE + others)
+    jobs.let_pass(2.0)
+    assert jobs.run(made.id).state == SUCCEEDED
+    for needing in ("other", "last"):
+        with pytest.raises(Invalid, match="there is no bundle for elsewhere"):
+            jobs.ask(needing, FILE + others)
+    with pytest.raises(Invalid, match=r"jobs.other.env.TOKEN: there is no secret 'none'"):
+        jobs.ask("last", FILE + others.replace('path = "elsewhere"\n', ""))

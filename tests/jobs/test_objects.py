@@ -239,8 +239,16 @@ def test_a_bucket_that_refuses_ends_the_run_and_says_what_to_look_at(
     assert run.state == FAILED and "NoSuchBucket" in run.said and run.failure["code"] == "BUCKET_REFUSED"
 
 
-def test_a_secret_that_is_not_there_is_named(jobs: Jobs, bucket: Bucket) -> None:
+def test_a_secret_that_is_not_there_is_named_before_anything_runs_and_by_a_run_that_lost_it(
+    jobs: Jobs, bucket: Bucket
+) -> None:
+    for key in ("source", "target", "checkpoints"):
+        text = file(bucket, **({"source": ""} | {key: "in/"})).replace("secrets.s3", "secrets.other")
+        with pytest.raises(ProjectFileInvalid, match=rf"bough.toml:6: jobs.clicks.{key}: there is no secret 'other'"):
+            jobs.ask("clicks", text)
+    jobs.call("secrets.set", project="lab", values={"other": "s3cret"})
     id = jobs.ask("clicks", file(bucket).replace("secrets.s3", "secrets.other")).id
+    jobs.call("secrets.remove", project="lab", name="other")
     jobs.let_pass(1.0)
     assert jobs.run(id).state == FAILED and "other" in jobs.run(id).said
     assert jobs.run(id).failure["code"] == "SECRET_NOT_FOUND"

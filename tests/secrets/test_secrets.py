@@ -141,6 +141,7 @@ env = { TOKEN = "${secrets.token}" }
 [jobs.clicks]
 command = "x"
 source = { url = "s3://landing/clicks/", key = "k", secret = "${secrets.s3}" }
+checkpoints = { url = "s3://training/clicks/", key = "k", secret = "${secrets.s3}" }
 """
 
 
@@ -171,12 +172,12 @@ def test_a_job_that_uses_a_secret_keeps_it_from_being_removed_and_looks_up_that_
     put(plane, token="token-one", s3="s3-one")
     plane.deploy(JOBS)
     assert {name: each.services for name, each in listed(plane).items()} == {
-        "token": ["jobs.nightly"], "s3": ["jobs.clicks.source"],
+        "token": ["jobs.nightly"], "s3": ["jobs.clicks.source", "jobs.clicks.checkpoints"],
     }  # fmt: skip
     answer = put(plane, s3="s3-two")
     assert answer.release == 0
     said = secrets_set._text(record(msgspec.to_builtins(answer)), True, False)
-    assert said.endswith("\njobs.clicks.source: used from now on")
+    assert said.endswith("\njobs.clicks.checkpoints, jobs.clicks.source: used from now on")
     answer = put(plane, deploy=False, token="token-two")
     said = secrets_set._text(record(msgspec.to_builtins(answer)), False, False)
     assert said.endswith("\njobs.nightly will get it with the next release: bough deploy")

@@ -15,8 +15,8 @@ from bough.builds.dockerfile import read_dockerfile
 from bough.builds.models import BuildResult
 from bough.entrypoints.cli import check_building, check_resume, sending
 from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, columns_of, paint
+from bough.entrypoints.cli.options import NumberRange, common, environment
 from bough.entrypoints.cli.options import command as make
-from bough.entrypoints.cli.options import common, environment
 from bough.entrypoints.cli.session import Session, find_project, load_project
 from bough.kernel.errors import Invalid, NotFound, ProjectFileInvalid, WorkloadFailed
 from bough.kernel.project import FILE_NAME
@@ -117,7 +117,7 @@ _container = make(
         environment(),
         click.Option(["--service"], default="", metavar="NAME", help="One service; all web services without it."),
         click.Option(["--slow"], default="", metavar="PATH", help="A path whose answer takes about a second."),
-        click.Option(["--start-s"], type=click.FloatRange(0, 3600), default=0.0,
+        click.Option(["--start-s"], type=NumberRange(0, 3600), default=0.0,
                      help="Seconds that a start may take; the service's health_timeout_s without it."),
     ],
     run,

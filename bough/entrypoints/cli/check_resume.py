@@ -14,9 +14,9 @@ from bough.builds import contract, reading, resumable, resuming
 from bough.builds.models import BuildResult
 from bough.entrypoints.cli import check_building, choosing, sending
 from bough.entrypoints.cli.drawing import DIM, GREEN, RED, YELLOW, columns_of, paint
+from bough.entrypoints.cli.options import NumberRange, environment
 from bough.entrypoints.cli.options import command as make
-from bough.entrypoints.cli.options import environment
-from bough.entrypoints.cli.session import Session, find_project
+from bough.entrypoints.cli.session import Session, find_project, load_project
 from bough.kernel.errors import Invalid, WorkloadFailed
 from bough.kernel.workloads import Job
 
@@ -34,8 +34,8 @@ taken away, until its files or its command change."""
 
 def run(session: Session, job: str, folder: str, environment: str, **asked: Any) -> None:
     root = find_project(Path(folder))
-    prepared = sending.prepare(root, environment, jobs_only=True)
-    job = choosing.job_meant(prepared.project, job, "bough check resume")
+    job = choosing.job_meant(load_project(root, environment), job, "bough check resume")
+    prepared = sending.prepare(root, environment, job=job)
     settings = prepared.project.jobs[job]
     if not settings.command and not settings.dockerfile:
         raise Invalid(f"{job} has no command to run", code="NO_COMMAND", hint="write command in bough.toml")
@@ -102,7 +102,7 @@ command = make(
         click.Option(["--interruptions"], type=click.IntRange(1, 1000), default=5, show_default=True,
                      help="How often it is interrupted."),
         click.Option(["--seed"], type=click.INT, default=0, show_default=True, help="Of where it is interrupted."),
-        click.Option(["--timeout-s"], type=click.FloatRange(1, 86_400), default=600.0, show_default=True,
+        click.Option(["--timeout-s"], type=NumberRange(1, 86_400), default=600.0, show_default=True,
                      help="Seconds that one start may take."),
     ],
     run,

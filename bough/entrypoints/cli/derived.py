@@ -27,11 +27,11 @@ from bough.entrypoints.cli import (
     trafficsaying,
     webhooksaying,
 )
-from bough.entrypoints.cli.options import command, common, with_session
+from bough.entrypoints.cli.options import Number, command, common, with_session
 from bough.entrypoints.cli.session import Session, git_branch, project_name
 from bough.kernel.errors import Problem
 
-_TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": click.FLOAT}
+_TYPES: dict[str, click.ParamType[Any]] = {"string": click.STRING, "integer": click.INT, "number": Number()}
 _SAYING = (
     *(branching, comparing, costsaying, dbsaying, jobsaying, optimizing),
     *(promoting, queuesaying, releasesaying, runsaying, scalesaying, spacing, trafficsaying, webhooksaying),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ _OUTCOMES = {"registered": "registered", "not_registered": "not registered", "co
 def to_the_end(session: Session, made: Any) -> tuple[Any, str]:
     """Prints what happens as it does; the run at its end, and what to say of it. Raises `WorkloadFailed`."""
     session.out(f"  job run {made.id}")
-    lines: list[str] = []
+    lines = deque[str](maxlen=LAST_LINES)  # a job may print millions
     for item in items(session, made.id):
         if item.kind == "log":
             lines.append(item.get("text", ""))
@@ -27,7 +28,7 @@ def to_the_end(session: Session, made: Any) -> tuple[Any, str]:
         elif item.kind == "state":
             session.out(f"  {paint_state(item.state, session.colour)}: {item.get('text', '')}")
         else:
-            return _ended(session, item, lines)
+            return _ended(session, item, list(lines))
     raise Unavailable("the job run went out of sight", code="STREAM_BROKEN", hint=f"bough jobs show {made.id}")
 
 
@@ -60,7 +61,7 @@ def _ended(session: Session, item: Any, lines: list[str]) -> tuple[Any, str]:
             f"{run.job} ({run.id}) {'was' if item.state in ('cancelled', 'skipped') else 'has'} {item.state};"
             f" {item.get('text', '')}",
             code="JOB_FAILED" if item.state == "failed" else f"JOB_{item.state.upper()}",
-            hint=_next(run), run=run.id, log=lines[-LAST_LINES:],
+            hint=_next(run), run=run.id, log=lines,
         )  # fmt: skip
     text = f"{run.job} has {paint_state('succeeded', session.colour)} after {run.finished_at - run.created_at:.1f} s"
     if run.get("seconds"):

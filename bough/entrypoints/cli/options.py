@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,6 +67,24 @@ def environment_here() -> click.Option:
 def folder() -> click.Argument:
     about = "The project's folder, or one inside it; the present one without it."
     return click.Argument(["folder"], default=".", metavar="[FOLDER]", required=False, help=about)
+
+
+class _Finite(click.ParamType[float]):
+    """JSON, in which a request travels, has neither nan nor inf."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is no number that can be counted with", param, ctx)
+        return found
+
+
+class Number(_Finite, click.types.FloatParamType):
+    pass
+
+
+class NumberRange(_Finite, click.FloatRange):
+    pass
 
 
 def _flag(context: click.Context, parameter: click.Parameter, value: bool) -> None:

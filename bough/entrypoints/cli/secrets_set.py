@@ -14,6 +14,7 @@ from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import environment as environment_option
 from bough.entrypoints.cli.session import Session, project_name
 from bough.kernel.errors import Invalid
+from bough.kernel.jobs import BUCKETS
 from bough.kernel.project import PRODUCTION
 from bough.secrets import envfile
 
@@ -28,6 +29,7 @@ _EXAMPLES = """Examples:
   pwgen 32 1 | bough secrets set db-password -e staging
   bough secrets set tls-key --file key.pem
   bough secrets set --env-file .env --no-deploy"""
+_BUCKETS = tuple(f".{key}" for key in BUCKETS)  # of jobs: opened when they are asked, not pinned by a release
 
 
 def run(
@@ -97,7 +99,7 @@ def _text(answer: Any, deploy: bool, detach: bool) -> str:
     using, it = answer.get("services", []), "it" if len(answer.secrets) == 1 else "them"
     if not using:
         return "\n".join([*lines, f"no live service, job or queue uses {it}"])
-    at_once = [each for each in using if each.startswith("queues.") or each.endswith((".source", ".target"))]
+    at_once = [each for each in using if each.startswith("queues.") or each.endswith(_BUCKETS)]
     users = [each for each in using if each not in at_once]
     if at_once:
         lines.append(f"{', '.join(at_once)}: used from now on")

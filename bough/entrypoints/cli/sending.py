@@ -17,7 +17,7 @@ from bough.client import Client
 from bough.entrypoints.cli.drawing import size
 from bough.entrypoints.cli.session import FILE_NAME, Session, git_branch, load_project
 from bough.kernel.errors import Conflict, Invalid
-from bough.kernel.project import PRODUCTION, Project
+from bough.kernel.project import PRODUCTION, Project, of_job
 
 STATE_FOLDER = ".bough"  # beside the project file; never part of a bundle
 DIGESTS_AT_ONCE = 20_000  # in one question, which stays far below the largest body that is taken
@@ -65,11 +65,12 @@ def environment_of(session: Session, folder: Path, chosen: str) -> str:
     return next((each.name for each in there if each.get("branch") == branch), PRODUCTION)
 
 
-def prepare(folder: Path, environment: str, *, jobs_only: bool = False) -> Prepared:
-    """Raises what is wrong with the project file or the bundle, before anything is sent."""
+def prepare(folder: Path, environment: str, *, job: str = "") -> Prepared:
+    """Raises what is wrong with the project file or the bundle, before anything is sent. `job`: for a run of this one
+    alone, and of those that it comes after."""
     project = load_project(folder, environment)
-    services = () if jobs_only else project.services.values()
-    paths = sorted({each.path for each in (*services, *project.jobs.values())})
+    services, jobs = ({}, of_job(project, job).jobs) if job else (project.services, project.jobs)
+    paths = sorted({each.path for each in (*services.values(), *jobs.values())})
     state = state_folder(folder)
     scans = {path: scan(folder / path, cache=state / f"scan-{path.replace('/', '-')}.cache") for path in paths}
     return Prepared(project=project, file=(folder / FILE_NAME).read_text("utf-8"), scans=scans)

@@ -10,7 +10,7 @@ from bough.entrypoints.cli import choosing, jobfollow, sending
 from bough.entrypoints.cli.drawing import size
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import environment_here
-from bough.entrypoints.cli.session import Session, find_project
+from bough.entrypoints.cli.session import Session, find_project, load_project
 
 _HELP = """Runs a job with the files of this folder and follows it to its end.
 
@@ -31,8 +31,9 @@ def run(
 ) -> None:  # fmt: skip
     root = find_project(Path(folder))
     client = session.client()
-    prepared = sending.prepare(root, sending.environment_of(session, root, environment), jobs_only=True)
-    name = choosing.job_meant(prepared.project, job, "bough train")
+    environment = sending.environment_of(session, root, environment)
+    name = choosing.job_meant(load_project(root, environment), job, "bough train")
+    prepared = sending.prepare(root, environment, job=name)
     sent = sending.upload(session, client, prepared)
     said = f", sent {sent.files} files, {size(sent.bytes)}" if sent.files else ""
     session.out(f"{prepared.project.name}/{prepared.project.environment} {name}: {prepared.count} files{said}")

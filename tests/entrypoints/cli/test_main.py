@@ -186,6 +186,15 @@ def test_a_metric_is_a_number(bough: Bough, server: Recorded, value: str) -> Non
     assert not [name for name, _ in server.asked if name == "models.register"]
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("words", [["jobs", "costs", "--days"], ["plan", "train", "fit", "--deadline-h"]])
+def test_what_json_cannot_carry_is_refused_as_it_was_typed(
+    bough: Bough, server: Recorded, words: list[str], value: str
+) -> None:
+    code, _, err = bough(*words, value)
+    assert code == 2 and f"{value!r} is no number that can be counted with" in err and server.asked == []
+
+
 @pytest.mark.parametrize(("flag", "asks"), [("--run", "runs.show"), ("--parent", "models.resolve")])
 def test_a_version_is_not_registered_as_made_from_what_there_is_not(
     bough: Bough, server: Recorded, flag: str, asks: str

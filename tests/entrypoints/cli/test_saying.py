@@ -242,14 +242,23 @@ def test_releases_say_why_in_one_line_each_and_what_each_service_runs() -> None:
 
 
 def test_the_picture_of_a_plan_shows_where_the_job_is_and_how_long_a_zone_has_been_there() -> None:
-    made = Record(across_h=2.0, up_h=1.6, work_h=0.5, age_h=0.005, available=["ss", "s.", "..", " ."], away=[" ."] * 4)
+    made = Record(
+        across_h=2.0,
+        up_h=1.6,
+        work_h=0.5,
+        age_h=0.005,
+        cost=1.0,
+        on_demand_cost=2.0,
+        available=["ss", "s.", "..", " ."],
+        away=[" ."] * 4,
+    )
     [there, *_], away = plan_train._maps(made)
     assert there == "while a zone is available, for 18 s so far" and away[0] == "while none is"
     sides = [row.partition("▏")[0].strip() for row in plan_train._map(Session(), made, made.available)]
     assert sides[:4] == ["1.6 h", "", "30 min →", "0"], "of 1.6 h at the top, 0.5 h are in the third row"
     rows = plan_train._map(Session(), Record({**made, "work_h": 0.001}), made.available)
     assert [row.partition("▏")[0].strip() for row in rows][2:4] == ["3.6 s →", "0"], "the scale is seen all the same"
-    drawn = plan_train.picture(made)
+    drawn = plan_train.picture("fit", made)
     assert drawn.count("30 min →") == 2 and drawn.count("for 18 s so far") == 1
 
 
