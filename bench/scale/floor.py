@@ -4,6 +4,9 @@ Replicas are whole and take 30 s to start, as in `run.py`; of n(t) = ⌈R(t) + x
 which costs least with at most 1 % late. Beside it our rule without a pool, as it is and with the truth in place of what
 it estimates, one thing after the other: the rate, then nothing kept beyond it, then no replicas for a backlog. `ours`
 has its rule for smooth traffic beside it (`bough/scaling/smooth.py`), the others have not.
+
+The benchmark's days last two hours and its steady traffic one. `--real` has days of a day and six hours of the other
+one, millions of requests: whoever knows the rate, and ours. It takes some ten minutes.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ SPARE = [0.02 * step for step in range(40)]  # x
 Load = Callable[[float], float]
 
 
-def true_load(name: str) -> Load:
-    _, rate, mean_s = workloads.shapes()[name]
+def true_load(name: str, lengths: workloads.Lengths) -> Load:
+    _, rate, mean_s = workloads.shapes(lengths)[name]
     return lambda at: rate(at) * mean_s
 
 
@@ -65,7 +68,8 @@ def told(load: Load, *, keeps: bool, queue: bool = True) -> Policy:
     return found
 
 
-def measure(trace: Trace, load: Load) -> Iterator[tuple[str, Outcome]]:
+def measure(trace: Trace, load: Load, *, parts: bool) -> Iterator[tuple[str, Outcome]]:
+    """`parts`: with the truth in place of one thing after the other, too."""
     terms = Terms(first=first_of(trace))
     best: Outcome | None = None
     for spare in SPARE:
@@ -77,6 +81,8 @@ def measure(trace: Trace, load: Load) -> Iterator[tuple[str, Outcome]]:
     if best is not None:
         yield "knows the rate", best
     yield "ours", simulate(trace, Autoscaler(Scale(max=MOST, warm=0)), terms)
+    if not parts:
+        return
     yield "told the rate", simulate(trace, told(load, keeps=True), terms)
     yield "and keeps nothing", simulate(trace, told(load, keeps=False), terms)
     yield "and no backlog", simulate(trace, told(load, keeps=False, queue=False), terms)
@@ -86,14 +92,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", nargs="*", default=[], help="names of workloads")
+    parser.add_argument("--real", action="store_true", help="at lengths that are real")
     options = parser.parse_args()
-    for trace in workloads.smooth(options.seed):
+    lengths = workloads.REAL if options.real else workloads.BRIEF
+    for trace in workloads.smooth(options.seed, lengths):
         if options.only and trace.name not in options.only:
             continue
         least = least_cost(trace, wait_s=1.0)
         print(f"\n{trace.name}: of the clairvoyant cost, and late")
-        for name, found in measure(trace, true_load(trace.name)):
-            print(f"  {name:18} {found.cost / least:.3f}  {100 * found.violations:.2f} %")
+        for name, found in measure(trace, true_load(trace.name, lengths), parts=not options.real):
+            print(f"  {name:18} {found.cost / least:.3f}  {100 * found.violations:.2f} %", flush=True)
 
 
 if __name__ == "__main__":

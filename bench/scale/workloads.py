@@ -13,6 +13,9 @@ from bough.scaling.simulating import Arrival, Trace
 
 TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces"
 HOUR_S, DAY_S = 3600, 86_400
+Lengths = tuple[int, int]  # seconds of steady traffic, and of a day
+BRIEF: Lengths = (HOUR_S, 2 * HOUR_S)
+REAL: Lengths = (6 * HOUR_S, DAY_S)
 
 
 def recorded(seed: int = 0) -> Iterator[Trace]:
@@ -94,19 +97,20 @@ def poisson(draw: random.Random, mean: float) -> int:
     return count
 
 
-def shapes() -> dict[str, tuple[int, Callable[[float], float], float]]:
+def shapes(lengths: Lengths = BRIEF) -> dict[str, tuple[int, Callable[[float], float], float]]:
     """Smooth traffic by name: seconds, requests a second at each of them, seconds that one takes in the mean."""
-    day = lambda t: 0.5 - 0.5 * math.cos(2 * math.pi * t / (2 * HOUR_S))  # noqa: E731 - a shape, twice
+    steady_s, day_s = lengths
+    day = lambda t: 0.5 - 0.5 * math.cos(2 * math.pi * t / day_s)  # noqa: E731 - a shape, twice
     return {
-        "steady-50": (HOUR_S, lambda _: 100.0, 0.5),
-        "steady-20": (HOUR_S, lambda _: 100.0, 0.2),
-        "day-60": (2 * HOUR_S, lambda t: 20 + 100 * day(t), 0.5),
-        "day-25": (2 * HOUR_S, lambda t: 15 + 100 * day(t), 0.25),
+        "steady-50": (steady_s, lambda _: 100.0, 0.5),
+        "steady-20": (steady_s, lambda _: 100.0, 0.2),
+        "day-60": (day_s, lambda t: 20 + 100 * day(t), 0.5),
+        "day-25": (day_s, lambda t: 15 + 100 * day(t), 0.25),
     }
 
 
-def smooth(seed: int = 0) -> Iterator[Trace]:
-    for place, (name, (seconds, rate, mean_s)) in enumerate(shapes().items()):
+def smooth(seed: int = 0, lengths: Lengths = BRIEF) -> Iterator[Trace]:
+    for place, (name, (seconds, rate, mean_s)) in enumerate(shapes(lengths).items()):
         yield shaped(name, seconds, rate, mean_s, seed + place)
 
 
