@@ -77,8 +77,8 @@ def pins(tx: sa.Connection, project: Project, document: Document) -> dict[str, s
                     at = own if key in document.table(own) else ("jobs", job)
                     raise _unknown(document, place, (*at, key), name, known)
     if seen is None or (seen == place and _acts(tx, place)):
-        for queue, settings in project.queues.items():
-            for name, key in settings.secrets.items():
+        for queue, asked in project.queues.items():
+            for name, key in asked.secrets.items():
                 if name not in known:
                     raise _unknown(document, place, ("queues", queue, *key), name, known)
     return found
