@@ -78,9 +78,9 @@ def pins(tx: sa.Connection, project: Project, document: Document) -> dict[str, s
                     raise _unknown(document, place, (*at, key), name, known)
     if seen is None or (seen == place and _acts(tx, place)):
         for queue, asked in project.queues.items():
-            for name, key in asked.secrets.items():
+            for name, where in asked.secrets.items():
                 if name not in known:
-                    raise _unknown(document, place, ("queues", queue, *key), name, known)
+                    raise _unknown(document, place, ("queues", queue, *where), name, known)
     return found
 
 

@@ -11,8 +11,8 @@ LOST = (FAILED, CANCELLED, SKIPPED)
 
 
 def together(tx: sa.Connection, run: JobRun) -> list[JobRun]:
-    """The run and those of its group; of a group of which one run alone is meant, the group without the others; all that
-    it comes after, and what was skipped because of any of these. Only what has ended without success."""
+    """The run and those of its group; of a group of which one run alone is meant, the group without the others; all
+    that it comes after, and what was skipped because of any of these. Only what has ended without success."""
     found: dict[str, JobRun] = {}
     left = [run]
     while left:
