@@ -135,7 +135,8 @@ class Autoscaler:
         price = self.costs.pool_price if scale.warm != 0 else 1.0
         again_s = self.costs.start_s / price
         self.outlook = self.past.outlook(seen, self.costs.start_s, again_s, scale.late_worth * again_s, least)
-        if not self.scale.late_cost and {LOAD, QUEUE} <= set(scale.signals):
+        dear = scale.warm == 0 and self.lateness.learnt.weight < 1.0  # more is paid than with the usual rule
+        if not self.scale.late_cost and not dear and {LOAD, QUEUE} <= set(scale.signals):
             self.outlook = msgspec.structs.replace(self.outlook, smooth=self.smooth.need)
         self.stepped = advance(scale, self.stepped, seen, self.outlook.load)
         afford = self._afford(seen)

@@ -21,9 +21,11 @@ Pool            The margin x waits in the pool, where it costs little. As many a
                 that second: with (1 - q²)·R for R in its root, and with that share of V that the pool cannot prevent,
                 the second and the activation less T. What is there stays for start/price seconds after it was needed:
                 for so long it costs what a new start would.
-Smooth          Where there is nothing but noise, n = R' + t·x, and x more while somebody waits longer than T: R' is the
-                trend of some minutes, carried on over the start, t is learnt (`tried`), and nothing is kept, nothing
-                started for a backlog. Only while this rule, simulated beside (`smooth.py`), has next to nobody late.
+Smooth          Where there is nothing but noise, n = R' + t·x, and x more while somebody waits longer than T: x is the
+                least with late(x) ≤ `TOLERATED` (`tolerable`), R' the trend of some minutes, as the likeliest of three
+                lines have it (`trend.py`), carried on over the start, t is learnt (`tried`), and nothing is kept,
+                nothing started for a backlog. Only once four minutes are known, and while this rule, simulated beside
+                (`smooth.py`), has next to nobody late.
 Backlog         B seconds of work that wait are worked off by x more replicas, x = √(V·R·B/start): starting one costs
                 `start`, and while they work everybody else is late. The pool gives what ends it in T/2. Neither is more
                 than one for each request that waits.
@@ -82,13 +84,21 @@ def margin(load: float, service_s: float, objective_s: float, late_cost: float, 
         if cost < best:
             best, found = cost, spare
         if late <= TOLERATED:
-            return found or _nearer(spare - step, spare, root, decay)
+            return found or _nearer(spare - step, spare, root, decay, 4)
     return found
 
 
-def _nearer(low: float, high: float, root: float, decay: float) -> float:
+def tolerable(load: float, service_s: float, objective_s: float, peak: float = 1.0) -> float:
+    """The least x with no more than `TOLERATED` late."""
+    if load <= 0.0:
+        return 0.0
+    root = math.sqrt(peak * load)
+    return _nearer(0.0, 3 * root, root, 2 * objective_s / (max(service_s, 1e-6) * (peak + 1.0)), 10)
+
+
+def _nearer(low: float, high: float, root: float, decay: float, halvings: int) -> float:
     """The least that is tolerated, between two."""
-    for _ in range(4):
+    for _ in range(halvings):
         middle = (low + high) / 2
         if chance_of_waiting(middle / root) * math.exp(-min(SURE, middle * decay)) <= TOLERATED:
             high = middle

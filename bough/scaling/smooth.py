@@ -22,12 +22,12 @@ from bough.scaling import rules
 from bough.scaling.beside import Beside
 from bough.scaling.models import Observation, Trial, Wish
 from bough.scaling.simulating import Terms
+from bough.scaling.trend import MEMORIES_S, Trend
 
 MEMORY_S = 14_400.0  # after which who was late counts for a third
-TREND_S = 120.0  # of the mean of arrivals, and of the mean of that: what came so long ago counts for a third
 SERVICE_S = 600.0  # the same of how long a request takes, which noise would hide longer
-SETTLED_S = 240  # until a trend is known as well as it will be
-SHORT_S = 480  # of traffic from which nothing is concluded
+SETTLED_S = 180  # until a trend is known so well that what it does not explain is a surprise
+SHORT_S = 240  # of traffic from which nothing is concluded
 TRUSTED_S = 3600  # a service that has shown less than this is taken to have had nobody late in the rest of it
 QUIET_S = 120  # after a surprise
 STUCK = 3.0  # times the objective: a backlog that old is a surprise
@@ -42,7 +42,7 @@ class Smooth:
         self.trial = trial or Trial()
         self.need = 0.0
         self._seconds = self._quiet_s = 0
-        self._once = self._twice = 0.0  # mean of arrivals a second, and the mean of that
+        self._trend = Trend()
         self._begun = self._busy_s = 0.0
         self._lines: deque[tuple[float, float]] = deque(maxlen=WINDOWS_S[-1])  # level and slope, by second
         self._sums: deque[float] = deque([0.0], maxlen=WINDOWS_S[-1] + 1)
@@ -59,9 +59,11 @@ class Smooth:
         stuck = self.need > 0 and seen.queued > 0 and seen.oldest_s > STUCK * terms.objective_s
         surprised = stuck or (self._seconds >= SETTLED_S and self._is_surprised(peak))
         self._quiet_s = 0 if surprised else self._quiet_s + 1
-        level, slope = self._follow(seen.arrived)
+        level, slope = self._trend.follow(seen.arrived, peak)
+        self._lines.append((level, slope))
+        self._seconds += 1
         load = max(level, level + slope * terms.start_s, 0.0) * service_s / max(1, seen.slots)
-        spare = rules.margin(load, service_s, terms.objective_s, scale.late_worth, peak)
+        spare = rules.tolerable(load, service_s, terms.objective_s, peak)
         pooled = scale.warm != 0
         usual = load + (1.0 if pooled else self.trial.trim) * spare
         rule = _Staffed(usual, spare, terms.objective_s, least, scale.most)
@@ -76,42 +78,29 @@ class Smooth:
     def is_still(self) -> bool:
         """So little is left of the trend that silence surprises nobody, and nothing happens in what is simulated."""
         beside = self._beside
-        return WINDOWS_S[-1] * self._once < rules.SURPRISE and beside is not None and beside.is_still
+        return WINDOWS_S[-1] * self._trend.mean < rules.SURPRISE and beside is not None and beside.is_still
 
     def rest(self, seconds: int) -> None:
         """So many seconds at once in which nobody came, while it `is_still`."""
         fades = (1 - 1 / SERVICE_S) ** seconds
         self._begun, self._busy_s = self._begun * fades, self._busy_s * fades
         self._quiet_s += seconds
-        for _ in range(seconds):
-            self._follow(0)
+        self._seconds += seconds
+        self._lines.extend([self._trend.rest(seconds)] * seconds)
         if self._beside is not None:
             self._beside.rest(seconds)
-            self.trial = rules.tried(self.trial, (1 - 1 / MEMORY_S) ** seconds, 0, 0, self._once, seconds)
+            self.trial = rules.tried(self.trial, (1 - 1 / MEMORY_S) ** seconds, 0, 0, self._trend.mean, seconds)
 
     def _decides(self, short_s: float) -> bool:
         asked = self.trial.asked * max(1.0, TRUSTED_S / self._seconds)
         return self._seconds > short_s and self._quiet_s > QUIET_S and self.trial.late <= rules.TOLERATED * asked
-
-    def _follow(self, arrived: int) -> tuple[float, float]:
-        """The line that arrivals follow: how many come in a second now, and by how many more in each second."""
-        self._seconds += 1
-        share = max(1 / TREND_S, 2 / (self._seconds + 1))
-        self._once += share * (arrived - self._once)
-        self._twice += share * (self._once - self._twice)
-        line = (self._once, 0.0)
-        if self._seconds >= WINDOWS_S[-1]:
-            lag = self._once - self._twice
-            line = (self._once + lag, lag * share / (1 - share))
-        self._lines.append(line)
-        return line
 
     def _is_surprised(self, peak: float) -> bool:
         """Something came, or did not, that the line before it does not explain, its own error included."""
         for window in WINDOWS_S:
             level, slope = self._lines[-window]
             expected = max(0.0, window * (level + slope * (window + 1) / 2))
-            doubt = rules.SURPRISE * math.sqrt(peak * expected * (1 + window / TREND_S) + 1.0)
+            doubt = rules.SURPRISE * math.sqrt(peak * expected * (1 + window / MEMORIES_S[0]) + 1.0)
             if abs(self._sums[-1] - self._sums[-1 - window] - expected) > doubt:
                 return True
         return False

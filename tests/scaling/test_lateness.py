@@ -80,7 +80,7 @@ def test_where_the_usual_rule_is_cheaper_so_is_ours_and_still_fewer_are_late() -
 
 def test_where_nothing_happens_nothing_is_learnt_and_what_was_said_stays() -> None:
     calm, set_to = told(), told(USUAL)
-    trace = traffic(*[20.0] * 470)  # longer ones are left to the rule for smooth traffic
+    trace = traffic(*[20.0] * 230)  # longer ones are left to the rule for smooth traffic
     assert run(trace, calm).curve == run(trace, set_to).curve
     assert calm.lateness.learnt.weight == 1.0
     run(traffic(*[1.3] * 1800, service_s=6.0), set_to)

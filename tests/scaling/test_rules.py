@@ -35,6 +35,16 @@ def test_the_margin_grows_as_a_root_and_not_as_the_load() -> None:
     assert 2.0 < large / small < 4.5
 
 
+@given(LOADS, some.floats(0.01, 30), some.floats(1, 8))
+def test_the_margin_that_is_tolerated_is_the_least_one(load: float, service_s: float, peak: float) -> None:
+    def late(spare: float) -> float:
+        decay = 2 / (service_s * (peak + 1.0))
+        return rules.chance_of_waiting(spare / math.sqrt(peak * load)) * math.exp(-spare * decay)
+
+    spare = rules.tolerable(load, service_s, 1.0, peak)
+    assert late(spare) <= rules.TOLERATED < late(spare - 0.01 * math.sqrt(peak * load))
+
+
 @given(LOADS, some.floats(0.01, 30))
 def test_people_who_cost_more_when_late_get_more_replicas(load: float, service_s: float) -> None:
     step = max(0.1, math.sqrt(load) / 8)  # of the search

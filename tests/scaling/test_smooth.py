@@ -40,7 +40,7 @@ def test_smooth_traffic_costs_less_and_no_more_than_one_in_a_hundred_is_late() -
     trace = traffic(*(80.0 + 30.0 * math.sin(second / 900) for second in range(3600)))
     (rule, ours), (_, usual) = watched(trace), watched(trace, USUAL)
     least = least_cost(trace)
-    assert sum(rule.smoothly) > 2400 and not any(rule.smoothly[:480])
+    assert sum(rule.smoothly) > 2400 and not any(rule.smoothly[:240])
     assert ours.violations < 0.01
     assert ours.cost - least < 0.8 * (usual.cost - least)
 
@@ -66,6 +66,13 @@ def test_with_a_pool_a_burst_after_smooth_traffic_is_soon_answered_by_the_pool_a
     rule, _ = watched(traffic(*[30.0] * 1500, *[120.0] * 120, *[30.0] * 1500), warm=-1)
     assert all(rule.smoothly[1300:1495])
     assert not any(rule.smoothly[1505:])
+
+
+def test_with_a_pool_a_weight_that_was_learnt_without_one_does_not_count() -> None:
+    rule = Watched(Scale(max=1000))
+    rule.resume(Learnt(weight=0.5))
+    simulate(traffic(*[30.0] * 1300), rule, Terms(first=20))
+    assert all(rule.smoothly[-50:])
 
 
 def test_a_surprise_ends_it_within_seconds_and_for_as_long_as_it_made_people_wait() -> None:
