@@ -107,7 +107,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     asked: float = 0.0
     late: float = 0.0
-    trim: float = 0.75
+    trim: float = 0.9
 
 
 class Learnt(msgspec.Struct, frozen=True, kw_only=True):
