@@ -112,7 +112,10 @@ class Machine:
         """The pids of running replicas and web services."""
         found = []
         for path in sorted((self.home / "units").glob("dep_*/*/pid.json")):
-            pid = int(json.loads(path.read_text())["pid"])
+            try:
+                pid = int(json.loads(path.read_text())["pid"])
+            except FileNotFoundError:
+                continue  # its unit was forgotten since the folder was listed
             if not (path.parent / "exit.json").exists() and Path(f"/proc/{pid}").exists():
                 found.append(pid)
         return found
