@@ -30,8 +30,8 @@ def handler(queues: Queues) -> Handler:
             here_again = environments.exists(tx, (project, environment))
         for place in queues.tally():
             if place[:2] == (project, environment):
-                queues.clear(place, discarded_at if here_again else now)
-        left_s = SETTLED_S - (now - discarded_at)
-        return min(left_s, SETTLED_S) if left_s > 0 else None
+                queues.clear(place, min(discarded_at, now) if here_again else now)
+        passed_s = now - discarded_at  # of a clock that was set back by more than that it says nothing
+        return SETTLED_S - max(passed_s, 0.0) if abs(passed_s) < SETTLED_S else None
 
     return turn

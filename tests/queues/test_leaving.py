@@ -63,3 +63,19 @@ def test_what_the_gateway_accepted_before_it_heard_of_the_discarding_goes_too(tm
     put(queues, PLACE, now=plane.clock.now())
     plane.let_pass(leaving.SETTLED_S)
     assert queues.after(PLACE, "", 9) == []
+
+
+def test_a_clock_that_is_set_back_takes_nothing_of_the_next_branch(tmp_path: Path) -> None:
+    plane = Plane(tmp_path)
+    plane.deploy(FILE)
+    plane.call("environments.create", project="shop", branch="dearer")
+    plane.let_pass(1.0)
+    plane.call("environments.discard", project="shop", branch="dearer")
+    plane.let_pass(1.0)
+    plane.call("environments.create", project="shop", branch="dearer")
+    plane.clock.set_by(-86_400.0)
+    plane.let_pass(leaving.SETTLED_S)
+    queues = plane.bough.technologies.queues
+    fresh = put(queues, PLACE, now=plane.clock.now())
+    plane.let_pass(2 * leaving.SETTLED_S)
+    assert [each.id for each in queues.after(PLACE, "", 9)] == [fresh]
