@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -37,6 +38,7 @@ from bough.kernel.platform import Home, Platform
 
 START_S = 30.0  # far beyond the second that it takes; then the log is shown
 LOOK_S = 0.01
+LETS_GO_S = 1.0  # for a port that nobody says to hold
 UNITS_S = 30.0  # for units to end when all are stopped
 LONGEST_HOME_BYTES = 85  # the engine's sockets below it must fit the 107 bytes of a Unix socket's path
 
@@ -79,7 +81,7 @@ def configure(home: Home, wanted: dict[str, Any]) -> list[str]:
     """Remembers settings and checks ports and certificate; returns the parts that do not answer."""
     platform = _settings(home, wanted)
     missing = [name for name in PARTS if not answers(home, name)]
-    _check_ports(home, platform, missing)
+    check_ports(home, platform, missing)
     for name in missing:
         (home.run / f"{name}.failed.json").unlink(missing_ok=True)
     return missing
@@ -198,7 +200,7 @@ def _chosen_ports(home: Home, before: Platform, wanted: Platform) -> dict[str, i
     return found
 
 
-def _check_ports(home: Home, platform: Platform, missing: list[str]) -> None:
+def check_ports(home: Home, platform: Platform, missing: list[str]) -> None:
     """Before anything is started. Beside a living keeper a port may be that of a part which it has just started again
     and which has not said so yet; if it is somebody else's, the part says that."""
     if pid_of(home, KEEPER):
@@ -230,14 +232,21 @@ def _option(key: str) -> str:
 
 
 def _bound(host: str, port: int, setting: str) -> socket.socket:
-    trial = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        trial.bind((host, port))
-    except OSError as error:
-        trial.close()
-        raise portholder.problem(host, port, error, setting) from error
-    return trial
+    """A process that was just killed has its ports for a moment longer than its name."""
+    until = time.monotonic() + LETS_GO_S
+    while True:
+        trial = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host, port))
+        except OSError as error:
+            trial.close()
+            lasting = error.errno != errno.EADDRINUSE or portholder.describe(port)
+            if lasting or time.monotonic() > until:
+                raise portholder.problem(host, port, error, setting) from error
+            time.sleep(LOOK_S)
+        else:
+            return trial
 
 
 def _wait(home: Home, missing: list[str]) -> None:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,8 +20,10 @@ from typing import Any
 
 import pytest
 
+from bough.entrypoints import supervision
 from bough.entrypoints.processes import GATEWAY, KEEPER, PARTS, answers, pid_of, say
 from bough.entrypoints.supervision import configure, prepare, take_down
+from bough.gateway import portholder
 from bough.kernel import platform as settings
 from bough.kernel.errors import Invalid, Unavailable
 from bough.kernel.platform import Home
@@ -138,6 +141,20 @@ def test_a_port_in_use_is_named_with_its_holder_and_the_option(machine: Machine)
             assert option in error["hint"]
     assert not any(pid_of(machine.home, name) for name in (*PARTS, KEEPER))
     machine.up()
+
+
+def test_a_port_that_nobody_says_to_hold_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever was killed a moment ago has no files in /proc any more, and its sockets still."""
+    monkeypatch.setattr(portholder, "describe", lambda port: "")
+    holder = socket.create_server(("127.0.0.1", 0))
+    platform = settings.Platform(gateway_port=holder.getsockname()[1])
+    ends = threading.Timer(0.2, holder.close)
+    ends.start()
+    supervision.check_ports(Home(tmp_path), platform, [GATEWAY])
+    ends.join()
+    with socket.create_server(("127.0.0.1", 0)) as lasting, pytest.raises(Unavailable, match="is in use"):
+        platform = settings.Platform(gateway_port=lasting.getsockname()[1])
+        supervision.check_ports(Home(tmp_path), platform, [GATEWAY])
 
 
 def test_what_is_read_at_the_start_is_not_changed_silently_while_bough_runs(machine: Machine) -> None:
