@@ -31,7 +31,7 @@ def test_what_a_process_has_used_holds_its_children_while_they_run_and_when_they
         child.stdin.write(b"\n")
     assert (
         running is not None and running.cpu_s - after.cpu_s >= 0.25
-    )  # the kernel counts in hundredths, and each may round
+    )
     assert used_by(0) is None
 
 
