@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from bough.serving.reading import text_of
 
 SETTLED_STEPS = 3  # of an attempt: then it is seen whether its first one took longer than others
 SAVED_WITHIN = 3.0  # times what a step and a save take lately: the step that runs, the save, and what varies
+WITHOUT_ONE_S = 5.0  # that processes have at least to end, one of which has died
 ALIVE = "alive"  # a program that does not use `bough.checkpoint` touches this file beside its checkpoints
 LAST_BYTES, LINE_SAID = 4096, 200  # of what it printed: so much is read, and so many characters of it are said
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f]")  # colours, and what else moves a terminal
@@ -80,7 +82,7 @@ class Watching:
             return  # else: not started yet
         failed = [each for each in found if each is not None and each.exit is not None and each.exit.code != 0]
         if run.state == STOPPING:
-            self._hurry(turnover, run)
+            self._hurry(turnover, run, found)
         elif failed:
             ended = min((each.exit for each in failed if each.exit), key=lambda exit: exit.at)
             others = run.size - len(failed)
@@ -104,10 +106,15 @@ class Watching:
                           **rules.under_way(run, first, said))  # fmt: skip
         return turnover.change(run, under_way=run.attempt)
 
-    def _hurry(self, turnover: Turnover, run: JobRun) -> None:
-        """What it runs on may be gone before the time that it was given, and a notice of that may have come since."""
+    def _hurry(self, turnover: Turnover, run: JobRun, found: Sequence[Attempt | None]) -> None:
+        """What it runs on may be gone before the time that it was given, and a notice of that may have come since. And
+        without one that has died on the way to a change the others make no step any more: a save is all they may do."""
         lease, now = turnover.world.lease(run), turnover.world.now
         ends_at = now if lease is None else lease.ends_at if lease.state == NOTICED else run.stop_by
+        if run.stopping_for in (MOVING, RESIZING) and any(map(_has_died, found)):
+            progress = self.progress(run)
+            save_s = SAVED_WITHIN * progress.save_s if progress is not None else 0.0
+            ends_at = min(ends_at, now + max(WITHOUT_ONE_S, save_s))
         if run.stop_by > ends_at:
             turnover.change(run, stop_by=ends_at)
 
@@ -254,6 +261,11 @@ class Watching:
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 _keep(self._engine, run.unit(rank), run.attempt, path)
+
+
+def _has_died(attempt: Attempt | None) -> bool:
+    """Beside one that ended well, and one that knows no better than to end by the signal that asks it to."""
+    return attempt is not None and attempt.exit is not None and attempt.exit.code not in (0, -signal.SIGTERM)
 
 
 def _readable(line: str) -> str:
