@@ -116,7 +116,8 @@ class Watching:
             save_s = SAVED_WITHIN * progress.save_s if progress is not None else 0.0
             ends_at = min(ends_at, now + max(WITHOUT_ONE_S, save_s))
         if run.stop_by > ends_at:
-            turnover.change(run, stop_by=ends_at)
+            said = run.said if lease is None or run.stopping_for != CAPACITY_LOST else _noticed(lease, now)
+            turnover.change(run, stop_by=ends_at, said=said)
 
     def _look(self, turnover: Turnover, run: JobRun, ran_s: float) -> None:
         """`ran_s`: for how long its processes have run, or it has waited for them. The engine knows that of a process,
@@ -126,9 +127,7 @@ class Watching:
         if lease is None:
             self._stop(turnover, run, CAPACITY_LOST, _taken_away(turnover.world.leases.get(run.id)), 0.0)
         elif lease.state == NOTICED:
-            left = max(lease.ends_at - now, 0.0)
-            said = f"its capacity will be taken away in {left:.0f} s ({lease.cause or 'noticed'})"
-            self._stop(turnover, run, CAPACITY_LOST, said, left)
+            self._stop(turnover, run, CAPACITY_LOST, _noticed(lease, now), max(lease.ends_at - now, 0.0))
         elif ran_s > settings.timeout_s:
             said = f"it ran longer than its limit of {settings.timeout_s:g} s (timeout_s)"
             self._stop(turnover, run, TIME_LIMIT, said, settings.grace_s)
@@ -296,6 +295,11 @@ def situation(run: JobRun, lease: Lease | None, progress: Progress | None, *, pr
         found, work_left_s=left, save_s=progress.cost_s, to_disk_s=progress.save_s, interval_s=progress.interval_s,
         unsaved_s=unsaved,
     )  # fmt: skip
+
+
+def _noticed(lease: Lease, now: float) -> str:
+    left = max(lease.ends_at - now, 0.0)
+    return f"its capacity will be taken away in {left:.0f} s ({lease.cause or 'noticed'})"
 
 
 def _taken_away(lease: Lease | None) -> str:

@@ -951,6 +951,7 @@ def test_a_second_notice_that_ends_sooner_is_what_counts(jobs: Jobs) -> None:
     ends_at = jobs.clock.now() + 5.0
     jobs.let_pass(2.0)
     assert jobs.run(made.id).state == STOPPING and jobs.run(made.id).stop_by == pytest.approx(ends_at, abs=0.5)
+    assert jobs.run(made.id).said.startswith("its capacity will be taken away in 5 s")
     jobs.let_pass(5.0)
     run = jobs.run(made.id)
     assert (run.attempt, run.spent.capacity) == (2, 1) and run.seconds == pytest.approx(
