@@ -123,10 +123,10 @@ def _parameter(field: Mapping[str, Any]) -> click.Parameter:
     if field["required"] and name != _FROM_PROJECT:
         return click.Option(flag, type=_type(field), required=True, help=about)
     default = None if field["required"] else field["default"]
-    metavar = None
+    place = None
     if (words := _words(field)) and len(words) > MOST_SHOWN:  # in the place of a word they would not wrap
-        metavar, about = name.upper(), f"{about.rstrip('.')}: {', '.join(words)}."
-    return click.Option(flag, type=_type(field), default=default if default or not words else None, metavar=metavar,
+        place, about = name.upper(), f"{about.rstrip('.')}: {', '.join(words)}."
+    return click.Option(flag, type=_type(field), default=default if default or not words else None, metavar=place,
                         show_default=default not in (None, ""), help=about)  # fmt: skip
 
 
