@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from bough.adapters.engine import Attempt, Engine
 from bough.builds import loop as builds
 from bough.environments import store as releases
@@ -89,6 +91,9 @@ def detail(context: Context, run: JobRun) -> JobRunDetail:
     totals, members = rules.counted(each.state for each in members), members[:MEMBERS_SHOWN]
     best = next((each.id for each in members if run.run and each.run == run.run), "")
     whole, *parts = views(context, [run, *members])
+    if run.children and not run.ended:  # from its end on it says so itself
+        seconds, cost = round(sum(each.seconds for each in parts), 3), sum(each.cost for each in parts)
+        whole = msgspec.structs.replace(whole, seconds=seconds, cost=cost)
     return JobRunDetail(
         run=whole, timeline=timeline, progress=progress, runs=parts, totals=totals, best=best,
         checkpoints=str(places.checkpoints(run.id)) if said is not None else "",

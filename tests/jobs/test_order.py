@@ -93,3 +93,10 @@ def test_a_group_is_cleared_with_what_its_runs_have_left(jobs: Jobs) -> None:
     assert len(folders) == 2 and all(folder.is_dir() for folder in folders)
     assert jobs.call("jobs.clear", id=made.id) is True
     assert not any(folder.exists() for folder in folders) and jobs.call("jobs.clear", id=made.id) is False
+
+
+def test_a_group_says_what_its_runs_have_had_so_far(jobs: Jobs) -> None:
+    jobs.normally = Behaviour()
+    made = jobs.ask("clean", FORK)
+    jobs.let_pass(10.0)
+    assert jobs.call("jobs.show", id=made.id).run.seconds == pytest.approx(20.0, abs=2.0)
