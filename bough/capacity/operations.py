@@ -176,15 +176,21 @@ def saved(context: Context, request: Savings) -> list[JobSaving]:
 
 @operation("chaos.preempt", role=Role.DEVELOPER, writes=True)
 def preempt(context: Context, request: Preempt) -> Preempted:
-    """Takes a job run's machine away as the market would: a drill on a real job, which has to go on elsewhere."""
+    """Takes a job run's machine away as the market would: a drill on a real job, which has to go on elsewhere.
+
+    A second one that ends sooner counts."""
     every = context.part(Pools)
     lease = next((each for each in every.leases() if each.holder == request.run), None)
     if lease is None:
         raise NotFound(f"{request.run} has nothing that could be taken away", code="NO_LEASE", hint="bough jobs list")
-    if lease.ends_at:
-        raise Conflict(f"what {request.run} runs on is being taken away already", code="ALREADY_PREEMPTED")
+    now = context.clock.now()
+    ends_at = now + request.notice_s
+    if lease.ends_at and lease.ends_at <= ends_at:
+        raise Conflict(
+            f"what {request.run} runs on is being taken away already, in {max(lease.ends_at - now, 0.0):.0f} s",
+            code="ALREADY_PREEMPTED", hint=f"bough chaos preempt {request.run} --notice none takes it away now",
+        )  # fmt: skip
     every.interrupt(lease, request.notice_s, f"drill by {context.principal.name}")
-    ends_at = context.clock.now() + request.notice_s
     offer = lease.offer
     return Preempted(run=request.run, pool=offer.pool, zone=offer.zone, kind=offer.kind, ends_at=ends_at)
 

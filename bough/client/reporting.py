@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,13 +19,15 @@ from urllib.parse import urlsplit
 
 from bough.client.client import Client, connect
 from bough.client.http import PATIENCE_S, Http
-from bough.kernel.errors import Invalid
+from bough.kernel.errors import Exhausted, Invalid
 from bough.kernel.names import new_id
 
 PROJECT_FILE = "bough.toml"
 OF_JOB = "BOUGH_RUN"  # the run that Bough has begun for a job, and ends when that has ended
 MOST_AT_ONCE = 1000  # metrics in one call
 AWAY_S = 600.0  # that Bough may be away while a job reports: it is started anew, and days of training go on
+MOST_UNSENT = 100_000  # calls that wait in memory until Bough's disk has room
+TOLD_AGAIN_S = 60.0  # that it has none
 _UNKNOWN_S = 5.0  # that git may take to answer
 
 
@@ -51,10 +54,11 @@ def begin(
 
 
 class Run:
-    """Whatever is logged is there when the call returns. Safe to use from one thread at a time."""
+    """Whatever is logged is there when the call returns; but in a job, what the full disk of Bough does not take goes
+    with a later call, for training goes on. Safe to use from one thread at a time."""
 
     def __init__(self, client: Client, made: Any, *, owned: bool = False, joined: bool = False) -> None:
-        self._joined = joined
+        self._joined, self._unsent, self._told_at = joined, deque[dict[str, Any]](), -math.inf
         self.id, self.name, self.project = made.id, made.name, made.project
         self._client, self._owned, self._environment = client, owned, made.environment
 
@@ -115,7 +119,8 @@ class Run:
 
     def end(self, status: str = "finished") -> None:
         """Says that it has ended; a `with` block does so by itself. A job's run ends with
-        the job, which may be interrupted and go on."""
+        the job, which may be interrupted and go on. Raises what could not be sent for a full disk."""
+        self._send(patient=status != "finished")
         if not self._joined:
             self._say_ended(status)
         if self._owned:
@@ -136,7 +141,27 @@ class Run:
             self.end("killed" if issubclass(kind, KeyboardInterrupt | SystemExit) else "failed")
 
     def _log(self, **fields: Any) -> None:
-        self._client.runs.log(project=self.project, id=self.id, **fields)
+        self._unsent.append(fields)
+        self._send(patient=self._joined and len(self._unsent) < MOST_UNSENT)
+
+    def _send(self, *, patient: bool) -> None:
+        """In the order in which it was logged. `patient`: what finds no room stays for later."""
+        while self._unsent:
+            fields = self._unsent.popleft()
+            try:
+                self._client.runs.log(project=self.project, id=self.id, **fields)
+            except Exhausted as problem:
+                if self._joined:
+                    self._unsent.appendleft(fields)
+                if not patient:
+                    raise
+                self._tell(problem)
+                return
+
+    def _tell(self, problem: Exhausted) -> None:
+        if time.monotonic() - self._told_at >= TOLD_AGAIN_S:
+            self._told_at = time.monotonic()
+            print(f"bough: {problem.message}; what is logged is sent later", file=sys.stderr, flush=True)
 
     def _newest(self, kind: str, name: str, environment: str) -> str:
         """The last change of a dataset or a table: asking for the same one later gives the same data."""

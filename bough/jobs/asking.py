@@ -11,7 +11,7 @@ from bough.environments.models import JobManifest
 from bough.jobs import rules, store
 from bough.jobs.models import BUILDING, QUEUED, WAITING, JobRun
 from bough.kernel import catalog
-from bough.kernel.errors import NotFound
+from bough.kernel.errors import Invalid, NotFound
 from bough.kernel.jobs import Value, order
 from bough.kernel.names import new_id
 
@@ -43,7 +43,7 @@ def ask(tx: sa.Connection, asked: Asked, job: str, params: Mapping[str, Value], 
     known_ids: dict[str, str] = {}
     after = {name: each.settings.after for name, each in asked.jobs.items()}
     for name in [job] if alone else order(after, job):
-        needs = [] if alone else [known_ids[before] for before in asked.jobs[name].settings.after]
+        needs = {} if alone else {known_ids[before]: before for before in asked.jobs[name].settings.after}
         given = dict(asked.jobs[name].settings.params) | (dict(params) if name == job else {})
         own = asked if name == job else msgspec.structs.replace(asked, register="", start_from="")
         runs = _runs(own, name, given, needs, seen)
@@ -53,13 +53,23 @@ def ask(tx: sa.Connection, asked: Asked, job: str, params: Mapping[str, Value], 
     return next(each for each in made if each.id == known_ids[job])
 
 
-def _runs(asked: Asked, name: str, params: dict[str, Value], needs: list[str], seen: int) -> list[JobRun]:
+def check_best(made: JobRun) -> None:
+    """Raises `Invalid` where one of several runs is to be registered, and nothing says which."""
+    if made.children and made.register and not made.manifest.settings.sweep.metric:
+        raise Invalid(
+            f"{made.job} is {made.children} runs, and nothing says which of them becomes a version of {made.register}",
+            code="METRIC_MISSING", hint=f'[jobs.{made.job}.sweep] metric = "loss", goal = "min"',
+        )  # fmt: skip
+
+
+def _runs(asked: Asked, name: str, params: dict[str, Value], needs: Mapping[str, str], seen: int) -> list[JobRun]:
+    """`needs`: ids of the runs that must have succeeded, and of which job each is."""
     manifest = asked.jobs[name]
     settings = manifest.settings
-    state, said = (WAITING, "waits for the jobs that it comes after") if needs else (BUILDING, "builds")
+    state, said = (WAITING, rules.waits_for(needs.items())) if needs else (BUILDING, "builds")
     first = JobRun(
         id=new_id("jr"), project=asked.project, environment=asked.environment, job=name, release=asked.release,
-        by=asked.by, state=state, said=said, manifest=manifest, params=params, needs=needs, slot=asked.slot,
+        by=asked.by, state=state, said=said, manifest=manifest, params=params, needs=list(needs), slot=asked.slot,
         register=asked.register or settings.register, start_from=asked.start_from,
         created_at=asked.now, changed_at=asked.now, seen=seen,
     )  # fmt: skip

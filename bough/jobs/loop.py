@@ -66,6 +66,7 @@ REST_S = 60.0  # while nothing does
 TOGETHER_S = 0.01  # ends that come so close after each other are handled in one turn
 COUNT_S = 10.0  # between two looks at what queues have had
 VIEW = "BOUGH_DATA"
+NOT_YET = "it is started as soon as this passes: "
 
 Place = tuple[str, str]  # project, environment
 Holding = Callable[[sa.Connection, float], Mapping[Place, str]]
@@ -90,6 +91,7 @@ class JobLoop:
         self._had, self._counted_at = dict[str, float](), float("-inf")
         self._given: dict[str, Filled] = {}  # what runs find around them, as found in this turn
         self._data: dict[str, list[Content]] = {}  # and what of data
+        self._delayed: dict[str, Problem] = {}  # what has to pass before it starts
         self._refused: dict[str, Problem] = {}  # what speaks against starting an attempt, seen after its commit
 
     def handle(self, turn: Turn) -> float | None:
@@ -146,10 +148,23 @@ class JobLoop:
             said = f"it could not be started: {refused.message}"
             turnover.change(run, state=FAILED, said=said, failure=failure, finished_at=turnover.world.now)
             return
+        run = self._say_delay(turnover, run)
         try:
             self._watching.watch(turnover, run)
         except (Problem, OSError) as error:
             log.warning("%s is looked at again later: %s", run.id, error)
+
+    def _say_delay(self, turnover: Turnover, run: JobRun) -> JobRun:
+        """Why an attempt that has its place does not begin, and that it has begun."""
+        problem = self._delayed.pop(run.id, None)
+        if run.state != RUNNING:
+            return run
+        if problem is not None:
+            said = f"{NOT_YET}{problem.message}"
+            return run if run.said == said else turnover.change(run, said=said)
+        if run.said.startswith(NOT_YET) and any(units.of(run, turnover.world.attempts)):
+            return turnover.change(run, said="it has been started")
+        return run
 
     def _wait(self, turnover: Turnover, run: JobRun, needed: Mapping[str, Standing]) -> None:
         if all(each.state == SUCCEEDED for each in needed.values()):
@@ -159,6 +174,8 @@ class JobLoop:
             if state != SKIPPED:  # else for the same reason
                 said = f"{job} ({bad}), which it comes after, {'has' if state == FAILED else 'was'} {state}"
             turnover.change(run, state=SKIPPED, said=said, finished_at=turnover.world.now)
+        elif run.said != (said := rules.waits_for(_unmet(needed))):
+            turnover.change(run, said=said)
 
     def _build(self, turnover: Turnover, run: JobRun, outcomes: dict[str, BuildResult | Failure | None]) -> None:
         request = units.build_request(run)
@@ -243,6 +260,7 @@ class JobLoop:
                 self._start(tx, world, run)
         except (Unavailable, Exhausted) as problem:  # of the machine: it passes
             log.warning("%s is started later: %s", run.id, problem.message)
+            self._delayed[run.id] = problem
         except Problem as problem:
             self._refused[run.id] = problem
 
@@ -306,6 +324,11 @@ class JobLoop:
     def _only_said(self, turnover: Turnover) -> bool:
         """Nothing but why somebody waits has changed."""
         return all(run.state == QUEUED and run.lease is None and not run.attempt for run in turnover.changed)
+
+
+def _unmet(needed: Mapping[str, Standing]) -> list[tuple[str, str]]:
+    """By id and job, those that have not succeeded."""
+    return [(id, each.job) for id, each in needed.items() if each.state != SUCCEEDED]
 
 
 def hinted(tx: sa.Connection, now: float) -> None:

@@ -12,7 +12,7 @@ from bough.environments import operations as environments
 from bough.environments import store as releases
 from bough.environments.models import JobManifest
 from bough.environments.operations import Environment, OneEnvironment, ProposeRelease
-from bough.jobs import asking, beginnings, retrying, rules, schedules, showing, store, taking
+from bough.jobs import asking, beginnings, cancelling, retrying, rules, schedules, showing, store, taking
 from bough.jobs.asking import Asked
 from bough.jobs.models import (
     BUILDING,
@@ -141,6 +141,7 @@ def run(context: Context, request: RunJob) -> JobRunView:
     declared = jobs[request.job].settings.params if request.job in jobs else {}
     params = rules.given(declared, request.params)
     made = asking.ask(context.tx, asked, request.job, params, alone=request.alone)
+    asking.check_best(made)
     say(context.tx, context.events, made)
     return showing.view(made)
 
@@ -150,7 +151,9 @@ def list_(context: Context, request: ListJobs) -> list[JobRunView]:
     """Lists job runs of an environment, newest first."""
     place = request.project, request.environment
     found = store.runs(context.tx, place, request.job, state=request.state, inner=request.all, limit=request.limit)
-    return [showing.view(each, context.clock.now()) for each in found]
+    if request.job and not found:
+        showing.check_known(context, place, request.job)
+    return showing.views(context, found)
 
 
 @operation("jobs.show", role=Role.VIEWER)
@@ -167,11 +170,17 @@ def objects(context: Context, request: OneJobRun) -> list[TakenObject]:
 
 @operation("jobs.cancel", role=Role.DEVELOPER, writes=True)
 def cancel(context: Context, request: OneJobRun) -> JobRunView:
-    """Ends a job run, and those of its group; what it has saved and reported stays."""
+    """Ends a job run, those of its group, and what it comes after and nobody else waits for; what comes after it is
+    skipped. What was saved and reported stays."""
     found = store.get(context.tx, request.id)
-    for each in [*store.members(context.tx, found.id), found]:
-        if not each.ended:
-            _cancel(context, each)
+    by, ending = f"cancelled by {context.principal.name}", cancelling.together(context.tx, found)
+    before = [each for each in ending if found.id not in (each.id, each.group)]
+    also = rules.named((each.id, each.job) for each in before if not each.group)
+    for each in before:
+        _cancel(context, each, f"{by} with {found.job} ({found.id})")
+    for each in ending:
+        if each not in before:
+            _cancel(context, each, f"{by}, and with it {also}" if also and each.id == found.id else by)
     return showing.view(store.get(context.tx, request.id))
 
 
@@ -196,13 +205,16 @@ def retry(context: Context, request: OneJobRun) -> JobRunView:
 
 @operation("jobs.clear", role=Role.DEVELOPER, writes=True, slow=True)
 def clear(context: Context, request: OneJobRun) -> Commit[bool]:
-    """Removes what an ended job run has left in folders: logs, output, checkpoints. Its artifacts and metrics stay."""
+    """Removes what an ended job run has left in folders: logs, output, checkpoints; of a group, what all of its runs
+    have. Artifacts and metrics stay."""
     with context.read() as tx:
         found = store.get(tx, request.id)
-    if not found.ended:
-        raise Conflict(f"{found.id} is {found.state}", code="JOB_RUN_NOT_ENDED", hint=f"bough jobs cancel {found.id}")
+        all_of = [found, *store.members(tx, found.id)]
+    if going := next((each for each in all_of if not each.ended), None):
+        raise Conflict(f"{going.id} is {going.state}", code="JOB_RUN_NOT_ENDED", hint=f"bough jobs cancel {going.id}")
     places = Places(context.part(Home))
-    folders = [each for each in (places.folder(found.id), places.checkpoints(found.id)) if each.is_dir()]
+    of_runs = [place for each in all_of for place in (places.folder(each.id), places.checkpoints(each.id))]
+    folders = [each for each in of_runs if each.is_dir()]
     for folder in folders:
         trees.remove_tree(folder)
     return lambda context: bool(folders)
@@ -332,8 +344,8 @@ def _proposed(context: Context, request: RunJob) -> tuple[int, dict[str, JobMani
     return 0, manifest.jobs
 
 
-def _cancel(context: Context, found: JobRun) -> None:
-    now, said = context.clock.now(), f"cancelled by {context.principal.name}"
+def _cancel(context: Context, found: JobRun, said: str) -> None:
+    now = context.clock.now()
     values: dict[str, Any] = {"said": said}
     if found.state == ENDING:
         return  # its program has ended well already

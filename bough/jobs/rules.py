@@ -44,6 +44,7 @@ PAUSE_S = (1.0, 300.0)  # after errors in a row, doubling; what was interrupted 
 WARM_S = 0.1  # of a first step, not worth a word below that
 LIVED_S = 60.0  # an attempt that ran for so long has not failed at once
 SHARE_S = 3600.0  # what a queue had longer ago is forgotten
+NAMED = 5  # job runs in one sentence
 _CAUSES = {CAPACITY_LOST: CAPACITY, MOVING: CAPACITY, RESIZING: CAPACITY, TIME_LIMIT: TIMEOUT, SILENT: TIMEOUT}
 _NO_FAULT = (MOVING, RESIZING)  # of nobody: costs nothing of any budget
 
@@ -155,6 +156,18 @@ def is_planned(run: JobRun) -> bool:
     """Whether capacity weighs spot against on-demand for it."""
     settings = run.manifest.settings
     return settings.capacity != ON_DEMAND and settings.deadline_s > 0
+
+
+def named(runs: Iterable[tuple[str, str]]) -> str:
+    """Job runs by job and id: the first few, and how many more there are."""
+    names = [f"{job} ({id})" for id, job in runs]
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def waits_for(runs: Iterable[tuple[str, str]]) -> str:
+    """Why a run waits that comes after these."""
+    return f"waits for {named(runs)}"
 
 
 def counted(states: Iterable[str]) -> dict[str, int]:

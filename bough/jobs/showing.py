@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 
-from bough.adapters.engine import Engine
+import msgspec
+
+from bough.adapters.engine import Attempt, Engine
 from bough.builds import loop as builds
+from bough.environments import store as releases
 from bough.jobs import rules, store, units
 from bough.jobs.models import (
     BUILDING,
@@ -22,7 +26,7 @@ from bough.jobs.models import (
 from bough.jobs.units import Places
 from bough.kernel import events
 from bough.kernel.context import Context
-from bough.kernel.errors import NotFound
+from bough.kernel.errors import NotFound, Unavailable
 from bough.kernel.events import Event
 from bough.kernel.platform import Home
 from bough.runtime.checkpoints.progress import Progress, read_progress
@@ -32,8 +36,20 @@ MOMENTS_SHOWN = 1000  # the newest
 MEMBERS_SHOWN = 1000
 
 
-def view(run: JobRun, now: float = 0.0) -> JobRunView:
+def views(context: Context, runs: Sequence[JobRun]) -> list[JobRunView]:
+    """With what those that run have had so far, whoever has set the clock meanwhile."""
+    attempts: dict[str, Attempt] = {}
+    if any(run.lease is not None for run in runs):
+        with contextlib.suppress(Unavailable):  # then nobody knows of any clock that was set
+            attempts = {each.unit: each for each in context.part(Engine).snapshot()}
+    return [view(run, context.clock.now(), units.set_s(run, attempts)) for run in runs]
+
+
+def view(run: JobRun, now: float = 0.0, set_s: float = 0.0) -> JobRunView:
+    """`set_s`: by how much the clock was set since its attempt began."""
     settings, lease = run.manifest.settings, run.lease
+    if lease is not None:
+        lease = rules.as_set(lease, set_s)
     running = max(now - lease.acquired_at, 0.0) if lease is not None and now else 0.0
     return JobRunView(
         id=run.id, project=run.project, environment=run.environment, job=run.job, state=run.state, said=run.said,
@@ -48,8 +64,19 @@ def view(run: JobRun, now: float = 0.0) -> JobRunView:
     )  # fmt: skip
 
 
+def check_known(context: Context, place: tuple[str, str], job: str) -> None:
+    """Raises `NotFound` of a job that is neither deployed nor has ever run there."""
+    live = releases.live(context.tx, place)
+    known = store.names(context.tx, place) | (live[1].jobs.keys() if live else set())
+    if job not in known:
+        raise NotFound(
+            f"{'/'.join(place)} has no job {job!r}; it has {', '.join(sorted(known)) or 'none'}", code="JOB_NOT_FOUND",
+            hint=f"bough jobs list lists the runs of all jobs; bough train {job} runs one of a folder",
+        )  # fmt: skip
+
+
 def detail(context: Context, run: JobRun) -> JobRunDetail:
-    places, now = Places(context.part(Home)), context.clock.now()
+    places = Places(context.part(Home))
     said = read_progress(places.checkpoints(run.id))
     progress = None
     if said is not None:
@@ -63,9 +90,12 @@ def detail(context: Context, run: JobRun) -> JobRunDetail:
     members = store.members(context.tx, run.id)
     totals, members = rules.counted(each.state for each in members), members[:MEMBERS_SHOWN]
     best = next((each.id for each in members if run.run and each.run == run.run), "")
+    whole, *parts = views(context, [run, *members])
+    if run.children and not run.ended:  # from its end on it says so itself
+        seconds, cost = round(sum(each.seconds for each in parts), 3), sum(each.cost for each in parts)
+        whole = msgspec.structs.replace(whole, seconds=seconds, cost=cost)
     return JobRunDetail(
-        run=view(run, now), timeline=timeline, progress=progress,
-        runs=[view(each, now) for each in members], totals=totals, best=best,
+        run=whole, timeline=timeline, progress=progress, runs=parts, totals=totals, best=best,
         checkpoints=str(places.checkpoints(run.id)) if said is not None else "",
     )  # fmt: skip
 

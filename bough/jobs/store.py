@@ -159,6 +159,18 @@ def skipped_after(tx: sa.Connection, run: JobRun) -> list[JobRun]:
     return [_ROWS.struct(row) for row in tx.execute(query.order_by(job_run.c.id))]
 
 
+def waiting_for(tx: sa.Connection, run: JobRun) -> list[str]:
+    """Ids of what comes directly after it and has not ended."""
+    query = sa.select(job_run.c.id).where(job_run.c.finished_at == 0, job_run.c.needs.contains(f'"{run.id}"'))
+    return list(tx.execute(query.order_by(job_run.c.id)).scalars())
+
+
+def names(tx: sa.Connection, place: tuple[str, str]) -> set[str]:
+    """Of the jobs of which there are runs."""
+    query = sa.select(job_run.c.job).where(job_run.c.project == place[0], job_run.c.environment == place[1])
+    return set(tx.execute(query.distinct()).scalars())
+
+
 def members(tx: sa.Connection, group: str) -> list[JobRun]:
     query = job_run.select().where(job_run.c.group == group).order_by(job_run.c.index, job_run.c.id)
     return [_ROWS.struct(row) for row in tx.execute(query)]

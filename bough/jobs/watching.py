@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from bough.serving.reading import text_of
 
 SETTLED_STEPS = 3  # of an attempt: then it is seen whether its first one took longer than others
 SAVED_WITHIN = 3.0  # times what a step and a save take lately: the step that runs, the save, and what varies
+WITHOUT_ONE_S = 5.0  # that processes have at least to end, one of which has died
 ALIVE = "alive"  # a program that does not use `bough.checkpoint` touches this file beside its checkpoints
 LAST_BYTES, LINE_SAID = 4096, 200  # of what it printed: so much is read, and so many characters of it are said
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f]")  # colours, and what else moves a terminal
@@ -80,7 +82,7 @@ class Watching:
             return  # else: not started yet
         failed = [each for each in found if each is not None and each.exit is not None and each.exit.code != 0]
         if run.state == STOPPING:
-            self._hurry(turnover, run)
+            self._hurry(turnover, run, found)
         elif failed:
             ended = min((each.exit for each in failed if each.exit), key=lambda exit: exit.at)
             others = run.size - len(failed)
@@ -104,12 +106,18 @@ class Watching:
                           **rules.under_way(run, first, said))  # fmt: skip
         return turnover.change(run, under_way=run.attempt)
 
-    def _hurry(self, turnover: Turnover, run: JobRun) -> None:
-        """What it runs on may be gone before the time that it was given, and a notice of that may have come since."""
+    def _hurry(self, turnover: Turnover, run: JobRun, found: Sequence[Attempt | None]) -> None:
+        """What it runs on may be gone before the time that it was given, and a notice of that may have come since. And
+        without one that has died on the way to a change the others make no step any more: a save is all they may do."""
         lease, now = turnover.world.lease(run), turnover.world.now
         ends_at = now if lease is None else lease.ends_at if lease.state == NOTICED else run.stop_by
+        if run.stopping_for in (MOVING, RESIZING) and any(map(_has_died, found)):
+            progress = self.progress(run)
+            save_s = SAVED_WITHIN * progress.save_s if progress is not None else 0.0
+            ends_at = min(ends_at, now + max(WITHOUT_ONE_S, save_s))
         if run.stop_by > ends_at:
-            turnover.change(run, stop_by=ends_at)
+            said = run.said if lease is None or run.stopping_for != CAPACITY_LOST else _noticed(lease, now)
+            turnover.change(run, stop_by=ends_at, said=said)
 
     def _look(self, turnover: Turnover, run: JobRun, ran_s: float) -> None:
         """`ran_s`: for how long its processes have run, or it has waited for them. The engine knows that of a process,
@@ -119,9 +127,7 @@ class Watching:
         if lease is None:
             self._stop(turnover, run, CAPACITY_LOST, _taken_away(turnover.world.leases.get(run.id)), 0.0)
         elif lease.state == NOTICED:
-            left = max(lease.ends_at - now, 0.0)
-            said = f"its capacity will be taken away in {left:.0f} s ({lease.cause or 'noticed'})"
-            self._stop(turnover, run, CAPACITY_LOST, said, left)
+            self._stop(turnover, run, CAPACITY_LOST, _noticed(lease, now), max(lease.ends_at - now, 0.0))
         elif ran_s > settings.timeout_s:
             said = f"it ran longer than its limit of {settings.timeout_s:g} s (timeout_s)"
             self._stop(turnover, run, TIME_LIMIT, said, settings.grace_s)
@@ -256,6 +262,11 @@ class Watching:
                 _keep(self._engine, run.unit(rank), run.attempt, path)
 
 
+def _has_died(attempt: Attempt | None) -> bool:
+    """Beside one that ended well, and one that knows no better than to end by the signal that asks it to."""
+    return attempt is not None and attempt.exit is not None and attempt.exit.code not in (0, -signal.SIGTERM)
+
+
 def _readable(line: str) -> str:
     """As it can stand in a sentence; a program may print anything."""
     return _CONTROL.sub("", line).strip()
@@ -284,6 +295,11 @@ def situation(run: JobRun, lease: Lease | None, progress: Progress | None, *, pr
         found, work_left_s=left, save_s=progress.cost_s, to_disk_s=progress.save_s, interval_s=progress.interval_s,
         unsaved_s=unsaved,
     )  # fmt: skip
+
+
+def _noticed(lease: Lease, now: float) -> str:
+    left = max(lease.ends_at - now, 0.0)
+    return f"its capacity will be taken away in {left:.0f} s ({lease.cause or 'noticed'})"
 
 
 def _taken_away(lease: Lease | None) -> str:

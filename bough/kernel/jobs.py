@@ -139,6 +139,9 @@ def wrong(job: Any, name: str, jobs: Mapping[str, Any]) -> tuple[str, str, str] 
             "a student needs rows to be measured on, and a model to be a version of",
             'register = "small", distill = { teacher = "large@champion", data = "rows/test.csv" }',
         )
+    if job.register and (job.array or job.sweep.wanted) and not job.sweep.metric:
+        said = f"it is several runs, and nothing says which of them becomes a version of {job.register}"
+        return "register", said, 'sweep = { metric = "loss", goal = "min" }'
     for key in BUCKETS:
         if (place := getattr(job, key)) is not None and (found := buckets.wrong(place)) is not None:
             return key, f"{found[0]}: {found[1]}", found[2]

@@ -131,7 +131,7 @@ def load(home: Path) -> Platform:
     path = home / FILE_NAME
     if not path.exists():
         return Platform()
-    document = Document.read(path)
+    document = Document.read(path, str(path))  # somebody may have several homes
     return document.decode((), document.data, Platform)
 
 

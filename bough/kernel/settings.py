@@ -91,9 +91,11 @@ class Document:
             ) from error
 
     @classmethod
-    def read(cls, path: Path) -> Document:
+    def read(cls, path: Path, name: str = "") -> Document:
+        """`name`: as mistakes in it name it; that of the file, which is enough where a folder has one."""
+        name = name or path.name
         try:
-            return cls(path.read_text("utf-8"), path.name)
+            return cls(path.read_text("utf-8"), name)
         except FileNotFoundError as error:
             raise ProjectFileInvalid(
                 f"there is no {path.name} in {path.parent}",
@@ -102,9 +104,7 @@ class Document:
                 file=path.name,
             ) from error
         except UnicodeDecodeError as error:
-            raise ProjectFileInvalid(
-                f"{path.name} is not UTF-8 text", hint=f"edit {path.name}", file=path.name
-            ) from error
+            raise ProjectFileInvalid(f"{name} is not UTF-8 text", hint=f"edit {name}", file=name) from error
 
     def error(self, path: KeyPath, message: str, hint: str = "") -> ProjectFileInvalid:
         line, key = self.lines.of(path), ".".join(path)

@@ -117,8 +117,16 @@ def handler(blobs: Blobs, events: Events, candidates: Candidates, tracked: Read,
 
 def listen(events: Events) -> None:
     def on_ended(tx: sa.Connection, event: Event) -> None:
-        if event.data["state"] == SUCCEEDED and event.data["register"] and event.data["run"]:
+        if event.data["state"] != SUCCEEDED or not event.data["register"]:
+            return
+        if event.data["run"]:
             wake(tx, KIND, event.subject)
+            return
+        job = jobs.get(tx, event.subject)  # a group without a best: its tracked run would be that of the best
+        metric = job.manifest.settings.sweep.metric
+        why = f"none of its runs has logged {metric}" if metric else "its sweep names no metric"
+        said = f"nothing says which of its runs is the best: {why}"
+        _say(tx, events, job, NOT_REGISTERED, said, code="METRIC_MISSING")
 
     def on_compared(tx: sa.Connection, event: Event) -> None:
         """What came of a student, in the timeline of the run that made it."""

@@ -8,14 +8,18 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import bough
 from bough.client import Client
 from bough.client.inprocess import InProcess
-from bough.kernel.errors import Invalid, Problem, Unavailable
+from bough.client.reporting import Run
+from bough.kernel.errors import Exhausted, Invalid, Problem, Unavailable
+from bough.kernel.files import disk_full
 from tests.client.scripted import Scripted, answer, hang_up
 from tests.plane import ADMIN, Plane
 
@@ -53,6 +57,42 @@ def test_a_run_that_breaks_off_says_so(client: Client, error: BaseException, sta
     with pytest.raises(type(error)), bough.run(project="shop", client=client) as run:
         raise error
     assert client.runs.show(project="shop", id=run.id).status == status
+
+
+class Full(InProcess):
+    """Of a Bough whose disk is full for a while."""
+
+    full = True
+
+    def call(self, name: str, fields: Mapping[str, Any], key: str) -> Any:
+        if name == "runs.log" and self.full:
+            raise disk_full("tracking.db cannot be written", Path("home"))
+        return super().call(name, fields, key)
+
+
+@pytest.mark.parametrize("in_job", [True, False])
+def test_a_full_disk_ends_no_training_and_what_was_logged_meanwhile_is_sent_later(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], in_job: bool
+) -> None:
+    plane = Plane(tmp_path / "other")
+    transport = Full(plane.bough.operations, ADMIN, plane.bough.blobs)
+    client = Client(transport=transport)
+    made = client.runs.create(project="shop", name="a", experiment="a")
+    run = Run(client, made, joined=in_job)
+    if not in_job:
+        with pytest.raises(Exhausted):
+            run.log_metrics({"loss": 1.0})
+        return
+    for step in range(3):
+        run.log_metrics({"loss": 1.0 / (step + 1)}, step=step)
+    run.end("killed")
+    assert capsys.readouterr().err == "bough: tracking.db cannot be written; what is logged is sent later\n", "once"
+    with pytest.raises(Exhausted):
+        run.end()
+    transport.full = False
+    run.log_metrics({"loss": 0.1}, step=3)
+    points = client.runs.metrics(project="shop", id=made.id, key="loss")
+    assert [point.step for point in points.metrics] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("in_job", [True, False])

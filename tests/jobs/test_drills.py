@@ -25,7 +25,7 @@ def session(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> Session:
     return made
 
 
-def test_a_drill_on_a_group_is_one_on_each_of_its_runs_and_a_second_one_is_told_of_the_first(
+def test_a_drill_on_a_group_is_one_on_each_of_its_runs_and_a_second_one_counts_that_ends_sooner(
     jobs: Jobs, session: Session
 ) -> None:
     jobs.does["fit"] = Behaviour(ignores_term=True)
@@ -34,10 +34,12 @@ def test_a_drill_on_a_group_is_one_on_each_of_its_runs_and_a_second_one_is_told_
         chaos_preempt.run(session, "fit", "main", "none")
     jobs.let_pass(2.0)
     members = [run.id for run in jobs.all() if run.group == made.id]
-    chaos_preempt.run(session, "fit", "main", "3s")
+    chaos_preempt.run(session, "fit", "main", "120s")
     jobs.let_pass(1.0)
     assert [jobs.run(id).state for id in members] == [STOPPING] * 2
-    with pytest.raises(Conflict, match="is being taken away already"):
-        chaos_preempt.run(session, "fit", "main", "3s")
+    with pytest.raises(Conflict, match="is being taken away already, in 119 s") as raised:
+        chaos_preempt.run(session, "fit", "main", "120s")
+    assert "--notice none" in raised.value.hint
+    chaos_preempt.run(session, "fit", "main", "2s")
     jobs.let_pass(4.0)
     assert [(jobs.run(id).state, jobs.run(id).attempt) for id in members] == [(RUNNING, 2)] * 2

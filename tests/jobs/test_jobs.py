@@ -24,6 +24,7 @@ from bough.jobs import store
 from bough.jobs.models import CANCELLED, ENDING, FAILED, QUEUED, RUNNING, SKIPPED, STOPPED, STOPPING, SUCCEEDED
 from bough.jobs.units import NICE, Places
 from bough.kernel.errors import Conflict, Invalid, NotFound, Problem
+from bough.kernel.files import disk_full
 from bough.kernel.platform import Platform, PoolSettings
 from bough.runtime.spec import Failure, UnitSpec
 from tests.jobs.conftest import Jobs
@@ -266,6 +267,16 @@ def test_an_attempt_is_charged_for_what_it_had_whoever_set_the_clock(jobs: Jobs,
     told = {each.what: each.data for each in jobs.call("jobs.show", id=made.id).timeline}
     assert told["gave back"]["seconds"] == run.seconds
     assert told["used"]["seconds"] == pytest.approx(20.0, abs=1.0)
+
+
+@pytest.mark.parametrize("set_by", [DAYS_S, -DAYS_S])
+def test_what_a_run_has_had_so_far_is_shown_whoever_set_the_clock(jobs: Jobs, set_by: float) -> None:
+    jobs.does["fit"] = Behaviour()
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(10.0)
+    jobs.set_clock(set_by)
+    for shown in (jobs.call("jobs.show", id=made.id).run, jobs.call("jobs.list", project="lab")[0]):
+        assert shown.seconds == pytest.approx(10.0, abs=1.0) and shown.cost >= 0.0
 
 
 def test_what_was_taken_away_before_the_clock_was_set_is_charged_until_then(jobs: Jobs) -> None:
@@ -751,6 +762,29 @@ def test_a_unit_that_cannot_be_started_fails_its_run_alone(tmp_path: Path) -> No
     assert jobs.run(other.id).state == SUCCEEDED and jobs.bough.capacity.leases() == []
 
 
+def test_a_run_that_cannot_be_started_yet_says_why_until_it_is(tmp_path: Path) -> None:
+    full = [disk_full("no space left to write a file", tmp_path)]
+
+    class Full(FaultyEngine):
+        def apply(self, spec: UnitSpec) -> Attempt:
+            if spec.unit.startswith("jr_") and full:
+                raise full[0]
+            return super().apply(spec)
+
+    jobs = Jobs(tmp_path, through=lambda engine: Full(engine, 1, fails_before=0, fails_after=0, doubles=0))
+    jobs.does["fit"] = Behaviour(exit_after_s=5.0)
+    made = jobs.ask("fit", FILE)
+    jobs.let_pass(5.0)
+    said = "it is started as soon as this passes: no space left to write a file"
+    assert (jobs.run(made.id).state, jobs.run(made.id).said) == (RUNNING, said)
+    assert [each.said for each in jobs.call("jobs.show", id=made.id).timeline].count(said) == 1
+    full.clear()
+    jobs.let_pass(3.0)
+    assert (jobs.run(made.id).state, jobs.run(made.id).said) == (RUNNING, "it has been started")
+    jobs.let_pass(5.0)
+    assert (jobs.run(made.id).state, jobs.run(made.id).attempt) == (SUCCEEDED, 1)
+
+
 @pytest.mark.parametrize("seed", range(int(os.environ.get("BOUGH_SEEDS", "2"))))
 def test_an_engine_that_fails_doubles_and_forgets_hints_changes_nothing(tmp_path: Path, seed: int) -> None:
     jobs = Jobs(tmp_path, "t4:1", through=lambda engine: FaultyEngine(engine, seed))
@@ -917,6 +951,7 @@ def test_a_second_notice_that_ends_sooner_is_what_counts(jobs: Jobs) -> None:
     ends_at = jobs.clock.now() + 5.0
     jobs.let_pass(2.0)
     assert jobs.run(made.id).state == STOPPING and jobs.run(made.id).stop_by == pytest.approx(ends_at, abs=0.5)
+    assert jobs.run(made.id).said.startswith("its capacity will be taken away in 5 s")
     jobs.let_pass(5.0)
     run = jobs.run(made.id)
     assert (run.attempt, run.spent.capacity) == (2, 1) and run.seconds == pytest.approx(

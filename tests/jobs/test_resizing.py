@@ -15,6 +15,7 @@ from bough.jobs.assembly import this_machine
 from bough.jobs.machine import Machine, Room
 from bough.jobs.models import QUEUED, RUNNING, STOPPING, JobRun
 from bough.jobs.resizing import AGAIN_AFTER_S, CHANGED_AFTER_S, made_room
+from bough.jobs.watching import WITHOUT_ONE_S
 from bough.kernel.jobs import Processes
 from bough.kernel.platform import Platform, PoolSettings
 from bough.kernel.workloads import Resources
@@ -102,6 +103,22 @@ def test_a_long_step_may_end_before_a_run_is_killed_for_another_size(jobs: Jobs)
     assert jobs.run(fit).state == STOPPING, "three times 25 s, not two"
     jobs.let_pass(20.0)
     assert (jobs.run(fit).size, jobs.run(fit).attempt) == (2, 2)
+
+
+@pytest.mark.parametrize(("save_s", "within_s"), [(0.1, WITHOUT_ONE_S), (4.0, 12.0)])
+def test_who_has_lost_one_of_them_on_the_way_to_another_size_has_time_for_a_save_and_no_step(
+    jobs: Jobs, save_s: float, within_s: float
+) -> None:
+    jobs.does["fit"] = Behaviour(ignores_term=True)
+    deploy(jobs, "grace_s = 100")
+    fit = settled(jobs, save_s=save_s)
+    jobs.ask("two")
+    jobs.let_pass(3.0)
+    jobs.engine.crash(jobs.run(fit).unit(1), code=1)
+    jobs.let_pass(within_s - 2.0)
+    assert (jobs.run(fit).state, jobs.run(fit).attempt) == (STOPPING, 1)
+    jobs.let_pass(5.0)
+    assert (jobs.run(fit).size, jobs.run(fit).attempt) == (2, 2), "not a hundred seconds later"
 
 
 @pytest.mark.parametrize(

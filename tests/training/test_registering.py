@@ -11,6 +11,7 @@ from bough.jobs import store
 from bough.jobs.models import RUNNING
 from bough.jobs.units import Places
 from bough.kernel.context import Principal, Role
+from bough.kernel.errors import Invalid
 from bough.kernel.reconcile import wake
 from tests.optimizing import digits
 from tests.optimizing.conftest import run_units
@@ -51,7 +52,7 @@ class Lab(Plane):
         super()._script_replicas()
         with self.bough.database.read() as tx:
             for run in store.runs(tx, ("lab", "main"), inner=True, limit=100):
-                if run.state == RUNNING and self.clock.now() - run.attempt_at >= self.takes_s:
+                if run.state == RUNNING and not run.children and self.clock.now() - run.attempt_at >= self.takes_s:
                     for name, content in self.files.items():
                         place = Places(self.bough.home).output(run.id) / name
                         place.parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +113,25 @@ def test_a_run_without_files_says_so_and_makes_none(lab: Lab) -> None:
     assert lab.call("jobs.show", id=made.id).run.state == "succeeded"
     assert "left no file in $BOUGH_OUTPUT" in lab.timeline(made)["not_registered"]
     assert lab.versions() == []
+
+
+SWEEP = FILE + "[jobs.fit.sweep]\ngrid = { lr = [1, 2] }\n"
+
+
+def test_several_runs_without_a_metric_make_no_version_and_are_refused_before_they_run(lab: Lab) -> None:
+    with pytest.raises(Invalid, match="nothing says which of them becomes a version of digits") as raised:
+        lab.fit(SWEEP)
+    assert "metric = " in raised.value.hint
+    for several in (SWEEP.replace('register = "digits"\n', ""), FILE.replace('register = "digits"', "array = 2")):
+        with pytest.raises(Invalid, match="fit is 2 runs, and nothing says which of them becomes a version of other"):
+            lab.fit(several, register="other")
+    assert lab.call("jobs.list", project="lab") == []
+
+
+def test_a_sweep_of_which_no_run_has_logged_the_metric_says_that_nothing_is_registered(lab: Lab) -> None:
+    made = lab.fit(SWEEP + 'metric = "loss"\n')
+    assert lab.call("jobs.show", id=made.id).run.state == "succeeded" and lab.versions() == []
+    assert lab.timeline(made)["not_registered"].endswith("none of its runs has logged loss")
 
 
 def test_a_model_is_named_when_it_is_asked_for_as_well(lab: Lab) -> None:

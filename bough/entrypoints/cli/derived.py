@@ -37,6 +37,7 @@ _SAYING = (
     *(promoting, queuesaying, releasesaying, runsaying, scalesaying, spacing, trafficsaying, webhooksaying),
 )
 _SAYS = {name: say for each in _SAYING for name, say in each.SAYS.items()}
+MOST_SHOWN = 5  # words in the place of an option's value; more are part of its help
 _FROM_PROJECT = "project"
 _FROM_GIT = "branch"
 _FILE = "file"  # its text is meant, which nobody types: @PATH reads it
@@ -122,7 +123,11 @@ def _parameter(field: Mapping[str, Any]) -> click.Parameter:
     if field["required"] and name != _FROM_PROJECT:
         return click.Option(flag, type=_type(field), required=True, help=about)
     default = None if field["required"] else field["default"]
-    return click.Option(flag, type=_type(field), default=default, show_default=default not in (None, ""), help=about)
+    place = None
+    if (words := _words(field)) and len(words) > MOST_SHOWN:  # in the place of a word they would not wrap
+        place, about = name.upper(), f"{about.rstrip('.')}: {', '.join(words)}."
+    return click.Option(flag, type=_type(field), default=default if default or not words else None, metavar=place,
+                        show_default=default not in (None, ""), help=about)  # fmt: skip
 
 
 def _is_argument(field: Mapping[str, Any]) -> bool:
@@ -133,12 +138,17 @@ def _is_argument(field: Mapping[str, Any]) -> bool:
 
 
 def _type(field: Mapping[str, Any]) -> click.ParamType[Any]:
-    if "choices" in field:
-        return click.Choice(field["choices"])
+    if words := _words(field):
+        return click.Choice(words)
     low, high = field.get("minimum"), field.get("maximum")
     if field["kind"] == "integer" and (low is not None or high is not None):
         return click.IntRange(low, high)
     return _TYPES[field["kind"]]
+
+
+def _words(field: Mapping[str, Any]) -> list[str]:
+    """One of which has to be written; none is written by leaving the option out."""
+    return [each for each in field.get("choices", []) if each]
 
 
 def _about(field: Mapping[str, Any]) -> str:

@@ -29,7 +29,8 @@ def run(session: Session, detach: bool, **values: Any) -> None:
         raise WorkloadFailed(
             f"{answer['model']} stays as it is; {answer['said']}",
             code="OPTIMIZATION_REFUSED" if refused else "OPTIMIZATION_FAILED",
-            hint=f"bough optimize show {answer['id']}, then with another --method, --calibration or --max-loss",
+            hint=f"bough optimize show {answer['id']}"
+            + (", then with another --method, --calibration or --max-loss" if refused else ""),
         )
 
 

@@ -84,6 +84,17 @@ def test_help_of_everything_is_shown_without_a_server(bough: Bough) -> None:
         assert bough(*words, "--help", connected=False)[0] == 0
 
 
+def test_many_words_for_an_option_are_part_of_its_help_and_none_is_none_of_them(
+    bough: Bough, server: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = bough("jobs", "list", "--help", connected=False)
+    assert "--state STATE" in out and max(map(len, out.splitlines())) <= 60
+    assert bough("jobs", "list", "--json")[0] == bough("jobs", "list", "--state", "failed", "--json")[0] == 0
+    assert [fields.get("state", "") for _, fields in server.asked] == ["", "failed"]
+    assert bough("jobs", "list", "--state", "")[0] == 2
+
+
 def test_what_has_no_default_is_an_argument_and_the_project_comes_from_the_file(bough: Bough, server: Recorded) -> None:
     assert bough("releases", "show", "3", "--json")[0] == 0
     assert server.asked == [("releases.show", {"project": "shop", "number": 3, "environment": "main"})]
