@@ -20,7 +20,7 @@ from bough.kernel.errors import Invalid, NotFound
 from bough.kernel.files import write_whole
 from bough.kernel.scale import MOST, Scale
 from bough.scaling import traces
-from bough.scaling.replaying import POLICIES, Simulate, Simulation, replayed
+from bough.scaling.replaying import FOLLOWED, POLICIES, Simulate, Simulation, replayed
 
 _LAST = 20  # changes that are listed
 
@@ -36,6 +36,8 @@ def run(
     if step:
         scale["steps"] = [_step(each) for each in step]
     present = msgspec.to_builtins(_of_project(service, environment)) if service else {}
+    if policy != POLICIES[0]:  # a comparison with what the file has: the rest of it is for our rule alone
+        present = {name: value for name, value in present.items() if name in FOLLOWED}
     found = replayed(_request(_text_of(trace), Path(trace).name, policy, {**present, **scale}, fields))
     if picture:
         marks = [(each.at, each.why) for each in found.changes if ">=" in each.why]
@@ -114,7 +116,7 @@ command = make(
     "line, or SECONDS,SERVICE for each request, or TIME,REQUESTS for each second below a heading such as second,count; "
     "it may be gzipped, or a pipe. Says what the replicas would have cost and how many requests would have waited too "
     "long, with --service under the settings of bough.toml and what is given beside them. Other policies are "
-    "simulated as their documentation describes them. Needs no running Bough.",
+    "simulated as their documentation describes them, between --min and --max. Needs no running Bough.",
     [
         click.Argument(["trace"], metavar="TRACE", help="The file."),
         click.Option(["--service"], default="", metavar="NAME", help="Takes `scale` of this one in bough.toml."),

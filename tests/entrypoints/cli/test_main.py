@@ -339,7 +339,11 @@ def test_scaling_is_simulated_without_a_running_bough(bough: Bough, tmp_path: Pa
     words = ("scale", "simulate", "busy.csv", "--service-s", "1", "--json")
     code, out, _ = bough(*words, "--service", "churn", connected=False)
     found = json.loads(out)
-    assert (code, found["requests"], max(each["active"] for each in found["curve"])) == (0, 3000, 15)
+    assert (code, found["requests"], max(each["active"] for each in found["curve"])) == (0, 3000, 4)
+    code, out, _ = bough(*words, "--service", "churn", "--policy", "kpa", connected=False)
+    assert (code, max(each["active"] for each in json.loads(out)["curve"])) == (0, 4), "its steps are not KPA's"
+    code, _, err = bough(*words, "--policy", "kpa", "--step", "queue>=5 +3", connected=False)
+    assert code != 0 and "knows no steps" in err
     code, out, _ = bough(*words, "--step", "queue>=5 +3", "--signals", "", "--max", "6", connected=False)
     assert code == 0 and json.loads(out)["reasons"].get("queue>=5")
     code, out, _ = bough(*words[:-1], "--service", "churn", "--max", "20", "--picture", "c.svg", connected=False)
