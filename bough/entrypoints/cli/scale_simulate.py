@@ -12,8 +12,8 @@ import click
 import msgspec
 
 from bough.entrypoints.cli.drawing import columns_of
+from bough.entrypoints.cli.options import Picture, environment
 from bough.entrypoints.cli.options import command as make
-from bough.entrypoints.cli.options import environment
 from bough.entrypoints.cli.pictures import curve, svg
 from bough.entrypoints.cli.session import Session, find_project, load_project
 from bough.kernel.errors import Invalid, NotFound
@@ -26,7 +26,7 @@ _LAST = 20  # changes that are listed
 
 
 def run(
-    session: Session, trace: str, policy: str, picture: str | None, service: str, environment: str,
+    session: Session, trace: str, policy: str, picture: Path | None, service: str, environment: str,
     signals: str | None, step: Sequence[str], **given: Any,
 ) -> None:  # fmt: skip
     fields = {name: given.pop(name) for name in ("service_s", "slots", "start_s")}
@@ -41,7 +41,7 @@ def run(
     found = replayed(_request(_text_of(trace), Path(trace).name, policy, {**present, **scale}, fields))
     if picture:
         marks = [(each.at, each.why) for each in found.changes if ">=" in each.why]
-        write_whole(Path(picture), svg(f"{found.name}: {found.policy}", found.curve, marks).encode())
+        write_whole(picture, svg(f"{found.name}: {found.policy}", found.curve, marks).encode())
     session.answer(msgspec.to_builtins(found), text=_text(found) + (f"\n\n{picture}" if picture else ""))
 
 
@@ -132,7 +132,7 @@ command = make(
         click.Option(["--max"], type=int, help="At most; any number without it."),
         click.Option(["--signals"], metavar="A,B", help="That the rule asks; all without it, '' for steps alone."),
         click.Option(["--step"], multiple=True, metavar="'SIGNAL>=VALUE +N'", help="Adds N replicas from VALUE on."),
-        click.Option(["--picture"], metavar="FILE.svg", help="Draw the curve into a file."),
+        click.Option(["--picture"], type=Picture(), metavar="FILE.svg", help="Draw the curve into a file."),
     ],
     run,
     examples="Examples:\n  bough scale simulate requests.csv --service-s 0.5 --policy kpa\n"
