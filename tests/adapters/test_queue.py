@@ -271,6 +271,13 @@ def test_a_queue_is_counted_and_purged_by_state(queues: Queues) -> None:
     assert end(queues, taken)
 
 
+def test_items_that_are_gone_are_told_from_those_that_are_there(queues: Queues) -> None:
+    there, gone, last = put(queues, b"a", b"b", b"c")
+    queues.forget(PLACE, [gone])
+    assert queues.gone([there, gone, last, text_of(1)]) == [gone, text_of(1)]
+    assert queues.gone([]) == [] and queues.gone([there] * 3000) == []
+
+
 def test_what_has_ended_is_forgotten_in_time_but_not_before_everybody_was_told(queues: Queues) -> None:
     first, second = put(queues, b"a", b"b")
     taken = take(queues)

@@ -98,6 +98,10 @@ class SqliteQueues:
             row = self._reader.execute(query, (number_of(id), self._number(place))).fetchone()
             return self._kept(place, row) if row else None
 
+    def gone(self, ids: Sequence[str]) -> list[str]:
+        with self._reading, self._translated():
+            return [each for each in ids if not self._reader.execute(_THERE, (number_of(each),)).fetchone()]
+
     def peek(self, place: Place, state: str, limit: int) -> list[Kept]:
         number = STATES.index(state)
         order = "due" if number == DONE else "rank, seq"
@@ -360,6 +364,7 @@ UPDATE item SET attempts = 0, due = NULL, ended = NULL, status = NULL, error = N
 state = CASE WHEN key IS NULL THEN {WAITING} ELSE {BEHIND} END
 WHERE seq = ? AND queue = ? AND state = {DEAD} RETURNING key
 """
+_THERE = "SELECT 1 FROM item WHERE seq = ?"
 _IN_STATE = "SELECT 1 FROM item WHERE seq = ? AND state = ?"
 _STATE = "SELECT state FROM item WHERE seq = ? AND queue = ?"
 _KEY = "SELECT key FROM item WHERE seq = ?"
