@@ -14,6 +14,7 @@ class Advice(Record):
     service: str
     requests: int
     hours: float
+    looked_at: float
     service_s: float
     proposals: builtins.list[Proposal]
     setting: str

@@ -59,8 +59,10 @@ def svg(title: str, points: Sequence[Any], marks: Sequence[tuple[float, str]] = 
     lines that say it when they are pointed at."""
     most = max([1.0, *(float(max(each.active, each.pool)) for each in points)])
     peak = max([1.0, *(float(each.requests) for each in points)])
+    each_s = (points[-1].at - points[0].at) / (len(points) - 1) if len(points) > 1 else 1.0
+    asked = max([0.0, *(float(each.requests) for each in points)]) / each_s
     lines = [
-        ("requests", peak, f"requests, {peak:.0f} at most"),
+        ("requests", peak, f"requests, {asked:.3g} a second at most"),
         ("active", most, f"replicas that answer, {max([0, *(each.active for each in points)])} at most"),
     ]
     if any(each.pool for each in points):

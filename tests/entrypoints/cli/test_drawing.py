@@ -77,3 +77,9 @@ def test_a_curve_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("COLUMNS", columns)
         widest = max(map(len, pictures.curve(points).splitlines()))
         assert 0.7 * most < widest <= most
+
+
+def test_a_picture_says_requests_by_the_second_however_long_a_point_is() -> None:
+    points = [CurvePoint(at=600.0 * at, requests=at * 300, active=1, starting=0, pool=0) for at in range(5)]
+    assert "requests, 2 a second at most" in pictures.svg("churn", points)
+    assert "requests, 0 a second at most" in pictures.svg("churn", points[:1])
