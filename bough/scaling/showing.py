@@ -20,7 +20,7 @@ from bough.scaling.policy import Autoscaler
 from bough.scaling.replaying import CurvePoint, first_of
 from bough.scaling.simulating import Outcome, Terms, Trace, simulate
 from bough.serving import store as serving
-from bough.serving.models import Deployment
+from bough.serving.models import ASLEEP, Deployment
 
 POINTS = 400
 LATE = 0.01  # of requests may be late; proposals that do not reach it are not made where one does
@@ -36,7 +36,8 @@ class OfScaledService(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class ScalingView(msgspec.Struct, frozen=True, kw_only=True):
-    """`awake_s`: how long it is kept without a request, where that is learnt."""
+    """`active` and `pool` are 0 while it is asleep. `awake_s`: how long it is kept without a request, where that is
+    learnt."""
 
     service: str
     active: int
@@ -83,7 +84,7 @@ def show(context: Context, request: OfScaledService) -> ScalingView:
     minutes = store.minutes(context.tx, place, int(since // 60))
     scale = found.settings.scale
     return ScalingView(
-        service=request.service, active=found.answering, pool=found.waiting, least=scale.min,
+        service=request.service, active=_now(found)[0], pool=_now(found)[1], least=scale.min,
         most=scale.most if scale.max else found.settings.replicas, awake_s=found.awake_s, decisions=decisions,
         curve=_curve(found, decisions, minutes, since, context.clock.now()),
     )  # fmt: skip
@@ -182,6 +183,11 @@ def _try(trace: Trace, scale: Scale, *, may_sleep: bool) -> Proposal:
     )  # fmt: skip
 
 
+def _now(found: Deployment) -> tuple[int, int]:
+    """Replicas that answer, and that wait warm."""
+    return (0, 0) if found.state == ASLEEP else (found.answering, found.waiting)
+
+
 def _curve(
     found: Deployment, decisions: list[Decision], minutes: list[Minute], since: float, now: float
 ) -> list[CurvePoint]:
@@ -192,7 +198,7 @@ def _curve(
     step = max(1.0, (now - begin) / POINTS)
     counts = {each.minute: sum(each.counts) for each in minutes}
     points, at, upcoming = list[CurvePoint](), begin, list(decisions)
-    active, pool = (decisions[0].active, 0) if decisions else (found.answering, found.waiting)
+    active, pool = (decisions[0].active, 0) if decisions else _now(found)
     late_cost = decisions[0].late_cost if decisions else 0.0
     while at < now:
         while upcoming and upcoming[0].at <= at:

@@ -244,6 +244,7 @@ def test_a_wake_is_among_the_decisions_so_that_the_curve_and_the_budget_know_of_
     traffic.seconds(40, 0)
     assert service(plane).state == "asleep"
     assert shown(plane).decisions[-1].why == "asleep"
+    assert (shown(plane).active, shown(plane).pool) == (0, 0)
     plane.engine.wake(deployment(plane) + "-0")
     traffic.seconds(4, 1)
     assert service(plane).state == "ready"

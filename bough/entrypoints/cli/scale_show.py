@@ -27,7 +27,8 @@ def run(session: Session, service: str, environment: str, project: str, hours: f
 
 
 def _text(found: Any) -> str:
-    lines = [f"{found.service}: {found.active} answer, {found.pool} wait warm; {found.least} to {found.most} allowed"]
+    now = f"{found.active} answer, {found.pool} wait warm" if found.active else "asleep, until it is asked or scheduled"
+    lines = [f"{found.service}: {now}; {found.least} to {found.most} allowed"]
     if found.awake_s:
         lines.append(f"  stays awake for {found.awake_s:.0f} s without a request")
     if not found.decisions:

@@ -20,6 +20,7 @@ from bough.entrypoints.cli import (
     promotions_timeline,
     releasesaying,
     runsaying,
+    scale_show,
     scalesaying,
     trafficsaying,
     webhooksaying,
@@ -260,6 +261,12 @@ def test_the_picture_of_a_plan_shows_where_the_job_is_and_how_long_a_zone_has_be
     assert [row.partition("▏")[0].strip() for row in rows][2:4] == ["3.6 s →", "0"], "the scale is seen all the same"
     drawn = plan_train.picture("fit", made)
     assert drawn.count("30 min →") == 2 and drawn.count("for 18 s so far") == 1
+
+
+def test_a_service_that_sleeps_is_not_said_to_answer() -> None:
+    shown = {"service": "churn", "active": 0, "pool": 0, "least": 0, "most": 4, "awake_s": 0.0, "decisions": []}
+    assert scale_show._text(Record(shown)).startswith("churn: asleep")
+    assert scale_show._text(Record(shown | {"active": 2})).startswith("churn: 2 answer")
 
 
 def test_advice_says_its_units() -> None:
