@@ -15,6 +15,7 @@ class Advice(Record):
     requests: int
     hours: float
     looked_at: float
+    tolerated: float
     service_s: float
     proposals: builtins.list[Proposal]
     setting: str

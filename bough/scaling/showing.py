@@ -70,6 +70,7 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     hours: float
     looked_at: float
+    tolerated: float  # share of requests that may be late
     service_s: float
     proposals: list[Proposal]
     setting: str
@@ -115,7 +116,7 @@ def advise(context: Context, request: OfScaledService) -> Advice:
     inside = ", ".join(f"{name} = {msgspec.json.encode(value).decode()}" for name, value in changed.items())
     return Advice(
         service=request.service, requests=len(trace.arrivals), hours=round(trace.seconds / 3600, 3),
-        looked_at=round((minutes[-1].minute - minutes[0].minute + 1) / 60, 3),
+        tolerated=LATE, looked_at=round((minutes[-1].minute - minutes[0].minute + 1) / 60, 3),
         service_s=round(sum(each.service_s for each in minutes) / len(minutes), 6), proposals=proposals,
         setting=f"scale = {{ {inside} }}",
     )  # fmt: skip

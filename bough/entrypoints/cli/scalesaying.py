@@ -7,7 +7,6 @@ from typing import Any
 
 from bough.entrypoints.cli import drawing
 from bough.entrypoints.cli.session import Session
-from bough.scaling.showing import LATE
 
 Answer = Mapping[str, Any]
 
@@ -29,8 +28,10 @@ def advised(session: Session, answer: Answer) -> str:
         f"{answer['service']}: {answer['requests']} requests in {of} hours, {service_s} s each",
         f"  {answer['setting']}",
     ]
-    if all(each["late"] > LATE for each in answer["proposals"]):
-        lines.append(f"  more than {100 * LATE:g} % are late with each of these, and with this one the fewest")
+    if all(each["late"] > answer["tolerated"] for each in answer["proposals"]):
+        lines.append(
+            f"  more than {100 * answer['tolerated']:g} % are late with each of these, and with this one the fewest"
+        )
     return "\n".join([*lines, "", drawing.table(rows)])
 
 

@@ -271,7 +271,14 @@ def test_a_service_that_sleeps_is_not_said_to_answer() -> None:
 
 def test_advice_says_its_units() -> None:
     proposal = {"min": 1, "max": 4, "warm": -1, "late_cost": 0.0, "cost": 0.0488, "late": 0.116, "replicas": 3}
-    advice = {"service": "churn", "requests": 404, "hours": 0.5, "looked_at": 0.5, "service_s": 0.053}
+    advice = {
+        "service": "churn",
+        "requests": 404,
+        "hours": 0.5,
+        "looked_at": 0.5,
+        "tolerated": 0.01,
+        "service_s": 0.053,
+    }
     advice["setting"] = "scale = { max = 4 }"
     text = scalesaying.advised(Session(), advice | {"proposals": [proposal | {"chosen": True}]})
     assert "404 requests in 0.5 hours" in text and "scale = { max = 4 }" in text
