@@ -271,6 +271,14 @@ def test_a_queue_is_counted_and_purged_by_state(queues: Queues) -> None:
     assert end(queues, taken)
 
 
+def test_replaying_what_is_not_dead_leaves_its_result(queues: Queues) -> None:
+    [id] = put(queues, b"a")
+    [taken] = take(queues)
+    end(queues, taken, result=b"r" * 100_000)
+    assert queues.replay(PLACE, [id, text_of(1)], NOW) == 0
+    assert kept(queues, id).result == b"r" * 100_000
+
+
 def test_items_that_are_gone_are_told_from_those_that_are_there(queues: Queues) -> None:
     there, gone, last = put(queues, b"a", b"b", b"c")
     queues.forget(PLACE, [gone])

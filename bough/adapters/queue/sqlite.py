@@ -113,9 +113,9 @@ class SqliteQueues:
 
     def replay(self, place: Place, ids: Sequence[str], now: float) -> int:
         def back(db: sqlite3.Connection, queue: int, part: Sequence[int]) -> int:
-            keys = [row[0] for seq in part if (row := db.execute(_REPLAY, (seq, queue)).fetchone())]
-            db.executemany("DELETE FROM large WHERE seq = ? AND part = ?", [(seq, RESULT) for seq in part])
-            for key in filter(None, keys):
+            keys = {seq: row[0] for seq in part if (row := db.execute(_REPLAY, (seq, queue)).fetchone())}
+            db.executemany("DELETE FROM large WHERE seq = ? AND part = ?", [(seq, RESULT) for seq in keys])
+            for key in filter(None, keys.values()):
                 rounds.promote(db, queue, key)
             return len(keys)
 
