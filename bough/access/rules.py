@@ -27,4 +27,6 @@ def role(name: str) -> Role:
         return Role[name.upper()]
     except KeyError:
         names = ", ".join(each.name.lower() for each in Role)
-        raise Invalid(f"{name!r} is not a role: use one of {names}", code="ROLE_UNKNOWN") from None
+        raise Invalid(
+            f"{name!r} is not a role: use one of {names}", code="ROLE_UNKNOWN", hint="bough principals --help"
+        ) from None

@@ -134,7 +134,9 @@ def tokens(tx: sa.Connection) -> list[TokenView]:
 def revoke(tx: sa.Connection, table: sa.Table, id: str, now: float) -> None:
     """Revokes a token or key; doing it again changes nothing."""
     if tx.execute(table.select().where(table.c.id == id)).first() is None:
-        raise NotFound(f"there is no {table.name} {id!r}", code=f"{table.name.upper()}_NOT_FOUND")
+        raise NotFound(
+            f"there is no {table.name} {id!r}", code=f"{table.name.upper()}_NOT_FOUND", hint=f"bough {table.name}s list"
+        )
     tx.execute(table.update().where(table.c.id == id, table.c.revoked_at.is_(None)).values(revoked_at=now))
 
 

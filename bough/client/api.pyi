@@ -14,6 +14,8 @@ class Advice(Record):
     service: str
     requests: int
     hours: float
+    looked_at: float
+    tolerated: float
     service_s: float
     proposals: builtins.list[Proposal]
     setting: str

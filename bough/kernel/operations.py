@@ -11,6 +11,7 @@ are derived from that declaration; the role check, the transaction, idempotency,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import inspect
@@ -29,7 +30,7 @@ import sqlalchemy as sa
 
 from bough.kernel.clock import Clock
 from bough.kernel.context import Context, Parts, Principal, Role, WouldWait
-from bough.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Problem
+from bough.kernel.errors import Conflict, Exhausted, Forbidden, Invalid, NotFound, Problem
 from bough.kernel.events import Events
 from bough.kernel.names import new_id
 from bough.kernel.tables import audit, idempotency
@@ -197,7 +198,9 @@ class Operations:
                         raise
         except Exception as error:
             outcome = error.own_code if isinstance(error, Problem) else Problem.code
-            with self._store.write() as tx:  # the refusal is part of the record, though its effects were rolled back
+            # The refusal is part of the record, though its effects were rolled back. On a disk that is full there is no
+            # record, and what was wrong must be said all the same.
+            with contextlib.suppress(Exhausted), self._store.write() as tx:
                 self._audit(tx, found, principal, request, digest, outcome, began)
             raise
 

@@ -82,7 +82,7 @@ class Consumer:
         age_s = max(0.0, now - self.oldest_at) if self.oldest_at and self.depth else 0.0
         return QueueState(
             project=route.project, environment=route.environment, queue=route.queue, service=route.service,
-            depth=max(0, self.depth), age_s=round(age_s, 3), in_flight=len(self._at), rate=round(self._rate.value, 1),
+            depth=max(0, self.depth), age_s=round(age_s, 3), in_flight=len(self._at), rate=round(self._rate.at(now), 1),
             accepted=self.accepted, done=self.done, dead=self.dead, deployment=handler.deployment if handler else "",
             ready=0 if self._failures else rules.ready(self.settings, self.depth - self.held, len(self._at)),
         )  # fmt: skip

@@ -121,6 +121,8 @@ def list_(context: Context, request: ListQueues) -> list[QueueView]:
     any."""
     place = request.project, request.environment
     declared, tallies, urls = _declared(context, place), context.part(Queues).tally(), _urls(context, place)
+    if not declared:
+        _check_there(context, place)
     left = {queue for (*of, queue), each in tallies.items() if tuple(of) == place and each.items}
     names = {*declared, *left}
     return [
@@ -184,6 +186,12 @@ def _declared(context: Context, place: tuple[str, str]) -> dict[str, Queue]:
     return live[1].queues if live else {}
 
 
+def _check_there(context: Context, place: tuple[str, str]) -> None:
+    """Raises `NotFound` (ENVIRONMENT_NOT_FOUND)."""
+    with context.read() as tx:
+        environments.view(tx, place)
+
+
 def _telling(queues: Queues, place: Place, settings: Queue | None) -> list[Telling]:
     owed = queues.owed(place)
     return [
@@ -199,6 +207,7 @@ def _urls(context: Context, place: tuple[str, str]) -> dict[str, str]:
 
 def _found(context: Context, project: str, environment: str, queue: str) -> Place:
     place = (project, environment, queue)
+    _check_there(context, place[:2])
     if queue not in _declared(context, (project, environment)) and place not in context.part(Queues).tally():
         raise NotFound(
             f"{project}/{environment} has no queue {queue!r}", code="QUEUE_NOT_FOUND",

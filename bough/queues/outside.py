@@ -221,7 +221,8 @@ class OutsideWork:
             what = _changed(event)
             for place, queue in wanted.items():
                 if what is not None and what[0] == place[:2] and any(fnmatchcase(what[1], each) for each in queue.on):
-                    body = msgspec.json.encode({"change": what[1], "at": event.at, **event.data})
+                    known = {"number" if name == "change" else name: value for name, value in event.data.items()}
+                    body = msgspec.json.encode({**known, "change": what[1], "at": event.at})
                     drafts.append(Draft(place=place, body=body, dedup=f"event/{event.seq}"))
         self._put(drafts)
         self._queues.note("changes", str(happened[-1].seq))

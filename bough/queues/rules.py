@@ -20,6 +20,7 @@ from bough.kernel.queue import Queue
 from bough.queues.models import Ending, HandlerState
 
 WINDOW_S = 0.1
+QUIET_S = 5.0  # without an end until a rate is said to fall, by half in as long: large batches end seldom
 MOST_IN_FLIGHT = 4096
 MOST_BATCH = 64  # of one replica, as a start
 NOT_NOW = frozenset((408, 425, 429, 503))
@@ -110,6 +111,10 @@ class Rate:
     def __init__(self) -> None:
         self.value = 0.0
         self._count, self._since = 0, 0.0
+
+    def at(self, now: float) -> float:
+        """The same for people: while nothing ends, it falls to nothing."""
+        return float(self.value * 0.5 ** max(0.0, (now - self._since) / QUIET_S - 1.0))
 
     def count(self, number: int, now: float) -> None:
         if not self._count:

@@ -9,10 +9,9 @@ both have done (`rules.weighed_anew`).
 
 from __future__ import annotations
 
-from bough.scaling import rules
+from bough.scaling import peers, rules
 from bough.scaling.beside import Beside
-from bough.scaling.models import Costs, Learnt, Observation, Wish
-from bough.scaling.peers import KnativeKpa
+from bough.scaling.models import Costs, Learnt, Observation
 from bough.scaling.simulating import Terms
 
 MEMORY_S = 14_400.0  # after which what was paid and who was late count for a third
@@ -28,7 +27,7 @@ class Lateness:
 
     def __init__(self, learnt: Learnt | None = None) -> None:
         self.learnt = learnt or Learnt()
-        self._rule = _Bounded()
+        self._rule = peers.Bounded(peers.KnativeKpa())
         self._usual: Beside | None = None
 
     def observe(self, seen: Observation, service_s: float, terms: Terms, least: int, most: int) -> None:
@@ -36,7 +35,7 @@ class Lateness:
         usual = self._usual
         if usual is None or not usual.fits(seen):
             usual = self._usual = Beside(seen, terms)
-            self._rule = _Bounded()
+            self._rule = peers.Bounded(peers.KnativeKpa())
         self._rule.least, self._rule.most = least, most
         usual.second(self._rule, seen, service_s, terms)
         self._add(1, seen, usual.cost, usual.late, least)
@@ -60,16 +59,6 @@ class Lateness:
         if seconds > SHORT_S:
             weight = rules.weighed_anew(weight, ours, theirs, asked * max(1.0, TRUSTED_S / seconds), passed_s)
         self.learnt = Learnt(weight=weight, seconds=seconds, asked=asked, ours=ours, usual=theirs)
-
-
-class _Bounded:
-    """Knative's rule between the bounds of the service."""
-
-    def __init__(self) -> None:
-        self._rule, self.least, self.most = KnativeKpa(), 1, 1
-
-    def wish(self, seen: Observation) -> Wish:
-        return Wish(active=min(self.most, max(self.least, self._rule.wish(seen).active)))
 
 
 def terms_of(costs: Costs, target: float) -> Terms:

@@ -6,6 +6,17 @@ import math
 from collections import deque
 
 from bough.scaling.models import Observation, Wish
+from bough.scaling.simulating import Policy
+
+
+class Bounded:
+    """Another rule between the bounds of a service."""
+
+    def __init__(self, rule: Policy, least: int = 1, most: int = 1) -> None:
+        self._rule, self.least, self.most = rule, least, most
+
+    def wish(self, seen: Observation) -> Wish:
+        return Wish(active=min(self.most, max(self.least, self._rule.wish(seen).active)))
 
 
 class KnativeKpa:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
@@ -18,7 +19,18 @@ from bough.scaling.simulating import Outcome, Policy, ScaleChange, Terms, Trace,
 
 MOST = 10_000  # replicas in a simulation that names no bound
 SHOWN = 400  # points of a curve, at most
-POLICIES = ("bough", "kpa", "hpa-cpu", "hpa-concurrency", "ray-serve", "target-tracking", "keep-alive")
+
+
+FOLLOWED = ("min", "max", "target")  # keys of `scale` that every policy follows
+_PEERS: dict[str, Callable[[int], Policy]] = {
+    "kpa": peers.KnativeKpa,
+    "hpa-cpu": lambda least: peers.KubernetesHpa(0.8, queue=False, least=least),
+    "hpa-concurrency": lambda least: peers.KubernetesHpa(0.7, queue=True, least=least),
+    "ray-serve": peers.RayServe,
+    "target-tracking": peers.TargetTracking,
+    "keep-alive": lambda least: peers.FixedKeepAlive(least=least),
+}
+POLICIES = ("bough", *_PEERS)
 
 
 class Simulate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,10 +79,10 @@ def replayed(request: Simulate) -> Simulation:
     if found := wrong(request.scale):
         key, said, _ = found
         raise Invalid(f"{key}: {said}", code="SCALE_INVALID", hint="bough scale simulate --help")
+    _check_known(request)
     trace = traces.read(request.name, request.trace, service_s=request.service_s, slots=request.slots)
-    terms = Terms(
-        start_s=request.start_s, objective_s=request.scale.target, pool_price=request.pool_price, first=first_of(trace)
-    )
+    first = min(first_of(trace), request.scale.most if request.scale.max else MOST)
+    terms = Terms(start_s=request.start_s, objective_s=request.scale.target, pool_price=request.pool_price, first=first)
     outcome = simulate(trace, policy_of(request), terms, name=request.policy)
     return Simulation(
         name=trace.name, policy=request.policy, seconds=trace.seconds, requests=outcome.requests, cost=outcome.cost,
@@ -88,19 +100,25 @@ def policy_of(request: Simulate) -> Policy:
     if request.policy == "bough":
         wanted = scale if scale.max else msgspec.structs.replace(scale, max=MOST)
         return Autoscaler(wanted, Costs(start_s=request.start_s, pool_price=request.pool_price))
-    if request.policy == "kpa":
-        return peers.KnativeKpa(least)
-    if request.policy == "hpa-cpu":
-        return peers.KubernetesHpa(0.8, queue=False, least=least)
-    if request.policy == "hpa-concurrency":
-        return peers.KubernetesHpa(0.7, queue=True, least=least)
-    if request.policy == "ray-serve":
-        return peers.RayServe(least)
-    if request.policy == "target-tracking":
-        return peers.TargetTracking(least)
-    if request.policy == "keep-alive":
-        return peers.FixedKeepAlive(least=least)
-    raise Invalid(f"there is no policy {request.policy!r}", code="POLICY_UNKNOWN", hint=f"one of {', '.join(POLICIES)}")
+    make = _PEERS.get(request.policy)
+    if make is None:
+        known = ", ".join(POLICIES)
+        raise Invalid(f"there is no policy {request.policy!r}", code="POLICY_UNKNOWN", hint=f"one of {known}")
+    return peers.Bounded(make(least), least, scale.most if scale.max else MOST)
+
+
+def _check_known(request: Simulate) -> None:
+    """What another rule does not know would be passed over, and the comparison be with something else than was asked
+    for."""
+    if request.policy == "bough":
+        return
+    usual = Scale()
+    others = [each for each in Scale.__struct_fields__ if each not in FOLLOWED]
+    if given := [each for each in others if getattr(request.scale, each) != getattr(usual, each)]:
+        raise Invalid(
+            f"the policy {request.policy} follows {', '.join(FOLLOWED)} of a scale, and knows no {', '.join(given)}",
+            code="POLICY_SETTINGS", hint="leave them out; or bough scale simulate TRACE --policy bough",
+        )  # fmt: skip
 
 
 def first_of(trace: Trace) -> int:

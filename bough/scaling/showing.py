@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Annotated
 
 import msgspec
@@ -19,10 +20,11 @@ from bough.scaling.policy import Autoscaler
 from bough.scaling.replaying import CurvePoint, first_of
 from bough.scaling.simulating import Outcome, Terms, Trace, simulate
 from bough.serving import store as serving
-from bough.serving.models import Deployment
+from bough.serving.models import ASLEEP, Deployment
 
 POINTS = 400
 LATE = 0.01  # of requests may be late; proposals that do not reach it are not made where one does
+DOUBLED = 3  # times that a `max` is doubled which leaves too many waiting
 MOST_SECONDS = 6 * 3600  # of traffic that advice simulates, the busiest
 
 
@@ -34,7 +36,8 @@ class OfScaledService(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class ScalingView(msgspec.Struct, frozen=True, kw_only=True):
-    """`awake_s`: how long it is kept without a request, where that is learnt."""
+    """`active` and `pool` are 0 while it is asleep. `awake_s`: how long it is kept without a request, where that is
+    learnt."""
 
     service: str
     active: int
@@ -61,9 +64,13 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
+    """`hours` simulated: the busiest of those `looked_at`, between the first and the last request that was kept."""
+
     service: str
     requests: int
     hours: float
+    looked_at: float
+    tolerated: float  # share of requests that may be late
     service_s: float
     proposals: list[Proposal]
     setting: str
@@ -78,7 +85,7 @@ def show(context: Context, request: OfScaledService) -> ScalingView:
     minutes = store.minutes(context.tx, place, int(since // 60))
     scale = found.settings.scale
     return ScalingView(
-        service=request.service, active=found.answering, pool=found.waiting, least=scale.min,
+        service=request.service, active=_now(found)[0], pool=_now(found)[1], least=scale.min,
         most=scale.most if scale.max else found.settings.replicas, awake_s=found.awake_s, decisions=decisions,
         curve=_curve(found, decisions, minutes, since, context.clock.now()),
     )  # fmt: skip
@@ -98,7 +105,7 @@ def advise(context: Context, request: OfScaledService) -> Advice:
         )  # fmt: skip
     trace = traffic_of(request.service, minutes)
     present = found.settings.scale
-    tried = [_try(trace, each, may_sleep=not present.min) for each in _candidates(present)]
+    tried = _tried(trace, present)
     good = [each for each in tried if each.late <= LATE] or [min(tried, key=lambda each: each.late)]
     best = min(good, key=lambda each: each.cost)
     chosen = {name: getattr(best, name) for name in ("min", "max", "warm", "late_cost")}
@@ -109,16 +116,16 @@ def advise(context: Context, request: OfScaledService) -> Advice:
     inside = ", ".join(f"{name} = {msgspec.json.encode(value).decode()}" for name, value in changed.items())
     return Advice(
         service=request.service, requests=len(trace.arrivals), hours=round(trace.seconds / 3600, 3),
+        tolerated=LATE, looked_at=round((minutes[-1].minute - minutes[0].minute + 1) / 60, 3),
         service_s=round(sum(each.service_s for each in minutes) / len(minutes), 6), proposals=proposals,
         setting=f"scale = {{ {inside} }}",
     )  # fmt: skip
 
 
 def traffic_of(service: str, minutes: list[Minute]) -> Trace:
-    """Kept traffic as a trace, minutes without requests included; the end of it where it is long."""
+    """Kept traffic as a trace, minutes without requests included; the busiest part of it where it is long."""
     by_minute = {each.minute: each for each in minutes}
-    last = max(by_minute)
-    first = max(min(by_minute), last - MOST_SECONDS // 60 + 1)
+    first, last = _busiest(minutes, MOST_SECONDS // 60)
     counts: list[int] = []
     for minute in range(first, last + 1):
         found = by_minute.get(minute)
@@ -126,6 +133,33 @@ def traffic_of(service: str, minutes: list[Minute]) -> Trace:
     measured = [each.service_s for each in minutes if each.service_s > 0]
     mean_s = sum(measured) / len(measured) if measured else 0.1
     return traces.of_counts(service, counts, service_s=mean_s, slots=max(each.slots for each in minutes))
+
+
+def _busiest(minutes: list[Minute], most: int) -> tuple[int, int]:
+    """The first and the last of `most` minutes with more requests than any others; the latest where several have."""
+    first, last = minutes[0].minute, minutes[-1].minute
+    if last - first < most:
+        return first, last
+    inside, asked, best = deque[tuple[int, int]](), 0, (0, last)
+    for each in minutes:
+        asked += sum(each.counts)
+        inside.append((each.minute, sum(each.counts)))
+        while inside[0][0] <= each.minute - most:
+            asked -= inside.popleft()[1]
+        best = max(best, (asked, max(each.minute, first + most - 1)))
+    return best[1] - most + 1, best[1]
+
+
+def _tried(trace: Trace, present: Scale) -> list[Proposal]:
+    """What each would have meant. Where `max` leaves too many waiting, whatever else is set, larger ones as well."""
+    candidates = _candidates(present)
+    tried = [_try(trace, each, may_sleep=not present.min) for each in candidates]
+    nearest = min(range(len(tried)), key=lambda each: tried[each].late)
+    scale = candidates[nearest]
+    while all(each.late > LATE for each in tried) and len(tried) < len(candidates) + DOUBLED:
+        scale = msgspec.structs.replace(scale, max=2 * scale.max)
+        tried.append(_try(trace, scale, may_sleep=not present.min))
+    return tried
 
 
 def _candidates(present: Scale) -> list[Scale]:
@@ -150,6 +184,11 @@ def _try(trace: Trace, scale: Scale, *, may_sleep: bool) -> Proposal:
     )  # fmt: skip
 
 
+def _now(found: Deployment) -> tuple[int, int]:
+    """Replicas that answer, and that wait warm."""
+    return (0, 0) if found.state == ASLEEP else (found.answering, found.waiting)
+
+
 def _curve(
     found: Deployment, decisions: list[Decision], minutes: list[Minute], since: float, now: float
 ) -> list[CurvePoint]:
@@ -160,7 +199,7 @@ def _curve(
     step = max(1.0, (now - begin) / POINTS)
     counts = {each.minute: sum(each.counts) for each in minutes}
     points, at, upcoming = list[CurvePoint](), begin, list(decisions)
-    active, pool = (decisions[0].active, 0) if decisions else (found.answering, found.waiting)
+    active, pool = (decisions[0].active, 0) if decisions else _now(found)
     late_cost = decisions[0].late_cost if decisions else 0.0
     while at < now:
         while upcoming and upcoming[0].at <= at:

@@ -173,6 +173,7 @@ def test_bad_requests_say_what_is_wrong(
     with pytest.raises(error) as caught:
         bench.call(name, **fields)
     assert caught.value.own_code == code
+    assert caught.value.hint, "what to type next"
 
 
 def test_a_caller_is_remembered_until_something_is_committed_or_a_second_has_passed(

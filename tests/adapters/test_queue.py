@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sqlite3
 import threading
@@ -29,7 +30,7 @@ from bough.adapters.queue import (
 )
 from bough.adapters.queue.memory import MemoryQueues
 from bough.adapters.queue.sequence import Sequence, at_of, number_of, text_of
-from bough.adapters.queue.sqlite import SqliteQueues
+from bough.adapters.queue.sqlite import TENDED, SqliteQueues
 from bough.kernel.errors import Exhausted
 
 PLACE: Place = ("shop", "main", "documents")
@@ -270,6 +271,21 @@ def test_a_queue_is_counted_and_purged_by_state(queues: Queues) -> None:
     assert end(queues, taken)
 
 
+def test_replaying_what_is_not_dead_leaves_its_result(queues: Queues) -> None:
+    [id] = put(queues, b"a")
+    [taken] = take(queues)
+    end(queues, taken, result=b"r" * 100_000)
+    assert queues.replay(PLACE, [id, text_of(1)], NOW) == 0
+    assert kept(queues, id).result == b"r" * 100_000
+
+
+def test_items_that_are_gone_are_told_from_those_that_are_there(queues: Queues) -> None:
+    there, gone, last = put(queues, b"a", b"b", b"c")
+    queues.forget(PLACE, [gone])
+    assert queues.gone([there, gone, last, text_of(1)]) == [gone, text_of(1)]
+    assert queues.gone([]) == [] and queues.gone([there] * 3000) == []
+
+
 def test_what_has_ended_is_forgotten_in_time_but_not_before_everybody_was_told(queues: Queues) -> None:
     first, second = put(queues, b"a", b"b")
     taken = take(queues)
@@ -386,6 +402,44 @@ def test_a_full_disk_refuses_the_whole_round_and_loses_nothing(tmp_path: Path) -
                 break
     queues._db.execute("PRAGMA max_page_count = 1000000")
     assert {each.id for each in take(queues, 1000)} == set(accepted)
+
+
+class Filling(SqliteQueues):
+    """On a disk that has room for so many commits more."""
+
+    room = 1000
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._translated(), super()._writing() as db:
+            yield db
+            if not self.room:
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
+            self.room -= 1
+
+
+@pytest.mark.parametrize("verb", ["purge", "replay", "clear", "forget"])
+def test_a_disk_that_fills_up_on_the_way_says_for_how_many_items_it_is_done(tmp_path: Path, verb: str) -> None:
+    """They are changed a thousand at a time, so that senders need not wait."""
+    queues = Filling(tmp_path / "q.db")
+    ids = put(queues, *([b"a"] * (TENDED + 5)))
+    if verb == "replay":
+        ended = [Outcome(taken=each, state=DEAD, at=NOW, until=NOW + 9) for each in take(queues, len(ids))]
+        queues.round(Round(outcomes=ended, now=NOW))
+    act: dict[str, Callable[[], object]] = {
+        "purge": lambda: queues.purge(PLACE, "waiting"), "replay": lambda: queues.replay(PLACE, [], NOW),
+        "clear": lambda: queues.clear(PLACE, NOW + 1), "forget": lambda: queues.forget(PLACE, ids),
+    }  # fmt: skip
+    for room, said in ((0, "nothing was changed"), (1, f"{TENDED} of {TENDED + 5} items")):
+        queues.room = room
+        with pytest.raises(Exhausted, match=said) as raised:
+            act[verb]()
+        assert raised.value.own_code == "DISK_FULL" and "df -h" in raised.value.hint
+    assert "nothing was changed" not in raised.value.message
+    queues.room = 1000
+    assert len(queues.peek(PLACE, DEAD if verb == "replay" else "waiting", 10)) == 5
 
 
 def test_a_second_version_of_the_file_is_not_made_twice(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from bough.kernel.clock import Clock, VirtualClock
 from bough.kernel.context import Context, Parts, Principal, Role, StreamClosed
 from bough.kernel.errors import Conflict, Exhausted, Forbidden, Invalid, NotFound
 from bough.kernel.events import Events, read
-from bough.kernel.operations import Operations, collect, fresh_key, operation
+from bough.kernel.operations import Commit, Operations, collect, fresh_key, operation
 from bough.kernel.tables import audit, idempotency
 
 fruit = sa.Table("fruit", sa.MetaData(), sa.Column("name", sa.Text, primary_key=True), sa.Column("kind", sa.Text))
@@ -243,6 +243,23 @@ def test_a_full_disk_under_an_operation_is_said_so(operations: Operations, datab
     flooded = Operations([module(flood)], database, Events(VirtualClock()), VirtualClock(), Parts({}))
     with pytest.raises(Exhausted):
         flooded.call("fruit.flood", {}, VIEWER)
+
+
+def test_an_error_that_cannot_be_put_on_record_is_said_all_the_same(
+    operations: Operations, database: SqliteDatabase
+) -> None:
+    """What the verb has to say of a full disk, such as how far it came, is more than that the record is on it too."""
+
+    @operation("fruit.press", role=Role.VIEWER, writes=True, slow=True)
+    def press(context: Context, request: Look) -> Commit[None]:
+        """Fills the disk half-way."""
+        with database.write() as tx:
+            tx.exec_driver_sql("PRAGMA query_only = 1")
+        raise Exhausted("7 of 9 fruits are pressed", code="DISK_FULL")
+
+    pressing = Operations([module(press)], database, Events(VirtualClock()), VirtualClock(), Parts({}))
+    with pytest.raises(Exhausted, match="7 of 9"):
+        pressing.call("fruit.press", {}, VIEWER)
 
 
 # --- idempotency

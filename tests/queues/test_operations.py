@@ -14,6 +14,7 @@ from bough.adapters.queue import DEAD, DONE, Draft, Outcome, Place, Round, Take
 from bough.adapters.queue.sqlite import SqliteQueues
 from bough.entrypoints.cli import queuesaying
 from bough.entrypoints.cli.session import Session
+from bough.kernel.errors import NotFound
 from bough.queues.rules import refusal_mark
 from tests.plane import Plane
 
@@ -79,6 +80,14 @@ def test_a_queue_that_the_live_release_has_not_says_so(plane: Plane, queues: Sql
     assert "1 dead" in said("queues.show", plane.call("queues.show", project="shop", queue="documents"))
     plane.call("queues.purge", project="shop", queue="documents")
     assert plane.call("queues.list", project="shop") == [], "there is nothing in it to look after"
+
+
+@pytest.mark.parametrize("verb", ["list", "show", "peek", "replay", "deliver", "purge"])
+def test_an_environment_that_is_not_there_is_said_to_be_missing(plane: Plane, queues: SqliteQueues, verb: str) -> None:
+    asked = {"project": "shop", "environment": "gone"} | ({} if verb == "list" else {"queue": "documents"})
+    with pytest.raises(NotFound) as raised:
+        plane.call(f"queues.{verb}", **asked)
+    assert raised.value.own_code == "ENVIRONMENT_NOT_FOUND"
 
 
 def test_moving_items_says_how_many(plane: Plane, queues: SqliteQueues) -> None:

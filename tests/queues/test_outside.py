@@ -314,10 +314,11 @@ def test_changes_of_tables_and_data_become_items(world: World) -> None:
         world.events.emit(tx, "table.changed", "shop/main/orders", rows=3)
         world.events.emit(tx, "table.changed", "shop/main/others")
         world.events.emit(tx, "table.changed", "shop/feature/orders")
-        world.events.emit(tx, "files.changed", "shop/main", dataset="letters")
+        world.events.emit(tx, "files.changed", "shop/main", dataset="letters", change=8)
     assert world.work.once() == 2
     assert [each["change"] for each in world.waiting()] == ["table:orders", "data:letters"]
     assert world.waiting()[0]["rows"] == 3
+    assert world.waiting()[1]["number"] == 8, "of the change to the dataset, which its event calls so"
     assert world.work.once() == 0
 
 

@@ -91,3 +91,13 @@ def test_what_the_last_round_gave_to_somebody_who_stops_goes_back() -> None:
     made.stop()
     made.finish()
     assert queues.tally()[place].waiting == 1
+
+
+def test_a_rate_falls_while_nothing_ends() -> None:
+    """A queue that has been empty for a minute handles nothing, whatever it did before."""
+    rate = rules.Rate()
+    for tenth in range(100):
+        rate.count(4, 1000.0 + tenth / 10)
+    assert rate.at(1010.0) == pytest.approx(40.0, rel=0.1)
+    assert 0.0 < rate.at(1020.0) < 25.0 and rate.at(1070.0) < 0.05
+    assert rules.Rate().at(1000.0) == 0.0

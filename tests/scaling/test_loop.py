@@ -14,7 +14,8 @@ from bough.gateway.models import LaneState, Route
 from bough.gateway.telemetry.metrics import LATENCY_S
 from bough.kernel.scale import USUAL, Slot, floor_of
 from bough.queues.models import QueueState
-from bough.scaling import rules, scaled
+from bough.scaling import rules, scaled, store
+from bough.scaling.models import Minute
 from bough.serving import store as serving
 from tests.plane import Plane
 
@@ -203,6 +204,31 @@ def test_advice_is_simulated_from_the_traffic_that_was_kept(plane: Plane) -> Non
     assert found.setting.startswith("scale = {") and "max = 12" in found.setting
 
 
+def test_advice_says_so_where_max_is_what_makes_people_wait(plane: Plane) -> None:
+    """A proposal by which many are late, without a word of it, would be followed."""
+    plane.deploy(FILE.format("max = 2, warm = 0"))
+    traffic = Traffic(plane)
+    traffic.seconds(130, 12)
+    found = plane.call("scale.advise", project="shop", service="churn")
+    tried = [(each.max, each.late <= 0.01) for each in found.proposals]
+    assert not any(good for most, good in tried if most == 2) and any(good for most, good in tried if most > 2)
+    [chosen] = [each for each in found.proposals if each.chosen]
+    assert chosen.late <= 0.01 and chosen.max > 2 and f"max = {chosen.max}" in found.setting
+
+
+def test_advice_is_of_the_busiest_hours_and_says_of_how_many(plane: Plane) -> None:
+    plane.deploy(FILE.format("max = 4"))
+    now = int(plane.clock.now() // 60)
+    with plane.bough.database.write() as tx:
+        for hour, count in ((30, 1), (20, 9), (1, 1)):
+            minute = Minute(minute=now - hour * 60, counts=[count] + [0] * 59, service_s=0.1, late=0, slots=1)
+            store.passed(tx, ("shop", "main", "churn"), minute)
+    found = plane.call("scale.advise", project="shop", service="churn", hours=48.0)
+    assert (found.requests, found.hours, round(found.looked_at)) == (9, 6.0, 29)
+    found = plane.call("scale.advise", project="shop", service="churn", hours=2.0)
+    assert (found.requests, found.hours) == (1, found.looked_at)
+
+
 def test_advice_lets_what_may_sleep_sleep_on(plane: Plane) -> None:
     plane.deploy(FILE.format("min = 0, max = 8"))
     Traffic(plane).seconds(130, 4)
@@ -218,6 +244,7 @@ def test_a_wake_is_among_the_decisions_so_that_the_curve_and_the_budget_know_of_
     traffic.seconds(40, 0)
     assert service(plane).state == "asleep"
     assert shown(plane).decisions[-1].why == "asleep"
+    assert (shown(plane).active, shown(plane).pool) == (0, 0)
     plane.engine.wake(deployment(plane) + "-0")
     traffic.seconds(4, 1)
     assert service(plane).state == "ready"

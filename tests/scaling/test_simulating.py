@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from bough.kernel.errors import Invalid, TooLarge
-from bough.kernel.scale import USUAL, Scale
+from bough.kernel.scale import USUAL, Scale, Step
 from bough.scaling import peers, traces
 from bough.scaling.clairvoyant import least_cost
 from bough.scaling.models import BOUND, LOAD, Costs, Observation, Outlook, Wish
 from bough.scaling.policy import BUSY, Autoscaler, decide
+from bough.scaling.replaying import POLICIES, Simulate, replayed
 from bough.scaling.simulating import Arrival, Outcome, Policy, Terms, Trace, simulate
 
 
@@ -268,3 +269,19 @@ def test_traces_beyond_all_bounds_are_refused_before_they_take_memory() -> None:
     for text in ("1\n" * (traces.MOST_REQUESTS + 1), "1e9\n", "1e8,1\n", "second,count\n1e8,1\n", "0\n" * 1_000_001):
         with pytest.raises(TooLarge):
             traces.read("a", text, service_s=0.1, slots=1)
+
+
+@pytest.mark.parametrize("policy", [each for each in POLICIES if each != "bough"])
+def test_other_rules_keep_the_bounds_and_refuse_what_they_do_not_know(policy: str) -> None:
+    """A bound that is given and not followed would make a comparison a lie."""
+    text = "20\n" * 120
+    bounded = replayed(Simulate(trace=text, service_s=1.0, start_s=1.0, policy=policy, scale=Scale(min=2, max=5)))
+    assert max(each.active for each in bounded.curve[5:]) == 5
+    step = Step(signal="queue", reaches=10.0, add=2)
+    for scale, name in (
+        (Scale(max=5, steps=(step,)), "steps"), (Scale(signals=()), "signals"), (Scale(warm=3), "warm"),
+        (Scale(late_cost=7.0), "late_cost"),
+    ):  # fmt: skip
+        with pytest.raises(Invalid, match=f"{policy} .*{name}") as raised:
+            replayed(Simulate(trace=text, policy=policy, scale=scale))
+        assert raised.value.own_code == "POLICY_SETTINGS"

@@ -177,7 +177,7 @@ class SqliteDatabase:
     def _problem(self, error: sa.exc.OperationalError) -> Problem:
         text = str(error.orig)
         code = _code(error)
-        where = f"{self.path} cannot be written ({text}); nothing was changed"
+        where = f"{self.path} cannot be written ({text}); nothing was changed in it"
         if code == sqlite3.SQLITE_FULL:
             return disk_full(where, self.path.parent)
         if code in _UNWRITABLE:

@@ -168,6 +168,9 @@ class Queues(Protocol):
     def find(self, place: Place, id: str) -> Kept | None:
         """None: never there, or forgotten."""
 
+    def gone(self, ids: Sequence[str]) -> list[str]:
+        """Which of these are nobody's: never there, removed or forgotten. Cheap, reads no content."""
+
     def peek(self, place: Place, state: str, limit: int) -> list[Kept]:
         """Items in a state, those first that would be taken first (of ended ones the oldest). Takes nothing."""
 

@@ -68,6 +68,10 @@ class MemoryQueues:
             found = self._items.get(number_of(id))
             return found if found is not None and found.place == place else None
 
+    def gone(self, ids: Sequence[str]) -> list[str]:
+        with self._lock:
+            return [each for each in ids if number_of(each) not in self._items]
+
     def peek(self, place: Place, state: str, limit: int) -> list[Kept]:
         with self._lock:
             found = [each for each in self._of(place) if each.state == state]

@@ -31,8 +31,10 @@ BUSY_TIMEOUT_S = 10.0
 CACHE_KB = 32 << 10
 CHECKPOINT_PAGES = 4000  # 16 MB of log: fewer, longer checkpoints, each of which syncs twice
 TENDED = 1000  # items that one call looks after: the writer's lock is held no longer than for a large round
+NOTHING = "nothing was changed"
 _UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_Change = Callable[[sqlite3.Connection, int, Sequence[int]], int]  # of these items of a queue; says how many
 
 
 class SqliteQueues:
@@ -96,6 +98,10 @@ class SqliteQueues:
             row = self._reader.execute(query, (number_of(id), self._number(place))).fetchone()
             return self._kept(place, row) if row else None
 
+    def gone(self, ids: Sequence[str]) -> list[str]:
+        with self._reading, self._translated():
+            return [each for each in ids if not self._reader.execute(_THERE, (number_of(each),)).fetchone()]
+
     def peek(self, place: Place, state: str, limit: int) -> list[Kept]:
         number = STATES.index(state)
         order = "due" if number == DONE else "rank, seq"
@@ -106,33 +112,22 @@ class SqliteQueues:
             return [self._kept(place, row) for row in rows]
 
     def replay(self, place: Place, ids: Sequence[str], now: float) -> int:
-        numbers = [number_of(each) for each in ids] if ids else self._numbers_of(place, DEAD)
-        done = 0
-        for part in chunks(numbers, TENDED):
-            with self._lock, self._writing() as db:
-                queue = self._known(db, {place})[place]
-                for seq in part:
-                    row = db.execute(_REPLAY, (seq, queue)).fetchone()
-                    if row:
-                        done += 1
-                        db.execute("DELETE FROM large WHERE seq = ? AND part = ?", (seq, RESULT))
-                        if row[0]:
-                            rounds.promote(db, queue, row[0])
-        return done
+        def back(db: sqlite3.Connection, queue: int, part: Sequence[int]) -> int:
+            keys = {seq: row[0] for seq in part if (row := db.execute(_REPLAY, (seq, queue)).fetchone())}
+            db.executemany("DELETE FROM large WHERE seq = ? AND part = ?", [(seq, RESULT) for seq in keys])
+            for key in filter(None, keys.values()):
+                rounds.promote(db, queue, key)
+            return len(keys)
+
+        return self._in_parts(place, [number_of(each) for each in ids] if ids else self._numbers_of(place, DEAD), back)
 
     def purge(self, place: Place, state: str) -> int:
         number = STATES.index(state)
-        if number == RUNNING:
-            return 0
-        numbers = self._numbers_of(place, number)
-        gone = 0
-        for part in chunks(numbers, TENDED):
-            with self._lock, self._writing() as db:
-                queue = self._known(db, {place})[place]
-                rows = [seq for seq in part if db.execute(_IN_STATE, (seq, number)).fetchone()]
-                _remove(db, queue, rows)
-                gone += len(rows)
-        return gone
+
+        def remove(db: sqlite3.Connection, queue: int, part: Sequence[int]) -> int:
+            return _remove(db, queue, [seq for seq in part if db.execute(_IN_STATE, (seq, number)).fetchone()])
+
+        return self._in_parts(place, self._numbers_of(place, number), remove) if number != RUNNING else 0
 
     def after(self, place: Place, id: str, limit: int) -> list[Kept]:
         query = f"SELECT {_KEPT} FROM item WHERE seq > ? AND queue = ? ORDER BY seq LIMIT ?"
@@ -142,24 +137,23 @@ class SqliteQueues:
 
     def forget(self, place: Place, ids: Sequence[str]) -> list[str]:
         running: list[str] = []
-        for part in chunks([number_of(each) for each in ids], TENDED):
-            with self._lock, self._writing() as db:
-                queue = self._known(db, {place})[place]
-                states = {seq: row[0] for seq in part if (row := db.execute(_STATE, (seq, queue)).fetchone())}
-                running += [text_of(seq) for seq, state in states.items() if state == RUNNING]
-                _remove(db, queue, [seq for seq, state in states.items() if state != RUNNING])
+
+        def remove(db: sqlite3.Connection, queue: int, part: Sequence[int]) -> int:
+            states = {seq: row[0] for seq in part if (row := db.execute(_STATE, (seq, queue)).fetchone())}
+            running.extend(text_of(seq) for seq, state in states.items() if state == RUNNING)
+            return _remove(db, queue, [seq for seq, state in states.items() if state != RUNNING])
+
+        self._in_parts(place, [number_of(each) for each in ids], remove)
         return running
 
     def clear(self, place: Place, before: float) -> int:
         query, end = "SELECT seq FROM item WHERE queue = ? AND seq <= ?", "/" + "/".join(place)
         with self._reading, self._translated():
             numbers = [seq for (seq,) in self._reader.execute(query, (self._number(place), last_of(before)))]
-        for part in chunks(numbers, TENDED):
-            with self._lock, self._writing() as db:
-                _remove(db, self._known(db, {place})[place], part)
+        gone = self._in_parts(place, numbers, _remove)
         with self._lock, self._writing() as db:
             db.execute("DELETE FROM mark WHERE substr(name, -length(?)) = ?", (end, end))
-        return len(numbers)
+        return gone
 
     def tend(self, now: float, is_mine: Callable[[str], bool]) -> Tended:
         with self._lock:
@@ -259,6 +253,22 @@ class SqliteQueues:
                 self._places.clear()  # numbers given in what was rolled back are void
                 raise
 
+    def _in_parts(self, place: Place, numbers: Sequence[int], change: _Change) -> int:
+        """Changes many items, a commit for each part, so that those who put items need not wait for all of it; says how
+        many. Where the disk ends it on the way, its error does."""
+        done = 0
+        for part in chunks(numbers, TENDED):
+            try:
+                with self._lock, self._writing() as db:
+                    changed = change(db, self._known(db, {place})[place], part)
+            except Exhausted as error:
+                said = error.message.replace(NOTHING, f"{done} of {len(numbers)} items were changed")
+                if done:
+                    raise Exhausted(said, code=error.own_code, hint=error.hint, **error.fields) from error
+                raise
+            done += changed
+        return done
+
     def _known(self, db: sqlite3.Connection, places: set[Place]) -> dict[Place, int]:
         """Numbers of queues; fresh ones for places that have none."""
         if not places <= self._places.keys():
@@ -307,7 +317,7 @@ class SqliteQueues:
 
     def _problem(self, error: sqlite3.OperationalError) -> Problem:
         code = error.sqlite_errorcode & 0xFF
-        where = f"{self.path} cannot be written ({error}); nothing was changed"
+        where = f"{self.path} cannot be written ({error}); {NOTHING}"
         if code == sqlite3.SQLITE_FULL:
             return disk_full(where, self.path.parent)
         if code in _UNWRITABLE:
@@ -327,12 +337,13 @@ def _places(db: sqlite3.Connection) -> dict[Place, int]:
     return {(project, environment, name): id for id, project, environment, name in rows}
 
 
-def _remove(db: sqlite3.Connection, queue: int, numbers: Sequence[int]) -> None:
-    """Items that have not ended may have others of their key behind them."""
-    keys = [key for seq in numbers if (key := db.execute(_KEY, (seq,)).fetchone()[0])]
+def _remove(db: sqlite3.Connection, queue: int, numbers: Sequence[int]) -> int:
+    """Says how many were still there. Items that have not ended may have others of their key behind them."""
+    keys = [row[0] for seq in numbers if (row := db.execute(_KEY, (seq,)).fetchone())]
     _forget(db, numbers)
-    for key in keys:
+    for key in filter(None, keys):
         rounds.promote(db, queue, key)
+    return len(keys)
 
 
 def _forget(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
@@ -353,6 +364,7 @@ UPDATE item SET attempts = 0, due = NULL, ended = NULL, status = NULL, error = N
 state = CASE WHEN key IS NULL THEN {WAITING} ELSE {BEHIND} END
 WHERE seq = ? AND queue = ? AND state = {DEAD} RETURNING key
 """
+_THERE = "SELECT 1 FROM item WHERE seq = ?"
 _IN_STATE = "SELECT 1 FROM item WHERE seq = ? AND state = ?"
 _STATE = "SELECT state FROM item WHERE seq = ? AND queue = ?"
 _KEY = "SELECT key FROM item WHERE seq = ?"

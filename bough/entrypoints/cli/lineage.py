@@ -8,18 +8,18 @@ from typing import Any
 
 import click
 
+from bough.entrypoints.cli.options import Picture, environment
 from bough.entrypoints.cli.options import command as make
-from bough.entrypoints.cli.options import environment
 from bough.entrypoints.cli.session import Session, project_name
-from bough.kernel.files import as_exhausted
+from bough.kernel.files import as_exhausted, write_whole
 
 
 def run(session: Session, of: str, project: str, svg: Path | None, **chosen: Any) -> None:
     where = project or project_name()
     found = session.client().lineage.show(project=where, of=of, picture=svg is not None, **chosen)
     if svg is not None:
-        with as_exhausted(svg):
-            svg.write_text(found.svg, "utf-8")
+        with as_exhausted(svg.parent):
+            write_whole(svg, found.svg.encode())
         session.note(f"drawn: {svg}")
     session.answer(found, text="\n".join(tree(found, chosen["up"], chosen["down"])))
 
@@ -93,8 +93,7 @@ command = make(
         click.Option(["--depth"], type=click.IntRange(1, 50), default=10, show_default=True,
                      help="Edges away from it, at most."),
         click.Option(["--past"], is_flag=True, help="Also releases that serve no more."),
-        click.Option(["--svg"], metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-                     help="Draw it into this file as well."),
+        click.Option(["--svg"], metavar="FILE.svg", type=Picture(), help="Draw it into this file as well."),
     ],
     run,
     examples="Examples:\n  bough lineage churn@champion\n  bough lineage table:orders --down\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -67,6 +68,19 @@ def environment_here() -> click.Option:
 def folder() -> click.Argument:
     about = "The project's folder, or one inside it; the present one without it."
     return click.Argument(["folder"], default=".", metavar="[FOLDER]", required=False, help=about)
+
+
+class Picture(click.Path):
+    """A file for a picture. All of them are SVG, and under another ending no program would show one."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = Path(value)
+        if found.suffix.lower() != ".svg":
+            self.fail(f"{value} would hold SVG: write {found.with_suffix('.svg')}", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class _Finite(click.ParamType[float]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from bough.entrypoints.cli import drawing
 
 _BARS = " ▁▂▃▄▅▆▇█"
-WIDTH, HEIGHT = 100, 8
+WIDTH, HEIGHT, _NAMES = 100, 8, 10  # characters: a curve at most, and what stands before it
 EPOCH_S = 1e9  # what is later counts from 1970: no trace is thirty years long
 _WIDE, _AREA, _LINE = 640, 200, 20  # pixels: the picture, the curves, a line of the legend; legible on a phone
 _LEFT, _RIGHT = 44, 628  # where the curves begin and end
@@ -23,11 +24,15 @@ svg { font: 14px system-ui, sans-serif; background: #fff; color: #1d2430 } text 
 """
 
 
-def curve(points: Sequence[Any], width: int = WIDTH, height: int = HEIGHT) -> str:
-    """Replicas that answer, drawn as bars; below, a line of requests, one of the pool, and one of what a late request
-    weighed where that was learnt."""
+def curve(points: Sequence[Any], height: int = HEIGHT) -> str:
+    """Replicas that answer, drawn as bars, no wider than the terminal; below, a line of requests, one of the pool, and
+    one of what a late request weighed where that was learnt."""
     if not points:
         return "nothing to draw"
+    learnt = _learnt(points)
+    said = f" {_span(learnt)}" if learnt else ""
+    there = shutil.get_terminal_size((_NAMES + WIDTH + len(said), 24)).columns  # of no terminal: as wide as ever
+    width = max(20, min(WIDTH, there - _NAMES - len(said)))
     columns = _columns([float(each.active) for each in points], width)
     most = max([1.0, *columns])
     lines = []
@@ -40,11 +45,11 @@ def curve(points: Sequence[Any], width: int = WIDTH, height: int = HEIGHT) -> st
     pools = _columns([float(each.pool) for each in points], width)
     if max(pools, default=0.0) > 0:
         lines.append("    pool ▏" + "".join(_bar(value / max(pools)) for value in pools))
-    if learnt := _learnt(points):
+    if learnt:
         costs = _columns([float(each.late_cost) for each in points], width)
-        lines.append("late cost▏" + "".join(_bar(value / learnt[1]) for value in costs) + f" {_span(learnt)}")
+        lines.append("late cost▏" + "".join(_bar(value / learnt[1]) for value in costs) + said)
     begin, end = _said(points[0].at), _said(points[-1].at)
-    lines.append(" " * 10 + begin + end.rjust(max(len(end) + 2, len(columns) - len(begin))))
+    lines.append(" " * _NAMES + begin + end.rjust(max(len(end) + 2, len(columns) - len(begin))))
     return "\n".join(lines)
 
 
@@ -54,8 +59,10 @@ def svg(title: str, points: Sequence[Any], marks: Sequence[tuple[float, str]] = 
     lines that say it when they are pointed at."""
     most = max([1.0, *(float(max(each.active, each.pool)) for each in points)])
     peak = max([1.0, *(float(each.requests) for each in points)])
+    each_s = (points[-1].at - points[0].at) / (len(points) - 1) if len(points) > 1 else 1.0
+    asked = max([0.0, *(float(each.requests) for each in points)]) / each_s
     lines = [
-        ("requests", peak, f"requests, {peak:.0f} at most"),
+        ("requests", peak, f"requests, {asked:.3g} a second at most"),
         ("active", most, f"replicas that answer, {max([0, *(each.active for each in points)])} at most"),
     ]
     if any(each.pool for each in points):

@@ -12,10 +12,11 @@ import click
 from bough.builds import resumable
 from bough.entrypoints.cli import choosing, sending
 from bough.entrypoints.cli.drawing import GREEN, RED, YELLOW, paint
-from bough.entrypoints.cli.options import NumberRange, environment_here
+from bough.entrypoints.cli.options import NumberRange, Picture, environment_here
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session, find_project, load_project
 from bough.kernel.errors import Invalid
+from bough.kernel.files import write_whole
 
 _HELP = """Says what a job would cost before it is started.
 
@@ -35,7 +36,7 @@ _CELL, _SIDE, _MARGIN = 8, 70, 12  # pixels
 
 def run(
     session: Session, job: str, folder: str, environment: str, work_h: float, deadline_h: float,
-    changeover_s: float | None, svg: str,
+    changeover_s: float | None, svg: Path | None,
 ) -> None:  # fmt: skip
     root = find_project(Path(folder))
     environment = sending.environment_of(session, root, environment)
@@ -54,7 +55,7 @@ def run(
         accelerators=settings.resources.accelerators, project=project.name, job=job,
     )  # fmt: skip
     if svg:
-        Path(svg).write_text(picture(job, plan), "utf-8")
+        write_whole(svg, picture(job, plan).encode())
     checked = resumable.found(session.home.path, resumable.key(prepared.scans[settings.path].digest, settings))
     resumes = "untried" if checked is None else "passed" if checked.passed else "broken"
     answer = {**plan, "resume": resumes}
@@ -230,7 +231,7 @@ command = make(
             ["--changeover-s"], type=NumberRange(0), default=None,
             help="Seconds from a machine to the first new step, instead of what its attempts have shown.",
         ),
-        click.Option(["--svg"], default="", metavar="FILE", help="Write the picture there, too."),
+        click.Option(["--svg"], type=Picture(), metavar="FILE.svg", help="Write the picture there, too."),
     ],
     run,
     examples="Example:\n  bough plan train fit --svg plan.svg",

@@ -11,6 +11,7 @@ import click
 
 from bough.entrypoints.cli import drawing
 from bough.entrypoints.cli.drawing import columns_of, paint_state
+from bough.entrypoints.cli.options import Picture
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session
 from bough.kernel.files import write_whole
@@ -28,10 +29,10 @@ svg { font: 12px sans-serif; background: #fff; color: #1d2430 } text { fill: cur
 _COLOURS = {"rolling": "#1a7f37", "shadowing": "#8250df", "aborted": "#c62828", "done": "#1a7f37"}
 
 
-def run(session: Session, id: str, picture: str | None) -> None:
+def run(session: Session, id: str, picture: Path | None) -> None:
     found = session.client().promotions.timeline(id=id)
     if picture:
-        write_whole(Path(picture), drawn(found).encode())
+        write_whole(picture, drawn(found).encode())
     session.answer(found, text=text(session, found) + (f"\n\n{picture}" if picture else ""))
 
 
@@ -128,7 +129,7 @@ command = make(
     "Shows how a promotion went: its stages, each version's share, errors, latency and metrics, and its gates.",
     [
         click.Argument(["id"], metavar="PROMOTION", help="Its id."),
-        click.Option(["--picture"], metavar="FILE.svg", help="Draw the stages into a file."),
+        click.Option(["--picture"], type=Picture(), metavar="FILE.svg", help="Draw the stages into a file."),
     ],
     run,
     examples="Example:\n  bough promotions timeline PROMOTION --picture rollout.svg",

@@ -7,22 +7,23 @@ from pathlib import Path
 import click
 
 from bough.entrypoints.cli.drawing import cell, columns_of
+from bough.entrypoints.cli.options import Picture
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session, project_name
-from bough.kernel.files import as_exhausted
+from bough.kernel.files import as_exhausted, write_whole
 
 
-def run(session: Session, ids: tuple[str, ...], picture: str | None, project: str | None) -> None:
+def run(session: Session, ids: tuple[str, ...], picture: Path | None, project: str | None) -> None:
     client = session.client()
     found = client.runs.compare(project=project or project_name(), ids=list(ids), picture=picture is not None)
     if picture is not None:
-        with as_exhausted(Path(picture).parent):
-            Path(picture).write_text(found.picture, "utf-8")
+        with as_exhausted(picture.parent):
+            write_whole(picture, found.picture.encode())
     head = ["", "", *(run.name for run in found.runs)]
     lines = [head, ["", "began", *(cell("at", run.started_at) for run in found.runs)]]
     lines.append(["", "status", *(run.status for run in found.runs)])
     lines += [[each.what, each.key, *each["values"]] for each in found.differences]
-    session.answer(dict(found) | {"picture": picture or ""}, text=columns_of(lines))
+    session.answer(dict(found) | {"picture": str(picture or "")}, text=columns_of(lines))
 
 
 command = make(
@@ -31,7 +32,7 @@ command = make(
     "Of one run, all of them are shown.",
     [
         click.Argument(["ids"], nargs=-1, required=True, metavar="RUN...", help="Ids of runs."),
-        click.Option(["--picture"], metavar="FILE", help="Draw how each metric went into an .svg file."),
+        click.Option(["--picture"], type=Picture(), metavar="FILE.svg", help="Draw how each metric went into a file."),
         click.Option(["--project"], metavar="NAME", help="Project; that of the nearest bough.toml."),
     ],
     run,

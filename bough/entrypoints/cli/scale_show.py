@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from bough.entrypoints.cli.drawing import columns_of, moment
+from bough.entrypoints.cli.options import Picture, environment
 from bough.entrypoints.cli.options import command as make
-from bough.entrypoints.cli.options import environment
 from bough.entrypoints.cli.pictures import curve, svg
 from bough.entrypoints.cli.session import Session, project_name
 from bough.kernel.files import write_whole
@@ -17,17 +17,18 @@ from bough.kernel.files import write_whole
 _LAST = 20  # decisions that are listed
 
 
-def run(session: Session, service: str, environment: str, project: str, hours: float, picture: str | None) -> None:
+def run(session: Session, service: str, environment: str, project: str, hours: float, picture: Path | None) -> None:
     place = {"project": project or project_name(), "environment": environment}
     found = session.client().scale.show(service=service, hours=hours, **place)
     if picture:
         marks = [(each.at, each.why) for each in found.decisions if ">=" in each.why]  # of steps
-        write_whole(Path(picture), svg(service, found.curve, marks).encode())
+        write_whole(picture, svg(service, found.curve, marks).encode())
     session.answer(found, text=_text(found) + (f"\n\n{picture}" if picture else ""))
 
 
 def _text(found: Any) -> str:
-    lines = [f"{found.service}: {found.active} answer, {found.pool} wait warm; {found.least} to {found.most} allowed"]
+    now = f"{found.active} answer, {found.pool} wait warm" if found.active else "asleep, until it is asked or scheduled"
+    lines = [f"{found.service}: {now}; {found.least} to {found.most} allowed"]
     if found.awake_s:
         lines.append(f"  stays awake for {found.awake_s:.0f} s without a request")
     if not found.decisions:
@@ -59,7 +60,7 @@ command = make(
         environment(),
         click.Option(["--project"], default="", metavar="NAME", help="Project; that of the nearest bough.toml."),
         click.Option(["--hours"], type=float, default=24.0, show_default=True, help="How far to look back."),
-        click.Option(["--picture"], metavar="FILE.svg", help="Draw the curve into a file."),
+        click.Option(["--picture"], type=Picture(), metavar="FILE.svg", help="Draw the curve into a file."),
     ],
     run,
     examples="Example:\n  bough scale show churn --hours 2",

@@ -12,21 +12,21 @@ import click
 import msgspec
 
 from bough.entrypoints.cli.drawing import columns_of
+from bough.entrypoints.cli.options import Picture, environment
 from bough.entrypoints.cli.options import command as make
-from bough.entrypoints.cli.options import environment
 from bough.entrypoints.cli.pictures import curve, svg
 from bough.entrypoints.cli.session import Session, find_project, load_project
 from bough.kernel.errors import Invalid, NotFound
 from bough.kernel.files import write_whole
 from bough.kernel.scale import MOST, Scale
 from bough.scaling import traces
-from bough.scaling.replaying import POLICIES, Simulate, Simulation, replayed
+from bough.scaling.replaying import FOLLOWED, POLICIES, Simulate, Simulation, replayed
 
 _LAST = 20  # changes that are listed
 
 
 def run(
-    session: Session, trace: str, policy: str, picture: str | None, service: str, environment: str,
+    session: Session, trace: str, policy: str, picture: Path | None, service: str, environment: str,
     signals: str | None, step: Sequence[str], **given: Any,
 ) -> None:  # fmt: skip
     fields = {name: given.pop(name) for name in ("service_s", "slots", "start_s")}
@@ -36,10 +36,12 @@ def run(
     if step:
         scale["steps"] = [_step(each) for each in step]
     present = msgspec.to_builtins(_of_project(service, environment)) if service else {}
+    if policy != POLICIES[0]:  # a comparison with what the file has: the rest of it is for our rule alone
+        present = {name: value for name, value in present.items() if name in FOLLOWED}
     found = replayed(_request(_text_of(trace), Path(trace).name, policy, {**present, **scale}, fields))
     if picture:
         marks = [(each.at, each.why) for each in found.changes if ">=" in each.why]
-        write_whole(Path(picture), svg(f"{found.name}: {found.policy}", found.curve, marks).encode())
+        write_whole(picture, svg(f"{found.name}: {found.policy}", found.curve, marks).encode())
     session.answer(msgspec.to_builtins(found), text=_text(found) + (f"\n\n{picture}" if picture else ""))
 
 
@@ -114,7 +116,7 @@ command = make(
     "line, or SECONDS,SERVICE for each request, or TIME,REQUESTS for each second below a heading such as second,count; "
     "it may be gzipped, or a pipe. Says what the replicas would have cost and how many requests would have waited too "
     "long, with --service under the settings of bough.toml and what is given beside them. Other policies are "
-    "simulated as their documentation describes them. Needs no running Bough.",
+    "simulated as their documentation describes them, between --min and --max. Needs no running Bough.",
     [
         click.Argument(["trace"], metavar="TRACE", help="The file."),
         click.Option(["--service"], default="", metavar="NAME", help="Takes `scale` of this one in bough.toml."),
@@ -130,7 +132,7 @@ command = make(
         click.Option(["--max"], type=int, help="At most; any number without it."),
         click.Option(["--signals"], metavar="A,B", help="That the rule asks; all without it, '' for steps alone."),
         click.Option(["--step"], multiple=True, metavar="'SIGNAL>=VALUE +N'", help="Adds N replicas from VALUE on."),
-        click.Option(["--picture"], metavar="FILE.svg", help="Draw the curve into a file."),
+        click.Option(["--picture"], type=Picture(), metavar="FILE.svg", help="Draw the curve into a file."),
     ],
     run,
     examples="Examples:\n  bough scale simulate requests.csv --service-s 0.5 --policy kpa\n"

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from bough.entrypoints.cli.drawing import columns_of
+from bough.entrypoints.cli.options import Picture
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session, project_name
 from bough.kernel.errors import Invalid
-from bough.kernel.files import as_exhausted
+from bough.kernel.files import as_exhausted, write_whole
 
 
-def run(session: Session, before: str, after: str | None, name: str, picture: str | None, project: str | None) -> None:
+def run(session: Session, before: str, after: str | None, name: str, picture: Path | None, project: str | None) -> None:
     if after is None:
         before, dots, after = before.partition("..")
         if not (before and dots and after):
@@ -26,9 +27,9 @@ def run(session: Session, before: str, after: str | None, name: str, picture: st
         if len(found) != 1:
             names = ", ".join(each.name for each in found) or "none"
             raise Invalid(f"a picture shows one table, and {names} differ", code="USAGE", hint="--name TABLE")
-        with as_exhausted(Path(picture).parent):
-            Path(picture).write_text(found[0].picture, "utf-8")
-    session.answer([dict(each) | {"picture": picture or ""} for each in found], text=_text(found))
+        with as_exhausted(picture.parent):
+            write_whole(picture, found[0].picture.encode())
+    session.answer([dict(each) | {"picture": str(picture or "")} for each in found], text=_text(found))
 
 
 def _text(found: Any) -> str:
@@ -60,7 +61,7 @@ command = make(
         click.Argument(["before"], metavar="BEFORE", help="An environment, a tag, ENVIRONMENT@WHEN; or A..B."),
         click.Argument(["after"], metavar="[AFTER]", required=False, help="The same."),
         click.Option(["--name"], default="", metavar="TABLE", help="One table; all that differ without it."),
-        click.Option(["--picture"], metavar="FILE", help="Draw the spread of each column into an .svg file."),
+        click.Option(["--picture"], type=Picture(), metavar="FILE.svg", help="Draw how values are spread into a file."),
         click.Option(["--project"], metavar="NAME", help="Project; that of the nearest bough.toml."),
     ],
     run,

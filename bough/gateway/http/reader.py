@@ -415,7 +415,10 @@ class Reader(asyncio.Protocol):
         self._deaf = True
         head = Head(b"", b"")
         head.close = True
-        refusal = Call(self._front.count, self._client(), self._front.planner.refusal(head, problem), self._since, head)
+        if self._parsing is None:
+            self._front.count += 1
+        number = self._parsing.id if self._parsing is not None else self._front.count
+        refusal = Call(number, self._client(), self._front.planner.refusal(head, problem), self._since, head)
         refusal.body, refusal.complete = [], True
         if call is not None and call is self._parsing and call.plan.act == PROXY:
             call.proxy.client_lost()

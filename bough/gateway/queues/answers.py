@@ -61,6 +61,12 @@ class Reading:
         for event in self._waiting.pop(id, ()):
             event.set()
 
+    def removed(self) -> None:
+        """Another process may have removed items: who waits for one of them need wait no longer."""
+        if self.store is not None and self._waiting:
+            for id in self.store.gone(list(self._waiting)):
+                self.changed(id)
+
     def stop(self) -> None:
         """Whoever waits is told how it stands."""
         self._stopping.set()

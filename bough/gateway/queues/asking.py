@@ -106,7 +106,8 @@ class QueueWay:
         if waiting + more > limit:
             rate = self._consumer.state().rate
             raise Busy(
-                f"{waiting} items wait in {name} and it takes no more than {limit}", code="QUEUE_FULL",
+                f"{waiting} items wait in {name}, which takes no more than {limit}, and {more} more came",
+                code="QUEUE_FULL",
                 hint="come back after Retry-After seconds; or raise max_waiting of the queue",
                 retry_after_s=min(60.0, max(1.0, waiting / rate if rate else 1.0)),
             )  # fmt: skip

@@ -183,6 +183,11 @@ class GatewayQueues:
         self._recount = self._recount or changed or tended.ready > 0
         for consumer in self._consumers.values():
             consumer.poke()
+        if changed:
+            try:
+                self.reading.removed()
+            except Problem as problem:  # who waits looks by itself at the end of its time
+                log.error("items that are waited for could not be looked up: %s", problem.message)
 
     async def _hold(self) -> None:
         """Renews leases, so that an item is its handler's for as long as that works."""

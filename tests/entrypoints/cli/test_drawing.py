@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bough.entrypoints.cli import drawing
+from bough.entrypoints.cli import drawing, pictures
+from bough.scaling.replaying import CurvePoint
 
 
 def test_columns_are_aligned_and_empty_ones_left_out() -> None:
@@ -65,3 +66,20 @@ def test_nothing_to_show_says_so() -> None:
 
 def test_json_is_one_line() -> None:
     assert drawing.as_json({"a": "x\ny"}) == '{"a":"x\\ny"}'
+
+
+def test_a_curve_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [
+        CurvePoint(at=float(at), requests=at, active=at, starting=0, pool=at // 2, late_cost=10.0 + at)
+        for at in range(400)
+    ]
+    for columns, most in (("60", 60), ("50", 50), ("200", 130)):
+        monkeypatch.setenv("COLUMNS", columns)
+        widest = max(map(len, pictures.curve(points).splitlines()))
+        assert 0.7 * most < widest <= most
+
+
+def test_a_picture_says_requests_by_the_second_however_long_a_point_is() -> None:
+    points = [CurvePoint(at=600.0 * at, requests=at * 300, active=1, starting=0, pool=0) for at in range(5)]
+    assert "requests, 2 a second at most" in pictures.svg("churn", points)
+    assert "requests, 0 a second at most" in pictures.svg("churn", points[:1])

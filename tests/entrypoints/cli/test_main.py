@@ -350,7 +350,11 @@ def test_scaling_is_simulated_without_a_running_bough(bough: Bough, tmp_path: Pa
     words = ("scale", "simulate", "busy.csv", "--service-s", "1", "--json")
     code, out, _ = bough(*words, "--service", "churn", connected=False)
     found = json.loads(out)
-    assert (code, found["requests"], max(each["active"] for each in found["curve"])) == (0, 3000, 15)
+    assert (code, found["requests"], max(each["active"] for each in found["curve"])) == (0, 3000, 4)
+    code, out, _ = bough(*words, "--service", "churn", "--policy", "kpa", connected=False)
+    assert (code, max(each["active"] for each in json.loads(out)["curve"])) == (0, 4), "its steps are not KPA's"
+    code, out, _ = bough(*words, "--policy", "kpa", "--step", "queue>=5 +3", connected=False)
+    assert code == 2 and "knows no steps" in out
     code, out, _ = bough(*words, "--step", "queue>=5 +3", "--signals", "", "--max", "6", connected=False)
     assert code == 0 and json.loads(out)["reasons"].get("queue>=5")
     code, out, _ = bough(*words[:-1], "--service", "churn", "--max", "20", "--picture", "c.svg", connected=False)
@@ -364,6 +368,22 @@ def test_scaling_is_simulated_without_a_running_bough(bough: Bough, tmp_path: Pa
     assert code != 0 and "'rumour' is not one of load" in err
     code, _, err = bough("scale", "simulate", "busy.csv", "--min", "5", "--max", "2", connected=False)
     assert code != 0 and "2 is less than min = 5" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("scale", "simulate", "t.csv", "--picture"), ("scale", "show", "churn", "--picture"),
+        ("promotions", "timeline", "p", "--picture"), ("runs", "compare", "a", "--picture"),
+        ("tables", "diff", "a", "b", "--picture"), ("lineage", "churn/1", "--svg"), ("plan", "train", "fit", "--svg"),
+    ],
+)  # fmt: skip
+def test_a_picture_is_svg_and_is_not_written_under_another_ending(
+    bough: Bough, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    code, _, err = bough(*words, "curve.png", connected=False)
+    assert (code, "curve.png" in err, "curve.svg" in err) == (2, True, True)
+    assert not (tmp_path / "curve.png").exists()
 
 
 def test_a_trace_that_cannot_be_read_is_named_and_a_pipe_is_read(bough: Bough, tmp_path: Path) -> None:

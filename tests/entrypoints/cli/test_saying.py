@@ -20,6 +20,7 @@ from bough.entrypoints.cli import (
     promotions_timeline,
     releasesaying,
     runsaying,
+    scale_show,
     scalesaying,
     trafficsaying,
     webhooksaying,
@@ -262,11 +263,29 @@ def test_the_picture_of_a_plan_shows_where_the_job_is_and_how_long_a_zone_has_be
     assert drawn.count("30 min →") == 2 and drawn.count("for 18 s so far") == 1
 
 
+def test_a_service_that_sleeps_is_not_said_to_answer() -> None:
+    shown = {"service": "churn", "active": 0, "pool": 0, "least": 0, "most": 4, "awake_s": 0.0, "decisions": []}
+    assert scale_show._text(Record(shown)).startswith("churn: asleep")
+    assert scale_show._text(Record(shown | {"active": 2})).startswith("churn: 2 answer")
+
+
 def test_advice_says_its_units() -> None:
     proposal = {"min": 1, "max": 4, "warm": -1, "late_cost": 0.0, "cost": 0.0488, "late": 0.116, "replicas": 3}
-    advice = {"service": "churn", "requests": 404, "hours": 0.5, "service_s": 0.053, "setting": "scale = { max = 4 }"}
+    advice = {
+        "service": "churn",
+        "requests": 404,
+        "hours": 0.5,
+        "looked_at": 0.5,
+        "tolerated": 0.01,
+        "service_s": 0.053,
+    }
+    advice["setting"] = "scale = { max = 4 }"
     text = scalesaying.advised(Session(), advice | {"proposals": [proposal | {"chosen": True}]})
     assert "404 requests in 0.5 hours" in text and "scale = { max = 4 }" in text
+    assert "in the busiest 6 of 71 hours" in scalesaying.advised(
+        Session(), advice | {"hours": 6.0, "looked_at": 71.0, "proposals": [proposal | {"chosen": True}]}
+    )
+    assert "more than 1 % are late with each of these" in text
     heading, row = text.splitlines()[-2:]
     assert heading.split("  ")[-1] == "PROPOSED" and "REPLICA-HOURS" in heading
     assert "learnt" in row and "11.60 %" in row and row.endswith("yes")

@@ -254,3 +254,15 @@ def test_a_large_body_that_waits_its_turn_is_read_in_its_turn(gateway: Running, 
         answer = read_all(connection)
         sender.join(60)
     assert bodies(answer) == [b"{}", large]
+
+
+def test_what_cannot_be_read_has_an_id_of_its_own(gateway: Running) -> None:
+    """Its line in the access log must not be taken for another request's."""
+    gateway.start()
+    asked = (
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"no request\r\n\r\n",
+        b"nor this\r\n\r\n",
+    )
+    ids = [re.findall(rb"X-Request-Id: (\S+)", gateway.exchange(each)) for each in asked]
+    assert len({id for each in ids for id in each}) == 3

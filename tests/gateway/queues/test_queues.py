@@ -330,6 +330,25 @@ def test_a_stream_says_every_state_on_the_way(gateway: Running, replicas: Make) 
     assert states == [("running", 1), ("delayed", 1), ("running", 2), ("delayed", 2), ("running", 3), ("done", 3)]
 
 
+def test_who_waits_for_an_item_that_is_removed_hears_it_at_once(gateway: Running, replicas: Make) -> None:
+    """Another process removes it: `bough queues purge`, or a branch that is discarded."""
+    begin(gateway, replicas())
+    ids = [put(gateway, 3, **{"X-Bough-Delay": "600"}) for _ in range(2)]
+    path = f"/queues/documents/{ids[0]}"
+    with (
+        gateway.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode()) as stream,
+        gateway.raw(f"GET {path}?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n".encode()) as poll,
+    ):
+        assert b"delayed" in stream.recv(65536)
+        stream.settimeout(5.0)  # less than the pause between two signs of life of a stream
+        poll.settimeout(5.0)
+        others = SqliteQueues(gateway.home / "queues.db")
+        assert others.purge(queue().place, "delayed") == 2
+        others.close()
+        assert b"ITEM_NOT_FOUND" in poll.recv(65536)
+        assert stream.recv(65536).endswith(b"0\r\n\r\n")
+
+
 def test_a_burst_of_10000_items_drains_and_nothing_is_left_running(gateway: Running, replicas: Make) -> None:
     """Each is handled once, nobody holds anything any more, and who decides on replicas is told that nothing waits."""
     seen: list[bytes] = []
