@@ -268,3 +268,26 @@ def test_traces_beyond_all_bounds_are_refused_before_they_take_memory() -> None:
     for text in ("1\n" * (traces.MOST_REQUESTS + 1), "1e9\n", "1e8,1\n", "second,count\n1e8,1\n", "0\n" * 1_000_001):
         with pytest.raises(TooLarge):
             traces.read("a", text, service_s=0.1, slots=1)
+
+
+class Written:
+    """Another policy, and what it saw and wished."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.rows = policy, list[tuple[Observation, Wish]]()
+
+    def wish(self, seen: Observation) -> Wish:
+        wish = self.policy.wish(seen)
+        self.rows.append((seen, wish))
+        return wish
+
+
+def test_nothing_is_given_up_that_has_a_backlog_to_work_off() -> None:
+    """A crowd comes, for as long as a start takes nobody can help, and whoever then does stays until all is done."""
+    load, written = 80.0, Written(Autoscaler(Scale(max=1000, warm=0)))
+    simulate(traffic(*[20.0] * 300, *[160.0] * 100), written, Terms(first=14))
+    behind = [
+        (seen, wish) for seen, wish in written.rows if load < seen.active < load + seen.queued * seen.service_s / 4
+    ]
+    assert len(behind) > 5
+    assert all(wish.active >= seen.active for seen, wish in behind)
