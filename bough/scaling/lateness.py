@@ -57,7 +57,7 @@ class Lateness:
         ours = before.ours.after(keeps, passed_s * max(0, seen.active + seen.starting - least), seen.late)
         theirs = before.usual.after(keeps, passed_s * max(0.0, usual_cost - least), usual_late)
         if seconds > SHORT_S:
-            weight = rules.weighed_anew(weight, ours, theirs, asked * max(1.0, TRUSTED_S / seconds), passed_s)
+            weight = rules.weighed_anew(weight, ours, theirs, asked, max(1.0, TRUSTED_S / seconds), passed_s)
         self.learnt = Learnt(weight=weight, seconds=seconds, asked=asked, ours=ours, usual=theirs)
 
 

@@ -204,10 +204,11 @@ def _needs(scale: Scale, costs: Costs, seen: Observation, outlook: Outlook) -> d
     waiting_s = _waiting_s(seen, outlook)
     if QUEUE in scale.signals and seen.queued and seen.oldest_s > scale.target / 2 and not outlook.smooth:
         # and what will have gathered until the first of them is there
-        waiting_s += max(0.0, outlook.load - seen.active) * costs.start_s / 2
+        gathered_s = waiting_s + max(0.0, outlook.load - seen.active) * costs.start_s / 2
         within_s = max(WITHIN_S, outlook.service_s)
-        more = rules.to_work_off(waiting_s, outlook.load, scale.late_worth, costs.start_s, within_s)
-        needs[QUEUE] = answering + more
+        more = rules.to_work_off(gathered_s, outlook.load, scale.late_worth, costs.start_s, within_s)
+        busy = min(seen.active - answering, waiting_s / within_s)  # whoever is there works on
+        needs[QUEUE] = answering + max(more, busy)
     if IN_FLIGHT in scale.signals:
         needs[IN_FLIGHT] = outlook.in_flight / max(1, seen.slots)
     for name, share in ((CPU, seen.cpu), (GPU, seen.gpu)):

@@ -10,7 +10,8 @@ Staffing        n = R + x, x ≥ 0 that minimises  x + V·R·late(x),  late(x) =
                 that is the objective; z the variance of arrivals over their mean. x grows as the square root of R.
                 V is what a late request costs, in units of its own work: the number that weighs money against people.
 Weight          V that nobody has set is the usual one times a weight that is learnt beside the usual rule
-                (`weighed_anew`): to pay no more than there, and to be late no more often.
+                (`weighed_anew`): to pay no more than there, and to be late no more often; while next to nobody is
+                late there, who is late here may be as many as are tolerated.
 Keeping         A replica that was needed and is not is kept while  chance(needed again in this second)·V·start ≥ price:
                 the chance comes from how long such replicas were idle before (`worth_keeping`), `start` is how long its
                 absence would make people wait, `price` is 1, or what a pool replica costs. The same rule makes ready
@@ -28,7 +29,8 @@ Smooth          Where there is nothing but noise, n = R' + t·x, and x more whil
                 (`smooth.py`), has next to nobody late.
 Backlog         B seconds of work that wait are worked off by x more replicas, x = √(V·R·B/start): starting one costs
                 `start`, and while they work everybody else is late. The pool gives what ends it in T/2. Neither is more
-                than one for each request that waits.
+                than one for each request that waits. None that is there is given up while there is a backlog for it:
+                the same work would only be done later.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ LEAST_TRIM = 0.4
 SURE = 60.0  # e to the minus this is nothing
 ROUNDING = 0.15  # of a replica is not worth another one
 CHEAPER = 0.97  # of the usual rule's cost is the most that ours may come to
-EARLIER = 0.95  # of those that are late under the usual rule are the most that may be under ours
+EARLIER = 0.9  # of those that are late under the usual rule are the most that may be under ours
 DOUBLES_S, RETURNS_S = 150.0, 600.0  # in which the weight doubles or halves, and in which it does so back to 1
 LIGHTEST, HEAVIEST = 0.25, 50.0  # beyond, hardly anything is decided otherwise
 HARDLY = TOLERATED / 2  # of requests are late where the margin of the rule for smooth traffic is as it should be
@@ -182,11 +184,15 @@ def trimmed(trim: float, late: float) -> float:
     return min(1.0, trim + 0.05 * late / TOLERATED) if late > TOLERATED / 2 else trim
 
 
-def weighed_anew(weight: float, ours: Account, usual: Account, asked: float, seconds: int = 1) -> float:
+def weighed_anew(
+    weight: float, ours: Account, usual: Account, asked: float, trusted: float = 1.0, seconds: int = 1
+) -> float:
     """The weight of a late request so many seconds later. `ours`, `usual`: what this rule and the usual one have come
-    to under the same `asked` requests. While more are late, and more than is tolerated, it rises as far as the usual
-    rule's cost bears it; while replicas cost more and fewer are late, it falls; else it returns to 1."""
-    late = ours.late > max(EARLIER * usual.late, TOLERATED * asked)
+    to under the same `asked` requests. While more are late, it rises as far as the usual rule's cost bears it; while
+    replicas cost more and fewer are late, it falls; else it returns to 1. As long as the usual rule has no more late
+    than is tolerated, so many may be late here, too, of `trusted` times as many as have asked."""
+    burst = usual.late > TOLERATED * asked
+    late = ours.late > max(EARLIER * usual.late, 0.0 if burst else TOLERATED * trusted * asked)
     dear = ours.cost > CHEAPER * usual.cost
     if late and not dear:
         return min(HEAVIEST, weight * 2 ** (seconds / DOUBLES_S))

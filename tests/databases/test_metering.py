@@ -29,9 +29,7 @@ def test_what_a_process_has_used_holds_its_children_while_they_run_and_when_they
         child.stdout.readline()
         running = used_by(os.getpid())
         child.stdin.write(b"\n")
-    assert (
-        running is not None and running.cpu_s - after.cpu_s >= 0.25
-    )
+    assert running is not None and running.cpu_s - after.cpu_s >= 0.25
     assert used_by(0) is None
 
 

@@ -61,6 +61,13 @@ def test_it_rises_while_more_are_late_falls_while_more_is_paid_and_else_returns(
         assert after(0.5, cost, late, asked) > 0.5 and after(5.0, cost, late, asked) < 5.0
 
 
+def test_what_is_tolerated_is_used_up_only_where_the_usual_rule_has_next_to_nobody_late() -> None:
+    ours = Account(cost=500.0, late=30.0)  # of 1,000, in the first tenth of a time that is trusted
+    assert rules.weighed_anew(1.0, ours, Account(cost=1000.0, late=9.0), 1000.0, trusted=10.0) == 1.0
+    assert rules.weighed_anew(1.0, ours, Account(cost=1000.0, late=11.0), 1000.0, trusted=10.0) > 1.0
+    assert rules.weighed_anew(1.0, ours, Account(cost=1000.0, late=40.0), 1000.0, trusted=10.0) == 1.0
+
+
 def test_where_the_load_drifts_more_is_paid_for_fewer_late_ones_and_less_than_with_the_usual_rule() -> None:
     trace, learning = drifting(), told()
     learnt, fixed, usual = run(trace, learning), run(trace, told(USUAL)), run(trace, peers.KnativeKpa())

@@ -285,3 +285,26 @@ def test_other_rules_keep_the_bounds_and_refuse_what_they_do_not_know(policy: st
         with pytest.raises(Invalid, match=f"{policy} .*{name}") as raised:
             replayed(Simulate(trace=text, policy=policy, scale=scale))
         assert raised.value.own_code == "POLICY_SETTINGS"
+
+
+class Written:
+    """Another policy, and what it saw and wished."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.rows = policy, list[tuple[Observation, Wish]]()
+
+    def wish(self, seen: Observation) -> Wish:
+        wish = self.policy.wish(seen)
+        self.rows.append((seen, wish))
+        return wish
+
+
+def test_nothing_is_given_up_that_has_a_backlog_to_work_off() -> None:
+    """A crowd comes, for as long as a start takes nobody can help, and whoever then does stays until all is done."""
+    load, written = 80.0, Written(Autoscaler(Scale(max=1000, warm=0)))
+    simulate(traffic(*[20.0] * 300, *[160.0] * 100), written, Terms(first=14))
+    behind = [
+        (seen, wish) for seen, wish in written.rows if load < seen.active < load + seen.queued * seen.service_s / 4
+    ]
+    assert len(behind) > 5
+    assert all(wish.active >= seen.active for seen, wish in behind)
