@@ -14,7 +14,7 @@ from bough.adapters.sql.redis_server import Program
 from bough.databases.metering import meters
 from tests.plane import Plane
 
-BURN = "import time; began = time.process_time()\nwhile time.process_time() < began + 0.3: pass"
+BURN = "import time; began = time.process_time()\nwhile time.process_time() < began + 0.35: pass"
 
 
 def test_what_a_process_has_used_holds_its_children_while_they_run_and_when_they_have_ended() -> None:
@@ -22,14 +22,14 @@ def test_what_a_process_has_used_holds_its_children_while_they_run_and_when_they
     subprocess.run([sys.executable, "-c", BURN], check=True)
     after = used_by(os.getpid())
     assert before is not None and after is not None and after.mark == before.mark
-    assert after.cpu_s - before.cpu_s >= 0.25 and after.seconds > before.seconds > 0.0
+    assert after.cpu_s - before.cpu_s >= 0.3 and after.seconds > before.seconds > 0.0
     with subprocess.Popen([sys.executable, "-c", BURN + "\nprint(flush=True); input()"], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE) as child:  # fmt: skip
         assert child.stdout is not None and child.stdin is not None
         child.stdout.readline()
         running = used_by(os.getpid())
         child.stdin.write(b"\n")
-    assert running is not None and running.cpu_s - after.cpu_s >= 0.25
+    assert running is not None and running.cpu_s - after.cpu_s >= 0.3
     assert used_by(0) is None
 
 
