@@ -67,6 +67,12 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o644, synced: bool =
         temporary.unlink(missing_ok=True)
 
 
+def save(path: Path, text: str) -> None:
+    """A file that somebody asked for, whole or not at all. Raises `Exhausted`."""
+    with as_exhausted(path.parent):
+        write_whole(path, text.encode())
+
+
 def sync_path(path: Path) -> None:
     """What the file holds, or which names the folder has, is on the disk when this returns."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -11,7 +11,7 @@ from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.options import folder
 from bough.entrypoints.cli.session import Session, find_project
 from bough.kernel.errors import Conflict
-from bough.kernel.files import write_whole
+from bough.kernel.files import save
 
 _GITHUB = """\
 name: bough
@@ -52,7 +52,7 @@ def run(session: Session, service: str, folder: str, dry_run: bool) -> None:
             f"{path} is there already and says something else", code="FILE_EXISTS",
             hint=f"compare it with: bough ci init {service} --dry-run",
         )  # fmt: skip
-    write_whole(path, text.encode())
+    save(path, text)
     answer = {"file": str(path), "lines": len(text.splitlines())}
     session.answer(answer, text=f"{path}\n  set BOUGH_URL (a variable) and BOUGH_TOKEN (a secret) for it")
 

@@ -11,15 +11,14 @@ import click
 from bough.entrypoints.cli.options import Picture, environment
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session, project_name
-from bough.kernel.files import as_exhausted, write_whole
+from bough.kernel.files import save
 
 
 def run(session: Session, of: str, project: str, svg: Path | None, **chosen: Any) -> None:
     where = project or project_name()
     found = session.client().lineage.show(project=where, of=of, picture=svg is not None, **chosen)
     if svg is not None:
-        with as_exhausted(svg.parent):
-            write_whole(svg, found.svg.encode())
+        save(svg, found.svg)
         session.note(f"drawn: {svg}")
     session.answer(found, text="\n".join(tree(found, chosen["up"], chosen["down"])))
 

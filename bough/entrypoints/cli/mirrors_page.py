@@ -13,7 +13,7 @@ import click
 from bough.entrypoints.cli import drawing
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session
-from bough.kernel.files import write_whole
+from bough.kernel.files import save
 
 Answer = Mapping[str, Any]
 Sides = tuple[Answer, Answer]
@@ -61,7 +61,7 @@ code { font: .87em/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 
 def run(session: Session, id: str, to: Path) -> None:
     found = session.client().mirrors.report(id=id)
-    write_whole(to, page(found).encode())
+    save(to, page(found))
     session.answer({"page": str(to), "services": len(found["services"])}, text=f"{to}")
 
 

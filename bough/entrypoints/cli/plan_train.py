@@ -16,7 +16,7 @@ from bough.entrypoints.cli.options import NumberRange, Picture, environment_here
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session, find_project, load_project
 from bough.kernel.errors import Invalid
-from bough.kernel.files import write_whole
+from bough.kernel.files import save
 
 _HELP = """Says what a job would cost before it is started.
 
@@ -55,7 +55,7 @@ def run(
         accelerators=settings.resources.accelerators, project=project.name, job=job,
     )  # fmt: skip
     if svg:
-        write_whole(svg, picture(job, plan).encode())
+        save(svg, picture(job, plan))
     checked = resumable.found(session.home.path, resumable.key(prepared.scans[settings.path].digest, settings))
     resumes = "untried" if checked is None else "passed" if checked.passed else "broken"
     answer = {**plan, "resume": resumes}

@@ -14,7 +14,7 @@ from bough.entrypoints.cli.drawing import columns_of, paint_state
 from bough.entrypoints.cli.options import Picture
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session
-from bough.kernel.files import write_whole
+from bough.kernel.files import save
 
 Answer = Mapping[str, Any]
 SIDES = ("candidate", "champion")
@@ -32,7 +32,7 @@ _COLOURS = {"rolling": "#1a7f37", "shadowing": "#8250df", "aborted": "#c62828", 
 def run(session: Session, id: str, picture: Path | None) -> None:
     found = session.client().promotions.timeline(id=id)
     if picture:
-        write_whole(picture, drawn(found).encode())
+        save(picture, drawn(found))
     session.answer(found, text=text(session, found) + (f"\n\n{picture}" if picture else ""))
 
 

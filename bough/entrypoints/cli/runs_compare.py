@@ -10,15 +10,14 @@ from bough.entrypoints.cli.drawing import cell, columns_of
 from bough.entrypoints.cli.options import Picture
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session, project_name
-from bough.kernel.files import as_exhausted, write_whole
+from bough.kernel.files import save
 
 
 def run(session: Session, ids: tuple[str, ...], picture: Path | None, project: str | None) -> None:
     client = session.client()
     found = client.runs.compare(project=project or project_name(), ids=list(ids), picture=picture is not None)
     if picture is not None:
-        with as_exhausted(picture.parent):
-            write_whole(picture, found.picture.encode())
+        save(picture, found.picture)
     head = ["", "", *(run.name for run in found.runs)]
     lines = [head, ["", "began", *(cell("at", run.started_at) for run in found.runs)]]
     lines.append(["", "status", *(run.status for run in found.runs)])

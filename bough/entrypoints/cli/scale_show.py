@@ -12,7 +12,7 @@ from bough.entrypoints.cli.options import Picture, environment
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.pictures import curve, svg
 from bough.entrypoints.cli.session import Session, project_name
-from bough.kernel.files import write_whole
+from bough.kernel.files import save
 
 _LAST = 20  # decisions that are listed
 
@@ -22,7 +22,7 @@ def run(session: Session, service: str, environment: str, project: str, hours: f
     found = session.client().scale.show(service=service, hours=hours, **place)
     if picture:
         marks = [(each.at, each.why) for each in found.decisions if ">=" in each.why]  # of steps
-        write_whole(picture, svg(service, found.curve, marks).encode())
+        save(picture, svg(service, found.curve, marks))
     session.answer(found, text=_text(found) + (f"\n\n{picture}" if picture else ""))
 
 

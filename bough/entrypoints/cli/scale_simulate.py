@@ -17,7 +17,7 @@ from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.pictures import curve, svg
 from bough.entrypoints.cli.session import Session, find_project, load_project
 from bough.kernel.errors import Invalid, NotFound
-from bough.kernel.files import write_whole
+from bough.kernel.files import save
 from bough.kernel.scale import MOST, Scale
 from bough.scaling import traces
 from bough.scaling.replaying import FOLLOWED, POLICIES, Simulate, Simulation, replayed
@@ -41,7 +41,7 @@ def run(
     found = replayed(_request(_text_of(trace), Path(trace).name, policy, {**present, **scale}, fields))
     if picture:
         marks = [(each.at, each.why) for each in found.changes if ">=" in each.why]
-        write_whole(picture, svg(f"{found.name}: {found.policy}", found.curve, marks).encode())
+        save(picture, svg(f"{found.name}: {found.policy}", found.curve, marks))
     session.answer(msgspec.to_builtins(found), text=_text(found) + (f"\n\n{picture}" if picture else ""))
 
 

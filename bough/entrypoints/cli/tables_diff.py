@@ -12,7 +12,7 @@ from bough.entrypoints.cli.options import Picture
 from bough.entrypoints.cli.options import command as make
 from bough.entrypoints.cli.session import Session, project_name
 from bough.kernel.errors import Invalid
-from bough.kernel.files import as_exhausted, write_whole
+from bough.kernel.files import save
 
 
 def run(session: Session, before: str, after: str | None, name: str, picture: Path | None, project: str | None) -> None:
@@ -27,8 +27,7 @@ def run(session: Session, before: str, after: str | None, name: str, picture: Pa
         if len(found) != 1:
             names = ", ".join(each.name for each in found) or "none"
             raise Invalid(f"a picture shows one table, and {names} differ", code="USAGE", hint="--name TABLE")
-        with as_exhausted(picture.parent):
-            write_whole(picture, found[0].picture.encode())
+        save(picture, found[0].picture)
     session.answer([dict(each) | {"picture": str(picture or "")} for each in found], text=_text(found))
 
 
