@@ -152,17 +152,21 @@ def several(tx: sa.Connection, ids: Iterable[str]) -> list[JobRun]:
 
 def skipped_after(tx: sa.Connection, run: JobRun) -> list[JobRun]:
     """What came directly after it and was skipped."""
-    query = job_run.select().where(
-        job_run.c.project == run.project, job_run.c.environment == run.environment, job_run.c.state == SKIPPED,
-        job_run.c.needs.contains(f'"{run.id}"'),
-    )  # fmt: skip
+    query = job_run.select().where(_comes_after(run), job_run.c.state == SKIPPED)
     return [_ROWS.struct(row) for row in tx.execute(query.order_by(job_run.c.id))]
 
 
 def waiting_for(tx: sa.Connection, run: JobRun) -> list[str]:
     """Ids of what comes directly after it and has not ended."""
-    query = sa.select(job_run.c.id).where(job_run.c.finished_at == 0, job_run.c.needs.contains(f'"{run.id}"'))
+    query = sa.select(job_run.c.id).where(_comes_after(run), job_run.c.finished_at == 0)
     return list(tx.execute(query.order_by(job_run.c.id)).scalars())
+
+
+def _comes_after(run: JobRun) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        job_run.c.project == run.project, job_run.c.environment == run.environment,
+        job_run.c.needs.contains(f'"{run.id}"'),
+    )  # fmt: skip
 
 
 def names(tx: sa.Connection, place: tuple[str, str]) -> set[str]:

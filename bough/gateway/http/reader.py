@@ -415,9 +415,9 @@ class Reader(asyncio.Protocol):
         self._deaf = True
         head = Head(b"", b"")
         head.close = True
-        if self._parsing is None:
+        if self._parsing is None:  # nothing of it could be read, and it is one more all the same
             self._front.count += 1
-        number = self._parsing.id if self._parsing is not None else self._front.count
+        number = self._front.count if self._parsing is None else self._parsing.id
         refusal = Call(number, self._client(), self._front.planner.refusal(head, problem), self._since, head)
         refusal.body, refusal.complete = [], True
         if call is not None and call is self._parsing and call.plan.act == PROXY:
