@@ -14,9 +14,7 @@ from bough.scaling.beside import Beside
 from bough.scaling.models import Costs, Learnt, Observation
 from bough.scaling.simulating import Terms
 
-MEMORY_S = 14_400.0  # after which what was paid and who was late count for a third
 SHORT_S = 600  # of traffic from which nothing is concluded
-TRUSTED_S = 7200  # a service that has shown less than this is taken to have had nobody late in the rest of it
 HELD = 100_000  # requests that wait for the usual rule at most: it may be overloaded for hours
 
 
@@ -51,13 +49,13 @@ class Lateness:
             self._add(seconds, seen, self._usual.cost, 0, least)
 
     def _add(self, passed_s: int, seen: Observation, usual_cost: float, usual_late: int, least: int) -> None:
-        before, keeps = self.learnt, (1 - 1 / MEMORY_S) ** passed_s
+        before, keeps = self.learnt, (1 - 1 / rules.MEMORY_S) ** passed_s
         seconds, weight = before.seconds + passed_s, before.weight
         asked = before.asked * keeps + seen.arrived
         ours = before.ours.after(keeps, passed_s * max(0, seen.active + seen.starting - least), seen.late)
         theirs = before.usual.after(keeps, passed_s * max(0.0, usual_cost - least), usual_late)
         if seconds > SHORT_S:
-            weight = rules.weighed_anew(weight, ours, theirs, asked, max(1.0, TRUSTED_S / seconds), passed_s)
+            weight = rules.weighed_anew(weight, ours, theirs, asked, max(1.0, rules.TRUSTED_S / seconds), passed_s)
         self.learnt = Learnt(weight=weight, seconds=seconds, asked=asked, ours=ours, usual=theirs)
 
 

@@ -15,7 +15,6 @@ from bough.scaling.models import Observation, Outlook
 
 _KEPT_S = 121  # of counts: as far as a slope is looked for
 _USUAL_S = 300.0  # over which the usual load is averaged
-_MEMORY_S = 14_400.0  # after which a jump that has not come again counts for a third
 _BUSY_S = 15  # over which what is in flight is averaged
 _FOLLOWS = 0.03  # of the variance of the last ten seconds is believed
 _ANEW_S = 5  # between two looks at which idle times are worth keeping
@@ -79,12 +78,12 @@ class Past:
         for _ in range(tens if self._begun > 100 else 0):
             self._trim = rules.trimmed(self._trim, self._late / self._begun)
         self._seconds += seconds
-        fades, keeps = (1 - 1 / _USUAL_S) ** seconds, 1 - 1 / _MEMORY_S
+        fades, keeps = (1 - 1 / _USUAL_S) ** seconds, 1 - 1 / rules.MEMORY_S
         self._in_flight *= (1 - 1 / _BUSY_S) ** seconds
         self._late, self._begun, self._usual = self._late * fades, self._begun * fades, self._usual * fades
         self._peak = 1.0 + (self._peak - 1.0) * (1 - _FOLLOWS) ** tens
         forgotten = 1 - keeps**seconds
-        self._watched_s += forgotten * (keeps * _MEMORY_S - self._watched_s)
+        self._watched_s += forgotten * (keeps * rules.MEMORY_S - self._watched_s)
         self._needed[:least] = [self._seconds] * least
         for last in self._needed[least:]:
             idle = self._seconds - last
@@ -153,5 +152,5 @@ class Past:
             elif load < 1.1 * usual:
                 self._armed[place] = True
         self._usual += (load - self._usual) * max(1 / _USUAL_S, 1 / self._seconds)
-        self._watched_s = (self._watched_s + 1) * (1 - 1 / _MEMORY_S)
+        self._watched_s = (self._watched_s + 1) * (1 - 1 / rules.MEMORY_S)
         return rules.jump_to_expect(self._jumps, self._watched_s, worth, usual) * usual

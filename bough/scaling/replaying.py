@@ -19,8 +19,6 @@ from bough.scaling.simulating import Outcome, Policy, ScaleChange, Terms, Trace,
 
 MOST = 10_000  # replicas in a simulation that names no bound
 SHOWN = 400  # points of a curve, at most
-
-
 FOLLOWED = ("min", "max", "target")  # keys of `scale` that every policy follows
 _PEERS: dict[str, Callable[[int], Policy]] = {
     "kpa": peers.KnativeKpa,
@@ -81,7 +79,7 @@ def replayed(request: Simulate) -> Simulation:
         raise Invalid(f"{key}: {said}", code="SCALE_INVALID", hint="bough scale simulate --help")
     _check_known(request)
     trace = traces.read(request.name, request.trace, service_s=request.service_s, slots=request.slots)
-    first = min(first_of(trace), request.scale.most if request.scale.max else MOST)
+    first = min(first_of(trace), _most(request.scale))
     terms = Terms(start_s=request.start_s, objective_s=request.scale.target, pool_price=request.pool_price, first=first)
     outcome = simulate(trace, policy_of(request), terms, name=request.policy)
     return Simulation(
@@ -104,7 +102,11 @@ def policy_of(request: Simulate) -> Policy:
     if make is None:
         known = ", ".join(POLICIES)
         raise Invalid(f"there is no policy {request.policy!r}", code="POLICY_UNKNOWN", hint=f"one of {known}")
-    return peers.Bounded(make(least), least, scale.most if scale.max else MOST)
+    return peers.Bounded(make(least), least, _most(scale))
+
+
+def _most(scale: Scale) -> int:
+    return scale.most if scale.max else MOST
 
 
 def _check_known(request: Simulate) -> None:

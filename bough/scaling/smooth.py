@@ -24,11 +24,9 @@ from bough.scaling.models import Observation, Trial, Wish
 from bough.scaling.simulating import Terms
 from bough.scaling.trend import MEMORIES_S, Trend
 
-MEMORY_S = 14_400.0  # after which who was late counts for a third
 SERVICE_S = 600.0  # the same of how long a request takes, which noise would hide longer
 SETTLED_S = 180  # until a trend is known so well that what it does not explain is a surprise
 SHORT_S = 240  # of traffic from which nothing is concluded
-TRUSTED_S = 7200  # a service that has shown less than this is taken to have had nobody late in the rest of it
 QUIET_S = 120  # after a surprise
 STUCK = 3.0  # times the objective: a backlog that old is a surprise
 WINDOWS_S = (2, 5, 15, 30, 60)  # in which there may be more, or less, than the trend said before them
@@ -71,7 +69,7 @@ class Smooth:
             if self._beside is None or not self._beside.fits(seen):
                 self._beside = Beside(seen, terms)
             self._beside.second(rule, seen, seen.service_s or service_s, terms)
-            self.trial = rules.tried(self.trial, 1 - 1 / MEMORY_S, seen.arrived, self._beside.late, level)
+            self.trial = rules.tried(self.trial, 1 - 1 / rules.MEMORY_S, seen.arrived, self._beside.late, level)
         self.need = rule.need(seen) if self._decides(rules.FEARED_S if pooled else SHORT_S) else 0.0
 
     @property
@@ -89,10 +87,10 @@ class Smooth:
         self._lines.extend([self._trend.rest(seconds)] * seconds)
         if self._beside is not None:
             self._beside.rest(seconds)
-            self.trial = rules.tried(self.trial, (1 - 1 / MEMORY_S) ** seconds, 0, 0, self._trend.mean, seconds)
+            self.trial = rules.tried(self.trial, (1 - 1 / rules.MEMORY_S) ** seconds, 0, 0, self._trend.mean, seconds)
 
     def _decides(self, short_s: float) -> bool:
-        asked = self.trial.asked * max(1.0, TRUSTED_S / self._seconds)
+        asked = self.trial.asked * max(1.0, rules.TRUSTED_S / self._seconds)
         return self._seconds > short_s and self._quiet_s > QUIET_S and self.trial.late <= rules.TOLERATED * asked
 
     def _is_surprised(self, peak: float) -> bool:
