@@ -108,7 +108,7 @@ def under_load(stand: Stand, seconds: int) -> tuple[float, float]:
         script.write(LUA % BYTES)
         script.flush()
         before, began = handled(), time.perf_counter()
-        address = f"http://127.0.0.1:{stand.gateway}/queues/work"
+        address = f"http://127.0.0.1:{stand.gateway}/queues/lines"
         command = ["wrk", "-t1", "-c32", f"-d{seconds}s", "-s", script.name, address]
         done = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         took, ended = time.perf_counter() - began, handled() - before
@@ -129,10 +129,10 @@ def latency(stand: Stand) -> None:
     for _ in range(100):
         began = time.perf_counter()
         body = json.dumps({"put_at": time.time(), "text": "x" * BYTES})
-        connection.request("POST", "/queues/work", body)
+        connection.request("POST", "/queues/lines", body)
         id = json.loads(connection.getresponse().read())["id"]
         accepted.append(time.perf_counter() - began)
-        connection.request("GET", f"/queues/work/{id}?wait=10")
+        connection.request("GET", f"/queues/lines/{id}?wait=10")
         connection.getresponse().read()
         fetched.append(time.perf_counter() - began)
         time.sleep(max(0.0, 0.05 - (time.perf_counter() - began)))
@@ -147,7 +147,7 @@ def burst(stand: Stand) -> None:
     lines = b"\n".join([b'{"put_at": 0, "text": "x"}'] * 10_000)
     began = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", stand.gateway, timeout=60)
-    connection.request("POST", "/queues/work", lines, {"Content-Type": "application/x-ndjson"})
+    connection.request("POST", "/queues/lines", lines, {"Content-Type": "application/x-ndjson"})
     connection.getresponse().read()
     accepted = time.perf_counter() - began
     wait_for(OUT, 10_000)
@@ -169,7 +169,7 @@ def fill(stand: Stand, count: int) -> None:
     """Straight into the store, of the least priority: so they wait all the time that others are put and handled."""
     queues = SqliteQueues(stand.home / "queues.db")
     body = b'{"put_at": 0, "text": "' + b"x" * BYTES + b'"}'
-    place = ("queue-bench", "main", "work")
+    place = ("queue-bench", "main", "lines")
     for start in range(0, count, 1000):
         drafts = [Draft(place=place, body=body, rank=9)] * min(1000, count - start)
         queues.round(Round(drafts=drafts, now=time.time()))
@@ -179,7 +179,7 @@ def fill(stand: Stand, count: int) -> None:
 def post(stand: Stand, count: int) -> None:
     for _ in range(count):
         connection = http.client.HTTPConnection("127.0.0.1", stand.gateway)
-        connection.request("POST", "/queues/work", b'{"put_at": 0, "text": "x"}')
+        connection.request("POST", "/queues/lines", b'{"put_at": 0, "text": "x"}')
         connection.getresponse().read()
 
 

@@ -56,6 +56,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "target tracking": peers.TargetTracking,
     "keep-alive 10 min": peers.FixedKeepAlive,
 }
+KINDS = ["recorded", "bursty", "smooth"]
 SMOOTH = {"steady-50", "steady-20", "day-60", "day-25"}
 
 
@@ -74,13 +75,14 @@ def one(job: tuple[str, Trace]) -> Outcome:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="names of workloads")
+    parser.add_argument("--kinds", nargs="*", choices=[*KINDS, "drawn"], default=KINDS, help="of workloads")
     parser.add_argument("--policies", nargs="*", default=list(POLICIES))
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--pictures", type=Path, help="a folder for the curves of `on-off`, as SVG")
     options = parser.parse_args()
-    kinds = workloads.recorded, workloads.bursty, workloads.smooth
+    kinds = [getattr(workloads, kind) for kind in options.kinds]
     traces = [each for kind in kinds for each in kind(options.seed) if not options.only or each.name in options.only]
     jobs = [(name, trace) for trace in traces for name in options.policies]
     with Pool(options.processes) as pool:

@@ -134,3 +134,61 @@ def bursty(seed: int = 0) -> Iterator[Trace]:
         drift = min(60.0, max(2.0, drift * math.exp(draw.gauss(0.0, 0.04))))
         rates.append(drift)
     yield shaped("random-walk", 2 * HOUR_S, lambda t: rates[int(t)], 0.5, seed + 5)
+
+
+def drawn(seed: int = 0) -> Iterator[Trace]:
+    """Bursty traffic that no rule was made on: three traces of each of five kinds, all of whose sizes are drawn."""
+    draw, number = random.Random(seed * 1000 + 17), 100 * seed
+    for kind in (_crowds, _walk, _ramps, _phases, _jumping):
+        for each in range(3):
+            rate, mean_s = kind(draw)
+            number += 1
+            yield shaped(f"{kind.__name__[1:]}-{each}", 2 * HOUR_S, rate, mean_s, number)
+
+
+Kind = tuple[Callable[[float], float], float]  # requests a second at each second, and seconds that one takes
+
+
+def _crowds(draw: random.Random) -> Kind:
+    load, many, mean_s = draw.uniform(4, 20), draw.randint(3, 9), draw.choice([0.1, 0.3, 0.5, 1.0])
+    found = [(draw.uniform(200, 2 * HOUR_S - 600), draw.uniform(2, 8), draw.uniform(40, 400)) for _ in range(many)]
+    usual = load / mean_s * 0.4
+    return lambda t: usual * max([1.0, *(size for at, size, length in found if at <= t < at + length)]), mean_s
+
+
+def _walk(draw: random.Random) -> Kind:
+    low, high = draw.uniform(1, 4), draw.uniform(30, 80)
+    step, mean_s = draw.uniform(0.01, 0.06), draw.choice([0.2, 0.5, 0.8])
+    rate, rates = 10.0, []
+    for _ in range(2 * HOUR_S):
+        rate = min(high, max(low, rate * math.exp(draw.gauss(0, step))))
+        rates.append(rate)
+    return lambda t: rates[int(t)], mean_s
+
+
+def _ramps(draw: random.Random) -> Kind:
+    period, up_s = draw.uniform(400, 1800), draw.uniform(30, 300)
+    high, low = draw.uniform(15, 60), draw.uniform(3, 8)
+    wait, mean_s = draw.uniform(0.1, 0.4) * period, draw.choice([0.2, 0.4, 0.8])
+    down_s = max(5.0, up_s / 3)
+    share = lambda t: max(0.0, min(1.0, (t % period - wait) / up_s, (period - t % period) / down_s))  # noqa: E731
+    return lambda t: low + (high - low) * share(t), mean_s
+
+
+def _phases(draw: random.Random) -> Kind:
+    on_s, off_s = draw.uniform(15, 200), draw.uniform(30, 400)
+    busy, calm, mean_s = draw.uniform(12, 60), draw.uniform(2, 8), draw.choice([0.2, 0.5, 1.0])
+    rates, on = list[float](), False
+    while len(rates) < 2 * HOUR_S:
+        rates += [busy if on else calm] * int(draw.expovariate(1 / (on_s if on else off_s)) + 1)
+        on = not on
+    return lambda t: rates[int(t)], mean_s
+
+
+def _jumping(draw: random.Random) -> Kind:
+    mean, spread = draw.uniform(10, 40), draw.uniform(0.15, 0.5)
+    length, mean_s = draw.choice([10, 30, 60, 120]), draw.choice([0.2, 0.5])
+    sizes = list[float]()
+    while len(sizes) < 2 * HOUR_S:
+        sizes += [math.exp(draw.gauss(-spread * spread / 2, spread))] * length
+    return lambda t: mean * (1 + 0.5 * math.sin(math.pi * t / HOUR_S)) * sizes[int(t)], mean_s
