@@ -138,6 +138,7 @@ class Running:
         self._thread.start()
         assert self._started.wait(60)
         if self._error is not None:
+            self._thread.join(60)  # its loop closes now, and nobody has to stop it
             raise self._error
         return self
 

@@ -101,8 +101,10 @@ class Events:
                         os.eventfd_read(self._wake)
                 elif fd == self._inotify:
                     self._read_inotify()
-                elif handler := self._processes.pop(fd, None):
-                    self._guarded(handler)
+                elif (ended := self._processes.get(fd)) and _has_ended(fd):
+                    if self._processes.get(fd) is ended:
+                        del self._processes[fd]
+                    self._guarded(ended)
             while self._soon:
                 self._guarded(self._soon.popleft())
             if time.monotonic() >= next_tick and not self._ending:
@@ -129,3 +131,11 @@ class Events:
             handler()
         except Exception:
             print(traceback.format_exc(), file=sys.stderr)
+
+
+def _has_ended(pidfd: int) -> bool:
+    """Events come many at a time: since this one was told of, its process may have been forgotten, and the number of
+    its descriptor be that of a process which lives."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return any(event & select.POLLIN for _, event in poller.poll(0))
